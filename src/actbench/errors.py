@@ -1,0 +1,36 @@
+"""The errors a user can cause or meet, each with the exit code that the command line gives it."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ActbenchError(Exception):
+    """An error whose message is one line that a user can act on; never shown with a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(ActbenchError):
+    """Bad usage, configuration or input: found before any training."""
+
+    exit_code = 2
+
+
+class ResultsFolderError(ActbenchError):
+    """The results folder is held by another run, belongs to another study, or cannot be written."""
+
+    exit_code = 3
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` with the nearest known name, else all known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(names)}"

@@ -1,0 +1,250 @@
+"""Studies, trials and named seeds: what is to be measured, as plain values. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import tomllib
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from actbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+STUDY_FORMAT = 1
+DEFAULT_BASELINE = "relu"
+DEFAULT_ACTIVATIONS = (
+    "relu",
+    "leaky_relu:0.01",
+    "leaky_relu:0.05",
+    "leaky_relu:0.1",
+    "leaky_relu:0.2",
+    "leaky_relu:0.3",
+)
+LARGEST_COUNT = 10**9
+LARGEST_SEED = 2**63 - 1
+
+
+def seed_for(*context: str | int) -> int:
+    """Return the generator seed in [0, 2**63) that belongs to a named context.
+
+    It is the first 63 bits of the SHA-256 of the context as JSON, for example
+    ``seed_for("batch order", 3, 1)``, so draws for different purposes never share a stream.
+    """
+    digest = hashlib.sha256(json.dumps(context).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _check(holds: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
+    return {"holds": holds, "wanted": wanted}
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != "" and value.isprintable()
+
+
+def _whole(low: int, high: int = LARGEST_COUNT) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
+    def holds(value: object) -> bool:
+        if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+            return False
+        return (low < value if above else low <= value) and value <= high  # type: ignore[operator]
+
+    return holds
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and all(map(_text, value))
+
+
+def _seeds(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and 0 < len(value) == len(set(value))
+        and all(map(_whole(0, LARGEST_SEED), value))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One configuration: data, network, activations × seeds, recipe and measurements.
+
+    ``seeds`` may be given as a count (``3`` is seeds 0, 1, 2) and every list as any sequence; the
+    baseline is put first among the activations where it is missing. The defaults are the study
+    that ``actbench run`` makes.
+
+    Raises:
+        UsageError: a value has the wrong type or lies outside its range.
+    """
+
+    dataset: str = field(default="digits", metadata=_check(_text, "a dataset's name"))
+    dataset_name: str = field(
+        default="", metadata=_check(lambda v: v == "" or _text(v), "a line of text")
+    )
+    data_dir: str = field(default="", metadata=_check(lambda v: v == "" or _text(v), "a folder"))
+    data_checksum: str = field(
+        default="",
+        metadata=_check(
+            lambda v: isinstance(v, str) and re.fullmatch(r"|sha256:[0-9a-f]{64}", v) is not None,
+            "empty, or sha256: and 64 hexadecimal digits",
+        ),
+    )
+    train_images: int = field(
+        default=0, metadata=_check(_whole(0), "a whole number, 0 for all training images")
+    )
+    model: str = field(default="cnn", metadata=_check(_text, "a network's name"))
+    activations: tuple[str, ...] = field(
+        default=DEFAULT_ACTIVATIONS, metadata=_check(_texts, "a list of activation specs")
+    )
+    baseline: str = field(default=DEFAULT_BASELINE, metadata=_check(_text, "an activation spec"))
+    seeds: tuple[int, ...] = field(
+        default=(0, 1, 2, 3, 4),
+        metadata=_check(
+            _seeds, f"a count from 1, or a list of different whole numbers from 0 to {LARGEST_SEED}"
+        ),
+    )
+    epochs: int = field(default=10, metadata=_check(_whole(1), "a whole number from 1"))
+    batch_size: int = field(default=64, metadata=_check(_whole(1), "a whole number from 1"))
+    learning_rate: float = field(
+        default=0.01, metadata=_check(_number(0, 1e6, above=True), "a number above 0")
+    )
+    momentum: float = field(default=0.9, metadata=_check(_number(0, 1), "a number from 0 to 1"))
+    weight_decay: float = field(default=0.0, metadata=_check(_number(0, 1e6), "a number from 0"))
+    corruptions: tuple[str, ...] = field(
+        default=("noise",), metadata=_check(_texts, "a list of corruptions or suites, or none")
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("activations", "seeds", "corruptions"):
+            value = getattr(self, name)
+            if name == "seeds" and type(value) is int and 1 <= value <= 100_000:
+                value = range(value)
+            if isinstance(value, (list, range)):
+                object.__setattr__(self, name, tuple(value))
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not item.metadata["holds"](value):
+                shown = repr(list(value) if isinstance(value, tuple) else value)
+                shown = shown if len(shown) <= 80 else shown[:77] + "..."
+                raise UsageError(f"{item.name} is {shown}; it must be {item.metadata['wanted']}")
+            if item.type == "float":
+                object.__setattr__(self, item.name, float(value))
+        if self.baseline not in self.activations:
+            object.__setattr__(self, "activations", (self.baseline, *self.activations))
+        for name in ("activations", "corruptions"):
+            values = getattr(self, name)
+            twice = next((v for v in values if values.count(v) > 1), None)
+            if twice is not None:
+                raise UsageError(f"{name} names {twice!r} twice; name each once")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide a trial's numbers: two trials with equal ones agree.
+
+        Left out are the lists that a study may grow by, and what only the tables use.
+        """
+        return {k: v for k, v in _as_plain(self).items() if k not in _NOT_IDENTITY}
+
+    def trials(self) -> list[Trial]:
+        """Return all trials, seed by seed, so that an interrupted study holds whole pairs."""
+        return [Trial(a, seed) for seed in self.seeds for a in self.activations]
+
+    @property
+    def data_label(self) -> str:
+        """What tables call the data: ``dataset_name`` where one was given, else ``dataset``."""
+        return self.dataset_name or self.dataset
+
+
+_NOT_IDENTITY = frozenset({"activations", "seeds", "baseline", "dataset_name", "data_dir"})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One activation with one seed: the unit of work, of storage and of retry."""
+
+    activation: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.activation}, seed {self.seed}"
+
+
+def trial_id(study: Study, trial: Trial) -> str:
+    """Return the trial's name in the store: readable, safe as a file name, and unique.
+
+    The last twelve characters are the SHA-256 of everything that decides the trial's numbers.
+    """
+    content = {**study.identity(), "activation": trial.activation, "seed": trial.seed}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", trial.activation).strip("._")[:60]
+    return f"{readable}-seed{trial.seed}-{digest[:12]}"
+
+
+def _as_plain(study: Study) -> dict[str, Any]:
+    values = {item.name: getattr(study, item.name) for item in fields(study)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def study_to_toml(study: Study) -> str:
+    """Return the study as TOML; ``study_from_toml`` gives it back."""
+    return tomli_w.dumps({"format": STUDY_FORMAT, **_as_plain(study)}, multiline_strings=False)
+
+
+def study_values(text: str, source: str) -> dict[str, Any]:
+    """Return the fields that a study's TOML text sets, checked by name but not yet by value.
+
+    Args:
+        text: the TOML document.
+        source: where it is from, for messages.
+
+    Raises:
+        UsageError: it is not TOML, has an unknown key, or another format.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{source} is not valid TOML: {reason}") from None
+    found = values.pop("format", STUDY_FORMAT)
+    if found != STUDY_FORMAT:
+        raise UsageError(f"{source} has format {found!r}; this actbench reads {STUDY_FORMAT}")
+    known = {item.name for item in fields(Study)}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{source} has an unknown key {key!r}{did_you_mean(key, known)}")
+    return values
+
+
+def study_from_toml(text: str, source: str) -> Study:
+    """Return the study that a TOML text describes; see ``study_values`` for the arguments.
+
+    Raises:
+        UsageError: as ``study_values``, or a value is wrong.
+    """
+    try:
+        return Study(**study_values(text, source))
+    except UsageError as error:
+        message = str(error)
+        raise UsageError(message if source in message else f"{source}: {message}") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the fields that the TOML file at ``path`` sets (see ``study_values``).
+
+    Raises:
+        UsageError: the file cannot be read or is not such a file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"cannot read the configuration {str(path)!r}: {error}") from None
+    return study_values(text, str(path))
