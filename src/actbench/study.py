@@ -28,6 +28,8 @@ DEFAULT_ACTIVATIONS = (
     "leaky_relu:0.2",
     "leaky_relu:0.3",
 )
+SEVERITIES = (1, 2, 3, 4, 5)
+AUGMENTATIONS = ("auto", "flip", "none")
 LARGEST_COUNT = 10**9
 LARGEST_SEED = 2**63 - 1
 
@@ -67,6 +69,10 @@ def _texts(value: object) -> bool:
     return isinstance(value, tuple) and len(value) > 0 and all(map(_text, value))
 
 
+def _corruptions(value: object) -> bool:
+    return value == () or _texts(value)
+
+
 def _seeds(value: object) -> bool:
     return (
         isinstance(value, tuple)
@@ -79,9 +85,11 @@ def _seeds(value: object) -> bool:
 class Study:
     """One configuration: data, network, activations × seeds, recipe and measurements.
 
-    ``seeds`` may be given as a count (``3`` is seeds 0, 1, 2) and every list as any sequence; the
-    baseline is put first among the activations where it is missing. The defaults are the study
-    that ``actbench run`` makes.
+    ``seeds`` may be given as a count (``3`` is seeds 0, 1, 2) and every tuple as a list; the
+    baseline is put first among the activations where it is missing. ``train_images`` is how many
+    of the first training images are used, 0 for all; ``augmentation`` ``auto`` mirrors training
+    images at random where the data set's labels allow it, ``flip`` always, ``none`` never. The
+    defaults are the study that ``actbench run`` makes.
 
     Raises:
         UsageError: a value has the wrong type or lies outside its range.
@@ -120,8 +128,12 @@ class Study:
     )
     momentum: float = field(default=0.9, metadata=_check(_number(0, 1), "a number from 0 to 1"))
     weight_decay: float = field(default=0.0, metadata=_check(_number(0, 1e6), "a number from 0"))
+    augmentation: str = field(
+        default="auto",
+        metadata=_check(lambda v: v in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
+    )
     corruptions: tuple[str, ...] = field(
-        default=("noise",), metadata=_check(_texts, "a list of corruptions or suites, or none")
+        default=("noise",), metadata=_check(_corruptions, "a list of corruptions or suites")
     )
 
     def __post_init__(self) -> None:

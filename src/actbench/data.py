@@ -1,0 +1,195 @@
+"""Images as uint8 arrays in memory, kept in a cache that all processes map; and their batches."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from actbench.datasets import DATASETS, cache_folder
+from actbench.errors import UsageError, did_you_mean
+from actbench.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CACHE_FORMAT = 1
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in memory.
+
+    Images are uint8 of shape (N, 32, 32, 3), height × width × colour; labels are int64 of shape
+    (N,), each the index of its name in ``classes``. ``flip`` says whether a left-right mirrored
+    image keeps its label. ``checksum`` is the SHA-256 of all images and labels.
+    """
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    classes: tuple[str, ...]
+    flip: bool
+    checksum: str
+
+    def train_subset(self, count: int) -> ImageData:
+        """Return the same data with the first ``count`` training images alone (0: all of them).
+
+        Raises:
+            UsageError: there are fewer.
+        """
+        if count > len(self.train_images):
+            raise UsageError(
+                f"train_images is {count}; the data has {len(self.train_images)} training images"
+            )
+        if count == 0:
+            return self
+        images, labels = self.train_images[:count], self.train_labels[:count]
+        return ImageData(**{**vars(self), "train_images": images, "train_labels": labels})
+
+
+def prepare(dataset: str, data_dir: str = "") -> Path:
+    """Return the cache folder that holds a data set as arrays, made now if it is not there yet.
+
+    Args:
+        dataset: ``digits``, ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist`` or
+            ``imagefolder``.
+        data_dir: where its files are or shall be downloaded to; a folder with ``train/<class>/``
+            and ``test/<class>/`` for ``imagefolder``.
+
+    Raises:
+        UsageError: the name is unknown, or the data cannot be found, downloaded or read.
+    """
+    if dataset not in DATASETS:
+        raise UsageError(f"unknown dataset {dataset!r}{did_you_mean(dataset, DATASETS)}")
+    source = DATASETS[dataset](dataset, data_dir)
+    folder = _folder_of(dataset, source.fingerprint())
+    if not _is_whole(folder):
+        content = source.read()
+        # reading may have downloaded the files, so their fingerprint is taken again
+        folder = _folder_of(dataset, source.fingerprint())
+        _write_arrays(folder, content)
+    return folder
+
+
+def _folder_of(dataset: str, fingerprint: str) -> Path:
+    digest = hashlib.sha256(f"{CACHE_FORMAT} {fingerprint}".encode()).hexdigest()
+    return cache_folder() / "data" / f"{dataset}-{digest[:16]}"
+
+
+def open_images(folder: Path) -> ImageData:
+    """Return the data of a folder that ``prepare`` gave, mapped from its files."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    arrays = {
+        # copy-on-write, as torch wants a writable array; the pages stay shared
+        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        for name in _ARRAYS
+    }
+    return ImageData(
+        **arrays,
+        classes=tuple(about["classes"]),
+        flip=about["flip"],
+        checksum=about["checksum"],
+    )
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    except (OSError, ValueError, EOFError):
+        return False
+    return bool(about.get("checksum") == _checksum(arrays))
+
+
+def _checksum(arrays: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in _ARRAYS:
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _write_arrays(folder: Path, content: dict[str, Any]) -> None:
+    arrays = {name: content[name] for name in _ARRAYS}
+    about = {
+        "classes": list(content["classes"]),
+        "flip": content["flip"],
+        "checksum": _checksum(arrays),
+    }
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
+            for name, array in arrays.items():
+                np.save(Path(making) / f"{name}.npy", array)
+            (Path(making) / "about.json").write_text(json.dumps(about), encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            # another process may have put the same content there since: then its copy serves
+            with contextlib.suppress(OSError):
+                Path(making).rename(folder)
+                Path(making).mkdir()
+    except OSError as error:
+        raise UsageError(f"cannot write the data cache {str(folder)!r}: {error}") from None
+    if not folder.exists():
+        raise UsageError(f"cannot write the data cache {str(folder)!r}")
+
+
+def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """Return the uint8 images that belong to ``key``, made by ``make`` where the cache has none.
+
+    They are mapped from one file, so that all processes share them.
+    """
+    digest = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()
+    path = cache_folder() / "images" / f"{digest[:32]}.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+    images = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".making", delete=False) as making:
+        np.save(making, images.numpy())
+    Path(making.name).replace(path)
+    return images
+
+
+def batches(
+    data: ImageData, batch_size: int, seed: int, epoch: int, *, flip: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield an epoch's training batches: normalised images (B, 3, 32, 32) and labels (B,).
+
+    The order and the flips belong to the seed and the epoch alone. Each image comes once; the last
+    batch is what remains.
+    """
+    count = len(data.train_images)
+    order = torch.randperm(count, generator=_generator("batch order", seed, epoch))
+    mirrored = torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
+    for start in range(0, count, batch_size):
+        index = order[start : start + batch_size]
+        images = data.train_images[index]
+        if flip:
+            which = mirrored[start : start + batch_size, None, None, None]
+            images = torch.where(which, images.flip(2), images)
+        yield normalise(images), data.train_labels[index]
+
+
+def _generator(*context: str | int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_for(*context))
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Return uint8 images (N, 32, 32, 3) as float32 in [−1, 1], (N, 3, 32, 32) channels_last.
+
+    That is x / 255, then mean 0.5 and standard deviation 0.5 per channel.
+    """
+    return images.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)

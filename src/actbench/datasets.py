@@ -1,0 +1,297 @@
+"""Dataset names → where their images are, and how to read them into uint8 arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import platformdirs
+
+from actbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+
+SIZE = 32
+_NOT_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found.
+
+    ``fingerprint`` names its files as they are now (every name, size and time of change); ``read``
+    gives ``train_images``, ``test_images`` (uint8, (N, 32, 32, 3)), ``train_labels``,
+    ``test_labels`` (int64, (N,)), ``classes`` (their names) and ``flip`` (whether a mirrored image
+    keeps its label).
+    """
+
+    fingerprint: Callable[[], str]
+    read: Callable[[], dict[str, Any]]
+
+
+def cache_folder() -> Path:
+    """Return the folder for prepared data: ``ACTBENCH_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("ACTBENCH_CACHE") or platformdirs.user_cache_dir("actbench"))
+
+
+def _digits(dataset: str, data_dir: str) -> Source:
+    if data_dir:
+        raise UsageError("dataset 'digits' comes with scikit-learn and takes no data_dir")
+    return Source(lambda: f"{dataset} {version('scikit-learn')}", _read_digits)
+
+
+def _read_digits() -> dict[str, Any]:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    scaled = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    enlarged = [
+        np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        for image in scaled
+    ]
+    images = np.repeat(np.stack(enlarged)[..., None], 3, axis=3)
+    labels = bunch.target.astype(np.int64)
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
+    )
+    return {
+        "train_images": images[train],
+        "train_labels": labels[train],
+        "test_images": images[test],
+        "test_labels": labels[test],
+        "classes": [str(name) for name in bunch.target_names],
+        "flip": False,
+    }
+
+
+@dataclass(frozen=True)
+class _Torchvision:
+    """A data set that torchvision downloads.
+
+    ``name`` is its class there; ``files`` are what a person would put into ``folder`` by hand;
+    ``unpacked`` are the files and folders that it is then read from.
+    """
+
+    name: str
+    folder: str
+    files: tuple[str, ...]
+    unpacked: tuple[str, ...]
+    flip: bool
+
+    def __call__(self, dataset: str, data_dir: str) -> Source:
+        root = Path(data_dir).expanduser() if data_dir else cache_folder() / "datasets"
+        if data_dir and not root.is_dir():
+            raise UsageError(f"data_dir {data_dir!r} is not a folder")
+        return Source(
+            lambda: f"{dataset} {root.resolve()} {self._fingerprint(root)}",
+            lambda: self._read(dataset, root),
+        )
+
+    def _fingerprint(self, root: Path) -> str:
+        digest = hashlib.sha256()
+        for name in self.unpacked:
+            path = root / name
+            if path.is_dir():
+                found = sorted(_files(path))
+            else:
+                found = [(name, *_size_and_time(path))] if path.exists() else []
+            _add_files(digest, name, found)
+        return digest.hexdigest()
+
+    def _parts(self, root: Path, *, download: bool) -> list[Any]:
+        import torchvision
+
+        kind = getattr(torchvision.datasets, self.name)
+        asked = (
+            [{"split": "train"}, {"split": "test"}]
+            if self.name == "SVHN"
+            else [{"train": True}, {"train": False}]
+        )
+        # torchvision tells its progress on stdout, which belongs to our summary
+        with contextlib.redirect_stdout(sys.stderr):
+            return [kind(str(root), download=download, **part) for part in asked]
+
+    def _find_or_download(self, dataset: str, root: Path) -> list[Any]:
+        with contextlib.suppress(RuntimeError, OSError, EOFError, ValueError):
+            return self._parts(root, download=False)
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(30)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            return self._parts(root, download=True)
+        except (RuntimeError, OSError, EOFError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UsageError(
+                f"dataset {dataset!r} is not in {str(root)!r} and cannot be downloaded ({reason}); "
+                f"put {' and '.join(self.files)} into {str(root / self.folder)!r}"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(before)
+
+    def _read(self, dataset: str, root: Path) -> dict[str, Any]:
+        content: dict[str, Any] = {"flip": self.flip}
+        for part, images in zip(
+            ("train", "test"), self._find_or_download(dataset, root), strict=True
+        ):
+            content[f"{part}_images"] = _as_rgb_32(np.asarray(images.data))
+            labels = images.labels if self.name == "SVHN" else images.targets
+            content[f"{part}_labels"] = np.asarray(labels, dtype=np.int64)
+            content["classes"] = getattr(images, "classes", [str(digit) for digit in range(10)])
+        return content
+
+
+def _as_rgb_32(images: npt.NDArray[Any]) -> Pixels:
+    if images.ndim == 3:  # grey, 28×28: MNIST and Fashion-MNIST
+        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+        images = np.repeat(images[..., None], 3, axis=3)
+    elif images.shape[1] == 3:  # SVHN keeps colour first
+        images = images.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images, dtype=np.uint8)
+
+
+def _add_files(digest: Any, part: str, files: Iterable[tuple[str, int, int]]) -> None:
+    for name, size, time in files:
+        digest.update(f"{part}/{name}\0{size}\0{time}\n".encode("utf-8", "surrogateescape"))
+
+
+def _size_and_time(path: Path | os.DirEntry[str]) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _files(folder: Path, prefix: str = "") -> Iterator[tuple[str, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _NOT_IMAGES:
+                continue
+            if entry.is_dir():
+                yield from _files(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                yield f"{prefix}{entry.name}", *_size_and_time(entry)
+
+
+def _image_folder(dataset: str, data_dir: str) -> Source:
+    if not data_dir:
+        raise UsageError(
+            "dataset 'imagefolder' needs --data-dir: a folder with train/<class>/ and test/<class>/"
+        )
+    root = Path(data_dir).expanduser()
+    parts: dict[str, list[str]] = {}
+    digest = hashlib.sha256(f"{dataset} {root.resolve()}".encode("utf-8", "surrogateescape"))
+    for part in ("train", "test"):
+        folder = root / part
+        if not folder.is_dir():
+            raise UsageError(f"data_dir {data_dir!r} has no folder {part!r}: {str(folder)!r}")
+        try:
+            found = sorted(_files(folder))
+        except OSError as error:
+            raise UsageError(f"cannot read {str(folder)!r}: {error}") from None
+        _add_files(digest, part, found)
+        parts[part] = [name for name, _, _ in found]
+    classes = _class_names(root, parts)
+    return Source(digest.hexdigest, lambda: _read_image_folder(root, parts, classes))
+
+
+def _class_names(root: Path, parts: dict[str, list[str]]) -> list[str]:
+    found: dict[str, set[str]] = {}
+    for part, names in parts.items():
+        folder = root / part
+        loose = next((name for name in names if "/" not in name), None)
+        if loose is not None:
+            raise UsageError(f"{str(folder / loose)!r} lies outside a class folder")
+        found[part] = {name.partition("/")[0] for name in names}
+        there = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+        empty = sorted(there - found[part])
+        if not found[part]:
+            raise UsageError(
+                f"{str(folder)!r} has no images; it needs {part}/<class>/<image files>"
+            )
+        if empty:
+            raise UsageError(f"the class folder {str(folder / empty[0])!r} has no images")
+        if len(found[part]) < 2:
+            raise UsageError(f"{str(folder)!r} has one class alone; a comparison needs two or more")
+    different = sorted(found["train"] ^ found["test"])
+    if different:
+        where = "train" if different[0] in found["train"] else "test"
+        raise UsageError(
+            f"train and test in {str(root)!r} have different classes: "
+            f"{different[0]!r} is in {where} alone"
+        )
+    return sorted(found["train"])
+
+
+def _read_image_folder(
+    root: Path, parts: dict[str, list[str]], classes: list[str]
+) -> dict[str, Any]:
+    index = {name: label for label, name in enumerate(classes)}
+    content: dict[str, Any] = {"classes": classes, "flip": True}
+    for part, names in parts.items():
+        # class by class in turn, so that the first images of a set stand for all classes
+        seen = dict.fromkeys(classes, 0)
+        turns: list[tuple[int, int, str]] = []
+        for name in names:
+            label = name.partition("/")[0]
+            turns.append((seen[label], index[label], name))
+            seen[label] += 1
+        turns.sort()
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            images = list(pool.map(_decode, (root / part / name for _, _, name in turns)))
+        content[f"{part}_images"] = np.stack(images)
+        content[f"{part}_labels"] = np.array([label for _, label, _ in turns], dtype=np.int64)
+    return content
+
+
+def _decode(path: Path) -> Pixels:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("RGB")
+            if image.size != (SIZE, SIZE):
+                image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            return np.array(image)
+    except Exception as error:  # Pillow's readers raise whatever their format makes them raise
+        reason = " ".join(str(error).replace(str(path), "it").split())[:120]
+        raise UsageError(f"cannot read the image {str(path)!r}: {reason}") from None
+
+
+_MNIST_FILES = tuple(
+    f"{part}-{content}-ubyte.gz"
+    for part in ("train", "t10k")
+    for content in ("images-idx3", "labels-idx1")
+)
+_CIFAR10 = ("cifar-10-python.tar.gz",), ("cifar-10-batches-py",)
+_CIFAR100 = ("cifar-100-python.tar.gz",), ("cifar-100-python",)
+_SVHN = ("train_32x32.mat", "test_32x32.mat")
+
+DATASETS: dict[str, Callable[[str, str], Source]] = {
+    "digits": _digits,
+    "cifar10": _Torchvision("CIFAR10", "", *_CIFAR10, flip=True),
+    "cifar100": _Torchvision("CIFAR100", "", *_CIFAR100, flip=True),
+    "svhn": _Torchvision("SVHN", "", _SVHN, _SVHN, flip=False),
+    "mnist": _Torchvision("MNIST", "MNIST/raw", _MNIST_FILES, ("MNIST/raw",), flip=False),
+    "fashion_mnist": _Torchvision(
+        "FashionMNIST", "FashionMNIST/raw", _MNIST_FILES, ("FashionMNIST/raw",), flip=True
+    ),
+    "imagefolder": _image_folder,
+}

@@ -1,0 +1,65 @@
+"""A trained network and test images → accuracy, loss, calibration, clean and corrupted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from actbench.corruptions import corrupt
+from actbench.data import cached_images, normalise
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from actbench.data import ImageData
+
+EVALUATION_BATCH = 256
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy in [0, 1], mean cross-entropy in nats, and per image whether it was correct."""
+
+    accuracy: float
+    loss: float
+    correct: torch.Tensor
+
+
+def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat(
+            [network(normalise(batch)).float() for batch in images.split(EVALUATION_BATCH)]
+        )
+
+
+def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
+    """Return the scores of logits (N, classes) against int64 labels (N,)."""
+    correct = logits.argmax(1) == labels
+    loss = F.cross_entropy(logits.double(), labels)
+    return Scores(float(correct.double().mean()), float(loss), correct)
+
+
+def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the expected calibration error in [0, 1], over 15 bins of the top confidence.
+
+    Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017: the mean over bins, weighted by their
+    share of the images, of |accuracy − mean confidence|.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    error = multiclass_calibration_error(
+        logits.softmax(1), labels, num_classes=logits.shape[1], n_bins=CALIBRATION_BINS, norm="l1"
+    )
+    return float(error)
+
+
+def corrupted_test_images(data: ImageData, corruption: str, severity: int) -> torch.Tensor:
+    """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial."""
+    key = f"{data.checksum} {corruption} {severity}"
+    return cached_images(key, lambda: corrupt(data.test_images, corruption, severity))

@@ -1,0 +1,203 @@
+"""Network names → networks for 3×32×32 images, built around an activation factory."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from actbench.errors import UsageError
+from actbench.specs import import_object, parse_spec
+from actbench.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actbench.activations import ActivationFactory
+
+    NetworkFactory = Callable[[ActivationFactory, int], nn.Module]
+
+
+class ActivationPool(nn.Module):
+    """``max_pool2d(activation(x), 2)`` for x of shape (N, C, H, W).
+
+    Where the two commute to the last bit, the pool goes first: the activation then touches a
+    quarter of the elements.
+    """
+
+    def __init__(self, activation: ActivationFactory) -> None:
+        super().__init__()
+        self.activation = activation()
+        self.pool_first = activation.commutes_with_max
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, C, H // 2, W // 2)."""
+        if self.pool_first:
+            return self.activation(F.max_pool2d(x, 2))  # type: ignore[no-any-return]
+        return F.max_pool2d(self.activation(x), 2)
+
+
+class CNN(nn.Module):
+    """Two 3×3 convolutions (16, 32 channels) with activation and 2×2 max-pool; two linear layers.
+
+    The first linear layer takes the 32×8×8 = 2048 values to 128 units with activation.
+    """
+
+    def __init__(self, activation: ActivationFactory, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
+        self.act1 = ActivationPool(activation)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.act2 = ActivationPool(activation)
+        self.fc1 = nn.Linear(32 * 8 * 8, 128)
+        self.act3 = activation()
+        self.fc2 = nn.Linear(128, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, classes) for normalised images (N, 3, 32, 32)."""
+        x = self.act1(self.conv1(x))
+        x = self.act2(self.conv2(x))
+        x = self.act3(self.fc1(x.flatten(1)))
+        return self.fc2(x)  # type: ignore[no-any-return]
+
+
+class DeepCNN(nn.Module):
+    """A plain stack of ``depth`` 3×3 convolutions of 32 channels without normalisation.
+
+    A 2×2 max-pool follows the convolutions at a third and two thirds of the depth; a linear layer
+    reads the 32×8×8 values. Gradients vanish here with depth, which is what it is for.
+    """
+
+    def __init__(self, activation: ActivationFactory, num_classes: int, depth: int) -> None:
+        super().__init__()
+        pooled = {depth // 3, 2 * depth // 3}
+        layers: dict[str, nn.Module] = {}
+        for i in range(1, depth + 1):
+            layers[f"conv{i}"] = nn.Conv2d(3 if i == 1 else 32, 32, 3, padding=1)
+            layers[f"act{i}"] = ActivationPool(activation) if i in pooled else activation()
+        layers["flatten"] = nn.Flatten()
+        layers["fc"] = nn.Linear(32 * 8 * 8, num_classes)
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, classes) for normalised images (N, 3, 32, 32)."""
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm and a parameter-free shortcut (option A)."""
+
+    def __init__(self, activation: ActivationFactory, channels_in: int, channels: int) -> None:
+        super().__init__()
+        stride = 1 if channels_in == channels else 2
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.act1 = activation()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.act2 = activation()
+        self.added_channels = channels - channels_in
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, channels, H / stride, W / stride)."""
+        y = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
+        if self.added_channels:
+            half = self.added_channels // 2
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, self.added_channels - half))
+        return self.act2(y + x)  # type: ignore[no-any-return]
+
+
+class ResNet20(nn.Module):
+    """ResNet-20 for CIFAR (He, Zhang, Ren and Sun 2016, section 4.2).
+
+    Its convolutions start as there: Kaiming normal with ReLU's gain, whatever the activation.
+    """
+
+    def __init__(self, activation: ActivationFactory, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.act1 = activation()
+        widths = [(16, 16)] * 3 + [(16, 32)] + [(32, 32)] * 2 + [(32, 64)] + [(64, 64)] * 2
+        self.blocks = nn.Sequential(*(ResidualBlock(activation, a, b) for a, b in widths))
+        self.fc = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, classes) for normalised images (N, 3, 32, 32)."""
+        x = self.blocks(self.act1(self.bn1(self.conv1(x))))
+        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def _deep_cnn(depth: int = 12) -> NetworkFactory:
+    if not 3 <= depth <= 200:
+        raise UsageError(f"model 'deep_cnn': depth is {depth}; it must be from 3 to 200")
+    return lambda activation, classes: DeepCNN(activation, classes, depth)
+
+
+MODELS: dict[str, tuple[Callable[..., NetworkFactory], dict[str, int]]] = {
+    "cnn": (lambda: CNN, {}),
+    "deep_cnn": (_deep_cnn, {"depth": 12}),
+    "resnet20": (lambda: ResNet20, {}),
+}
+
+
+def resolve_model(text: str) -> tuple[str, NetworkFactory]:
+    """Return a network spec's canonical text and the function that builds such networks.
+
+    The function takes an activation factory and the number of classes; a user's own, named by
+    import path, is called the same way.
+
+    Raises:
+        UsageError: the name or a parameter is unknown, or the import fails.
+    """
+    spec = parse_spec(text, "model", MODELS)
+    if not spec.imported:
+        factory, defaults = MODELS[spec.name]
+        bound = spec.bind(defaults)
+        return spec.canonical(bound), factory(**bound)
+    found = import_object(spec)
+    if not callable(found):
+        raise UsageError(
+            f"model {spec.name!r} must be a callable of (activation factory, number of classes)"
+        )
+    if spec.value is not None:
+        raise UsageError(f"model {spec.name!r}: give its parameters by name")
+    parameters: dict[str, Any] = spec.parameters
+    return spec.canonical(parameters), lambda act, classes: found(act, classes, **parameters)
+
+
+def build_network(
+    model: str, activation: ActivationFactory, num_classes: int, seed: int
+) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Return the network with a seed's initial weights, and its activation layers by name.
+
+    Every activation of a seed starts from the same weights: those of the network built around the
+    identity. What an activation adds of its own (PReLU's slopes) is drawn from a seed of its own.
+    The network is in channels_last.
+    """
+    _, factory = resolve_model(model)
+    built: list[nn.Module] = []
+
+    def build_activation() -> nn.Module:
+        built.append(activation())
+        return built[-1]
+
+    recording = dataclasses.replace(activation, build=build_activation)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("initial weights", seed))
+        identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
+        start = factory(identity, num_classes).state_dict()
+        torch.manual_seed(seed_for("activation parameters", seed))
+        network = factory(recording, num_classes)
+    network.load_state_dict(start, strict=False)
+    layers = {name: module for name, module in network.named_modules() if module in built}
+    return network.to(memory_format=torch.channels_last), layers

@@ -1,0 +1,164 @@
+"""Spec texts such as ``leaky_relu:0.1`` → a name with checked parameters, or the user's object."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actbench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Value = float | int | bool | str
+_IMPORT_PATH = re.compile(r"(?P<module>[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)(?::(?P<rest>.*))?")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec text taken apart: ``name``, or ``name:value``, or ``name:key=value,key=value``.
+
+    For a user's own object, ``package.module:name`` is the name, and what follows a further colon
+    are its parameters.
+    """
+
+    kind: str
+    name: str
+    imported: bool
+    value: Value | None = None
+    parameters: dict[str, Value] = field(default_factory=dict)
+
+    def bind(self, defaults: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the parameters that the text sets, by name, with the types of ``defaults``.
+
+        Raises:
+            UsageError: a parameter is unknown, of another type, or not finite.
+        """
+        given = dict(self.parameters)
+        if self.value is not None:
+            if not defaults:
+                raise UsageError(
+                    f"{self.kind} {self.name!r} takes no parameter, but was given {self.value!r}"
+                )
+            given = {next(iter(defaults)): self.value}
+        for key, value in given.items():
+            if key not in defaults:
+                hint = did_you_mean(key, defaults) if defaults else "; it takes none"
+                raise UsageError(f"{self.kind} {self.name!r} has no parameter {key!r}{hint}")
+            given[key] = self._as_type_of(defaults[key], key, value)
+        return given
+
+    def _as_type_of(self, default: Value, key: str, value: Value) -> Value:
+        if isinstance(default, float) and type(value) in (int, float):
+            if not math.isfinite(value):  # type: ignore[arg-type]
+                raise UsageError(f"{self.kind} {self.name!r}: {key} is {value}; it must be finite")
+            return float(value)
+        if type(value) is not type(default):
+            wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+            raise UsageError(
+                f"{self.kind} {self.name!r}: {key} is {value!r}; "
+                f"it must be {wanted[type(default)]}, for example {default!r}"
+            )
+        return value
+
+    def canonical(self, bound: Mapping[str, Value]) -> str:
+        """Return the shortest text with this meaning, so that equal specs have equal texts."""
+        if not bound:
+            return self.name
+        if self.value is not None:
+            return f"{self.name}:{_value_text(self.value)}"
+        settings = ",".join(f"{key}={_value_text(bound[key])}" for key in sorted(bound))
+        return f"{self.name}:{settings}"
+
+
+def parse_spec(text: str, kind: str, known: Iterable[str]) -> Spec:
+    """Return the parts of a spec text.
+
+    Args:
+        text: what the user wrote.
+        kind: what it names, for messages: ``"activation"``, ``"model"``, ``"attack"``.
+        known: the registered names; anything else must be an import path.
+
+    Raises:
+        UsageError: the text is no spec, or its name is unknown.
+    """
+    text = text.strip()
+    names = set(known)
+    name, _, rest = text.partition(":")
+    imported = _IMPORT_PATH.fullmatch(text)
+    if name in names:
+        return _with_parameters(text, kind, name, rest, imported=False)
+    if imported is not None:
+        path = f"{imported['module']}:{imported['name']}"
+        return _with_parameters(text, kind, path, imported["rest"] or "", imported=True)
+    raise UsageError(
+        f"unknown {kind} {name!r}{did_you_mean(name, names)} (your own: package.module:Name)"
+    )
+
+
+def _with_parameters(text: str, kind: str, name: str, rest: str, *, imported: bool) -> Spec:
+    if not rest:
+        return Spec(kind, name, imported)
+    if "=" not in rest:
+        return Spec(kind, name, imported, value=_value(rest))
+    parameters: dict[str, Value] = {}
+    for setting in rest.split(","):
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not (key.isidentifier() and equals and value):
+            raise UsageError(f"{kind} {text!r}: {setting!r} is not of the form key=value")
+        if key in parameters:
+            raise UsageError(f"{kind} {text!r} sets {key!r} twice")
+        parameters[key] = _value(value)
+    return Spec(kind, name, imported, parameters=parameters)
+
+
+def _value(text: str) -> Value:
+    text = text.strip()
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _value_text(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def import_object(spec: Spec) -> Any:
+    """Return the object that an import path names; the current folder is looked in as well.
+
+    Raises:
+        UsageError: the module cannot be imported, or has no such name.
+    """
+    module_name, _, name = spec.name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything at all
+        raise UsageError(
+            f"{spec.kind} {spec.name!r}: cannot import {module_name!r}: "
+            f"{type(error).__name__}: {error}".replace("\n", " ")
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(
+                f"{spec.kind} {spec.name!r}: {module_name!r} has no {part!r}"
+                f"{did_you_mean(part, [n for n in dir(found) if not n.startswith('_')])}"
+            )
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,88 @@
+"""A network, data and the study's recipe → the trained network and its history."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from actbench.data import batches
+from actbench.diagnostics import GradientNorms
+from actbench.evaluation import predict, score
+from actbench.record import EpochRecord, Progress
+from actbench.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from actbench.data import ImageData
+    from actbench.study import Study, Trial
+
+STEPS_BETWEEN_REPORTS = 100
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training gave: one record an epoch, and where the loss stopped being finite, if so."""
+
+    history: tuple[EpochRecord, ...]
+    diverged: str = ""
+
+
+def train(
+    network: nn.Module,
+    data: ImageData,
+    study: Study,
+    trial: Trial,
+    report: Callable[[Progress], None],
+) -> Training:
+    """Train the network in place by SGD with momentum and cross-entropy; return the history.
+
+    The test set is scored after every epoch, for the history alone: nothing is chosen by it. A
+    loss that is not finite ends the training within its step.
+    """
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=study.learning_rate,
+        momentum=study.momentum,
+        weight_decay=study.weight_decay,
+        fused=True,
+    )
+    norms = GradientNorms(network)
+    steps = math.ceil(len(data.train_images) / study.batch_size)
+    flip = data.flip if study.augmentation == "auto" else study.augmentation == "flip"
+    history: list[EpochRecord] = []
+    for epoch in range(1, study.epochs + 1):
+        # layers that draw for themselves (RReLU, dropout) take the global generator
+        torch.manual_seed(seed_for("layers", trial.seed, epoch))
+        network.train()
+        norms.reset()
+        total = 0.0
+        epoch_batches = batches(data, study.batch_size, trial.seed, epoch, flip=flip)
+        for step, (images, labels) in enumerate(epoch_batches, start=1):
+            loss = F.cross_entropy(network(images), labels)
+            value = loss.item()
+            if not math.isfinite(value):
+                where = f"loss {value} at epoch {epoch}, step {step}"
+                return Training(tuple(history), diverged=where)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norms.add_step()
+            optimizer.step()
+            total += value * len(labels)
+            if step % STEPS_BETWEEN_REPORTS == 0:
+                report(Progress(trial, epoch, study.epochs, step, steps, value))
+        test = score(predict(network, data.test_images), data.test_labels)
+        if not math.isfinite(test.loss):
+            return Training(tuple(history), diverged=f"test loss {test.loss} after epoch {epoch}")
+        mean_loss = total / len(data.train_images)
+        history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms.means()))
+        report(
+            Progress(trial, epoch, study.epochs, steps, steps, value, test.loss, test.accuracy)
+        )
+    return Training(tuple(history))

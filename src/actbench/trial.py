@@ -1,0 +1,75 @@
+"""One trial: build the network, train it, evaluate it, and say what came out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actbench.activations import check_activation, resolve_activation
+from actbench.diagnostics import InactiveUnits
+from actbench.evaluation import calibration_error, corrupted_test_images, predict, score
+from actbench.models import build_network
+from actbench.record import CorruptionScore, TrialRecord, pack_counts
+from actbench.study import SEVERITIES, trial_id
+from actbench.training import train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actbench.data import ImageData
+    from actbench.record import Progress
+    from actbench.study import Study, Trial
+
+
+def run_trial(
+    study: Study, trial: Trial, data: ImageData, report: Callable[[Progress], None]
+) -> TrialRecord:
+    """Return the record of one trial; it depends on the study, the trial and the data alone.
+
+    Args:
+        study: the whole configuration.
+        trial: the activation and the seed.
+        data: the study's data set.
+        report: is called with the progress every 100 steps and after each epoch.
+    """
+    factory = resolve_activation(trial.activation)
+    check = check_activation(factory)
+    network, activation_layers = build_network(
+        study.model, factory, len(data.classes), trial.seed
+    )
+    training = train(network, data, study, trial, report)
+    common = {
+        "trial_id": trial_id(study, trial),
+        "activation": trial.activation,
+        "seed": trial.seed,
+        "activation_check": asdict(check),
+        "history": training.history,
+    }
+    if training.diverged:
+        return TrialRecord(**common, status="diverged", reason=training.diverged)
+
+    with InactiveUnits(activation_layers) as inactive:
+        logits = predict(network, data.test_images)
+    clean = score(logits, data.test_labels)
+    corruptions = []
+    counts = np.zeros(len(data.test_labels), dtype=np.uint8)
+    for name in study.corruptions:
+        for severity in SEVERITIES:
+            images = corrupted_test_images(data, name, severity)
+            scores = score(predict(network, images), data.test_labels)
+            corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss))
+            counts += scores.correct.numpy()
+    return TrialRecord(
+        **common,
+        status="ok",
+        clean_accuracy=clean.accuracy,
+        clean_loss=clean.loss,
+        clean_ece=calibration_error(logits, data.test_labels),
+        corruptions=tuple(corruptions),
+        inactive=inactive.fractions(),
+        inactive_fraction=inactive.fraction(),
+        clean_correct=pack_counts(clean.correct.numpy()),
+        corrupted_correct=pack_counts(counts),
+    )
