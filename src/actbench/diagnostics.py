@@ -9,7 +9,6 @@ from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from torch.utils.hooks import RemovableHandle
 
@@ -76,7 +75,10 @@ class InactiveUnits:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         for handle in self._handles:
             handle.remove()

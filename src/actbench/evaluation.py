@@ -33,9 +33,8 @@ def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
     network.eval()
     with torch.inference_mode():
-        return torch.cat(
-            [network(normalise(batch)).float() for batch in images.split(EVALUATION_BATCH)]
-        )
+        parts = torch.split(images, EVALUATION_BATCH)
+        return torch.cat([network(normalise(part)).float() for part in parts])
 
 
 def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:

@@ -104,7 +104,7 @@ def record_from_json(text: str) -> TrialRecord:
     """
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("not a record")  # noqa: TRY004 - one kind of error for a bad file
+        raise ValueError("not a record")
     found = content.pop("format", None)
     if found != RECORD_FORMAT:
         raise ValueError(f"format {found!r}; this actbench reads {RECORD_FORMAT}")

@@ -82,7 +82,5 @@ def train(
             return Training(tuple(history), diverged=f"test loss {test.loss} after epoch {epoch}")
         mean_loss = total / len(data.train_images)
         history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms.means()))
-        report(
-            Progress(trial, epoch, study.epochs, steps, steps, value, test.loss, test.accuracy)
-        )
+        report(Progress(trial, epoch, study.epochs, steps, steps, value, test.loss, test.accuracy))
     return Training(tuple(history))

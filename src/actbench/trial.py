@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,19 +36,19 @@ def run_trial(
     """
     factory = resolve_activation(trial.activation)
     check = check_activation(factory)
-    network, activation_layers = build_network(
-        study.model, factory, len(data.classes), trial.seed
-    )
+    network, activation_layers = build_network(study.model, factory, len(data.classes), trial.seed)
     training = train(network, data, study, trial, report)
-    common = {
-        "trial_id": trial_id(study, trial),
-        "activation": trial.activation,
-        "seed": trial.seed,
-        "activation_check": asdict(check),
-        "history": training.history,
-    }
+    trained = TrialRecord(
+        trial_id=trial_id(study, trial),
+        activation=trial.activation,
+        seed=trial.seed,
+        status="diverged" if training.diverged else "ok",
+        reason=training.diverged,
+        activation_check=asdict(check),
+        history=training.history,
+    )
     if training.diverged:
-        return TrialRecord(**common, status="diverged", reason=training.diverged)
+        return trained
 
     with InactiveUnits(activation_layers) as inactive:
         logits = predict(network, data.test_images)
@@ -61,9 +61,8 @@ def run_trial(
             scores = score(predict(network, images), data.test_labels)
             corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss))
             counts += scores.correct.numpy()
-    return TrialRecord(
-        **common,
-        status="ok",
+    return replace(
+        trained,
         clean_accuracy=clean.accuracy,
         clean_loss=clean.loss,
         clean_ece=calibration_error(logits, data.test_labels),

@@ -1,0 +1,174 @@
+"""Run a study: what is planned less what is stored goes to an executor, and its records to disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actbench.executors import Finished, InProcess, LocalWorkers, default_workers
+from actbench.study import SEVERITIES, trial_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from actbench.activations import ActivationCheck
+    from actbench.executors import Event, Executor
+    from actbench.store import Store
+    from actbench.study import Study, Trial
+
+PACKAGES = ("actbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study whose names are resolved and whose data is there: ready to run.
+
+    ``checks`` holds each activation's self-check; ``data_folder`` the prepared arrays.
+    """
+
+    study: Study
+    data_folder: Path
+    checks: dict[str, ActivationCheck]
+
+
+def prepare_study(study: Study) -> Plan:
+    """Return the plan for a study, after everything that can be wrong with it was looked at.
+
+    Raises:
+        UsageError: a name, a parameter or the data is wrong.
+    """
+    from actbench.activations import check_activation, resolve_activation
+    from actbench.corruptions import expand
+    from actbench.data import open_images, prepare
+    from actbench.errors import UsageError
+    from actbench.models import resolve_model
+
+    factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
+    model, _ = resolve_model(study.model)
+    corruptions = expand(study.corruptions) if study.corruptions else ()
+    checks = {factory.spec: check_activation(factory) for factory in factories}
+    data_folder = prepare(study.dataset, study.data_dir)
+    data = open_images(data_folder).train_subset(study.train_images)
+    if study.data_checksum not in ("", data.checksum):
+        raise UsageError(
+            f"the data is not the study's: its checksum is {data.checksum}, "
+            f"and the study was made with {study.data_checksum}"
+        )
+    resolved = dataclasses.replace(
+        study,
+        baseline=factories[0].spec,
+        activations=tuple(factory.spec for factory in factories[1:]),
+        model=model,
+        corruptions=corruptions,
+        data_checksum=data.checksum,
+    )
+    return Plan(resolved, data_folder, checks)
+
+
+def pending_trials(plan: Plan, store: Store) -> list[Trial]:
+    """Return the planned trials that the store holds no record of, in their order."""
+    stored = store.records(plan.study)
+    return [t for t in plan.study.trials() if trial_id(plan.study, t) not in stored]
+
+
+def run_trials(
+    plan: Plan,
+    store: Store,
+    trials: Sequence[Trial],
+    executor: Executor,
+    tell: Callable[[Event], None],
+) -> None:
+    """Run trials and store each record as it comes; ``tell`` hears every event after that."""
+    environment = _environment(store, plan)
+
+    def handle(event: Event) -> None:
+        if isinstance(event, Finished):
+            store.write_record(event.record)
+            environment["seconds"][event.record.trial_id] = round(event.seconds, 2)
+            environment["end"] = _now()
+            store.write_environment(environment)
+        tell(event)
+
+    executor.run(plan.study, trials, plan.data_folder, handle)
+
+
+def make_executor(workers: int | None, trials: int) -> InProcess | LocalWorkers:
+    """Return what runs trials: 0 workers is this process; None is one for each core."""
+    if workers == 0:
+        return InProcess()
+    return LocalWorkers(max(1, min(workers or default_workers(), trials)))
+
+
+def prepare_corruptions(plan: Plan, done: Callable[[int, int], None]) -> None:
+    """Make the corrupted test sets that all trials share; ``done`` hears how many of how many."""
+    from actbench.data import open_images
+    from actbench.evaluation import corrupted_test_images
+
+    data = open_images(plan.data_folder)
+    wanted = [(name, severity) for name in plan.study.corruptions for severity in SEVERITIES]
+    for count, (name, severity) in enumerate(wanted, start=1):
+        corrupted_test_images(data, name, severity)
+        done(count, len(wanted))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _environment(store: Store, plan: Plan) -> dict[str, Any]:
+    before = store.environment()
+    known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
+    seconds = before.get("seconds", {})
+    return {
+        "start": before.get("start", _now()),
+        "end": before.get("end", ""),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads_per_trial": 1,
+        "git_commit": _git_commit(),
+        "seconds": {name: took for name, took in seconds.items() if name in known},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _git_commit() -> str:
+    """Return the commit of the code that runs, with ``+`` where it was changed; empty if none."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+        tracked = subprocess.run(  # noqa: S603
+            ["git", "ls-files", "--error-unmatch", Path(__file__).name],  # noqa: S607
+            cwd=here,
+            capture_output=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    # an installed copy may lie inside somebody else's repository
+    return done.stdout.strip() if done.returncode == tracked.returncode == 0 else ""
