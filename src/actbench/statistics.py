@@ -1,19 +1,20 @@
 """Paired comparisons of activations over seeds: data frames in, intervals and verdicts out.
 
-Nothing here reads, writes or draws random numbers. The formulas stand in ``paired``; the tables
-here apply them to data frames with one row per trial. docs/statistics.md tells users the rules.
+Nothing here reads, writes or draws random numbers. The formulas stand in ``paired``, ``sequential``
+and ``variance``; the tables here apply them to data frames with one row per trial, and this module
+is the door to them all. docs/statistics.md tells users the rules.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from actbench.metrics import Metric, metrics_for
 from actbench.paired import (
     CONFIDENCE,
     MOST_SEEDS,
@@ -23,13 +24,30 @@ from actbench.paired import (
     paired_t,
     seeds_needed,
 )
+from actbench.sequential import looks, spending_level
+from actbench.variance import variance_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+__all__ = [
+    "COMPARISON_COLUMNS",
+    "NO_VERDICT",
+    "SUMMARY_FIGURES",
+    "VERDICTS",
+    "Metric",
+    "compare",
+    "looks",
+    "mean_corruption_error",
+    "metrics_for",
+    "spending_level",
+    "summarise",
+    "variance_sources",
+]
 
 NO_VERDICT = "no verdict"
 VERDICTS = ("better", "worse", "higher", "lower", "equivalent", "undecided", NO_VERDICT)
@@ -57,58 +75,6 @@ COMPARISON_COLUMNS = (
 
 # Beyond this a square overflows or loses its meaning, so a value is treated as infinite.
 _LARGEST_VALUE = 1e100
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One column of ``trials.csv`` as the comparison and the tables need to know it.
-
-    Attributes:
-        name: the column.
-        label: what people call it, in the middle of a sentence.
-        direction: which values are better; with "none" a verdict says higher or lower instead.
-        has_margin: whether a difference below the equivalence margin is of no practical interest.
-            The margin is stated in accuracy, so only accuracies and their differences have it.
-        kind: "fraction" where people read percent (points, for a difference), else "number".
-    """
-
-    name: str
-    label: str
-    direction: Literal["higher", "lower", "none"]
-    has_margin: bool = False
-    kind: Literal["fraction", "number"] = "number"
-
-
-_METRICS = (
-    Metric("clean_accuracy", "clean accuracy", "higher", has_margin=True, kind="fraction"),
-    Metric("clean_loss", "clean loss", "lower"),
-    Metric("clean_ece", "calibration error", "lower", kind="fraction"),
-    Metric("corrupted_accuracy", "corrupted accuracy", "higher", has_margin=True, kind="fraction"),
-    Metric("accuracy_drop", "accuracy drop", "lower", has_margin=True, kind="fraction"),
-    Metric("grad_norm_first", "first-layer gradient norm", "none"),
-    Metric("grad_norm_ratio", "gradient norm ratio, first to last layer", "none"),
-    Metric("inactive_fraction", "inactive units", "none", kind="fraction"),
-)
-
-
-def metrics_for(corruptions: Sequence[str]) -> dict[str, Metric]:
-    """Return the metrics of a study by name, in the order of its tables.
-
-    Args:
-        corruptions: single corruptions, suites already unfolded; each adds the metric
-            ``accuracy_<corruption>``, its accuracy averaged over severities.
-    """
-    each = (
-        Metric(
-            f"accuracy_{name}",
-            f"accuracy under {name.replace('_', ' ')}",
-            "higher",
-            has_margin=True,
-            kind="fraction",
-        )
-        for name in corruptions
-    )
-    return {metric.name: metric for metric in (*_METRICS, *each)}
 
 
 def summarise(values: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
