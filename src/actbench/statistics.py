@@ -1,0 +1,374 @@
+"""Paired comparisons of activations over seeds: data frames in, intervals and verdicts out.
+
+Nothing here reads, writes or draws random numbers. The formulas stand in ``paired``, ``sequential``
+and ``variance``; the tables here apply them to data frames with one row per trial, and this module
+is the door to them all. docs/statistics.md tells users the rules.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from actbench.metrics import Metric, metrics_for
+from actbench.paired import (
+    CONFIDENCE,
+    MOST_SEEDS,
+    detectable_effect,
+    equivalence_p_value,
+    paired_differences,
+    paired_t,
+    seeds_needed,
+)
+from actbench.sequential import looks, spending_level
+from actbench.variance import variance_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = [
+    "COMPARISON_COLUMNS",
+    "NO_VERDICT",
+    "SUMMARY_FIGURES",
+    "VERDICTS",
+    "Metric",
+    "compare",
+    "looks",
+    "mean_corruption_error",
+    "metrics_for",
+    "spending_level",
+    "summarise",
+    "variance_sources",
+]
+
+NO_VERDICT = "no verdict"
+VERDICTS = ("better", "worse", "higher", "lower", "equivalent", "undecided", NO_VERDICT)
+
+SUMMARY_FIGURES = ("mean", "std", "ci_low", "ci_high", "n")
+COMPARISON_COLUMNS = (
+    "activation",
+    "baseline",
+    "metric",
+    "n",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "p_holm",
+    "p_equivalence",
+    "margin",
+    "pair_correlation",
+    "minimum_detectable_effect",
+    "seeds_needed",
+    "verdict",
+    "level",
+    "note",
+)
+
+# Beyond this a square overflows or loses its meaning, so a value is treated as infinite.
+_LARGEST_VALUE = 1e100
+
+
+def summarise(values: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
+    """Return a row per activation: means, standard deviations and 95 % t intervals over seeds.
+
+    Args:
+        values: one row per trial with the columns ``activation``, ``seed`` and one per metric; NaN
+            where the trial has no value.
+        metrics: by column; a metric without a column counts as without values.
+
+    Returns:
+        Activations in order of first appearance with the columns ``activation``, ``n`` (trials with
+        any finite value) and for each metric ``<metric>_mean``, ``_std`` (n − 1 in the
+        denominator), ``_ci_low``, ``_ci_high`` and ``_n``: the trials with a finite value of this
+        metric, on which the other four rest. NaN stands where these are too few: none for a mean,
+        one for a spread.
+
+    Raises:
+        ValueError: a trial appears twice.
+    """
+    trials = _Trials(values, metrics)
+    rows = []
+    for activation in trials.activations:
+        finite = {name: trials.finite(activation, name) for name in metrics}
+        row: dict[str, object] = {"activation": activation, "n": 0}
+        if finite:
+            row["n"] = int(np.logical_or.reduce(list(finite.values())).sum())
+        for name, present in finite.items():
+            sample = trials.column(activation, name)[present]
+            n = len(sample)
+            mean, deviation, half_width = math.nan, math.nan, math.nan
+            if n:
+                mean = float(sample.mean())
+            if n > 1:
+                deviation = float(sample.std(ddof=1))
+                quantile = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+                half_width = quantile * deviation / math.sqrt(n)
+            row[f"{name}_mean"] = mean
+            row[f"{name}_std"] = deviation
+            row[f"{name}_ci_low"] = mean - half_width
+            row[f"{name}_ci_high"] = mean + half_width
+            row[f"{name}_n"] = n
+        rows.append(row)
+    figures = [f"{name}_{figure}" for name in metrics for figure in SUMMARY_FIGURES]
+    return pd.DataFrame(rows, columns=["activation", "n", *figures])
+
+
+def compare(
+    values: pd.DataFrame,
+    *,
+    baseline: str,
+    metrics: Mapping[str, Metric],
+    margin: float = 0.005,
+    level: float = 0.05,
+) -> pd.DataFrame:
+    """Return every activation's paired difference from the baseline in every metric, and a verdict.
+
+    The verdict of a row, from its corrected difference test and its equivalence test:
+
+    - "equivalent": ``p_equivalence`` ≤ level, whether or not there is a significant difference (a
+      difference that is surely there and surely inside the margin does not matter), or the values
+      are identical in all of at least two pairs;
+    - "better" or "worse", by the metric's direction, where ``p_holm`` ≤ level; "higher" or "lower"
+      for a metric without a better side;
+    - "undecided" otherwise;
+    - "no verdict" with fewer than two pairs.
+
+    Args:
+        values: one row per trial with the columns ``activation``, ``seed`` and one per metric; NaN
+            where the trial has no value (it diverged). Rows may come in any order.
+        baseline: the activation that all others are compared with.
+        metrics: by column; a metric without a column counts as without values.
+        margin: the largest difference in accuracy that is of no practical interest, above 0.
+        level: of every test, in (0, 1); ``spending_level`` gives it for a repeated look.
+
+    Returns:
+        A row per activation × metric, activations other than the baseline in order of first
+        appearance, with the columns ``COMPARISON_COLUMNS``. ``n`` counts the pairs: seeds for which
+        both have a finite value. ``difference`` is the mean over pairs of activation − baseline,
+        ``ci_low`` and ``ci_high`` its 95 % t interval (whatever ``level``), ``p_value`` the
+        two-sided paired t-test's, ``p_holm`` the same after Holm's correction over the activations
+        tested in this metric, ``p_equivalence`` that of two one-sided tests against ± ``margin``
+        (``paired`` tells what becomes of differences without spread). ``pair_correlation`` is
+        Pearson's, from three pairs. ``minimum_detectable_effect`` (in the metric's unit) is what
+        this many pairs show with 80 % power, and ``seeds_needed`` (nullable integer) how many show
+        a difference as large as the margin with that power; both take the deviation seen for the
+        true one and ``level`` without Holm's correction. What could not be computed is NaN, and
+        ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``.
+
+    Raises:
+        ValueError: ``margin`` or ``level`` is out of range, or a trial appears twice.
+    """
+    if not 0 < margin < math.inf:
+        raise ValueError(f"margin is {margin}; it must be a number above 0")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie between 0 and 1")
+    trials = _Trials(values, metrics)
+    others = [activation for activation in trials.activations if activation != baseline]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, metric in metrics.items():
+        family = [_compare_pair(trials, other, baseline, metric, margin, level) for other in others]
+        corrected = _holm(np.array([row["p_value"] for row in family], dtype=np.float64))
+        for other, row, p_holm in zip(others, family, corrected, strict=True):
+            row["p_holm"] = p_holm
+            row["verdict"] = _verdict(row, metric, level)
+            rows[other, name] = row
+    table = pd.DataFrame(
+        [rows[other, name] for other in others for name in metrics],
+        columns=list(COMPARISON_COLUMNS),
+    )
+    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level"), "float64")
+    return table.astype({**numbers, "n": "int64", "seeds_needed": "Int64"})
+
+
+def _compare_pair(
+    trials: _Trials, activation: str, baseline: str, metric: Metric, margin: float, level: float
+) -> dict[str, Any]:
+    """Return a row of ``compare`` that still lacks ``p_holm`` and ``verdict``."""
+    both = trials.finite(activation, metric.name) & trials.finite(baseline, metric.name)
+    ours = trials.column(activation, metric.name)[both]
+    theirs = trials.column(baseline, metric.name)[both]
+    n = len(ours)
+    differences = paired_differences(ours, theirs)
+    test = paired_t(differences)
+    mean, deviation = float(test.difference), float(test.deviation)
+    notes = trials.left_out(activation, baseline, metric.name) if n else []
+    correlation = effect = needed = equivalence = math.nan
+    if n == 0:
+        notes.insert(0, "no seed has a finite value for both")
+    elif n == 1:
+        notes.insert(0, "one pair only, so no interval and no test")
+    elif deviation == 0 and mean == 0:
+        notes.insert(0, "identical in every pair")
+        effect, needed = 0.0, 2
+    elif deviation == 0:
+        notes.insert(
+            0,
+            "the same difference in every pair, so no spread to go by: sign-flip test, not t-test",
+        )
+        needed = 1 + math.ceil(-math.log2(level))
+    else:
+        effect = detectable_effect(n, level) * deviation
+        if math.isnan(effect):
+            notes.append("at this level so few pairs detect nothing")
+        needed = seeds_needed(margin / deviation, level) if metric.has_margin else math.nan
+        if needed > MOST_SEEDS:
+            notes.append("more than a million seeds needed")
+            needed = math.nan
+    if n >= 3 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
+        correlation = float(np.corrcoef(ours, theirs)[0, 1])
+    elif n >= 2:
+        notes.append(
+            "two pairs have no correlation to speak of"
+            if n == 2
+            else "no pair correlation, as one side does not vary"
+        )
+    if metric.has_margin:
+        equivalence = float(equivalence_p_value(differences, margin))
+    else:
+        notes.append("no natural margin, so equivalence is not tested")
+        needed = math.nan
+    return {
+        "activation": activation,
+        "baseline": baseline,
+        "metric": metric.name,
+        "n": n,
+        "difference": mean,
+        "ci_low": float(test.ci_low),
+        "ci_high": float(test.ci_high),
+        "p_value": float(test.p_value),
+        "p_equivalence": equivalence,
+        "margin": margin if metric.has_margin else math.nan,
+        "pair_correlation": correlation,
+        "minimum_detectable_effect": effect,
+        "seeds_needed": needed,
+        "level": level,
+        "note": "; ".join(notes),
+    }
+
+
+def _holm(p_values: Floats) -> Floats:
+    """Return Holm's step-down correction (Holm 1979) over those p-values that are not NaN."""
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = np.full_like(p_values, np.nan)
+    tested = ~np.isnan(p_values)
+    if tested.any():
+        corrected[tested] = multipletests(p_values[tested], method="holm")[1]
+    return corrected
+
+
+def _verdict(row: Mapping[str, Any], metric: Metric, level: float) -> str:
+    if row["n"] < 2:
+        return NO_VERDICT
+    identical = row["difference"] == 0 and row["ci_low"] == row["ci_high"]
+    if identical or row["p_equivalence"] <= level:
+        return "equivalent"
+    if not row["p_holm"] <= level:
+        return "undecided"
+    higher = row["difference"] > 0
+    if metric.direction == "none":
+        return "higher" if higher else "lower"
+    return "better" if higher == (metric.direction == "higher") else "worse"
+
+
+def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
+    """Return each activation's mean corruption error in percent; the baseline is 100.
+
+    mCE as Hendrycks & Dietterich (2019, section 4.2) define it, with the study's own baseline as
+    the yardstick: for each corruption the errors summed over severities divided by the baseline's,
+    averaged over corruptions. Errors are averaged over the seeds for which both have every
+    accuracy that the table holds.
+
+    Args:
+        corruptions: the columns ``activation``, ``seed``, ``corruption``, ``severity`` and
+            ``accuracy`` in [0, 1], NaN where there is none.
+        baseline: the activation to divide by.
+
+    Returns:
+        A series named "mce" by activation in order of first appearance. A corruption under which
+        the baseline makes no error is no yardstick and is left out of that activation's average;
+        NaN where nothing remains, or no seed is shared.
+
+    Raises:
+        ValueError: an activation × seed × corruption × severity appears twice.
+    """
+    table = 1 - corruptions.pivot(  # noqa: PD010 - pivot_table would average what appears twice
+        index=["activation", "seed"], columns=["corruption", "severity"], values="accuracy"
+    )
+    table = table.dropna()
+    activations = pd.unique(corruptions["activation"])
+    result = pd.Series(math.nan, index=pd.Index(activations, name="activation"), name="mce")
+    for activation in activations:
+        trained = table.index.get_level_values("activation")
+        ours = table[trained == activation].droplevel("activation")
+        theirs = table[trained == baseline].droplevel("activation")
+        seeds = ours.index.intersection(theirs.index)
+        if len(seeds) == 0:
+            continue
+        over_severities = [
+            side.loc[seeds].mean().groupby(level="corruption").sum() for side in (ours, theirs)
+        ]
+        usable = over_severities[1] > 0
+        if usable.any():
+            result[activation] = 100 * (over_severities[0] / over_severities[1])[usable].mean()
+    return result
+
+
+class _Trials:
+    """The trials of a study: for each metric an array (activations, seeds), NaN where absent."""
+
+    def __init__(self, values: pd.DataFrame, metrics: Mapping[str, Metric]) -> None:
+        self.activations: list[str] = list(pd.unique(values["activation"]))
+        seeds = pd.Index(pd.unique(values["seed"])).sort_values()
+        self._rows = {activation: row for row, activation in enumerate(self.activations)}
+        row = values["activation"].map(self._rows).to_numpy(dtype=np.intp)
+        place = (row, seeds.get_indexer(pd.Index(values["seed"])))
+        planned = np.zeros((len(self.activations), len(seeds)), dtype=np.intp)
+        np.add.at(planned, place, 1)
+        if (planned > 1).any():
+            raise ValueError("values has more than one row for a trial")
+        self._planned = planned > 0
+        self._values = {}
+        for name in metrics:
+            table = np.full(planned.shape, np.nan)
+            if name in values:
+                table[place] = values[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            self._values[name] = table
+        self._absent = np.full(len(seeds), np.nan)
+
+    def column(self, activation: str, metric: str) -> Floats:
+        """Return the values of an activation by seed, NaN where there is none."""
+        if activation not in self._rows:
+            return self._absent
+        column: Floats = self._values[metric][self._rows[activation]]
+        return column
+
+    def finite(self, activation: str, metric: str) -> NDArray[np.bool_]:
+        """Return where a value is usable: not absent, infinite or absurdly large."""
+        usable: NDArray[np.bool_] = np.abs(self.column(activation, metric)) <= _LARGEST_VALUE
+        return usable
+
+    def left_out(self, activation: str, baseline: str, metric: str) -> list[str]:
+        """Return what to say about the seeds that either was planned with but that give no pair."""
+        planned = np.zeros_like(self._absent, dtype=bool)
+        infinite, absent = planned.copy(), planned.copy()
+        for side in (activation, baseline):
+            if side in self._rows:
+                planned |= self._planned[self._rows[side]]
+            absent |= np.isnan(self.column(side, metric))
+            infinite |= ~self.finite(side, metric)
+        counts = {"missing": (planned & absent).sum(), "infinite": (infinite & ~absent).sum()}
+        return [
+            f"{count} of {planned.sum()} seeds left out, as a value is {reason}"
+            for reason, count in counts.items()
+            if count
+        ]
