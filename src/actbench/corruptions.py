@@ -23,14 +23,13 @@ from scipy import special
 from torch import Generator, Tensor
 
 from actbench.errors import UsageError, did_you_mean
-from actbench.study import seed_for
+from actbench.study import SEVERITIES, seed_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Corruption = Callable[[Tensor, int, Generator], Tensor]
 
-SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST_SIDE = 8
 IMAGES_PER_CHUNK = 500  # float32 at 32×32: 6 MB an operand, which stays near the caches
 

@@ -72,7 +72,8 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
     """
     if dataset not in DATASETS:
         raise UsageError(f"unknown dataset {dataset!r}{did_you_mean(dataset, DATASETS)}")
-    source = DATASETS[dataset](dataset, data_dir)
+    find, _ = DATASETS[dataset]
+    source = find(dataset, data_dir)
     folder = _folder_of(dataset, source.fingerprint())
     if not _is_whole(folder):
         content = source.read()

@@ -280,18 +280,35 @@ _MNIST_FILES = tuple(
     for part in ("train", "t10k")
     for content in ("images-idx3", "labels-idx1")
 )
+_FASHION = ("FashionMNIST/raw",)
 _CIFAR10 = ("cifar-10-python.tar.gz",), ("cifar-10-batches-py",)
 _CIFAR100 = ("cifar-100-python.tar.gz",), ("cifar-100-python",)
 _SVHN = ("train_32x32.mat", "test_32x32.mat")
 
-DATASETS: dict[str, Callable[[str, str], Source]] = {
-    "digits": _digits,
-    "cifar10": _Torchvision("CIFAR10", "", *_CIFAR10, flip=True),
-    "cifar100": _Torchvision("CIFAR100", "", *_CIFAR100, flip=True),
-    "svhn": _Torchvision("SVHN", "", _SVHN, _SVHN, flip=False),
-    "mnist": _Torchvision("MNIST", "MNIST/raw", _MNIST_FILES, ("MNIST/raw",), flip=False),
-    "fashion_mnist": _Torchvision(
-        "FashionMNIST", "FashionMNIST/raw", _MNIST_FILES, ("FashionMNIST/raw",), flip=True
+DATASETS: dict[str, tuple[Callable[[str, str], Source], str]] = {
+    "digits": (_digits, "scikit-learn's 1,797 handwritten digits, enlarged; no download"),
+    "cifar10": (
+        _Torchvision("CIFAR10", "", *_CIFAR10, flip=True),
+        "60,000 photographs in 10 classes",
     ),
-    "imagefolder": _image_folder,
+    "cifar100": (
+        _Torchvision("CIFAR100", "", *_CIFAR100, flip=True),
+        "60,000 photographs in 100 classes",
+    ),
+    "svhn": (
+        _Torchvision("SVHN", "", _SVHN, _SVHN, flip=False),
+        "99,289 photographs of house numbers",
+    ),
+    "mnist": (
+        _Torchvision("MNIST", "MNIST/raw", _MNIST_FILES, ("MNIST/raw",), flip=False),
+        "70,000 handwritten digits",
+    ),
+    "fashion_mnist": (
+        _Torchvision("FashionMNIST", "FashionMNIST/raw", _MNIST_FILES, _FASHION, flip=True),
+        "70,000 pictures of clothes in 10 classes",
+    ),
+    "imagefolder": (
+        _image_folder,
+        "your own: --data-dir with train/<class>/… and test/<class>/…",
+    ),
 }

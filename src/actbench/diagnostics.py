@@ -74,12 +74,7 @@ class InactiveUnits:
             self._handles.append(layer.register_forward_pre_hook(watch))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
 

@@ -58,6 +58,28 @@ def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float(error)
 
 
+def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the mean of the true class's logit less the largest other one."""
+    true = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)
+    return float((true - others).double().mean())
+
+
+def input_gradient_norm(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the mean over images of the L2 norm of the loss gradient in the image in [0, 1]."""
+    network.eval()
+    total = 0.0
+    parts = zip(
+        torch.split(images, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True
+    )
+    for batch, batch_labels in parts:
+        x = normalise(batch).requires_grad_()
+        loss = F.cross_entropy(network(x), batch_labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, x)
+        total += float(gradient.flatten(1).double().norm(dim=1).sum())
+    return 2 * total / len(images)  # normalised pixels are 2x − 1
+
+
 def corrupted_test_images(data: ImageData, corruption: str, severity: int) -> torch.Tensor:
     """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial."""
     key = f"{data.checksum} {corruption} {severity}"

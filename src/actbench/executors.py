@@ -47,6 +47,9 @@ class Executor(Protocol):
     ) -> None:
         """Run all trials; ``tell`` is called in this process alone."""
 
+    def close(self) -> None:
+        """End what the executor started."""
+
 
 def default_workers() -> int:
     """Return how many cores this process may use."""
@@ -103,6 +106,9 @@ class InProcess:
                 tell(_run_one(study, trial, data, tell))
         finally:
             torch.set_num_threads(threads)
+
+    def close(self) -> None:
+        """Do nothing: there is no process to end."""
 
 
 class LocalWorkers:

@@ -143,10 +143,14 @@ def _deep_cnn(depth: int = 12) -> NetworkFactory:
     return lambda activation, classes: DeepCNN(activation, classes, depth)
 
 
-MODELS: dict[str, tuple[Callable[..., NetworkFactory], dict[str, int]]] = {
-    "cnn": (lambda: CNN, {}),
-    "deep_cnn": (_deep_cnn, {"depth": 12}),
-    "resnet20": (lambda: ResNet20, {}),
+MODELS: dict[str, tuple[Callable[..., NetworkFactory], dict[str, int], str]] = {
+    "cnn": (lambda: CNN, {}, "two convolutions and two linear layers"),
+    "deep_cnn": (
+        _deep_cnn,
+        {"depth": 12},
+        "a plain stack of 3×3 convolutions, deep_cnn:depth=N, where gradients vanish",
+    ),
+    "resnet20": (lambda: ResNet20, {}, "He et al. 2016's for CIFAR, with batch norm"),
 }
 
 
@@ -161,7 +165,7 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
     """
     spec = parse_spec(text, "model", MODELS)
     if not spec.imported:
-        factory, defaults = MODELS[spec.name]
+        factory, defaults, _ = MODELS[spec.name]
         bound = spec.bind(defaults)
         return spec.canonical(bound), factory(**bound)
     found = import_object(spec)

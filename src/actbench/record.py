@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import zlib
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actbench.study import Trial
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from actbench.study import Trial
 
 RECORD_FORMAT = 1
 STATUSES = ("ok", "diverged", "crashed")
@@ -55,12 +57,13 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class CorruptionScore:
-    """Test accuracy (a fraction) and mean loss under one corruption at one severity."""
+    """Test accuracy (a fraction), mean loss and calibration error under one corruption."""
 
     corruption: str
     severity: int
     accuracy: float
     loss: float
+    ece: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,8 @@ class TrialRecord:
 
     ``clean_correct`` and ``corrupted_correct`` hold per test image whether it was classified
     correctly, and under how many of the corruptions × severities (see ``unpack_counts``).
+    ``logit_margin`` is the mean over test images of the true class's logit less the largest other;
+    ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
@@ -84,16 +89,29 @@ class TrialRecord:
     clean_loss: float | None = None
     clean_ece: float | None = None
     corruptions: tuple[CorruptionScore, ...] = ()
+    logit_margin: float | None = None
+    input_gradient_norm: float | None = None
     inactive: dict[str, float] = field(default_factory=dict)
     inactive_fraction: float | None = None
     clean_correct: str = ""
     corrupted_correct: str = ""
 
+    @property
+    def trial(self) -> Trial:
+        """The trial that the record is of."""
+        return Trial(self.activation, self.seed)
+
 
 def record_to_json(record: TrialRecord) -> str:
-    """Return the record as JSON text, the same for the same record."""
-    content = {"format": RECORD_FORMAT, **asdict(record)}
-    return json.dumps(_finite(content), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    """Return the record as JSON text, the same for the same record, with its own checksum."""
+    content = _finite(asdict(record))
+    head = {"format": RECORD_FORMAT, "checksum": _checksum(content)}
+    return json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n"
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def record_from_json(text: str) -> TrialRecord:
@@ -108,6 +126,9 @@ def record_from_json(text: str) -> TrialRecord:
     found = content.pop("format", None)
     if found != RECORD_FORMAT:
         raise ValueError(f"format {found!r}; this actbench reads {RECORD_FORMAT}")
+    checksum = content.pop("checksum", None)
+    if checksum != _checksum(content):
+        raise ValueError("its checksum is not that of its content")
     if set(content) != {item.name for item in fields(TrialRecord)}:
         raise ValueError("not the fields of a record")
     try:

@@ -99,23 +99,22 @@ def run_trials(
     executor.run(plan.study, trials, plan.data_folder, handle)
 
 
-def make_executor(workers: int | None, trials: int) -> InProcess | LocalWorkers:
+def make_executor(workers: int | None, trials: int) -> Executor:
     """Return what runs trials: 0 workers is this process; None is one for each core."""
     if workers == 0:
         return InProcess()
     return LocalWorkers(max(1, min(workers or default_workers(), trials)))
 
 
-def prepare_corruptions(plan: Plan, done: Callable[[int, int], None]) -> None:
-    """Make the corrupted test sets that all trials share; ``done`` hears how many of how many."""
+def prepare_corruptions(plan: Plan) -> None:
+    """Make the corrupted test sets that all trials share, where they are not there yet."""
     from actbench.data import open_images
     from actbench.evaluation import corrupted_test_images
 
     data = open_images(plan.data_folder)
-    wanted = [(name, severity) for name in plan.study.corruptions for severity in SEVERITIES]
-    for count, (name, severity) in enumerate(wanted, start=1):
-        corrupted_test_images(data, name, severity)
-        done(count, len(wanted))
+    for name in plan.study.corruptions:
+        for severity in SEVERITIES:
+            corrupted_test_images(data, name, severity)
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
@@ -165,11 +165,6 @@ class _Lock:
             raise ResultsFolderError(f"cannot write {str(self._folder)!r}: {reason}") from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         (self._folder / HOLDER_FILE).unlink(missing_ok=True)
         self._lock.release()

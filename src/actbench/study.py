@@ -170,13 +170,25 @@ class Study:
         """Return all trials, seed by seed, so that an interrupted study holds whole pairs."""
         return [Trial(a, seed) for seed in self.seeds for a in self.activations]
 
+    def trials_of(self, activation: str) -> list[Trial]:
+        """Return the trials of one activation, in the order of the seeds."""
+        return [Trial(activation, seed) for seed in self.seeds]
+
     @property
     def data_label(self) -> str:
         """What tables call the data: ``dataset_name`` where one was given, else ``dataset``."""
         return self.dataset_name or self.dataset
 
 
+def _as_plain(study: Study) -> dict[str, Any]:
+    values = {item.name: getattr(study, item.name) for item in fields(study)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
 _NOT_IDENTITY = frozenset({"activations", "seeds", "baseline", "dataset_name", "data_dir"})
+
+
+_DEFAULTS = _as_plain(Study())
 
 
 @dataclass(frozen=True)
@@ -193,17 +205,14 @@ class Trial:
 def trial_id(study: Study, trial: Trial) -> str:
     """Return the trial's name in the store: readable, safe as a file name, and unique.
 
-    The last twelve characters are the SHA-256 of everything that decides the trial's numbers.
+    The last twelve characters are from the SHA-256 of everything that decides the trial's numbers.
+    What stands at its default is left out, so that a new option leaves stored trials their names.
     """
-    content = {**study.identity(), "activation": trial.activation, "seed": trial.seed}
+    decides = {k: v for k, v in study.identity().items() if v != _DEFAULTS[k]}
+    content = [STUDY_FORMAT, decides, trial.activation, trial.seed]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", trial.activation).strip("._")[:60]
     return f"{readable}-seed{trial.seed}-{digest[:12]}"
-
-
-def _as_plain(study: Study) -> dict[str, Any]:
-    values = {item.name: getattr(study, item.name) for item in fields(study)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def study_to_toml(study: Study) -> str:

@@ -9,7 +9,14 @@ import numpy as np
 
 from actbench.activations import check_activation, resolve_activation
 from actbench.diagnostics import InactiveUnits
-from actbench.evaluation import calibration_error, corrupted_test_images, predict, score
+from actbench.evaluation import (
+    calibration_error,
+    corrupted_test_images,
+    input_gradient_norm,
+    logit_margin,
+    predict,
+    score,
+)
 from actbench.models import build_network
 from actbench.record import CorruptionScore, TrialRecord, pack_counts
 from actbench.study import SEVERITIES, trial_id
@@ -58,8 +65,10 @@ def run_trial(
     for name in study.corruptions:
         for severity in SEVERITIES:
             images = corrupted_test_images(data, name, severity)
-            scores = score(predict(network, images), data.test_labels)
-            corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss))
+            corrupted = predict(network, images)
+            scores = score(corrupted, data.test_labels)
+            ece = calibration_error(corrupted, data.test_labels)
+            corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss, ece))
             counts += scores.correct.numpy()
     return replace(
         trained,
@@ -67,6 +76,8 @@ def run_trial(
         clean_loss=clean.loss,
         clean_ece=calibration_error(logits, data.test_labels),
         corruptions=tuple(corruptions),
+        logit_margin=logit_margin(logits, data.test_labels),
+        input_gradient_norm=input_gradient_norm(network, data.test_images, data.test_labels),
         inactive=inactive.fractions(),
         inactive_fraction=inactive.fraction(),
         clean_correct=pack_counts(clean.correct.numpy()),

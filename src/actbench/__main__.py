@@ -1,0 +1,6 @@
+"""``python -m actbench`` is the command ``actbench``."""
+
+from actbench.cli import main
+
+if __name__ == "__main__":
+    main()
