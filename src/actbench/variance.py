@@ -53,8 +53,7 @@ def crossed_standard_errors(differences: ArrayLike) -> StandardErrors:
 
     Every seed sees every image, so the two sources are crossed random effects, and the mean squares
     MS of the two-way layout without replication give, for S seeds and I images (Searle, Casella &
-    McCulloch 1992, chapter 4; Brennan 2001, chapter 3, as a p × i design; Owen 2007 for why
-    neither source alone will do):
+    McCulloch 1992, chapter 4; Owen 2007 for why neither source alone will do):
 
     - other seeds, images fixed: MS_seeds / (S I);
     - other images, seeds fixed: MS_images / (S I);
