@@ -17,12 +17,12 @@ import click
 
 from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
-from actbench.study import AUGMENTATIONS, Study, read_config
+from actbench.study import AUGMENTATIONS, Study, next_look, read_config
 
 if TYPE_CHECKING:
+    from actbench.frames import Frames
     from actbench.runner import Plan
     from actbench.store import Store
-    from actbench.tables import Frames
 
 
 class _Interrupted(BaseException):
@@ -92,6 +92,21 @@ def cli() -> None:
     type=_Names(),
     help="Corruptions or suites, or none; see `actbench list corruptions`.  [default: noise]",
 )
+@click.option(
+    "--margin",
+    type=float,
+    help="Accuracies this close are equivalent, as a fraction.  [default: 0.005]",
+)
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Add seeds until clean and corrupted accuracy are decided for every activation.",
+)
+@click.option(
+    "--max-seeds",
+    type=click.IntRange(2, 100_000),
+    help="The most seeds that --until-decided may go to.  [default: 30]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: results/<dataset>-<model>]")
 @click.option(
     "--workers",
@@ -107,6 +122,8 @@ def run(
     config: Path | None,
     out: Path | None,
     workers: int | None,
+    until_decided: bool,
+    max_seeds: int | None,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
@@ -139,13 +156,32 @@ def run(
             return _list_trials(plan, store, as_json=as_json)
         if not store.folder.exists():
             stack.enter_context(store.locked())
-        store.begin(plan.study)
-        _run_pending(plan, store, executor, quiet=quiet, verbose=verbose)
         from actbench.report import write_report
 
-        frames = write_report(store, plan.study)
+        while True:
+            store.begin(plan.study)
+            _run_pending(plan, store, executor, quiet=quiet, verbose=verbose)
+            frames = write_report(store, plan.study)
+            grown = next_look(plan.study) if until_decided and frames.undecided() else None
+            if grown is None:
+                break
+            plan = dataclasses.replace(plan, study=grown)
     _print_summary(frames, store.folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
+
+
+def _until_decided(study: Study, max_seeds: int) -> Study:
+    from actbench.sequential import looks
+
+    if max_seeds < len(study.seeds):
+        raise UsageError(
+            f"--max-seeds is {max_seeds}, but the study begins with {len(study.seeds)} seeds"
+        )
+    planned = looks(len(study.seeds), max_seeds)
+    first = dataclasses.replace(study, looks=())
+    while len(first.seeds) < planned[0]:
+        first = dataclasses.replace(first, seeds=(*first.seeds, max(first.seeds) + 1))
+    return dataclasses.replace(first, looks=planned)
 
 
 def _default_folder(study: Study) -> Path:
@@ -160,7 +196,7 @@ def _run_pending(plan: Plan, store: Store, executor: Any, *, quiet: bool, verbos
     pending = pending_trials(plan, store)
     planned = len(plan.study.trials())
     with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
-        for spec, check in plan.checks.items():
+        for spec, check in plan.checks.items() if pending else ():
             display.say(
                 f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
                 f"f(1) = {check.at_one:.4g}"
@@ -202,6 +238,7 @@ def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
             "study": dataclasses.asdict(frames.study),
             "trials": json.loads(frames.trials.to_json(orient="records")),
             "summary": json.loads(frames.summary.to_json(orient="records")),
+            "comparisons": json.loads(frames.comparisons.to_json(orient="records")),
         }
         click.echo(json.dumps(content))
         return
@@ -210,6 +247,7 @@ def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
     from rich.text import Text
 
     from actbench.tables import summary_rows
+    from actbench.verdicts import verdict_sentences
 
     rows, headers = summary_rows(frames)
     table = Table(title=Text(f"{frames.study.data_label}, {frames.study.model}"))
@@ -219,7 +257,16 @@ def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     console.print(table)
+    for sentence in verdict_sentences(frames):
+        name, dash, rest = sentence.partition(" — ")
+        console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
     console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
+
+
+def _coloured(sentence: str) -> list[str | tuple[str, str]]:
+    colours = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
+    parts = re.split(rf"(?<=: )({'|'.join(colours)})", sentence)
+    return [(part, colours[part]) if part in colours else part for part in parts]
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -130,13 +131,11 @@ class LocalWorkers:
     ) -> None:
         """Run all trials; a worker that dies makes its trial a crashed one."""
         pending = list(reversed(trials))
-        for worker in self._workers:
-            worker.send((study, data_folder))
         busy: dict[Connection, _Worker] = {}
         while pending or busy:
             for worker in self._workers:
                 if pending and worker.trial is None and worker.alive():
-                    worker.start(pending.pop())
+                    worker.start(study, pending.pop(), data_folder)
                     busy[worker.connection] = worker
             if not busy:
                 for trial in reversed(pending):
@@ -177,15 +176,11 @@ class _Worker:
     def alive(self) -> bool:
         return self.process.is_alive()
 
-    def send(self, message: Any) -> None:
-        try:
-            self.connection.send(message)
-        except OSError:  # it died: the next read of its connection says so
-            return
-
-    def start(self, trial: Trial) -> None:
+    def start(self, study: Study, trial: Trial, data_folder: Path) -> None:
         self.trial, self._begin = trial, time.perf_counter()
-        self.send(trial)
+        # where it is dead already, the next read of its connection says so
+        with contextlib.suppress(OSError):
+            self.connection.send((study, trial, data_folder))
 
     def trial_now(self) -> Trial:
         assert self.trial is not None  # noqa: S101 - only busy workers are asked
@@ -217,10 +212,9 @@ def _work(connection: Connection) -> None:
 
     torch.set_num_threads(1)
     try:
-        study, data_folder = connection.recv()
-        data = open_images(data_folder).train_subset(study.train_images)
         while True:
-            trial = connection.recv()
+            study, trial, data_folder = connection.recv()
+            data = open_images(data_folder).train_subset(study.train_images)
             connection.send(_run_one(study, trial, data, connection.send))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

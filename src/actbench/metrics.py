@@ -38,6 +38,8 @@ _METRICS = (
     Metric("grad_norm_first", "first-layer gradient norm", "none"),
     Metric("grad_norm_ratio", "gradient norm ratio, first to last layer", "none"),
     Metric("inactive_fraction", "inactive units", "none", kind="fraction"),
+    Metric("logit_margin", "logit margin", "none"),
+    Metric("input_gradient_norm", "input gradient norm", "none"),
 )
 
 

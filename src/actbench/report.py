@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError
-from actbench.tables import Frames, derived_files
+from actbench.frames import Frames
+from actbench.tables import derived_files
 
 if TYPE_CHECKING:
     from actbench.store import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -88,8 +89,10 @@ class Study:
     ``seeds`` may be given as a count (``3`` is seeds 0, 1, 2) and every tuple as a list; the
     baseline is put first among the activations where it is missing. ``train_images`` is how many
     of the first training images are used, 0 for all; ``augmentation`` ``auto`` mirrors training
-    images at random where the data set's labels allow it, ``flip`` always, ``none`` never. The
-    defaults are the study that ``actbench run`` makes.
+    images at random where the data set's labels allow it, ``flip`` always, ``none`` never.
+    ``margin`` is the largest difference in accuracy, as a fraction, that does not matter in
+    practice; ``looks`` are the numbers of seeds after which a growing study is looked at, and is
+    empty for one of a fixed size. The defaults are the study that ``actbench run`` makes.
 
     Raises:
         UsageError: a value has the wrong type or lies outside its range.
@@ -136,8 +139,19 @@ class Study:
         default=("noise",), metadata=_check(_corruptions, "a list of corruptions or suites")
     )
 
+    margin: float = field(
+        default=0.005, metadata=_check(_number(0, 1, above=True), "a fraction above 0, up to 1")
+    )
+    looks: tuple[int, ...] = field(
+        default=(),
+        metadata=_check(
+            lambda v: isinstance(v, tuple) and all(map(_whole(2), v)) and list(v) == sorted(set(v)),
+            "a rising list of numbers of seeds from 2, or empty",
+        ),
+    )
+
     def __post_init__(self) -> None:
-        for name in ("activations", "seeds", "corruptions"):
+        for name in ("activations", "seeds", "corruptions", "looks"):
             value = getattr(self, name)
             if name == "seeds" and type(value) is int and 1 <= value <= 100_000:
                 value = range(value)
@@ -151,6 +165,11 @@ class Study:
                 raise UsageError(f"{item.name} is {shown}; it must be {item.metadata['wanted']}")
             if item.type == "float":
                 object.__setattr__(self, item.name, float(value))
+        if self.looks and len(self.seeds) not in self.looks:
+            raise UsageError(
+                f"looks is {list(self.looks)}, so there must be that many seeds, not "
+                f"{len(self.seeds)}"
+            )
         if self.baseline not in self.activations:
             object.__setattr__(self, "activations", (self.baseline, *self.activations))
         for name in ("activations", "corruptions"):
@@ -185,7 +204,9 @@ def _as_plain(study: Study) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-_NOT_IDENTITY = frozenset({"activations", "seeds", "baseline", "dataset_name", "data_dir"})
+_NOT_IDENTITY = frozenset(
+    {"activations", "seeds", "baseline", "dataset_name", "data_dir", "margin", "looks"}
+)
 
 
 _DEFAULTS = _as_plain(Study())
@@ -200,6 +221,16 @@ class Trial:
 
     def __str__(self) -> str:
         return f"{self.activation}, seed {self.seed}"
+
+
+def next_look(study: Study) -> Study | None:
+    """Return the study grown to its next look, new seeds after the largest; None at the last."""
+    later = [n for n in study.looks if n > len(study.seeds)]
+    if not later:
+        return None
+    first = max(study.seeds) + 1
+    new = range(first, first + later[0] - len(study.seeds))
+    return dataclasses.replace(study, seeds=(*study.seeds, *new))
 
 
 def trial_id(study: Study, trial: Trial) -> str:

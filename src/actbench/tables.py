@@ -1,121 +1,29 @@
-"""Records → data frames → CSV and Markdown. The numbers in every table come from the records."""
+"""Data frames → CSV, Markdown, LaTeX and the terminal's table."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from tabulate import tabulate
 
-from actbench.statistics import mean_corruption_error, metrics_for, summarise
-from actbench.study import trial_id
+from actbench.verdicts import (
+    DASH,
+    describe_recipe,
+    number,
+    percent,
+    probability,
+    signed,
+    verdict_sentences,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from actbench.record import TrialRecord
-    from actbench.study import Study
+    from actbench.frames import Frames
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-TRIAL_COLUMNS = (
-    "activation",
-    "seed",
-    "status",
-    "epochs",
-    "train_loss",
-    "clean_accuracy",
-    "clean_loss",
-    "clean_ece",
-    "corrupted_accuracy",
-    "accuracy_drop",
-    "grad_norm_first",
-    "grad_norm_last",
-    "grad_norm_ratio",
-    "inactive_fraction",
-    "logit_margin",
-    "input_gradient_norm",
-    "reason",
-)
-DASH = "–"
-
-
-class Frames:
-    """The study's tables as data frames, built from its stored records.
-
-    ``trials`` has a row per stored trial, ``corruptions`` a row per activation × seed × corruption
-    × severity, ``gradients`` a row per activation × seed × epoch × layer, ``summary`` a row per
-    activation; the columns are those of the CSV files of these names.
-    """
-
-    def __init__(self, study: Study, records: Mapping[str, TrialRecord]) -> None:
-        self.study = study
-        order = [trial_id(study, t) for a in study.activations for t in study.trials_of(a)]
-        self.records = [records[name] for name in order if name in records]
-        self.trials = pd.DataFrame(
-            [_trial_row(record) for record in self.records], columns=list(TRIAL_COLUMNS)
-        )
-        self.corruptions = pd.DataFrame(
-            [
-                (record.activation, record.seed, *astuple(s))
-                for record in self.records
-                for s in record.corruptions
-            ],
-            columns=["activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"],
-        )
-        self.gradients = pd.DataFrame(
-            [
-                (record.activation, record.seed, epoch.epoch, layer, norm)
-                for record in self.records
-                for epoch in record.history
-                for layer, norm in epoch.grad_norms.items()
-            ],
-            columns=["activation", "seed", "epoch", "layer", "grad_norm"],
-        )
-        self.metrics = metrics_for(study.corruptions)
-        self.summary = self._summary()
-
-    def values(self) -> pd.DataFrame:
-        """Return a row per trial and a column per metric, as the statistics take them."""
-        values = self.trials.drop(columns=["status", "epochs", "reason"])
-        pair = ["activation", "seed"]
-        means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
-        return values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
-
-    def _summary(self) -> pd.DataFrame:
-        summary = summarise(self.values(), self.metrics)
-        errors = mean_corruption_error(self.corruptions, self.study.baseline)
-        summary.insert(2, "mce", summary["activation"].map(errors))
-        return summary
-
-
-def _trial_row(record: TrialRecord) -> dict[str, object]:
-    row: dict[str, object] = {
-        "activation": record.activation,
-        "seed": record.seed,
-        "status": record.status,
-        "epochs": len(record.history),
-        "clean_accuracy": record.clean_accuracy,
-        "clean_loss": record.clean_loss,
-        "clean_ece": record.clean_ece,
-        "inactive_fraction": record.inactive_fraction,
-        "logit_margin": record.logit_margin,
-        "input_gradient_norm": record.input_gradient_norm,
-        "reason": record.reason,
-    }
-    if record.status == "ok":
-        last = record.history[-1]
-        norms = list(last.grad_norms.values())
-        row["train_loss"] = last.train_loss
-        if norms:
-            row["grad_norm_first"], row["grad_norm_last"] = norms[0], norms[-1]
-            row["grad_norm_ratio"] = norms[0] / norms[-1] if norms[-1] else math.nan
-        if record.corruptions and record.clean_accuracy is not None:
-            corrupted = math.fsum(s.accuracy for s in record.corruptions) / len(record.corruptions)
-            row["corrupted_accuracy"] = corrupted
-            row["accuracy_drop"] = record.clean_accuracy - corrupted
-    return row
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -146,28 +54,6 @@ def _escaped(cell: str) -> str:
     for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("`", "\\`"), ("*", "\\*")):
         cell = cell.replace(old, new)
     return " ".join(cell.split())
-
-
-def percent(mean: float, spread: float | None = None) -> str:
-    """Return a fraction as percent with two decimals, ± its standard deviation where there is one.
-
-    The unit stands in the column's head.
-    """
-    return _with_spread(mean * 100, None if spread is None else spread * 100, "{:.2f}")
-
-
-def number(mean: float, spread: float | None = None) -> str:
-    """Return a number with three significant digits, ± its standard deviation likewise."""
-    return _with_spread(mean, spread, "{:.3g}")
-
-
-def _with_spread(mean: float, spread: float | None, form: str) -> str:
-    if not math.isfinite(mean):
-        return DASH
-    shown = form.format(mean)
-    if spread is None:
-        return shown
-    return f"{shown} ± {form.format(spread) if math.isfinite(spread) else DASH}"
 
 
 def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
@@ -206,19 +92,29 @@ def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
 
 
 def summary_markdown(frames: Frames) -> str:
-    """Return ``summary.md``."""
+    """Return ``summary.md``: the answer in sentences, then the tables."""
     study = frames.study
+    baseline = _escaped(study.baseline)
     parts = [
-        f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared "
-        f"with {_escaped(study.baseline)}",
-        f"Each cell is the mean ± standard deviation over n seeds. {_recipe(study)}",
+        f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared with "
+        f"{baseline}",
+        "\n".join(f"- {_escaped(sentence)}" for sentence in verdict_sentences(frames)),
+        f"Differences are paired by seed, with their 95 % t interval. {describe_recipe(study)}",
+        "## Summary",
+        "Each cell is the mean ± standard deviation over n seeds.",
         to_markdown(*summary_rows(frames)),
         "Corrupted accuracy is the plain mean over the corruptions and severities below; drop is "
-        "clean less corrupted; mCE is the error under corruption relative to "
-        f"{_escaped(study.baseline)}'s, which is 100. Gradient norms are means over the last "
-        "epoch's steps. A unit is inactive when its pre-activation is ≤ 0 at every position of "
-        "every test image.",
+        f"clean less corrupted; mCE is the error under corruption relative to {baseline}'s, which "
+        "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
+        "pre-activation is ≤ 0 at every position of every test image.",
         *_failures(frames),
+        "## Paired differences from the baseline",
+        to_markdown(*comparison_rows(frames)),
+        *_margin_note(frames),
+        "## Where the uncertainty comes from",
+        to_markdown(*variance_rows(frames)),
+        "Standard errors of the difference, in points: for other seeds on the same test images, "
+        "for other test images under the same networks, and for both new.",
     ]
     if study.corruptions and len(frames.corruptions):
         parts += [
@@ -237,16 +133,72 @@ def summary_markdown(frames: Frames) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _recipe(study: Study) -> str:
-    count = len(study.seeds)
-    data = f"{study.train_images} training images, " if study.train_images else ""
-    decay = f", weight decay {study.weight_decay:g}" if study.weight_decay else ""
-    return (
-        f"{count} seed{'s' * (count > 1)}, {data}{study.epochs} epochs of batch "
-        f"{study.batch_size}, SGD with learning rate {study.learning_rate:g} and momentum "
-        f"{study.momentum:g}{decay}. The trials of a seed share initial weights, batch order, "
-        "augmentation and corrupted test images."
-    )
+def _margin_note(frames: Frames) -> list[str]:
+    margin = f"{100 * frames.study.margin:g}"
+    return [
+        f"p (Holm) is the paired t-test's, corrected over the activations; p (equivalent) is that "
+        f"of two one-sided tests against ±{margin} points, and a dash there means that the metric "
+        "has no natural margin. MDE is the difference that this many pairs detect with 80 % power; "
+        f"seeds needed is how many detect {margin} points. Tests are at the level "
+        f"{frames.level():.3g}."
+    ]
+
+
+def comparison_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
+    """Return the rows and headers of the table of paired differences."""
+    rows = []
+    for row in frames.comparisons.to_dict("records"):
+        metric = frames.metrics[row["metric"]]
+        points = metric.kind == "fraction"
+        low, high = row["ci_low"], row["ci_high"]
+        rows.append(
+            [
+                row["activation"],
+                f"{metric.label}{', points' if points else ''}",
+                str(row["n"]),
+                signed(row["difference"], points=points),
+                f"[{signed(low, points=points)}, {signed(high, points=points)}]"
+                if math.isfinite(low)
+                else DASH,
+                probability(row["p_holm"]),
+                probability(row["p_equivalence"]),
+                number(row["pair_correlation"]),
+                number(row["minimum_detectable_effect"] * (100 if points else 1)),
+                DASH if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
+                row["verdict"],
+            ]
+        )
+    headers = [
+        "activation",
+        "metric",
+        "n",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "p (equivalent)",
+        "pair correlation",
+        "MDE",
+        "seeds needed",
+        "verdict",
+    ]
+    return rows, headers
+
+
+def variance_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
+    """Return the rows and headers of the table of the two sources of variance."""
+    rows = [
+        [
+            row["activation"],
+            frames.metrics[row["metric"]].label,
+            str(row["n_seeds"]),
+            str(row["n_images"]),
+            *(percent(row[f"standard_error_{of}"]) for of in ("seeds", "images", "total")),
+            row["sharpen"] or DASH,
+        ]
+        for row in frames.variance.to_dict("records")
+    ]
+    headers = ["activation", "metric", "seeds", "test images", "from seeds", "from images", "total"]
+    return rows, [*headers, "what would sharpen it"]
 
 
 def _failures(frames: Frames) -> list[str]:
@@ -287,5 +239,6 @@ def derived_files(frames: Frames) -> dict[str, str]:
         "corruptions.csv": to_csv(frames.corruptions),
         "gradients.csv": to_csv(frames.gradients),
         "summary.csv": to_csv(frames.summary),
+        "comparisons.csv": to_csv(frames.comparisons),
         "summary.md": summary_markdown(frames),
     }

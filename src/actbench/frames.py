@@ -1,0 +1,184 @@
+"""Records → data frames: one row per trial, corruption, epoch or comparison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from actbench.metrics import metrics_for
+from actbench.record import unpack_counts
+from actbench.statistics import (
+    compare,
+    mean_corruption_error,
+    spending_level,
+    summarise,
+    variance_sources,
+)
+from actbench.study import SEVERITIES, trial_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actbench.record import TrialRecord
+    from actbench.study import Study
+
+TRIAL_COLUMNS = (
+    "activation",
+    "seed",
+    "status",
+    "epochs",
+    "train_loss",
+    "clean_accuracy",
+    "clean_loss",
+    "clean_ece",
+    "corrupted_accuracy",
+    "accuracy_drop",
+    "grad_norm_first",
+    "grad_norm_last",
+    "grad_norm_ratio",
+    "inactive_fraction",
+    "logit_margin",
+    "input_gradient_norm",
+    "reason",
+)
+
+
+class Frames:
+    """The study's tables as data frames, built from its stored records.
+
+    Attributes:
+        study: the study.
+        records: the stored records, activation by activation in the study's order.
+        metrics: the study's metrics by name (see ``metrics_for``).
+        trials: a row per stored trial, with the columns of ``trials.csv``.
+        corruptions: a row per activation × seed × corruption × severity.
+        epochs: a row per activation × seed × epoch: training loss, test loss, test accuracy.
+        gradients: a row per activation × seed × epoch × layer: mean gradient norm.
+        inactive: a row per activation × seed × activation layer: share of inactive units.
+        summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
+        comparisons: a row per activation × metric: paired difference and verdict.
+        variance: a row per activation × primary metric: uncertainty from seeds and test images.
+    """
+
+    def __init__(self, study: Study, records: Mapping[str, TrialRecord]) -> None:
+        self.study = study
+        order = [trial_id(study, t) for a in study.activations for t in study.trials_of(a)]
+        self.records = [records[name] for name in order if name in records]
+        self.metrics = metrics_for(study.corruptions)
+        self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r) for r in self.records])
+        self.corruptions = self._frame(
+            ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
+            [(*_key(r), *astuple(s)) for r in self.records for s in r.corruptions],
+        )
+        self.epochs = self._frame(
+            ("activation", "seed", "epoch", "train_loss", "test_loss", "test_accuracy"),
+            [
+                (*_key(r), e.epoch, e.train_loss, e.test_loss, e.test_accuracy)
+                for r in self.records
+                for e in r.history
+            ],
+        )
+        self.gradients = self._frame(
+            ("activation", "seed", "epoch", "layer", "grad_norm"),
+            [
+                (*_key(r), e.epoch, layer, norm)
+                for r in self.records
+                for e in r.history
+                for layer, norm in e.grad_norms.items()
+            ],
+        )
+        self.inactive = self._frame(
+            ("activation", "seed", "layer", "inactive_fraction"),
+            [(*_key(r), layer, share) for r in self.records for layer, share in r.inactive.items()],
+        )
+        values = self.values()
+        self.summary = summarise(values, self.metrics)
+        errors = mean_corruption_error(self.corruptions, study.baseline)
+        self.summary.insert(2, "mce", self.summary["activation"].map(errors))
+        self.comparisons = compare(
+            values,
+            baseline=study.baseline,
+            metrics=self.metrics,
+            margin=study.margin,
+            level=self.level(),
+        )
+        self.variance = self._variance()
+
+    @staticmethod
+    def _frame(columns: tuple[str, ...], rows: list[object]) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=list(columns))
+
+    def level(self) -> float:
+        """Return the level of every test: 0.05, or this look's part of it."""
+        looks = self.study.looks
+        return spending_level(len(self.study.seeds), looks[0], looks[-1]) if looks else 0.05
+
+    def values(self) -> pd.DataFrame:
+        """Return a row per trial and a column per metric, as the statistics take them."""
+        values = self.trials.drop(columns=["status", "epochs", "reason"])
+        pair = ["activation", "seed"]
+        means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
+        return values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
+
+    def primary(self) -> list[str]:
+        """Return the names of the metrics that a study is decided by."""
+        return ["clean_accuracy", *["corrupted_accuracy"] * bool(self.study.corruptions)]
+
+    def undecided(self) -> bool:
+        """Return whether some activation is still undecided in a primary metric."""
+        rows = self.comparisons[self.comparisons["metric"].isin(self.primary())]
+        return bool(rows["verdict"].isin(["undecided", "no verdict"]).any())
+
+    def _variance(self) -> pd.DataFrame:
+        corrupted_versions = len(self.study.corruptions) * len(SEVERITIES)
+        parts = []
+        for metric in self.primary():
+            column, of = (
+                ("clean_correct", 1)
+                if metric == "clean_accuracy"
+                else ("corrupted_correct", corrupted_versions)
+            )
+            scores = {
+                _key(r): unpack_counts(getattr(r, column)) / of
+                for r in self.records
+                if r.status == "ok"
+            }
+            part = variance_sources(scores, self.study.baseline)
+            part.insert(2, "metric", metric)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+
+def _key(record: TrialRecord) -> tuple[str, int]:
+    return record.activation, record.seed
+
+
+def _trial_row(record: TrialRecord) -> dict[str, object]:
+    row: dict[str, object] = {
+        "activation": record.activation,
+        "seed": record.seed,
+        "status": record.status,
+        "epochs": len(record.history),
+        "clean_accuracy": record.clean_accuracy,
+        "clean_loss": record.clean_loss,
+        "clean_ece": record.clean_ece,
+        "inactive_fraction": record.inactive_fraction,
+        "logit_margin": record.logit_margin,
+        "input_gradient_norm": record.input_gradient_norm,
+        "reason": record.reason,
+    }
+    if record.status == "ok":
+        last = record.history[-1]
+        norms = list(last.grad_norms.values())
+        row["train_loss"] = last.train_loss
+        if norms:
+            row["grad_norm_first"], row["grad_norm_last"] = norms[0], norms[-1]
+            row["grad_norm_ratio"] = norms[0] / norms[-1] if norms[-1] else math.nan
+        if record.corruptions and record.clean_accuracy is not None:
+            corrupted = math.fsum(s.accuracy for s in record.corruptions) / len(record.corruptions)
+            row["corrupted_accuracy"] = corrupted
+            row["accuracy_drop"] = record.clean_accuracy - corrupted
+    return row

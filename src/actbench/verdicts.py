@@ -1,0 +1,116 @@
+"""Comparisons → the numbers and sentences that people read."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actbench.frames import Frames
+    from actbench.study import Study
+
+DASH = "–"
+MINUS = "−"
+
+
+def percent(mean: float, spread: float | None = None) -> str:
+    """Return a fraction as percent with two decimals, ± its standard deviation where there is one.
+
+    The unit stands in the column's head.
+    """
+    return _with_spread(mean * 100, None if spread is None else spread * 100, "{:.2f}")
+
+
+def number(mean: float, spread: float | None = None) -> str:
+    """Return a number with three significant digits, ± its standard deviation likewise."""
+    return _with_spread(mean, spread, "{:.3g}")
+
+
+def _with_spread(mean: float, spread: float | None, form: str) -> str:
+    if not math.isfinite(mean):
+        return DASH
+    shown = form.format(mean).replace("-", MINUS)
+    if spread is None:
+        return shown
+    return f"{shown} ± {form.format(spread) if math.isfinite(spread) else DASH}"
+
+
+def signed(value: float, *, points: bool) -> str:
+    """Return a difference with its sign: a fraction as points with two decimals, else as it is."""
+    if not math.isfinite(value):
+        return DASH
+    shown = f"{100 * value:+.2f}" if points else f"{value:+.3g}"
+    return shown.replace("-", MINUS)
+
+
+def probability(value: float) -> str:
+    """Return a p value with two significant digits, ``< 0.0001`` below that."""
+    if not math.isfinite(value):
+        return DASH
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def verdict_sentences(frames: Frames) -> list[str]:
+    """Return a line per activation: what its primary metrics do against the baseline, how surely.
+
+    Corrupted accuracy comes first where it was measured, then clean accuracy.
+    """
+    study = frames.study
+    if len(study.activations) == 1:
+        return [f"{study.baseline} alone was run, so there is nothing to compare it with."]
+    rows = {
+        (row["activation"], row["metric"]): row for row in frames.comparisons.to_dict("records")
+    }
+    sentences = []
+    for activation in study.activations:
+        if activation == study.baseline:
+            continue
+        parts = [
+            _sentence(frames, rows[activation, metric], first=position == 0)
+            for position, metric in enumerate(reversed(frames.primary()))
+            if (activation, metric) in rows
+        ]
+        sentences.append(f"{activation} — {' '.join(parts) or 'no trial is stored.'}")
+    return sentences
+
+
+def _sentence(frames: Frames, row: Mapping[Any, Any], *, first: bool) -> str:
+    label = frames.metrics[row["metric"]].label
+    label = label if first else label.capitalize()
+    if row["n"] == 0:
+        return f"{label}: no seed has a result for both."
+    difference = signed(row["difference"], points=True)
+    over = f" over {row['baseline']}" if first else ""
+    if row["n"] == 1:
+        return f"{label} {difference} points{over}, n = 1: no verdict from a single pair."
+    interval = f"[{signed(row['ci_low'], points=True)}, {signed(row['ci_high'], points=True)}]"
+    text = f"{label} {difference} points {interval}{over}"
+    p = probability(row["p_holm"])
+    text += f", n = {row['n']}, p (Holm) {p if p.startswith('<') else f'= {p}'}"
+    return f"{text}: {_verdict(row)}."
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    margin = f"±{100 * row['margin']:g} points"
+    if row["verdict"] == "equivalent":
+        return f"equivalent within {margin}"
+    if row["verdict"] == "undecided" and not pd.isna(row["seeds_needed"]):
+        return f"undecided (about {row['seeds_needed']} seeds would detect {margin[1:]})"
+    return str(row["verdict"])
+
+
+def describe_recipe(study: Study) -> str:
+    """Return how the study's trials were trained, as sentences."""
+    count = len(study.seeds)
+    data = f"the first {study.train_images} training images, " if study.train_images else ""
+    decay = f", weight decay {study.weight_decay:g}" if study.weight_decay else ""
+    return (
+        f"{count} seed{'s' * (count > 1)}, {data}{study.epochs} "
+        f"epoch{'s' * (study.epochs > 1)} of batch {study.batch_size}, SGD with learning rate "
+        f"{study.learning_rate:g} and momentum {study.momentum:g}{decay}. The trials of a seed "
+        "share initial weights, batch order, augmentation and corrupted test images."
+    )
