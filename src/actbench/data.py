@@ -151,16 +151,22 @@ def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
     """Return the uint8 images that belong to ``key``, made by ``make`` where the cache has none.
 
     They are mapped from one file, so that all processes share them.
+
+    Raises:
+        UsageError: the cache cannot be written.
     """
     digest = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()
     path = cache_folder() / "images" / f"{digest[:32]}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         return torch.from_numpy(np.load(path, mmap_mode="c"))
     images = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".making", delete=False) as making:
-        np.save(making, images.numpy())
-    Path(making.name).replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".making", delete=False) as making:
+            np.save(making, images.numpy())
+        Path(making.name).replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write the data cache {str(path)!r}: {error.strerror}") from None
     return images
 
 
