@@ -259,7 +259,7 @@ def _read_image_folder(
 
 
 def _decode(path: Path) -> Pixels:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as opened:
@@ -270,6 +270,8 @@ def _decode(path: Path) -> Pixels:
             if image.size != (SIZE, SIZE):
                 image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
             return np.array(image)
+    except UnidentifiedImageError:
+        raise UsageError(f"{str(path)!r} is no image that Pillow can read") from None
     except Exception as error:  # Pillow's readers raise whatever their format makes them raise
         reason = " ".join(str(error).replace(str(path), "it").split())[:120]
         raise UsageError(f"cannot read the image {str(path)!r}: {reason}") from None
