@@ -95,7 +95,10 @@ def resolve_activation(text: str) -> ActivationFactory:
     def build() -> nn.Module:
         return definition.module(**bound)
 
-    return ActivationFactory(spec.canonical(bound), build, definition.commutes_with_max(bound))
+    main = next(iter(definition.parameters), None)
+    return ActivationFactory(
+        spec.canonical(bound, main), build, definition.commutes_with_max(bound)
+    )
 
 
 def _check_range(spec: Spec, values: Mapping[str, Any]) -> None:
@@ -154,8 +157,8 @@ def check_activation(factory: ActivationFactory) -> ActivationCheck:
     """Return the self-check of an activation, so that a slope of 16 for 0.16 is seen.
 
     Raises:
-        UsageError: it cannot be built, raises, or returns something other than a floating-point
-            tensor of its input's shape.
+        UsageError: it cannot be built, raises, or returns something other than a tensor of its
+            input's shape and floating-point type.
     """
     points = (torch.arange(-5000, 5001) / 1000).reshape(-1, 1, 1, 1)
     try:
@@ -168,6 +171,11 @@ def check_activation(factory: ActivationFactory) -> ActivationCheck:
         raise UsageError(f"activation {factory.spec!r} fails its self-check: {reason}") from error
     if not isinstance(values, torch.Tensor) or not values.is_floating_point():
         raise UsageError(f"activation {factory.spec!r} returns no floating-point tensor")
+    if values.dtype != points.dtype:
+        raise UsageError(
+            f"activation {factory.spec!r} turns {_type_name(points)} into {_type_name(values)}; "
+            "it must keep the type"
+        )
     if values.shape != points.shape:
         raise UsageError(
             f"activation {factory.spec!r} turns shape {tuple(points.shape)} into "
@@ -182,3 +190,7 @@ def check_activation(factory: ActivationFactory) -> ActivationCheck:
         monotone=bool((flat.diff() >= 0).all()),
         trainable_parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
     )
+
+
+def _type_name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

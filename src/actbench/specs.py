@@ -55,9 +55,13 @@ class Spec:
 
     def _as_type_of(self, default: Value, key: str, value: Value) -> Value:
         if isinstance(default, float) and type(value) in (int, float):
-            if not math.isfinite(value):  # type: ignore[arg-type]
-                raise UsageError(f"{self.kind} {self.name!r}: {key} is {value}; it must be finite")
-            return float(value)
+            try:
+                number = float(value)
+            except OverflowError:  # a whole number of hundreds of digits
+                number = math.inf
+            if not math.isfinite(number):
+                raise UsageError(f"{self.kind} {self.name!r}: {key} is {number}; it must be finite")
+            return number
         if type(value) is not type(default):
             wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
             raise UsageError(
@@ -66,12 +70,15 @@ class Spec:
             )
         return value
 
-    def canonical(self, bound: Mapping[str, Value]) -> str:
-        """Return the shortest text with this meaning, so that equal specs have equal texts."""
+    def canonical(self, bound: Mapping[str, Value], main: str | None = None) -> str:
+        """Return a text for these parameters, the same however they were written.
+
+        ``main`` is the parameter that stands without its name where it is the only one.
+        """
         if not bound:
             return self.name
-        if self.value is not None:
-            return f"{self.name}:{_value_text(self.value)}"
+        if main is not None and set(bound) == {main}:
+            return f"{self.name}:{_value_text(bound[main])}"
         settings = ",".join(f"{key}={_value_text(bound[key])}" for key in sorted(bound))
         return f"{self.name}:{settings}"
 
@@ -149,7 +156,7 @@ def import_object(spec: Spec) -> Any:
         sys.path.append(here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything at all
+    except (Exception, SystemExit) as error:  # a user's module may raise anything at all
         raise UsageError(
             f"{spec.kind} {spec.name!r}: cannot import {module_name!r}: "
             f"{type(error).__name__}: {error}".replace("\n", " ")

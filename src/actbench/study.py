@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -33,6 +32,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 AUGMENTATIONS = ("auto", "flip", "none")
 LARGEST_COUNT = 10**9
 LARGEST_SEED = 2**63 - 1
+LARGEST_SEED_COUNT = 100_000
+LARGEST_RATE = 1_000_000
+_WHOLE_FROM = "a whole number from"
 
 
 def seed_for(*context: str | int) -> int:
@@ -59,9 +61,9 @@ def _whole(low: int, high: int = LARGEST_COUNT) -> Callable[[object], bool]:
 
 def _number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
     def holds(value: object) -> bool:
-        if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
             return False
-        return (low < value if above else low <= value) and value <= high  # type: ignore[operator]
+        return (low < value if above else low <= value) and value <= high  # nan is neither
 
     return holds
 
@@ -77,8 +79,8 @@ def _corruptions(value: object) -> bool:
 def _seeds(value: object) -> bool:
     return (
         isinstance(value, tuple)
-        and 0 < len(value) == len(set(value))
         and all(map(_whole(0, LARGEST_SEED), value))
+        and 0 < len(value) == len(set(value))
     )
 
 
@@ -111,7 +113,8 @@ class Study:
         ),
     )
     train_images: int = field(
-        default=0, metadata=_check(_whole(0), "a whole number, 0 for all training images")
+        default=0,
+        metadata=_check(_whole(0), f"{_WHOLE_FROM} 0 (all of them) to {LARGEST_COUNT}"),
     )
     model: str = field(default="cnn", metadata=_check(_text, "a network's name"))
     activations: tuple[str, ...] = field(
@@ -121,16 +124,27 @@ class Study:
     seeds: tuple[int, ...] = field(
         default=(0, 1, 2, 3, 4),
         metadata=_check(
-            _seeds, f"a count from 1, or a list of different whole numbers from 0 to {LARGEST_SEED}"
+            _seeds,
+            f"a count from 1 to {LARGEST_SEED_COUNT}, "
+            f"or a list of different whole numbers from 0 to {LARGEST_SEED}",
         ),
     )
-    epochs: int = field(default=10, metadata=_check(_whole(1), "a whole number from 1"))
-    batch_size: int = field(default=64, metadata=_check(_whole(1), "a whole number from 1"))
+    epochs: int = field(
+        default=10, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
+    )
+    batch_size: int = field(
+        default=64, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
+    )
     learning_rate: float = field(
-        default=0.01, metadata=_check(_number(0, 1e6, above=True), "a number above 0")
+        default=0.01,
+        metadata=_check(
+            _number(0, LARGEST_RATE, above=True), f"a number above 0, up to {LARGEST_RATE}"
+        ),
     )
     momentum: float = field(default=0.9, metadata=_check(_number(0, 1), "a number from 0 to 1"))
-    weight_decay: float = field(default=0.0, metadata=_check(_number(0, 1e6), "a number from 0"))
+    weight_decay: float = field(
+        default=0.0, metadata=_check(_number(0, LARGEST_RATE), f"a number from 0 to {LARGEST_RATE}")
+    )
     augmentation: str = field(
         default="auto",
         metadata=_check(lambda v: v in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
@@ -153,15 +167,14 @@ class Study:
     def __post_init__(self) -> None:
         for name in ("activations", "seeds", "corruptions", "looks"):
             value = getattr(self, name)
-            if name == "seeds" and type(value) is int and 1 <= value <= 100_000:
+            if name == "seeds" and type(value) is int and 1 <= value <= LARGEST_SEED_COUNT:
                 value = range(value)
             if isinstance(value, (list, range)):
                 object.__setattr__(self, name, tuple(value))
         for item in fields(self):
             value = getattr(self, item.name)
             if not item.metadata["holds"](value):
-                shown = repr(list(value) if isinstance(value, tuple) else value)
-                shown = shown if len(shown) <= 80 else shown[:77] + "..."
+                shown = _shown(list(value) if isinstance(value, tuple) else value)
                 raise UsageError(f"{item.name} is {shown}; it must be {item.metadata['wanted']}")
             if item.type == "float":
                 object.__setattr__(self, item.name, float(value))
@@ -197,6 +210,14 @@ class Study:
     def data_label(self) -> str:
         """What tables call the data: ``dataset_name`` where one was given, else ``dataset``."""
         return self.dataset_name or self.dataset
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes out
+        return "too large a number"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _as_plain(study: Study) -> dict[str, Any]:
@@ -263,12 +284,12 @@ def study_values(text: str, source: str) -> dict[str, Any]:
     """
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or too many digits or brackets
         reason = str(error).splitlines()[0]
         raise UsageError(f"{source} is not valid TOML: {reason}") from None
     found = values.pop("format", STUDY_FORMAT)
     if found != STUDY_FORMAT:
-        raise UsageError(f"{source} has format {found!r}; this actbench reads {STUDY_FORMAT}")
+        raise UsageError(f"{source} has format {_shown(found)}; this actbench reads {STUDY_FORMAT}")
     known = {item.name for item in fields(Study)}
     for key in values:
         if key not in known:

@@ -1,0 +1,80 @@
+"""The rooms' order: imports run one way, and what needs no torch does not load it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import actbench
+
+SOURCE = Path(actbench.__file__).parent
+# a module may import those before it, and none after it
+ORDER = """
+    __init__ errors specs study record activations models datasets data corruptions attacks
+    diagnostics evaluation training trial store executors runner metrics paired sequential variance
+    statistics frames verdicts tables figures report progress cli __main__
+""".split()  # noqa: SIM905 - easier to read than a word a line
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules of actbench that a file imports anywhere, for types alone as well."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            # "from actbench import data" names a module, "from actbench import __version__" none
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "actbench":
+                room = rest.partition(".")[0]
+                found.add(room if (SOURCE / f"{room}.py").exists() else "__init__")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[path.stem for path in MODULES])
+def test_a_module_imports_only_rooms_before_it(path: Path) -> None:
+    assert path.stem in ORDER, f"{path.name} has no place in the order of the rooms"
+    # the package itself may look anything up, as long as importing it loads nothing (see below)
+    allowed = set(ORDER if path.stem == "__init__" else ORDER[: ORDER.index(path.stem)])
+    assert imported_modules(path) <= allowed
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import actbench",
+        "import actbench.study, actbench.store",
+        "import actbench.tables",
+        "from actbench.cli import cli\ncli.main(['--help'], standalone_mode=False)",
+        "from actbench.cli import cli\ncli.main(['run', '--help'], standalone_mode=False)",
+        "from actbench.cli import cli\ncli.main(['list', 'datasets'], standalone_mode=False)",
+    ],
+    ids=["package", "study and store", "tables", "--help", "run --help", "list datasets"],
+)
+def test_torch_is_not_loaded_by(code: str) -> None:
+    assert "torch" not in modules_loaded_by(code)
+
+
+def test_help_loads_neither_pandas_nor_scipy() -> None:
+    loaded = modules_loaded_by(
+        "from actbench.cli import cli\ncli.main(['--help'], standalone_mode=False)"
+    )
+    assert loaded.isdisjoint({"pandas", "scipy", "matplotlib", "sklearn"})
