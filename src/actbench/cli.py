@@ -227,6 +227,24 @@ def report(folder: Path, *, as_json: bool) -> int:
     return int((frames.trials["status"] != "ok").any())
 
 
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
+@click.option("--out", type=click.Path(path_type=Path), help="Write compare.md and compare.csv.")
+def compare(folders: tuple[Path, ...], out: Path | None) -> None:
+    """Set the studies of several results folders side by side: do their verdicts agree?
+
+    The studies may differ in data, network and recipe; baseline and margin must be the same.
+    """
+    from actbench.store import Store
+    from actbench.studies import read_studies, studies_files
+
+    files = studies_files(read_studies(folders))
+    if out is not None:
+        for name, text in files.items():
+            Store(out).write_text(name, text)
+    click.echo(files["compare.md"], nl=False)
+
+
 @cli.group(name="list")
 def list_() -> None:
     """Show the names that `actbench run` knows."""
