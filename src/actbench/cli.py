@@ -185,24 +185,39 @@ def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(content))
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from actbench.tables import summary_rows
     from actbench.verdicts import verdict_sentences
 
-    rows, headers = summary_rows(frames)
-    table = Table(title=Text(f"{frames.study.data_label}, {frames.study.model}"))
-    for position, header in enumerate(headers):
-        table.add_column(Text(header), justify="right" if position else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
     console = Console()
-    console.print(table)
+    click.echo(f"{frames.study.data_label}, {frames.study.model}\n")
+    click.echo(f"{_summary_table(frames, console.width)}\n")
     for sentence in verdict_sentences(frames):
         name, dash, rest = sentence.partition(" — ")
         console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
     console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
+
+
+def _summary_table(frames: Frames, width: int) -> str:
+    """Return the main table as text; where the terminal is narrow, the names give way."""
+    from tabulate import tabulate
+
+    from actbench.tables import compact_rows
+    from actbench.verdicts import shortened
+
+    rows, headers = compact_rows(frames)
+
+    def table(longest: int) -> str:
+        return tabulate(
+            [[shortened(name, longest), *cells] for name, *cells in rows],
+            headers=headers,
+            disable_numparse=True,
+            colalign=("left", *["right"] * (len(headers) - 1)),
+        )
+
+    longest = max(len(name) for name, *_ in rows)
+    excess = max(map(len, table(longest).splitlines())) - width
+    return table(longest if excess <= 0 else max(12, longest - excess))
 
 
 def _coloured(sentence: str) -> list[str | tuple[str, str]]:
