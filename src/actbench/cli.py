@@ -131,10 +131,6 @@ def run(
     values = read_config(config) if config else {}
     given = {name: value for name, value in options.items() if value not in (None, ())}
     study = Study(**{**values, **given})
-    if until_decided:
-        study = _until_decided(study, max_seeds or 30)
-    elif max_seeds is not None:
-        raise UsageError("--max-seeds belongs to --until-decided; give that too")
 
     from actbench.results import default_folder, plan_looks
     from actbench.results import run as run_study

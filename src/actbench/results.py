@@ -246,7 +246,9 @@ def plan_looks(study: Study, *, until_decided: bool, max_seeds: int | None) -> S
     """
     if not until_decided:
         if max_seeds is not None:
-            raise UsageError(f"max_seeds is {max_seeds}, but the study does not run until decided")
+            raise UsageError(
+                f"max_seeds is {max_seeds}, but it belongs to until_decided; give that too"
+            )
         return study
     if study.looks:
         if max_seeds not in (None, study.looks[-1]):
