@@ -1,5 +1,35 @@
-"""Does this activation really make my network better or more robust, by how much, am I sure?"""
+"""Does this activation really make my network better or more robust, by how much, am I sure?
+
+``actbench.run(actbench.Study(...))`` runs a study and returns its results, ``actbench.load`` those
+of a results folder; docs/api.md shows how. The names are imported when they are first used, so that
+importing the package costs nothing.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actbench.results import Results, load, run
+    from actbench.study import Study
+
+__all__ = ["Results", "Study", "load", "run"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Results": "actbench.results",
+    "Study": "actbench.study",
+    "load": "actbench.results",
+    "run": "actbench.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

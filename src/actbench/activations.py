@@ -132,7 +132,7 @@ def _imported(spec: Spec) -> ActivationFactory:
             return FunctionActivation(found, spec.parameters)
     else:
         raise UsageError(
-            f"activation {spec.name!r} is {type(found).__name__} {found!r:.60}; "
+            f"activation {spec.name!r} is {repr(found)[:60]}; "
             "it must be a torch.nn.Module class or a function of a tensor"
         )
     return ActivationFactory(spec.canonical(spec.parameters), build)

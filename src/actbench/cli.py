@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -17,19 +16,14 @@ import click
 
 from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
-from actbench.study import AUGMENTATIONS, Study, next_look, read_config
+from actbench.study import AUGMENTATIONS, Study, read_config
 
 if TYPE_CHECKING:
     from actbench.frames import Frames
-    from actbench.runner import Plan
-    from actbench.store import Store
 
 
-class _Interrupted(BaseException):
-    """A signal asked the run to end."""
-
-    def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code
+class _Terminated(SystemExit):
+    """SIGTERM asked the run to end."""
 
 
 class _Seeds(click.ParamType[Any]):
@@ -136,98 +130,44 @@ def run(
     """
     values = read_config(config) if config else {}
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    study = Study(
-        **{**values, **{k: list(v) if k == "activations" else v for k, v in given.items()}}
-    )
+    study = Study(**{**values, **given})
 
+    from actbench.results import default_folder, plan_looks
+    from actbench.results import run as run_study
+
+    if dry_run:
+        study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
+        return _list_trials(study, out or default_folder(study), as_json=as_json)
+    results = run_study(
+        study,
+        out,
+        workers=workers,
+        until_decided=until_decided,
+        max_seeds=max_seeds,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    _print_summary(results.frames, results.folder, as_json=as_json)
+    return int(not results.complete)
+
+
+def _list_trials(study: Study, folder: Path, *, as_json: bool) -> int:
+    from actbench.runner import pending_trials, prepare_study
     from actbench.store import Store
 
-    store = Store(out or _default_folder(study))
-    with contextlib.ExitStack() as stack:
-        if store.folder.exists() and not dry_run:
-            stack.enter_context(store.locked())
-        from actbench.runner import make_executor, prepare_study
-
-        executor = None if dry_run else make_executor(workers, len(study.trials()))
-        if executor is not None:
-            stack.callback(executor.close)
-        plan = prepare_study(study)
-        if executor is None:
-            return _list_trials(plan, store, as_json=as_json)
-        if not store.folder.exists():
-            stack.enter_context(store.locked())
-        from actbench.report import write_report
-
-        while True:
-            store.begin(plan.study)
-            _run_pending(plan, store, executor, quiet=quiet, verbose=verbose)
-            frames = write_report(store, plan.study)
-            grown = next_look(plan.study) if until_decided and frames.undecided() else None
-            if grown is None:
-                break
-            plan = dataclasses.replace(plan, study=grown)
-    _print_summary(frames, store.folder, as_json=as_json)
-    return int((frames.trials["status"] != "ok").any())
-
-
-def _until_decided(study: Study, max_seeds: int) -> Study:
-    from actbench.sequential import looks
-
-    if max_seeds < len(study.seeds):
-        raise UsageError(
-            f"--max-seeds is {max_seeds}, but the study begins with {len(study.seeds)} seeds"
-        )
-    planned = looks(len(study.seeds), max_seeds)
-    first = dataclasses.replace(study, looks=())
-    while len(first.seeds) < planned[0]:
-        first = dataclasses.replace(first, seeds=(*first.seeds, max(first.seeds) + 1))
-    return dataclasses.replace(first, looks=planned)
-
-
-def _default_folder(study: Study) -> Path:
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{study.dataset}-{study.model}").strip("-.")
-    return Path("results") / name[:100]
-
-
-def _run_pending(plan: Plan, store: Store, executor: Any, *, quiet: bool, verbose: bool) -> None:
-    from actbench.progress import ProgressDisplay
-    from actbench.runner import pending_trials, prepare_corruptions, run_trials
-
-    pending = pending_trials(plan, store)
-    planned = len(plan.study.trials())
-    with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
-        for spec, check in plan.checks.items() if pending else ():
-            display.say(
-                f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
-                f"f(1) = {check.at_one:.4g}"
-            )
-        if len(pending) < planned:
-            display.say(f"{planned - len(pending)} of {planned} trials are stored already")
-        if pending:
-            prepare_corruptions(plan)
-            try:
-                run_trials(plan, store, pending, executor, display.tell)
-            except (KeyboardInterrupt, _Interrupted):
-                left = len(pending_trials(plan, store))
-                display.say(f"interrupted; {planned - left} of {planned} trials are stored")
-                raise
-
-
-def _list_trials(plan: Plan, store: Store, *, as_json: bool) -> int:
-    from actbench.runner import pending_trials
-
-    pending = set(pending_trials(plan, store))
+    plan = prepare_study(study)
+    pending = set(pending_trials(plan, Store(folder)))
     rows = [
         {"activation": t.activation, "seed": t.seed, "stored": t not in pending}
         for t in plan.study.trials()
     ]
     if as_json:
-        click.echo(json.dumps({"folder": str(store.folder), "trials": rows}))
+        click.echo(json.dumps({"folder": str(folder), "trials": rows}))
         return 0
     for row in rows:
         stored = ", stored" if row["stored"] else ""
         click.echo(f"{row['activation']}, seed {row['seed']}{stored}")
-    click.echo(f"{len(rows)} trials, {len(pending)} to run, into {store.folder}")
+    click.echo(f"{len(rows)} trials, {len(pending)} to run, into {folder}")
     return 0
 
 
@@ -243,24 +183,39 @@ def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(content))
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from actbench.tables import summary_rows
     from actbench.verdicts import verdict_sentences
 
-    rows, headers = summary_rows(frames)
-    table = Table(title=Text(f"{frames.study.data_label}, {frames.study.model}"))
-    for position, header in enumerate(headers):
-        table.add_column(Text(header), justify="right" if position else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
     console = Console()
-    console.print(table)
+    click.echo(f"{frames.study.data_label}, {frames.study.model}\n")
+    click.echo(f"{_summary_table(frames, console.width)}\n")
     for sentence in verdict_sentences(frames):
         name, dash, rest = sentence.partition(" — ")
         console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
     console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
+
+
+def _summary_table(frames: Frames, width: int) -> str:
+    """Return the main table as text; where the terminal is narrow, the names give way."""
+    from tabulate import tabulate
+
+    from actbench.tables import compact_rows
+    from actbench.verdicts import shortened
+
+    rows, headers = compact_rows(frames)
+
+    def table(longest: int) -> str:
+        return tabulate(
+            [[shortened(name, longest), *cells] for name, *cells in rows],
+            headers=headers,
+            disable_numparse=True,
+            colalign=("left", *["right"] * (len(headers) - 1)),
+        )
+
+    longest = max(len(name) for name, *_ in rows)
+    excess = max(map(len, table(longest).splitlines())) - width
+    return table(longest if excess <= 0 else max(12, longest - excess))
 
 
 def _coloured(sentence: str) -> list[str | tuple[str, str]]:
@@ -283,6 +238,24 @@ def report(folder: Path, *, as_json: bool) -> int:
         frames = write_report(store, study)
     _print_summary(frames, folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
+
+
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
+@click.option("--out", type=click.Path(path_type=Path), help="Write compare.md and compare.csv.")
+def compare(folders: tuple[Path, ...], out: Path | None) -> None:
+    """Set the studies of several results folders side by side: do their verdicts agree?
+
+    The studies may differ in data, network and recipe; baseline and margin must be the same.
+    """
+    from actbench.store import Store
+    from actbench.studies import read_studies, studies_files
+
+    files = studies_files(read_studies(folders))
+    if out is not None:
+        for name, text in files.items():
+            Store(out).write_text(name, text)
+    click.echo(files["compare.md"], nl=False)
 
 
 @cli.group(name="list")
@@ -357,15 +330,15 @@ def main(arguments: list[str] | None = None) -> None:
     asked = sys.argv[1:] if arguments is None else arguments
 
     def terminate(*_: object) -> None:
-        raise _Interrupted(128 + signal.SIGTERM)
+        raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     try:
         code = cli.main(asked, prog_name="actbench", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt, _Interrupted) as error:
+    except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
         command = shlex.join(["actbench", *asked])
         _say(f"resume with: {command}")
-        code = error.exit_code if isinstance(error, _Interrupted) else 128 + signal.SIGINT
+        code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = UsageError.exit_code

@@ -276,7 +276,7 @@ def _decode(path: Path) -> Pixels:
                 image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
             return np.array(image)
     except UnidentifiedImageError:
-        raise UsageError(f"{str(path)!r} is no image in a format that Pillow reads") from None
+        raise UsageError(f"{str(path)!r} is no image that Pillow can read") from None
     except Exception as error:  # Pillow's readers raise whatever their format makes them raise
         reason = " ".join(str(error).replace(str(path), "it").split())[:120]
         raise UsageError(f"cannot read the image {str(path)!r}: {reason}") from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actbench.errors import ActbenchError
 from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
@@ -34,6 +35,8 @@ class Finished:
 
 
 Event = Progress | Finished
+
+WORKER_NAME = "actbench worker"
 
 
 class Executor(Protocol):
@@ -129,7 +132,11 @@ class LocalWorkers:
         data_folder: Path,
         tell: Callable[[Event], None],
     ) -> None:
-        """Run all trials; a worker that dies makes its trial a crashed one."""
+        """Run all trials; a worker that dies makes its trial a crashed one.
+
+        Raises:
+            ActbenchError: a worker died before any could take a trial; nothing is stored.
+        """
         pending = list(reversed(trials))
         busy: dict[Connection, _Worker] = {}
         while pending or busy:
@@ -138,21 +145,32 @@ class LocalWorkers:
                     worker.start(study, pending.pop(), data_folder)
                     busy[worker.connection] = worker
             if not busy:
+                self._raise_if_none_began(self._workers[0])
                 for trial in reversed(pending):
                     tell(Finished(crashed(study, trial, "no worker process is left"), 0.0))
                 return
             for ready in wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
                 try:
-                    event: Event = worker.connection.recv()
+                    event: Event | None = worker.connection.recv()
                 except (EOFError, OSError):
+                    self._raise_if_none_began(worker)
                     event = Finished(
                         crashed(study, worker.trial_now(), worker.how_it_ended()), worker.seconds()
                     )
+                if event is None:
+                    worker.began = True
+                    continue
                 if isinstance(event, Finished):
                     worker.trial = None
                     del busy[worker.connection]
                 tell(event)
+
+    def _raise_if_none_began(self, dead: _Worker) -> None:
+        if not any(worker.began for worker in self._workers):
+            raise ActbenchError(
+                f"no trial could start: {dead.how_it_ended()} (see what it printed)"
+            )
 
     def close(self) -> None:
         """End the processes now, whatever they do."""
@@ -166,11 +184,12 @@ class _Worker:
     def __init__(self, context: Any) -> None:
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
-            target=_work, args=(theirs,), daemon=True, name="actbench worker"
+            target=_work, args=(theirs,), daemon=True, name=WORKER_NAME
         )
         self.process.start()
         theirs.close()
         self.trial: Trial | None = None
+        self.began = False
         self._begin = 0.0
 
     def alive(self) -> bool:
@@ -212,6 +231,7 @@ def _work(connection: Connection) -> None:
 
     torch.set_num_threads(1)
     try:
+        connection.send(None)  # up and running: what ends this process now is the trial's doing
         while True:
             study, trial, data_folder = connection.recv()
             data = open_images(data_folder).train_subset(study.train_images)

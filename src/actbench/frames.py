@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for
 from actbench.record import unpack_counts
 from actbench.statistics import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actbench.record import TrialRecord
+    from actbench.store import Store
     from actbench.study import Study
 
 TRIAL_COLUMNS = (
@@ -150,6 +152,18 @@ class Frames:
             part.insert(2, "metric", metric)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
+
+
+def read_frames(store: Store, study: Study) -> Frames:
+    """Return the frames of what the store holds of the study.
+
+    Raises:
+        ResultsFolderError: no trial is stored, or a record cannot be read.
+    """
+    records = store.records(study)
+    if not records:
+        raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
+    return Frames(study, records)
 
 
 def _key(record: TrialRecord) -> tuple[str, int]:

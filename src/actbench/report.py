@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actbench.errors import ResultsFolderError
-from actbench.frames import Frames
+from actbench.frames import read_frames
 from actbench.tables import derived_files
 
 if TYPE_CHECKING:
+    from actbench.frames import Frames
     from actbench.store import Store
     from actbench.study import Study
 
@@ -19,10 +19,7 @@ def write_report(store: Store, study: Study) -> Frames:
     Raises:
         ResultsFolderError: no trial is stored, or a file cannot be written.
     """
-    records = store.records(study)
-    if not records:
-        raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
-    frames = Frames(study, records)
+    frames = read_frames(store, study)
     for name, text in derived_files(frames).items():
         store.write_text(name, text)
     return frames

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tabulate import tabulate
 
+from actbench.latex import latex_document, to_latex
 from actbench.verdicts import (
     DASH,
     describe_recipe,
@@ -57,7 +58,7 @@ def _escaped(cell: str) -> str:
 
 
 def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
-    """Return the rows and headers of the main table, for Markdown and for the terminal."""
+    """Return the rows and headers of the main table."""
     rows = []
     for row in frames.summary.to_dict("records"):
 
@@ -91,6 +92,13 @@ def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
     return rows, headers
 
 
+def compact_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
+    """Return the rows and headers of the main table's part about accuracy, for narrow places."""
+    headers = ["activation", "n", "clean %", "corrupted %", "drop", "mCE %"]
+    rows, _ = summary_rows(frames)
+    return [row[: len(headers)] for row in rows], headers
+
+
 def summary_markdown(frames: Frames) -> str:
     """Return ``summary.md``: the answer in sentences, then the tables."""
     study = frames.study
@@ -109,7 +117,7 @@ def summary_markdown(frames: Frames) -> str:
         "pre-activation is ≤ 0 at every position of every test image.",
         *_failures(frames),
         "## Paired differences from the baseline",
-        to_markdown(*comparison_rows(frames)),
+        to_markdown(*comparison_rows(frames, frames.comparisons)),
         *_margin_note(frames),
         "## Where the uncertainty comes from",
         to_markdown(*variance_rows(frames)),
@@ -144,10 +152,10 @@ def _margin_note(frames: Frames) -> list[str]:
     ]
 
 
-def comparison_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
-    """Return the rows and headers of the table of paired differences."""
+def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[list[str]], list[str]]:
+    """Return the rows and headers of a table of paired differences, all or some of the study's."""
     rows = []
-    for row in frames.comparisons.to_dict("records"):
+    for row in comparisons.to_dict("records"):
         metric = frames.metrics[row["metric"]]
         points = metric.kind == "fraction"
         low, high = row["ci_low"], row["ci_high"]
@@ -232,6 +240,37 @@ def _pivot(
     return to_markdown(rows, ["activation", *(str(column) for column in across)])
 
 
+def summary_latex(frames: Frames) -> str:
+    """Return ``summary.tex``: the main table and the primary metrics' verdicts, as a document."""
+    study = frames.study
+    name, recipe = f"{study.data_label}, {study.model}", describe_recipe(study)
+    tables = [
+        to_latex(
+            *compact_rows(frames),
+            columns="lrrrrr",
+            caption=f"{name}: accuracy, clean and under corruption, mean ± standard deviation "
+            "over n seeds. Drop, in points, is clean less corrupted; mCE is the error under "
+            f"corruption relative to that of {study.baseline}. {recipe}",
+        )
+    ]
+    primary = frames.comparisons["metric"].isin(frames.primary())
+    if primary.any():
+        wanted = ["activation", "metric", "n", "difference", "95 % interval", "p (Holm)", "verdict"]
+        rows, headers = comparison_rows(frames, frames.comparisons[primary])
+        places = [headers.index(header) for header in wanted]
+        tables.append(
+            to_latex(
+                [[row[place] for place in places] for row in rows],
+                wanted,
+                columns="llrrrrl",
+                caption=f"{name}: differences from {study.baseline}, paired by seed, with n pairs. "
+                f"Tests are at the level {frames.level():.3g}; equivalent means within "
+                f"±{100 * study.margin:g} points. {recipe}",
+            )
+        )
+    return latex_document(tables)
+
+
 def derived_files(frames: Frames) -> dict[str, str]:
     """Return every table of the results folder as text, by file name."""
     return {
@@ -241,4 +280,5 @@ def derived_files(frames: Frames) -> dict[str, str]:
         "summary.csv": to_csv(frames.summary),
         "comparisons.csv": to_csv(frames.comparisons),
         "summary.md": summary_markdown(frames),
+        "summary.tex": summary_latex(frames),
     }

@@ -1,0 +1,242 @@
+"""Data frames → matplotlib figures. Every one shows its n, its units and its 95 % intervals.
+
+Trials that diverged or crashed are left out. ``figure_axes`` tells how far axes go, and why.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from actbench.figure_axes import (
+    add_legend,
+    axis_from_zero,
+    dodge,
+    draw_band,
+    draw_by_epoch,
+    draw_points,
+    finished,
+    intervals,
+    legend_height,
+    looks_of,
+    panel_rows,
+    panels,
+    percent_axis,
+    seeds_of,
+    steady_ticks,
+    titled,
+)
+from actbench.figure_forest import differences
+from actbench.figure_layers import gradient_depth, gradient_norms, inactive_units
+from actbench.figure_style import (
+    FAINT,
+    house_style,
+    new_figure,
+    settle,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy import uint8
+    from numpy.typing import NDArray
+
+    from actbench.frames import Frames
+
+MOST_SEEDS_DRAWN = 12
+SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+def figures(frames: Frames) -> dict[str, Figure]:
+    """Return the figures that the study has data for, by file name without its ending."""
+    drawn = {name: draw(frames) for name, (draw, _) in FIGURES.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def caption(name: str, frames: Frames) -> str:
+    """Return what the figure shows and how to read it, with its n, as plain sentences."""
+    if name == "corruptions":
+        return "One test image, clean and under each corruption and severity."
+    study = frames.study
+    _, text = FIGURES[name]
+    text = text.replace("{margin}", f"{100 * study.margin:g}")
+    text = text.replace("{baseline}", study.baseline)
+    return f"{text} {seeds_of(finished(frames, frames.trials))}."
+
+
+def severity(frames: Frames) -> Figure | None:
+    """Return accuracy against severity, a panel for each corruption."""
+    corrupted = finished(frames, frames.corruptions)
+    if corrupted.empty:
+        return None
+    names = list(dict.fromkeys(corrupted["corruption"]))
+    clean = finished(frames, frames.trials).rename(columns={"clean_accuracy": "accuracy"})
+    clean["severity"] = 0
+    columns = ["activation", "severity", "accuracy"]
+    means = {
+        name: intervals(
+            pd.concat([clean[columns], corrupted.loc[corrupted["corruption"] == name, columns]]),
+            "accuracy",
+            *columns[:2],
+            scale=100,
+        )
+        for name in names
+    }
+    of = looks_of(frames, corrupted)
+    with house_style():
+        height = 0.6 + 2.15 * panel_rows(len(names)) + legend_height(of)
+        figure = new_figure("severity", titled(frames, "Accuracy by severity", corrupted), height)
+        grid = panels(
+            figure, len(names), xlabel="severity", ylabel="test accuracy, %", share_y=True
+        )
+        for axes, name in zip(grid, names, strict=True):
+            axes.set_title(shorten(name.replace("_", " ")))
+            for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+                part = means[name].loc[[activation]].droplevel("activation")
+                draw_band(axes, look, part, shift, series=len(of))
+        percent_axis(grid[0], *means.values())
+        grid[0].set_xticks(range(6), ["clean", *"12345"])
+        add_legend(figure, grid[0])
+        return settle(figure)
+
+
+def slope(frames: Frames) -> Figure | None:
+    """Return metrics against leaky ReLU's negative slope, where two or more have values."""
+    values = finished(frames, frames.values())
+    slopes = {
+        activation: float(found["slope"])
+        for activation in dict.fromkeys(values["activation"])
+        if (found := SLOPE.fullmatch(activation))
+    }
+    if len(slopes) < 2:
+        return None
+    values = values.assign(slope=values["activation"].map({"relu": 0.0, **slopes}))
+    values = values.dropna(subset="slope").sort_values("slope")
+    wanted = ("clean_accuracy", "corrupted_accuracy", "grad_norm_first", "inactive_fraction")
+    names = [name for name in wanted if values[name].notna().any()]
+    of = looks_of(frames, values)
+    with house_style():
+        height = 0.6 + 2.3 * panel_rows(len(names))
+        figure = new_figure("slope", titled(frames, "The negative slope", values), height)
+        grid = panels(figure, len(names), xlabel="negative slope (0 is ReLU)")
+        scales = {name: 100 if frames.metrics[name].kind == "fraction" else 1 for name in names}
+        means = {
+            name: intervals(values, name, "activation", "slope", scale=scales[name])
+            for name in names
+        }
+        accuracies = [means[name] for name in names if name.endswith("accuracy")]
+        for axes, name in zip(grid, names, strict=True):
+            percent = scales[name] == 100
+            axes.set_ylabel(f"{frames.metrics[name].label}{', %' if percent else ''}")
+            single = _draw_seeds(axes, values, name, scales[name])
+            joined = means[name].droplevel("activation").sort_index()
+            axes.plot(joined.index, joined["mean"], color=FAINT, linewidth=1.4)
+            for activation, look in of.items():
+                part = means[name].loc[[activation]].droplevel("activation")
+                draw_points(axes, look, part, joined=False)
+            axes.xaxis.set_major_locator(steady_ticks())
+            if name.endswith("accuracy"):
+                percent_axis(axes, *accuracies)
+            else:
+                axis_from_zero(axes, pd.concat([means[name], single]), percent=percent)
+        return settle(figure)
+
+
+def _draw_seeds(axes: Axes, values: pd.DataFrame, name: str, scale: float) -> pd.DataFrame:
+    """Draw a thin line for each seed, unless there are too many; return what was drawn."""
+    if values["seed"].nunique() > MOST_SEEDS_DRAWN:
+        return pd.DataFrame({"mean": []})
+    for _, seed in values.groupby("seed"):
+        axes.plot(seed["slope"], scale * seed[name], color=FAINT, linewidth=0.6, alpha=0.5)
+    return pd.DataFrame({"mean": scale * values[name]})
+
+
+def training(frames: Frames) -> Figure | None:
+    """Return training loss and test accuracy by epoch."""
+    part = finished(frames, frames.epochs)
+    if part.empty:
+        return None
+    of = looks_of(frames, part)
+    loss = intervals(part, "train_loss", "activation", "epoch")
+    accuracy = intervals(part, "test_accuracy", "activation", "epoch", scale=100)
+    with house_style():
+        figure = new_figure("training", titled(frames, "Training", part), 2.9 + legend_height(of))
+        left, right = panels(figure, 2, xlabel="epoch")
+        draw_by_epoch(left, of, loss)
+        axis_from_zero(left, loss)
+        left.set_ylabel("mean training loss, nats")
+        draw_by_epoch(right, of, accuracy)
+        percent_axis(right, accuracy)
+        right.set_ylabel("test accuracy, %")
+        add_legend(figure, left)
+        return settle(figure)
+
+
+def corruption_strip(images: Mapping[tuple[str, int], NDArray[uint8]]) -> Figure:
+    """Return one test image under each corruption (down) and severity (across).
+
+    Args:
+        images: uint8 of shape (H, W, 3) by corruption and severity; severity 0 is the clean image.
+    """
+    names = list(dict.fromkeys(name for name, _ in images))
+    severities = sorted({level for _, level in images})
+    with house_style():
+        height = 0.7 + 0.9 * len(names)
+        figure = new_figure("corruptions", "One test image under each corruption", height)
+        grid = figure.subplots(len(names), len(severities), squeeze=False)
+        for row, name in zip(grid, names, strict=True):
+            for axes, level in zip(row, severities, strict=True):
+                axes.set(xticks=[], yticks=[], frame_on=False)
+                if (name, level) in images:
+                    axes.imshow(images[name, level], interpolation="none")
+            label = shorten(name.replace("_", " "))
+            row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+        for axes, level in zip(grid[0], severities, strict=True):
+            heading = f"severity {level}" if level else "clean"
+            axes.set_title(heading, loc="center", fontweight="normal")
+        return settle(figure)
+
+
+FIGURES: dict[str, tuple[Callable[[Frames], Figure | None], str]] = {
+    "differences": (
+        differences,
+        "Each activation less {baseline}, seed by seed, with the 95 % t interval of the mean. The "
+        "grey band is ±{margin} points, differences that do not matter. An arrow is an interval "
+        "that runs past the frame.",
+    ),
+    "severity": (
+        severity,
+        "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. A seed's "
+        "results rise and fall together, so bands can overlap where the paired difference is "
+        "clear: judge by the latter.",
+    ),
+    "slope": (
+        slope,
+        "Leaky ReLU by its negative slope, ReLU at 0: means with 95 % t intervals. Thin lines "
+        "follow single seeds.",
+    ),
+    "gradient_depth": (
+        gradient_depth,
+        "The L2 norm of the loss gradient in each layer's weight, averaged over the steps of the "
+        "last epoch, with 95 % t intervals. Gradients vanish where a line falls towards the left.",
+    ),
+    "gradient_norms": (
+        gradient_norms,
+        "The same norm, layer by layer, as training goes on: means over each epoch's steps with "
+        "95 % t intervals. Each layer has its own axis.",
+    ),
+    "training": (
+        training,
+        "Mean training loss over each epoch and test accuracy after it, with 95 % t intervals.",
+    ),
+    "inactive_units": (
+        inactive_units,
+        "The share of units that no test image switches on: their pre-activation is ≤ 0 at every "
+        "position. Means with 95 % t intervals.",
+    ),
+}

@@ -1,0 +1,146 @@
+"""The guard beside robust accuracy: signs that an attack failed rather than the network held.
+
+A gradient that vanishes, overflows or misleads leaves a gradient attack without a direction, and
+the accuracy under it high. The checks are those of Athalye, Carlini and Wagner 2018
+(arXiv:1802.00420, section 3.1) and Carlini et al. 2019 (arXiv:1902.06705, section 5).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from actbench.attacks import BATCH_SIZE, PGD, resolve
+from actbench.perturbations import batches, input_gradient, logits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from actbench.perturbations import Predict
+
+# Within this radius in L∞ of every image lies mid-grey, the same picture for all classes.
+LARGE_EPSILON = 0.5
+# A share of the images that moves an accuracy by a point at most is not warned of.
+NEGLIGIBLE_SHARE = 0.01
+ALLOWED_STANDARD_ERRORS = 3
+
+
+@dataclass(frozen=True)
+class MaskingChecks:
+    """What the guard found on one trained network.
+
+    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose cross-entropy
+    gradient is zero in every pixel, or not finite in some. ``white_box_excess`` has, for each ε
+    where it is more than chance, (ε, accuracy under all white-box attacks minus accuracy under
+    all black-box ones). ``large_epsilon_accuracy`` is that under PGD at ``LARGE_EPSILON``.
+    """
+
+    images: int
+    classes: int
+    zero_gradient_share: float
+    non_finite_gradient_share: float
+    white_box_excess: tuple[tuple[float, float], ...]
+    large_epsilon_accuracy: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each sign that robust accuracy is overstated; empty if there is none.
+
+        At ``LARGE_EPSILON`` an attack that works leaves no more than the images of one class,
+        since a network can call mid-grey by one name only, and these fall too unless the network
+        ignores its input. Near zero is therefore taken to be half the chance level.
+        """
+        found = []
+        for share, what in (
+            (self.zero_gradient_share, "an input gradient of zero"),
+            (self.non_finite_gradient_share, "an input gradient that is not finite"),
+        ):
+            if share > NEGLIGIBLE_SHARE:
+                found.append(
+                    f"{share:.1%} of {self.images} images have {what}, "
+                    "so gradient attacks have no direction to follow there"
+                )
+        for epsilon, excess in self.white_box_excess:
+            found.append(
+                f"at ε = {255 * epsilon:.3g}/255 white-box attacks leave {100 * excess:.1f} points "
+                f"more accuracy than black-box attacks (n = {self.images}), "
+                "so the gradients mislead them"
+            )
+        if self.large_epsilon_accuracy > 0.5 / self.classes:
+            found.append(
+                f"{self.large_epsilon_accuracy:.1%} of {self.images} images withstand PGD at "
+                f"ε = {LARGE_EPSILON}, where each could be turned mid-grey, so the attack fails"
+            )
+        return tuple(found)
+
+
+def masking_checks(
+    predict: Predict,
+    images: Tensor,
+    labels: Tensor,
+    survived: Mapping[tuple[str, float], Tensor],
+    batch_size: int = BATCH_SIZE,
+) -> MaskingChecks:
+    """Return the guard's findings on a trained network; draws no random numbers.
+
+    PGD at ``LARGE_EPSILON`` starts at the image itself: noise that large misleads a network by
+    itself, and would hide that the gradient does not.
+
+    Args:
+        predict: images to logits, as attacks take it.
+        images: float32 (N, C, H, W) in [0, 1], those that were attacked.
+        labels: int64 (N,).
+        survived: for each (attack spec, ε) that was run, ``Attacked.correct`` on these images.
+            Without both a white-box and a black-box attack in one norm at one ε, there is
+            nothing to compare and no excess.
+        batch_size: how many images ``predict`` is given at once.
+
+    Raises:
+        UsageError: a key of ``survived`` names no attack.
+    """
+    zero, non_finite = [], []
+    for some in batches(torch.ones_like(labels), batch_size):
+        _, gradient = input_gradient(predict, images[some], labels[some])
+        zero.append((gradient == 0).flatten(1).all(1))
+        non_finite.append(~gradient.isfinite().flatten(1).all(1))
+    pgd = PGD(steps=10, random_start=False)
+    large = pgd(predict, images, labels, LARGE_EPSILON, pgd.generator(LARGE_EPSILON), batch_size)
+    return MaskingChecks(
+        images=len(images),
+        classes=logits_of(predict, images[:1]).shape[1],
+        zero_gradient_share=float(torch.cat(zero).double().mean()),
+        non_finite_gradient_share=float(torch.cat(non_finite).double().mean()),
+        white_box_excess=_white_box_excess(survived),
+        large_epsilon_accuracy=large.accuracy,
+    )
+
+
+def _white_box_excess(
+    survived: Mapping[tuple[str, float], Tensor],
+) -> tuple[tuple[float, float], ...]:
+    """Return (ε, excess) where white-box attacks do worse than black-box ones beyond chance.
+
+    Attacks of equal strength are as likely to be the only one to break an image, so of the m
+    images that one kind alone breaks, the difference has standard deviation √m at most (McNemar
+    1947). Three of these are allowed for: one false alarm in about 700 comparisons.
+    """
+    left: dict[tuple[str, float], dict[bool, Tensor]] = {}
+    for (spec, epsilon), correct in survived.items():
+        attack = resolve(spec)
+        kinds = left.setdefault((attack.norm, epsilon), {})
+        kinds[attack.white_box] = kinds.get(attack.white_box, correct) & correct
+    found = []
+    for (_, epsilon), kinds in sorted(left.items()):
+        if len(kinds) == 2:
+            only_black_box_breaks = int((kinds[True] & ~kinds[False]).sum())
+            only_white_box_breaks = int((kinds[False] & ~kinds[True]).sum())
+            difference = only_black_box_breaks - only_white_box_breaks
+            discordant = only_black_box_breaks + only_white_box_breaks
+            if difference > ALLOWED_STANDARD_ERRORS * math.sqrt(discordant):
+                found.append((epsilon, difference / len(kinds[True])))
+    return tuple(found)

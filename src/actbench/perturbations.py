@@ -1,0 +1,174 @@
+"""What attacks are made of: gradients at images, ε-balls cut to [0, 1], ascents, random squares.
+
+Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,); a norm is ``"linf"`` or ``"l2"``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    Predict = Callable[[Tensor], Tensor]
+
+
+def batches(mask: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Return the indices of the true elements of a mask (N,) in batches, none of them empty."""
+    indices = mask.nonzero().flatten()
+    return torch.split(indices, batch_size) if len(indices) else ()
+
+
+def logits_of(predict: Predict, images: Tensor) -> Tensor:
+    """Return the logits, float32 (N, classes), outside any graph."""
+    with torch.no_grad():
+        return predict(images).float()
+
+
+def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return bool (N,): the label has the largest logit, and no logit is NaN."""
+    return (logits.argmax(1) == labels) & ~logits.isnan().any(1)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return float32 (N,): the label's logit minus the largest of the others."""
+    label = labels[:, None]
+    return logits.gather(1, label)[:, 0] - logits.scatter(1, label, -math.inf).amax(1)
+
+
+def input_gradient(predict: Predict, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits and, shaped as ``images``, each image's own cross-entropy gradient.
+
+    The gradient is zero where ``predict`` does not depend on its input, or not differentiably.
+    Only the gradient at the images is computed: parameters keep what they have in ``grad``.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = images.clone().requires_grad_()
+        logits = predict(inputs).float()
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        if not loss.requires_grad:
+            return logits, torch.zeros_like(images)
+        (gradient,) = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+    return logits.detach(), gradient
+
+
+def ascent_direction(gradient: Tensor, norm: str) -> Tensor:
+    """Return the step of length 1 in the norm along which a loss with this gradient rises fastest.
+
+    That is the gradient's signs for L∞ and its unit vector for L2; a NaN counts as 0, and where
+    the gradient is 0 so is the step.
+    """
+    gradient = gradient.nan_to_num()
+    if norm == "linf":
+        return gradient.sign()
+    # Dividing by the largest element first keeps the squares of a faint gradient above 0.
+    for order in (math.inf, 2):
+        length = torch.linalg.vector_norm(gradient, order, dim=(1, 2, 3), keepdim=True)
+        gradient = gradient / length.where(length > 0, 1.0)
+    return gradient
+
+
+def uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Return float32 uniform in [0, 1), on ``device`` but drawn on the generator's own."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(device)
+
+
+def uniform_in_unit_ball(images: Tensor, norm: str, generator: torch.Generator) -> Tensor:
+    """Return points shaped as ``images``, uniform in the norm's ball of radius 1 around 0."""
+    shape, device = tuple(images.shape), images.device
+    if norm == "linf":
+        return 2 * uniform(shape, generator, device) - 1
+    normal = torch.randn(shape, generator=generator, device=generator.device).to(device)
+    radius = uniform((len(images), 1, 1, 1), generator, device) ** (1 / math.prod(shape[1:]))
+    return radius * ascent_direction(normal, norm)
+
+
+def _displaced(images: Tensor, offset: Tensor) -> Tensor:
+    """Return ``images + offset`` in float32 and [0, 1], rounded towards ``images``.
+
+    Rounding to the nearest float32 would end outside the ball for about every second pixel.
+    """
+    moved = (images.double() + offset).float()
+    too_far = (moved.double() - images.double()).abs() > offset.abs()
+    return torch.where(too_far, torch.nextafter(moved, images), moved).clamp(0, 1)
+
+
+def linf_bounds(images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return the least and the greatest float32 pixels within ε of the images' and in [0, 1]."""
+    offset = torch.full((), epsilon, dtype=torch.float64, device=images.device)
+    return _displaced(images, -offset), _displaced(images, offset)
+
+
+def projection(images: Tensor, epsilon: float, norm: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of (points, indices) that moves points into the balls and into [0, 1].
+
+    Each point goes to the nearest point of the ball around the image with its index, then to the
+    nearest in [0, 1]; the ball's radius is never exceeded, not even by rounding.
+    """
+    if norm == "linf":
+        lower, upper = linf_bounds(images, epsilon)
+        return lambda points, of: points.clamp(lower[of], upper[of])
+
+    radius = epsilon * (1 - 1e-12)  # leaves room for the rounding of the length in float64
+
+    def project(points: Tensor, of: Tensor) -> Tensor:
+        offset = points.double() - images[of].double()
+        length = torch.linalg.vector_norm(offset, dim=(1, 2, 3), keepdim=True)
+        return _displaced(images[of], offset * (radius / length.clamp(min=max(radius, 1e-300))))
+
+    return project
+
+
+def ascend(
+    predict: Predict,
+    start: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    norm: str,
+    steps: int,
+    step_size: float,
+) -> tuple[Tensor, Tensor]:
+    """Return where ``steps`` projected steps up the cross-entropy end, and who was always correct.
+
+    An image stops at the first point where it is misclassified; the start, moved into the ball,
+    is the first point. ``step_size`` is in units of the norm; the second value is bool (N,).
+    """
+    project = projection(images, epsilon, norm)
+    correct = torch.ones_like(labels, dtype=torch.bool)
+    left = correct.nonzero().flatten()
+    points = project(start, left)
+    for _ in range(steps):
+        logits, gradient = input_gradient(predict, points[left], labels[left])
+        withstood = is_correct(logits, labels[left])
+        correct[left] = withstood
+        left, direction = left[withstood], ascent_direction(gradient[withstood], norm)
+        if len(left) == 0:
+            return points, correct
+        points[left] = project(points[left] + step_size * direction, left)
+    correct[left] = is_correct(logits_of(predict, points[left]), labels[left])
+    return points, correct
+
+
+def random_squares(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Return bool (N, 1, H, W), in each image a square of about this share of it, placed anywhere.
+
+    The side is at least 1 and no longer than the image's shorter side.
+    """
+    count, _, height, width = images.shape
+    side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
+    corner = uniform((count, 2), generator, images.device)
+    rows, columns = (
+        torch.arange(length, device=images.device)
+        - (corner[:, axis, None] * (length - side + 1)).long()
+        for axis, length in enumerate((height, width))
+    )
+    rows, columns = ((offset >= 0) & (offset < side) for offset in (rows, columns))
+    return rows[:, None, :, None] & columns[:, None, None, :]
