@@ -15,9 +15,10 @@ import actbench
 SOURCE = Path(actbench.__file__).parent
 # a module may import those before it, and none after it
 ORDER = """
-    __init__ errors specs study record activations models datasets data corruptions attacks
+    __init__ errors specs study record samples activations models datasets data corruptions attacks
     diagnostics evaluation training trial store executors runner metrics paired sequential variance
-    statistics frames verdicts tables figures report progress cli __main__
+    statistics frames verdicts tables figure_style figure_axes figure_forest figure_layers figures
+    page report progress cli __main__
 """.split()  # noqa: SIM905 - easier to read than a word a line
 MODULES = sorted(SOURCE.rglob("*.py"))
 

@@ -193,7 +193,7 @@ def _default_folder(study: Study) -> Path:
 
 def _run_pending(plan: Plan, store: Store, executor: Any, *, quiet: bool, verbose: bool) -> None:
     from actbench.progress import ProgressDisplay
-    from actbench.runner import pending_trials, prepare_corruptions, run_trials
+    from actbench.runner import pending_trials, prepare_corruptions, run_trials, write_samples
 
     pending = pending_trials(plan, store)
     planned = len(plan.study.trials())
@@ -207,6 +207,7 @@ def _run_pending(plan: Plan, store: Store, executor: Any, *, quiet: bool, verbos
             display.say(f"{planned - len(pending)} of {planned} trials are stored already")
         if pending:
             prepare_corruptions(plan)
+            write_samples(plan, store)
             try:
                 run_trials(plan, store, pending, executor, display.tell)
             except (KeyboardInterrupt, _Interrupted):
