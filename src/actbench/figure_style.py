@@ -207,6 +207,7 @@ def to_svg(figure: Figure) -> str:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+    text = re.sub(r"(\.\d{3})\d+", r"\1", text)  # a thousandth of a point is enough
     return re.sub(r"\n\s*", "\n", text)
 
 

@@ -34,6 +34,7 @@ from actbench.figure_style import (
     FAINT,
     house_style,
     new_figure,
+    sample_size,
     settle,
     shorten,
 )
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from actbench.frames import Frames
 
 MOST_SEEDS_DRAWN = 12
+STRIP = "corruptions"
 SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -60,12 +62,20 @@ def figures(frames: Frames) -> dict[str, Figure]:
 
 def caption(name: str, frames: Frames) -> str:
     """Return what the figure shows and how to read it, with its n, as plain sentences."""
-    if name == "corruptions":
-        return "One test image, clean and under each corruption and severity."
+    if name == STRIP:
+        return (
+            "The first test image, clean and under each corruption and severity: the pixels that "
+            "every trial was tested on."
+        )
     study = frames.study
     _, text = FIGURES[name]
     text = text.replace("{margin}", f"{100 * study.margin:g}")
     text = text.replace("{baseline}", study.baseline)
+    if name == "differences":
+        rows = frames.comparisons
+        return (
+            f"{text} {sample_size(rows.loc[rows['metric'].isin(frames.primary()), 'n'], 'pair')}."
+        )
     return f"{text} {seeds_of(finished(frames, frames.trials))}."
 
 
@@ -187,7 +197,7 @@ def corruption_strip(images: Mapping[tuple[str, int], NDArray[uint8]]) -> Figure
     severities = sorted({level for _, level in images})
     with house_style():
         height = 0.7 + 0.9 * len(names)
-        figure = new_figure("corruptions", "One test image under each corruption", height)
+        figure = new_figure(STRIP, "One test image under each corruption", height)
         grid = figure.subplots(len(names), len(severities), squeeze=False)
         for row, name in zip(grid, names, strict=True):
             for axes, level in zip(row, severities, strict=True):
