@@ -158,14 +158,14 @@ def _tally(frames: Frames) -> list[str]:
 
 
 def _comparisons(frames: Frames, *, primary: bool) -> Table:
-    rows, headers = comparison_rows(frames)
     wanted = frames.comparisons["metric"].isin(frames.primary()) == primary
+    rows, headers = comparison_rows(frames, frames.comparisons[wanted])
     return Table(
         "primary" if primary else "others",
         f"Paired differences from {frames.study.baseline}"
         + ("" if primary else ": every other metric"),
         _verdict_third(headers),
-        [_verdict_third(row) for row, keep in zip(rows, wanted, strict=True) if keep],
+        [_verdict_third(row) for row in rows],
     )
 
 
