@@ -200,8 +200,8 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with house_style(name):
-        FigureCanvasSVG(figure)
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        # Figure.savefig would draw it twice, the first time for a layout that is settled
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     text = re.sub(r"<!--.*?-->\s*", "", buffer.getvalue(), flags=re.DOTALL)
     text = text[text.index("<svg") :]
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
@@ -214,7 +214,10 @@ def to_svg(figure: Figure) -> str:
 def to_png(figure: Figure) -> bytes:
     """Return the figure as a PNG of 1,152 pixels' width, without software or date."""
     buffer = io.BytesIO()
+    before = figure.get_dpi()
     with house_style():
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        figure.set_dpi(PNG_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        figure.set_dpi(before)
     return buffer.getvalue()
