@@ -1,0 +1,65 @@
+"""The plain loop in bench/ does by hand what the tool does: the same network and noises."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from actbench.activations import resolve_activation
+from actbench.corruptions import SUITES, corrupt
+from actbench.models import build_network
+from actbench.study import SEVERITIES
+
+BENCH = Path(__file__).parent.parent / "bench"
+sys.path.append(str(BENCH))
+plain_loop = importlib.import_module("plain_loop")
+cifar_shaped = importlib.import_module("cifar_shaped")
+
+
+@pytest.mark.parametrize(("spec", "negative_slope"), [("relu", 0.0), ("leaky_relu:0.3", 0.3)])
+def test_plain_network_is_the_tools_network(spec: str, negative_slope: float) -> None:
+    ours, _ = build_network("cnn", resolve_activation(spec), 10, seed=0)
+    plain = plain_loop.make_cnn(negative_slope)
+    plain.load_state_dict(
+        dict(zip(plain.state_dict(), ours.state_dict().values(), strict=True)), strict=True
+    )
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), ours(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", SUITES["noise"])
+def test_plain_noise_is_the_tools_noise(name: str, severity: int) -> None:
+    torch.manual_seed(0)
+    grey = torch.full((100, 32, 32, 3), 128, dtype=torch.uint8)
+    ours = corrupt(grey, name, severity).double()
+    plain = plain_loop.Noise(name, severity)(grey.float() / 255).double() * 255
+
+    # the tool cuts to whole levels, which takes half a level off the mean
+    assert float(ours.mean()) == pytest.approx(float(plain.mean()) - 0.5, abs=0.5)
+    assert float(ours.std()) == pytest.approx(float(plain.std()), rel=0.03)
+
+
+def test_plain_loop_prints_a_row_per_epoch(tmp_path: Path) -> None:
+    cifar_shaped.write_image_folder(tmp_path, 200, 50)
+    options = ["--negative-slope", "0.1", "--seeds", "3", "--epochs", "2"]
+    done = subprocess.run(
+        [sys.executable, str(BENCH / "plain_loop.py"), "--data-dir", str(tmp_path), *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [(r["negative_slope"], r["seed"], r["epoch"]) for r in rows] == [
+        ("0.1", "3", "1"),
+        ("0.1", "3", "2"),
+    ]
+    assert [r["corrupted_accuracy"] == "" for r in rows] == [True, False]
+    assert all(0 <= float(r["test_accuracy"]) <= 1 for r in rows)
