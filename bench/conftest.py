@@ -1,0 +1,73 @@
+"""The state of a worker for every benchmark, and ratios of contenders that take turns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+import torch
+from tabulate import tabulate
+
+from actbench.executors import _keep_memory
+from interleaved import Ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+RATIOS = pytest.StashKey[list[tuple[str, Ratio]]]()
+
+
+class Compare(Protocol):
+    """What the fixture ``compare`` returns."""
+
+    def __call__(self, contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> None:
+        """Time two contenders in turns and note the first's seconds over the second's."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _as_in_a_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compute with one thread and kept memory, beside an empty cache."""
+    _keep_memory()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def compare(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Compare:
+    """Return what compares two contenders; the time in pytest-benchmark's table is a round's."""
+
+    def compare(contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> None:
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+
+        def run_round() -> None:
+            turn = len(next(iter(seconds.values())))
+            for name in sorted(contenders, reverse=turn % 2 == 1):
+                seconds[name].append(contenders[name]())
+
+        benchmark.pedantic(run_round, rounds=rounds)
+        numerator, denominator = contenders
+        ratio = Ratio.of(seconds[numerator], seconds[denominator])
+        question = f"{numerator} / {denominator}"
+        benchmark.extra_info.update(question=question, ratio=asdict(ratio), seconds=seconds)
+        request.config.stash.setdefault(RATIOS, []).append((question, ratio))
+
+    return compare
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print every ratio with its interval and n."""
+    rows = [
+        [question, f"{r.median:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.rounds)]
+        for question, r in config.stash.get(RATIOS, [])
+    ]
+    if rows:
+        headers = ["ratio of seconds", "median", "95 % interval", "n"]
+        terminalreporter.section("ratios from interleaved rounds")
+        terminalreporter.write_line(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))

@@ -1,0 +1,81 @@
+"""Our training and the plain loop's, as code to be timed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import torch
+
+from actbench import data
+from actbench.activations import resolve_activation
+from actbench.data import ImageData, normalise
+from actbench.diagnostics import GradientNorms
+from actbench.models import build_network
+from actbench.study import Study, Trial
+from actbench.training import train
+from cifar_shaped import CLASSES, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BATCH_SIZE = Study().batch_size
+
+
+def synthetic_data(train_images: int = TRAIN_IMAGES, test_images: int = TEST_IMAGES) -> ImageData:
+    """Return synthetic images as the tool holds a data set."""
+    train_set = map(torch.from_numpy, synthetic_images(train_images, 0))
+    test_set = map(torch.from_numpy, synthetic_images(test_images, 1))
+    classes = tuple(map(str, range(CLASSES)))
+    return ImageData(*train_set, *test_set, classes, flip=True, checksum="")
+
+
+def our_training(
+    images: int,
+    *,
+    model: str = "cnn",
+    channels_last: bool = True,
+    pool_first: bool = True,
+    gradient_norms: bool = True,
+) -> Callable[[], object]:
+    """Return the tool's training of one epoch; its one test image costs nothing measurable.
+
+    The flags leave out one thing each that the tool does.
+    """
+    study = Study(dataset="synthetic", model=model, epochs=1)
+    trial = Trial("leaky_relu:0.01", seed=0)
+    images_and_labels = synthetic_data(images, test_images=1)
+    activation = resolve_activation(trial.activation)
+    if not pool_first:
+        activation = dataclasses.replace(activation, commutes_with_max=False)
+    network, _ = build_network(model, activation, CLASSES, trial.seed)
+    if not channels_last:
+        network = network.to(memory_format=torch.contiguous_format)
+
+    def train_epoch() -> None:
+        with contextlib.ExitStack() as changed:
+            if not channels_last:
+                changed.enter_context(mock.patch.object(data, "normalise", _normalise_to_nchw))
+            if not gradient_norms:
+                changed.enter_context(mock.patch.object(GradientNorms, "add_step"))
+            train(network, images_and_labels, study, trial, lambda progress: None)
+
+    return train_epoch
+
+
+def _normalise_to_nchw(images: torch.Tensor) -> torch.Tensor:
+    colour_first = images.permute(0, 3, 1, 2).contiguous()
+    return normalise(colour_first.permute(0, 2, 3, 1))
+
+
+def plain_training(images: int) -> Callable[[], object]:
+    """Return the plain loop's training of one epoch."""
+    import plain_loop
+
+    make_dataset = plain_loop.synthetic_data(images, test_images=1)
+    loader = plain_loop.make_loader(make_dataset("train", plain_loop.TRAIN_TRANSFORM), shuffle=True)
+    model = plain_loop.make_cnn(negative_slope=0.01)
+    optimizer = plain_loop.make_optimizer(model)
+    return lambda: plain_loop.train_epoch(model, loader, optimizer)

@@ -1,0 +1,33 @@
+"""Every corruption on 10,000 images."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from actbench.corruptions import CORRUPTIONS, corrupt
+from actbench.study import SEVERITIES
+from cifar_shaped import TEST_IMAGES, synthetic_images
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """Return the synthetic test images, uint8 (N, 32, 32, 3)."""
+    return torch.from_numpy(synthetic_images(TEST_IMAGES, seed=1)[0])
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corrupt(benchmark: BenchmarkFixture, images: torch.Tensor, name: str) -> None:
+    """One severity after the other, as a study makes them, with what each has to set up."""
+    severities = cycle(SEVERITIES)
+    benchmark.pedantic(
+        corrupt,
+        setup=lambda: ((images, name, next(severities)), {}),
+        rounds=len(SEVERITIES),
+    )

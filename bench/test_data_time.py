@@ -1,0 +1,43 @@
+"""Opening a data set of 60,000 image files, and an epoch of its batches without the network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actbench.data import batches, open_images, prepare
+from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
+from contenders import BATCH_SIZE, synthetic_data
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from actbench.data import ImageData
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    """Return the synthetic training set at full size."""
+    return synthetic_data(test_images=1)
+
+
+@pytest.mark.parametrize("flip", [True, False], ids=["flip", "no flip"])
+def test_epoch_of_batches(benchmark: BenchmarkFixture, data: ImageData, flip: bool) -> None:
+    """Gather, flip and normalise 50,000 images."""
+
+    def walk() -> None:
+        for _ in batches(data, BATCH_SIZE, seed=0, epoch=1, flip=flip):
+            pass
+
+    benchmark.pedantic(walk, rounds=5, warmup_rounds=1)
+
+
+def test_start_on_an_image_folder(
+    benchmark: BenchmarkFixture, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Every start after the first; the first decodes each image."""
+    folder = tmp_path_factory.mktemp("images")
+    write_image_folder(folder, TRAIN_IMAGES, TEST_IMAGES)
+    prepare("imagefolder", str(folder))
+    benchmark.pedantic(lambda: open_images(prepare("imagefolder", str(folder))), rounds=5)

@@ -1,0 +1,65 @@
+"""Evaluation of each network on 10,000 test images, and each measure of its outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from actbench import evaluation
+from actbench.activations import resolve_activation
+from actbench.diagnostics import InactiveUnits
+from actbench.models import MODELS, build_network
+from cifar_shaped import CLASSES
+from contenders import synthetic_data
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+    from torch import nn
+
+    from actbench.data import ImageData
+
+RELU = resolve_activation("relu")
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    """Return the synthetic test set at full size."""
+    return synthetic_data(train_images=1)
+
+
+@pytest.fixture
+def cnn() -> nn.Module:
+    """Return the untrained network."""
+    network, _ = build_network("cnn", RELU, CLASSES, seed=0)
+    return network
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_predict(benchmark: BenchmarkFixture, data: ImageData, model: str) -> None:
+    """Logits of every image: what a clean test or one corruption costs."""
+    network, _ = build_network(model, RELU, CLASSES, seed=0)
+    benchmark.pedantic(evaluation.predict, (network, data.test_images), rounds=3, warmup_rounds=1)
+
+
+def test_predict_while_watching_units(benchmark: BenchmarkFixture, data: ImageData) -> None:
+    """The same for the cnn while its inactive units are found."""
+    network, layers = build_network("cnn", RELU, CLASSES, seed=0)
+    with InactiveUnits(layers):
+        benchmark.pedantic(
+            evaluation.predict, (network, data.test_images), rounds=3, warmup_rounds=1
+        )
+
+
+def test_input_gradient_norm(benchmark: BenchmarkFixture, data: ImageData, cnn: nn.Module) -> None:
+    """The gradient of the loss in every image."""
+    arguments = (cnn, data.test_images, data.test_labels)
+    benchmark.pedantic(evaluation.input_gradient_norm, arguments, rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("measure", ["score", "calibration_error", "logit_margin"])
+def test_measure_of_logits(benchmark: BenchmarkFixture, data: ImageData, measure: str) -> None:
+    """Accuracy and loss, calibration error, margin."""
+    logits = torch.randn(len(data.test_labels), CLASSES, generator=torch.Generator().manual_seed(0))
+    benchmark(getattr(evaluation, measure), logits, data.test_labels)

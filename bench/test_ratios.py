@@ -1,0 +1,87 @@
+"""What each decision buys: two ways of doing the same work, timed in turns in the same run."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from actbench.data import prepare
+from actbench.runner import make_executor
+from actbench.study import Study
+from cifar_shaped import write_image_folder
+from contenders import BATCH_SIZE, our_training, plain_training
+from interleaved import Contender
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actbench.executors import Executor
+    from conftest import Compare
+
+STEPS = 100
+OURS = partial(our_training, STEPS * BATCH_SIZE)
+
+
+def test_plain_loop(compare: Compare) -> None:
+    """A step of the plain loop, all threads and two loaders, against ours of one thread."""
+    images = 200 * BATCH_SIZE
+    with (
+        Contender(partial(plain_training, images), threads=None, keep_memory=False) as plain,
+        Contender(partial(our_training, images)) as ours,
+    ):
+        compare({"plain loop": plain, "one worker": ours}, rounds=7)
+
+
+def test_activation_before_the_pool(compare: Compare) -> None:
+    """A step with the activation where the definition has it, against the pool first."""
+    with Contender(partial(OURS, pool_first=False)) as defined, Contender(OURS) as ours:
+        compare({"activation first": defined, "pool first": ours}, rounds=12)
+
+
+def test_default_memory_format(compare: Compare) -> None:
+    """A step in NCHW against channels_last."""
+    with Contender(partial(OURS, channels_last=False)) as nchw, Contender(OURS) as ours:
+        compare({"NCHW": nchw, "channels_last": ours}, rounds=12)
+
+
+def test_gradient_norms(compare: Compare) -> None:
+    """A step with gradient norms against one without."""
+    with Contender(OURS) as ours, Contender(partial(OURS, gradient_norms=False)) as without:
+        compare({"gradient norms": ours, "no gradient norms": without}, rounds=20)
+
+
+def test_allocator(compare: Compare) -> None:
+    """A step with glibc's defaults against memory that is kept."""
+    with Contender(OURS, keep_memory=False) as default, Contender(OURS) as ours:
+        compare({"glibc's defaults": default, "memory kept": ours}, rounds=12)
+
+
+def test_workers(compare: Compare, tmp_path: Path) -> None:
+    """Four trials on one worker against two; the workers are there already."""
+    write_image_folder(tmp_path, STEPS * BATCH_SIZE, 1000)
+    data_folder = prepare("imagefolder", str(tmp_path))
+    study = Study(
+        dataset="imagefolder",
+        data_dir=str(tmp_path),
+        activations=("relu", "leaky_relu:0.01"),
+        seeds=2,
+        epochs=2,
+        corruptions=("gaussian_noise",),
+    )
+
+    def seconds(executor: Executor) -> float:
+        begin = time.perf_counter()
+        executor.run(study, study.trials(), data_folder, lambda event: None)
+        return time.perf_counter() - begin
+
+    one, two = make_executor(1, 4), make_executor(2, 4)
+    try:
+        for executor in (one, two):
+            seconds(executor)
+        compare(
+            {"one worker": partial(seconds, one), "two workers": partial(seconds, two)}, rounds=7
+        )
+    finally:
+        one.close()
+        two.close()

@@ -1,0 +1,100 @@
+"""A study of 1,000 stored trials: writing and reading records, and the tables made from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from actbench.corruptions import SUITES
+from actbench.frames import Frames
+from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store import Store
+from actbench.study import SEVERITIES, Study, trial_id
+from actbench.tables import derived_files
+from cifar_shaped import TEST_IMAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from actbench.study import Trial
+
+STUDY = Study(
+    activations=("relu", *(f"leaky_relu:0.{slope}" for slope in range(1, 10))),
+    seeds=100,
+    corruptions=SUITES["noise"],
+)
+LAYERS = ("conv1", "conv2", "fc1", "fc2")
+
+
+def synthetic_record(trial: Trial) -> TrialRecord:
+    """Return a record with the size of a real one and random content."""
+    draw = np.random.default_rng([trial.seed, STUDY.activations.index(trial.activation)])
+    return TrialRecord(
+        trial_id=trial_id(STUDY, trial),
+        activation=trial.activation,
+        seed=trial.seed,
+        status="ok",
+        history=tuple(
+            EpochRecord(epoch, *draw.random(3), dict(zip(LAYERS, draw.random(4), strict=True)))
+            for epoch in range(1, STUDY.epochs + 1)
+        ),
+        clean_accuracy=draw.random(),
+        clean_loss=draw.random(),
+        clean_ece=draw.random(),
+        corruptions=tuple(
+            CorruptionScore(name, severity, *draw.random(3))
+            for name in STUDY.corruptions
+            for severity in SEVERITIES
+        ),
+        logit_margin=draw.random(),
+        input_gradient_norm=draw.random(),
+        inactive=dict(zip(("act1", "act2", "act3"), draw.random(3), strict=True)),
+        inactive_fraction=draw.random(),
+        clean_correct=pack_counts(draw.integers(0, 2, TEST_IMAGES)),
+        corrupted_correct=pack_counts(draw.integers(0, 21, TEST_IMAGES)),
+    )
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, TrialRecord]:
+    """Return the study's 1,000 records by trial id."""
+    made = [synthetic_record(trial) for trial in STUDY.trials()]
+    return {record.trial_id: record for record in made}
+
+
+def write_all(folder: Path, records: dict[str, TrialRecord]) -> Store:
+    """Return the store with every record in it."""
+    store = Store(folder)
+    store.begin(STUDY)
+    for record in records.values():
+        store.write_record(record)
+    return store
+
+
+def test_write_records(
+    benchmark: BenchmarkFixture, tmp_path: Path, records: dict[str, TrialRecord]
+) -> None:
+    """Each whole and on disk before the next."""
+    benchmark.pedantic(write_all, (tmp_path, records), rounds=3)
+
+
+def test_read_records(
+    benchmark: BenchmarkFixture, tmp_path: Path, records: dict[str, TrialRecord]
+) -> None:
+    """What a resumed run does first."""
+    store = write_all(tmp_path, records)
+    benchmark.pedantic(store.records, (STUDY,), rounds=3)
+
+
+def test_frames(benchmark: BenchmarkFixture, records: dict[str, TrialRecord]) -> None:
+    """Records to data frames, with every comparison."""
+    benchmark.pedantic(Frames, (STUDY, records), rounds=3)
+
+
+def test_tables(benchmark: BenchmarkFixture, records: dict[str, TrialRecord]) -> None:
+    """Data frames to CSV and Markdown."""
+    benchmark.pedantic(derived_files, (Frames(STUDY, records),), rounds=3)

@@ -1,0 +1,28 @@
+"""Training of each network: twenty steps, and an epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actbench.models import MODELS
+from cifar_shaped import TRAIN_IMAGES
+from contenders import BATCH_SIZE, our_training
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_twenty_steps(benchmark: BenchmarkFixture, model: str) -> None:
+    """Batches, forward, backward, gradient norms and optimiser."""
+    benchmark.pedantic(our_training(20 * BATCH_SIZE, model=model), rounds=5, warmup_rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "images"), [("cnn", TRAIN_IMAGES), ("deep_cnn", 5000), ("resnet20", 5000)]
+)
+def test_epoch(benchmark: BenchmarkFixture, model: str, images: int) -> None:
+    """A tenth of an epoch for the networks whose steps take long."""
+    benchmark.pedantic(our_training(images, model=model), rounds=1)
