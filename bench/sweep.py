@@ -1,0 +1,246 @@
+"""The whole sweep against the plain loop, from interleaved repetitions of its parts.
+
+The sweep is the experiment that the project was asked for: six activations, ten epochs of 50,000
+images with a clean test after each, then four noises at five severities on 10,000 images. Each
+repetition times one trial of the plain loop, and two trials of actbench at once on two workers,
+for one epoch; the sweep's cost follows from the parts.
+
+    python bench/sweep.py --repetitions 5 --json sweep.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from actbench.executors import Finished
+from actbench.report import write_report
+from actbench.runner import make_executor, prepare_corruptions, prepare_study, run_trials
+from actbench.store import Store
+from actbench.study import DEFAULT_ACTIVATIONS, Study
+from actbench.training import STEPS_BETWEEN_REPORTS
+from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
+from interleaved import Ratio, own_process
+from machine import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from actbench.executors import Event
+    from actbench.study import Trial
+
+    Parts = dict[str, float]
+    TimedEvent = tuple[float, Event]
+
+EPOCHS = 10
+TRIALS = len(DEFAULT_ACTIVATIONS)
+WORKERS = 2
+FEWEST_IMAGES = 2 * STEPS_BETWEEN_REPORTS * Study().batch_size
+PARTS = ("training epoch", "clean test", "noise evaluation")
+
+
+def plain_trial(train_images: int) -> Parts:
+    """Return the seconds of each part of one trial of the plain loop."""
+    import torch
+
+    from plain_loop import (
+        TEST_TRANSFORM,
+        TRAIN_TRANSFORM,
+        corrupted_accuracy,
+        evaluate,
+        make_cnn,
+        make_loader,
+        make_optimizer,
+        synthetic_data,
+        train_epoch,
+    )
+
+    make_dataset = synthetic_data(train_images, TEST_IMAGES)
+    torch.manual_seed(0)
+    model = make_cnn(negative_slope=0.01)
+    optimizer = make_optimizer(model)
+    train_loader = make_loader(make_dataset("train", TRAIN_TRANSFORM), shuffle=True)
+    test_loader = make_loader(make_dataset("test", TEST_TRANSFORM), shuffle=False)
+    train_epoch(model, [next(iter(train_loader))], optimizer)  # a first step takes longer
+    with contextlib.redirect_stderr(io.StringIO()):
+        return {
+            "training epoch": seconds(lambda: train_epoch(model, train_loader, optimizer)),
+            "clean test": seconds(lambda: evaluate(model, test_loader)),
+            "noise evaluation": seconds(lambda: corrupted_accuracy(model, make_dataset)),
+        }
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def actbench_trials(data_dir: Path) -> Parts:
+    """Return the seconds of each part of a trial, the mean of two that run at once.
+
+    ``trial start`` is from the hand-out of a trial to its first step; ``once`` is what a study
+    does once: start of the workers, self-checks, corrupted test sets, tables.
+    """
+    # the corrupted test sets belong to what is measured
+    shutil.rmtree(Path(os.environ["ACTBENCH_CACHE"]) / "images", ignore_errors=True)
+    study = Study(
+        dataset="imagefolder",
+        data_dir=str(data_dir),
+        activations=DEFAULT_ACTIVATIONS[:WORKERS],
+        seeds=1,
+        epochs=1,
+    )
+    events: list[TimedEvent] = []
+    with tempfile.TemporaryDirectory() as folder:
+        whole = seconds(lambda: run_study(study, Path(folder), events))
+    trials = [trial_parts(events, trial) for trial in study.trials()]
+    means = {part: sum(t[part] for t in trials) / len(trials) for part in trials[0]}
+    ends = [(at, event.seconds) for at, event in events if isinstance(event, Finished)]
+    busy = max(at for at, _ in ends) - min(at - took for at, took in ends)
+    return {**means, "once": whole - busy}
+
+
+def run_study(study: Study, folder: Path, events: list[TimedEvent]) -> None:
+    """Do what ``actbench.run`` does in a new folder, and note every event and when it came."""
+    executor = make_executor(WORKERS, len(study.trials()))
+    try:
+        plan = prepare_study(study)
+        store = Store(folder)
+        with store.locked():
+            store.begin(plan.study)
+            prepare_corruptions(plan)
+            run_trials(
+                plan,
+                store,
+                plan.study.trials(),
+                executor,
+                lambda event: events.append((time.perf_counter(), event)),
+            )
+            write_report(store, plan.study)
+    finally:
+        executor.close()
+
+
+def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
+    """Return the seconds of a trial's parts, from when its reports came.
+
+    The rate between the first and the last report inside the epoch gives the whole epoch.
+    """
+    reports = [
+        (at, event)
+        for at, event in events
+        if not isinstance(event, Finished) and event.trial == trial
+    ]
+    (first, first_report), *_, (last, last_report), (tested, end) = reports
+    finished, took = next(
+        (at, event.seconds)
+        for at, event in events
+        if isinstance(event, Finished) and event.record.trial == trial
+    )
+    step = (last - first) / (last_report.step - first_report.step)
+    return {
+        "training epoch": end.steps * step,
+        "clean test": tested - last - (end.steps - last_report.step) * step,
+        "noise evaluation": finished - tested,
+        "trial start": first - first_report.step * step - (finished - took),
+    }
+
+
+def plain_sweep(parts: Parts) -> float:
+    """Return the seconds of the whole sweep as the plain loop does it."""
+    epoch = parts["training epoch"] + parts["clean test"]
+    return TRIALS * (EPOCHS * epoch + parts["noise evaluation"])
+
+
+def actbench_sweep(parts: Parts) -> float:
+    """Return the seconds of the whole sweep with two workers."""
+    epoch = parts["training epoch"] + parts["clean test"]
+    trial = parts["trial start"] + EPOCHS * epoch + parts["noise evaluation"]
+    return parts["once"] + TRIALS / WORKERS * trial
+
+
+def rows_of(plain: Sequence[Parts], ours: Sequence[Parts]) -> list[list[str]]:
+    """Return the table: each part per trial for the machine, and the sweep, with the ratio."""
+    compared = {
+        part: ([p[part] for p in plain], [o[part] / WORKERS for o in ours]) for part in PARTS
+    }
+    compared["the whole sweep"] = (
+        [plain_sweep(parts) for parts in plain],
+        [actbench_sweep(parts) for parts in ours],
+    )
+    rows = [
+        [part, f"{median(a):.2f}", f"{median(b):.2f}", str(Ratio.of(a, b))]
+        for part, (a, b) in compared.items()
+    ]
+    for part, shared in (("trial start", WORKERS), ("once", 1)):
+        rows.insert(-1, [part, "", f"{median(o[part] / shared for o in ours):.2f}", ""])
+    return rows
+
+
+def main() -> None:
+    """Measure, and print the table last."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument(
+        "--train-images",
+        type=int,
+        default=TRAIN_IMAGES,
+        help=f"fewer take less time; the epoch is scaled up from them; at least {FEWEST_IMAGES}",
+    )
+    parser.add_argument("--json", type=Path, help="write all repetitions to this file")
+    options = parser.parse_args()
+    if options.train_images < FEWEST_IMAGES:
+        parser.error(f"--train-images must be at least {FEWEST_IMAGES}")
+
+    plain: list[Parts] = []
+    ours: list[Parts] = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ACTBENCH_CACHE"] = str(Path(folder) / "cache")
+        data_dir = Path(folder) / "images"
+        write_image_folder(data_dir, options.train_images, TEST_IMAGES)
+        actbench_trials(data_dir)  # decodes the images, once for ever
+        for repetition in range(1, options.repetitions + 1):
+            with own_process() as process:
+                plain.append(process.submit(plain_trial, options.train_images).result())
+            ours.append(actbench_trials(data_dir))
+            for parts in (plain[-1], ours[-1]):
+                parts["training epoch"] *= TRAIN_IMAGES / options.train_images
+            ratio = plain_sweep(plain[-1]) / actbench_sweep(ours[-1])
+            print(f"repetition {repetition} of {options.repetitions}: {ratio:.2f}", flush=True)
+
+    if options.json:
+        content = {
+            "machine": machine(),
+            "train_images": options.train_images,
+            "plain_loop": plain,
+            "actbench": ours,
+            "sweep_ratio": asdict(
+                Ratio.of(list(map(plain_sweep, plain)), list(map(actbench_sweep, ours)))
+            ),
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    share = median(
+        o["noise evaluation"] / (EPOCHS * (o["training epoch"] + o["clean test"])) for o in ours
+    )
+    print(f"\n{machine()}; n = {options.repetitions} interleaved repetitions\n")
+    headers = ["seconds per trial", "plain loop", "actbench, 2 workers", "ratio [95 % interval]"]
+    print(tabulate(rows_of(plain, ours), headers, tablefmt="pipe", disable_numparse=True))
+    print(f"\nactbench's noise evaluation takes {share:.1%} of a trial's {EPOCHS} epochs.")
+
+
+if __name__ == "__main__":
+    main()
