@@ -73,6 +73,7 @@ def plain_trial(train_images: int) -> Parts:
     optimizer = make_optimizer(model)
     train_loader = make_loader(make_dataset("train", TRAIN_TRANSFORM), shuffle=True)
     test_loader = make_loader(make_dataset("test", TEST_TRANSFORM), shuffle=False)
+    train_epoch(model, [next(iter(train_loader))], optimizer)  # a first step takes longer
     with contextlib.redirect_stderr(io.StringIO()):
         return {
             "training epoch": seconds(lambda: train_epoch(model, train_loader, optimizer)),
