@@ -17,7 +17,7 @@ SOURCE = Path(actbench.__file__).parent
 ORDER = """
     __init__ errors specs study record activations models datasets data corruptions attacks
     diagnostics evaluation training trial store executors runner metrics paired sequential variance
-    statistics frames verdicts tables figures report progress cli __main__
+    statistics frames verdicts latex tables studies figures report progress results cli __main__
 """.split()  # noqa: SIM905 - easier to read than a word a line
 MODULES = sorted(SOURCE.rglob("*.py"))
 

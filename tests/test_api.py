@@ -1,0 +1,265 @@
+"""The Python API: one study run, loaded, plotted and grown; docs/api.md as it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+import actbench
+from actbench import cli
+from actbench.errors import ActbenchError, ResultsFolderError, UsageError
+from actbench.results import default_folder, plan_looks
+from actbench.store import Store
+from made_studies import made_folder, made_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Outcome
+
+API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+STUDY = actbench.Study(
+    activations=["relu", "leaky_relu:0.1"],
+    seeds=2,
+    epochs=1,
+    train_images=64,
+    corruptions=["gaussian_noise"],
+)
+RELU = [0.80, 0.81, 0.80, 0.82, 0.81]
+BETTER = [0.84, 0.85, 0.84, 0.86, 0.86]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> actbench.Results:
+    """Return the small study's results, run once and quietly; look, do not write."""
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+        done = actbench.run(STUDY, tmp_path_factory.mktemp("api") / "run", workers=0, quiet=True)
+    assert printed.getvalue() == ""
+    return done
+
+
+def python(script: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", script.name],
+        cwd=script.parent,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_importing_the_package_loads_none_of_the_heavy_libraries() -> None:
+    code = "import actbench, sys; actbench.Study(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "pandas", "scipy", "matplotlib"}.isdisjoint(done.stdout.split())
+
+
+def test_the_public_names_are_there_and_no_others() -> None:
+    assert set(actbench.__all__) == {"Results", "Study", "load", "run"}
+    for name in actbench.__all__:
+        assert name in dir(actbench)
+        assert getattr(actbench, name).__doc__
+    with pytest.raises(AttributeError, match="'rum'"):
+        actbench.rum  # noqa: B018
+
+
+def test_results_are_data_frames(results: actbench.Results) -> None:
+    assert results.complete
+    assert results.study.seeds == (0, 1)
+    assert results.trials[["activation", "seed", "status"]].to_numpy().tolist() == [
+        ["relu", 0, "ok"],
+        ["relu", 1, "ok"],
+        ["leaky_relu:0.1", 0, "ok"],
+        ["leaky_relu:0.1", 1, "ok"],
+    ]
+    assert len(results.summary) == 2
+    assert set(results.comparisons["activation"]) == {"leaky_relu:0.1"}
+    assert len(results.corruptions) == 4 * 5
+    assert len(results.epochs) == 4
+    assert set(results.gradients["epoch"]) == {1}
+    assert len(results.inactive) == 4 * results.inactive["layer"].nunique()
+    assert len(results.variance) == 2
+    assert [sentence.partition(" — ")[0] for sentence in results.verdicts] == ["leaky_relu:0.1"]
+    assert repr(results) == f"<Results of digits, cnn: 4 of 4 trials, in {str(results.folder)!r}>"
+
+
+def test_loaded_results_equal_those_of_the_run(results: actbench.Results) -> None:
+    loaded = actbench.load(str(results.folder))
+    assert loaded.study == results.study
+    for name in ("trials", "corruptions", "gradients", "summary", "comparisons", "variance"):
+        pd.testing.assert_frame_equal(getattr(loaded, name), getattr(results, name))
+
+
+def test_running_again_trains_nothing(
+    results: actbench.Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (results.folder / "trials").iterdir()}
+    again = actbench.run(STUDY, results.folder, workers=0)
+    assert {p: p.stat().st_mtime_ns for p in (results.folder / "trials").iterdir()} == before
+    pd.testing.assert_frame_equal(again.trials, results.trials)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "4 of 4 trials are stored already" in printed.err
+
+
+def test_the_command_line_finds_the_same_folder_done(
+    results: actbench.Results, actbench_here: Callable[..., Outcome]
+) -> None:
+    config = str(results.folder / "study.toml")
+    outcome = actbench_here("run", "--config", config, "--out", str(results.folder), "--dry-run")
+    assert outcome.code == 0
+    assert "4 trials, 0 to run" in outcome.out
+
+
+def test_an_unfinished_study_is_loaded_as_far_as_it_is(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path / "part", {"relu": RELU, "leaky_relu:0.1": BETTER})
+    next((folder / "trials").glob("leaky*seed4*")).unlink()
+    loaded = actbench.load(folder)
+    assert not loaded.complete
+    assert "9 of 10 trials" in repr(loaded)
+    row = loaded.comparisons.set_index("metric").loc["clean_accuracy"]
+    assert row["n"] == 4
+
+
+def test_a_folder_without_results_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ResultsFolderError, match="no results folder"):
+        actbench.load(tmp_path)
+    Store(tmp_path).begin(STUDY)
+    with pytest.raises(ResultsFolderError, match="no finished trial"):
+        actbench.load(tmp_path)
+
+
+def test_a_wrong_study_leaves_no_folder(tmp_path: Path) -> None:
+    wrong = replace(STUDY, model="cnm")
+    with pytest.raises(UsageError, match="did you mean 'cnn'"):
+        actbench.run(wrong, tmp_path / "out", workers=0)
+    with pytest.raises(UsageError, match="workers is -1"):
+        actbench.run(STUDY, tmp_path / "out", workers=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused(results: actbench.Results) -> None:
+    with (
+        Store(results.folder).locked(),
+        pytest.raises(ResultsFolderError, match="held by another run"),
+    ):
+        actbench.run(STUDY, results.folder, workers=0)
+
+
+def test_the_default_folder_is_named_for_data_and_network() -> None:
+    assert default_folder(STUDY) == Path("results/digits-cnn")
+    unsafe = replace(STUDY, dataset="imagefolder", model="../my module:net")
+    assert default_folder(unsafe) == Path("results/imagefolder-..-my-module-net")
+
+
+def test_a_growing_study_starts_at_its_first_look_and_keeps_its_plan() -> None:
+    one_seed = replace(STUDY, seeds=[7])
+    assert plan_looks(one_seed, until_decided=False, max_seeds=None) is one_seed
+    first = plan_looks(one_seed, until_decided=True, max_seeds=6)
+    assert (first.seeds, first.looks) == ((7, 8), (2, 4, 6))
+    assert plan_looks(first, until_decided=True, max_seeds=None) is first
+    assert plan_looks(one_seed, until_decided=True, max_seeds=None).looks[-1] == 30
+
+
+@pytest.mark.parametrize(
+    ("study", "until_decided", "max_seeds", "message"),
+    [
+        (STUDY, False, 9, "belongs to until_decided"),
+        (STUDY, True, 1, "begins with 2 seeds"),
+        (replace(STUDY, seeds=5), True, 4, "begins with 5 seeds"),
+        (replace(STUDY, looks=(2, 4)), True, 9, "planned to end at 4 seeds, not at 9"),
+    ],
+)
+def test_impossible_limits_are_refused(
+    study: actbench.Study, until_decided: bool, max_seeds: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
+
+
+def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> None:
+    folder = results.folder.with_name("grown")
+    # two pairs cannot decide at the first look's level, unless they are identical
+    study = replace(STUDY, activations=["relu", "tanh"], corruptions=[])
+    grown = actbench.run(study, folder, workers=0, until_decided=True, max_seeds=3, quiet=True)
+    assert grown.study.looks == (2, 3)
+    assert grown.study.seeds == (0, 1, 2)
+    assert actbench.load(folder).study == grown.study
+
+
+def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Results) -> None:
+    from matplotlib.figure import Figure
+
+    assert isinstance(results.plot("severity"), Figure)
+    with pytest.raises(UsageError, match=r"'severty'; did you mean 'severity'\?"):
+        results.plot("severty")
+
+
+def test_a_script_without_a_main_guard_is_told_so_and_stores_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import actbench\n"
+        "study = actbench.Study(activations=['relu'], seeds=1, epochs=1, corruptions=[])\n"
+        "actbench.run(study, 'out', workers=1)\n",
+        encoding="utf-8",
+    )
+    done = python(script)
+    assert done.returncode == 1
+    assert 'call actbench.run under `if __name__ == "__main__":`' in done.stderr
+    assert f"{ActbenchError.__name__}: no trial could start" in done.stderr
+    assert not (tmp_path / "out" / "trials").exists()
+
+
+def test_the_pages_example_runs_as_it_is_written(tmp_path: Path) -> None:
+    *blocks, guarded = re.findall(
+        r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S
+    )
+    # as cells of a notebook would, all but the last run once; workers import the file again
+    once = "".join(blocks).replace("\n", "\n    ")
+    script = tmp_path / "example.py"
+    script.write_text(f"if __name__ == '__main__':\n    {once}\n{guarded}", encoding="utf-8")
+    done = python(script)
+    assert done.returncode == 0, done.stderr
+    assert "leaky_relu:0.1 — corrupted accuracy" in done.stdout
+    assert "6 trials, two of them new" in done.stdout
+    assert (tmp_path / "severity.svg").stat().st_size > 0
+
+
+def test_the_summary_fits_eighty_columns() -> None:
+    accuracies = {
+        name: [0.9999, 1.0]
+        for name in ("relu", "leaky_relu:0.01", "my_package.my_module:MyActivation:alpha=0.5")
+    }
+    frames = made_frames(accuracies)
+    table = cli._summary_table(frames, 80)
+    assert max(map(len, table.splitlines())) <= 80
+    rows = [line.split() for line in table.splitlines()[2:]]
+    assert rows[1] == [
+        "leaky_relu:0.01",
+        "2",
+        "100.00",
+        "±",
+        "0.01",
+        "90.00",
+        "±",
+        "0.01",
+        "10.00",
+        "±",
+        "0.00",
+        "100.0",
+    ]
+    assert rows[2][0].startswith("my_pack")
+    assert rows[2][0].endswith("alpha=0.5")
+    assert "…" in rows[2][0]
+    assert "my_package.my_module:MyActivation:alpha=0.5" in cli._summary_table(frames, 120)
