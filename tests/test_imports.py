@@ -15,9 +15,11 @@ import actbench
 SOURCE = Path(actbench.__file__).parent
 # a module may import those before it, and none after it
 ORDER = """
-    __init__ errors specs study record activations models datasets data corruptions attacks
-    diagnostics evaluation training trial store executors runner metrics paired sequential variance
-    statistics frames verdicts latex tables studies figures report progress results cli __main__
+    __init__ errors specs study record samples activations models datasets data blurs weather
+    corruptions perturbations attacks masking diagnostics evaluation training trial store executors
+    runner metrics paired sequential variance statistics frames verdicts latex tables studies
+    figure_style figure_axes figure_forest figure_layers figures page report progress results cli
+    __main__
 """.split()  # noqa: SIM905 - easier to read than a word a line
 MODULES = sorted(SOURCE.rglob("*.py"))
 

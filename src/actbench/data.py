@@ -110,7 +110,7 @@ def _is_whole(folder: Path) -> bool:
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
     except (OSError, ValueError, EOFError):
         return False
-    return bool(about.get("checksum") == _checksum(arrays))
+    return isinstance(about, dict) and about.get("checksum") == _checksum(arrays)
 
 
 def _checksum(arrays: dict[str, Any]) -> str:

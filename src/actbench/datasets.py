@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import socket
+import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,15 +130,15 @@ class _Torchvision:
             return [kind(str(root), download=download, **part) for part in asked]
 
     def _find_or_download(self, dataset: str, root: Path) -> list[Any]:
-        with contextlib.suppress(RuntimeError, OSError, EOFError, ValueError):
+        with contextlib.suppress(Exception):  # absent or damaged, in whatever way
             return self._parts(root, download=False)
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(30)
         try:
             root.mkdir(parents=True, exist_ok=True)
             return self._parts(root, download=True)
-        except (RuntimeError, OSError, EOFError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
+        except Exception as error:  # torchvision's readers assert what a damaged file breaks
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise UsageError(
                 f"dataset {dataset!r} is not in {str(root)!r} and cannot be downloaded ({reason}); "
                 f"put {' and '.join(self.files)} into {str(root / self.folder)!r}"
@@ -173,6 +174,8 @@ def _add_files(digest: Any, part: str, files: Iterable[tuple[str, int, int]]) ->
 
 def _size_and_time(path: Path | os.DirEntry[str]) -> tuple[int, int]:
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise OSError(f"{os.fspath(path)!r} is no file")
     return status.st_size, status.st_mtime_ns
 
 
@@ -266,6 +269,8 @@ def _decode(path: Path) -> Pixels:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")  # Pillow warns of the straight way
             image = image.convert("RGB")
             if image.size != (SIZE, SIZE):
                 image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)

@@ -200,20 +200,24 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with house_style(name):
-        FigureCanvasSVG(figure)
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        # Figure.savefig would draw it twice, the first time for a layout that is settled
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     text = re.sub(r"<!--.*?-->\s*", "", buffer.getvalue(), flags=re.DOTALL)
     text = text[text.index("<svg") :]
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+    text = re.sub(r"(\.\d{3})\d+", r"\1", text)  # a thousandth of a point is enough
     return re.sub(r"\n\s*", "\n", text)
 
 
 def to_png(figure: Figure) -> bytes:
     """Return the figure as a PNG of 1,152 pixels' width, without software or date."""
     buffer = io.BytesIO()
+    before = figure.get_dpi()
     with house_style():
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        figure.set_dpi(PNG_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        figure.set_dpi(before)
     return buffer.getvalue()

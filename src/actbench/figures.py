@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from actbench.figure_axes import (
@@ -34,6 +35,7 @@ from actbench.figure_style import (
     FAINT,
     house_style,
     new_figure,
+    sample_size,
     settle,
     shorten,
 )
@@ -43,12 +45,12 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy import uint8
     from numpy.typing import NDArray
 
     from actbench.frames import Frames
 
 MOST_SEEDS_DRAWN = 12
+STRIP = "corruptions"
 SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -60,12 +62,20 @@ def figures(frames: Frames) -> dict[str, Figure]:
 
 def caption(name: str, frames: Frames) -> str:
     """Return what the figure shows and how to read it, with its n, as plain sentences."""
-    if name == "corruptions":
-        return "One test image, clean and under each corruption and severity."
+    if name == STRIP:
+        return (
+            "The first test image, clean and under each corruption and severity: the pixels that "
+            "every trial was tested on."
+        )
     study = frames.study
     _, text = FIGURES[name]
     text = text.replace("{margin}", f"{100 * study.margin:g}")
     text = text.replace("{baseline}", study.baseline)
+    if name == "differences":
+        rows = frames.comparisons
+        return (
+            f"{text} {sample_size(rows.loc[rows['metric'].isin(frames.primary()), 'n'], 'pair')}."
+        )
     return f"{text} {seeds_of(finished(frames, frames.trials))}."
 
 
@@ -177,28 +187,32 @@ def training(frames: Frames) -> Figure | None:
         return settle(figure)
 
 
-def corruption_strip(images: Mapping[tuple[str, int], NDArray[uint8]]) -> Figure:
+def corruption_strip(images: Mapping[tuple[str, int], NDArray[np.uint8]]) -> Figure:
     """Return one test image under each corruption (down) and severity (across).
 
     Args:
-        images: uint8 of shape (H, W, 3) by corruption and severity; severity 0 is the clean image.
+        images: uint8 of shape (S, S, 3) by corruption and severity; severity 0 is the clean image.
     """
     names = list(dict.fromkeys(name for name, _ in images))
     severities = sorted({level for _, level in images})
+    side, _, _ = next(iter(images.values())).shape
+    pitch = side + max(2, side // 10)
+    mosaic = np.zeros((pitch * len(names), pitch * len(severities), 4), dtype=np.uint8)
+    for (name, level), image in images.items():
+        y, x = pitch * names.index(name), pitch * severities.index(level)
+        mosaic[y : y + side, x : x + side] = np.dstack([image, np.full((side, side), 255)])
     with house_style():
-        height = 0.7 + 0.9 * len(names)
-        figure = new_figure("corruptions", "One test image under each corruption", height)
-        grid = figure.subplots(len(names), len(severities), squeeze=False)
-        for row, name in zip(grid, names, strict=True):
-            for axes, level in zip(row, severities, strict=True):
-                axes.set(xticks=[], yticks=[], frame_on=False)
-                if (name, level) in images:
-                    axes.imshow(images[name, level], interpolation="none")
-            label = shorten(name.replace("_", " "))
-            row[0].set_ylabel(label, rotation=0, ha="right", va="center")
-        for axes, level in zip(grid[0], severities, strict=True):
-            heading = f"severity {level}" if level else "clean"
-            axes.set_title(heading, loc="center", fontweight="normal")
+        height = 0.65 + 0.95 * len(names)
+        figure = new_figure(STRIP, "One test image under each corruption", height)
+        axes = figure.subplots()
+        axes.imshow(mosaic[: side - pitch, : side - pitch], interpolation="none")
+        middles = [pitch * i + side / 2 for i in range(max(len(names), len(severities)))]
+        labels = [f"severity {level}" if level else "clean" for level in severities]
+        axes.set_xticks(middles[: len(severities)], labels)
+        axes.set_yticks(middles[: len(names)], [shorten(n.replace("_", " ")) for n in names])
+        axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
+        axes.grid(visible=False)
+        axes.set_frame_on(False)
         return settle(figure)
 
 

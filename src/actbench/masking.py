@@ -2,7 +2,7 @@
 
 A gradient that vanishes, overflows or misleads leaves a gradient attack without a direction, and
 the accuracy under it high. The checks are those of Athalye, Carlini and Wagner 2018
-(arXiv:1802.00420, section 3.1) and Carlini et al. 2019 (arXiv:1902.06705, section 5).
+(arXiv:1802.00420, section 3.1) and Carlini et al. 2019 (arXiv:1902.06705).
 """
 
 from __future__ import annotations

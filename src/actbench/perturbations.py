@@ -49,7 +49,7 @@ def input_gradient(predict: Predict, images: Tensor, labels: Tensor) -> tuple[Te
     Only the gradient at the images is computed: parameters keep what they have in ``grad``.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        inputs = images.clone().requires_grad_()
+        inputs, labels = images.clone().requires_grad_(), labels.clone()
         logits = predict(inputs).float()
         loss = F.cross_entropy(logits, labels, reduction="sum")
         if not loss.requires_grad:

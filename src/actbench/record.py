@@ -22,6 +22,10 @@ RECORD_FORMAT = 1
 STATUSES = ("ok", "diverged", "crashed")
 
 
+class OtherFormatError(ValueError):
+    """A record was written by an actbench that stores its records in another way."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a running trial stands: after ``step`` of ``steps`` in ``epoch`` of ``epochs``.
@@ -118,14 +122,20 @@ def record_from_json(text: str) -> TrialRecord:
     """Return the record that ``record_to_json`` wrote.
 
     Raises:
-        ValueError: the text is no such record, or one of another format.
+        OtherFormatError: it is a record of another format.
+        ValueError: the text is no such record.
     """
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("not a record") from None
     if not isinstance(content, dict):
         raise ValueError("not a record")
     found = content.pop("format", None)
+    if isinstance(found, int) and found != RECORD_FORMAT:
+        raise OtherFormatError(f"format {found}; this actbench reads {RECORD_FORMAT}")
     if found != RECORD_FORMAT:
-        raise ValueError(f"format {found!r}; this actbench reads {RECORD_FORMAT}")
+        raise ValueError("not a record")
     checksum = content.pop("checksum", None)
     if checksum != _checksum(content):
         raise ValueError("its checksum is not that of its content")

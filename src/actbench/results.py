@@ -23,6 +23,7 @@ from actbench.runner import (
     prepare_corruptions,
     prepare_study,
     run_trials,
+    write_samples,
 )
 from actbench.sequential import looks
 from actbench.store import Store
@@ -226,6 +227,7 @@ def _run_pending(
             display.say(f"{planned - len(pending)} of {planned} trials are stored already")
         if pending:
             prepare_corruptions(plan)
+            write_samples(plan, store)
             try:
                 run_trials(plan, store, pending, executor, display.tell)
             except (KeyboardInterrupt, SystemExit):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.executors import Finished, InProcess, LocalWorkers, default_workers
+from actbench.samples import SAMPLES_FILE, samples_to_png
 from actbench.study import SEVERITIES, trial_id
 
 if TYPE_CHECKING:
@@ -115,6 +116,22 @@ def prepare_corruptions(plan: Plan) -> None:
     for name in plan.study.corruptions:
         for severity in SEVERITIES:
             corrupted_test_images(data, name, severity)
+
+
+def write_samples(plan: Plan, store: Store) -> None:
+    """Store the first test image under every corruption and severity, for the report to show."""
+    from actbench.data import open_images
+    from actbench.evaluation import corrupted_test_images
+
+    if not plan.study.corruptions:
+        return
+    data = open_images(plan.data_folder)
+    samples = {}
+    for name in plan.study.corruptions:
+        samples[name, 0] = data.test_images[0].numpy()
+        for severity in SEVERITIES:
+            samples[name, severity] = corrupted_test_images(data, name, severity)[0].numpy()
+    store.write_bytes(SAMPLES_FILE, samples_to_png(samples))
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -12,8 +13,8 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from actbench.errors import ResultsFolderError
-from actbench.record import TrialRecord, record_from_json, record_to_json
-from actbench.study import Study, study_from_toml, study_to_toml, trial_id
+from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
+from actbench.study import Study, Trial, study_from_toml, study_to_toml, trial_id
 
 STUDY_FILE = "study.toml"
 ENVIRONMENT_FILE = "environment.json"
@@ -48,9 +49,11 @@ class Store:
     def begin(self, study: Study) -> None:
         """Make the folder hold ``study``, which may have other activations and seeds than before.
 
+        A file that is no whole record of its trial is set aside as ``*.corrupt``.
+
         Raises:
-            ResultsFolderError: the folder holds another study (the differing fields are listed),
-                other files, or cannot be written.
+            ResultsFolderError: the folder holds another study (the differing fields are listed), a
+                record of another format, or cannot be written.
         """
         if (self.folder / STUDY_FILE).exists():
             here, asked = self.study().identity(), study.identity()
@@ -65,29 +68,45 @@ class Store:
                     "(choose another folder with --out)"
                 )
         self.write_text(STUDY_FILE, study_to_toml(study))
+        for trial in study.trials():
+            path = self._path(study, trial)
+            try:
+                self._read(path)
+            except ValueError:
+                _rename(path, path.with_suffix(".json.corrupt"))
 
     def records(self, study: Study) -> dict[str, TrialRecord]:
         """Return the records of the study's trials that are stored, by trial id, in its order.
 
-        A file that is no whole record of its trial is set aside as ``*.corrupt``.
+        A file that is no whole record of its trial counts as none.
+
+        Raises:
+            ResultsFolderError: a record is of another format, or cannot be read.
         """
         found = {}
         for trial in study.trials():
-            name = trial_id(study, trial)
-            path = self._trials / f"{name}.json"
-            try:
-                record = record_from_json(path.read_text(encoding="utf-8"))
-                if record.trial_id != name:
-                    raise ValueError("another trial's record")
-            except FileNotFoundError:
-                continue
-            except ValueError:
-                path.replace(path.with_suffix(".json.corrupt"))
-            except OSError as error:
-                raise ResultsFolderError(f"cannot read {str(path)!r}: {error}") from None
-            else:
-                found[name] = record
+            with contextlib.suppress(ValueError):
+                record = self._read(self._path(study, trial))
+                if record is not None:
+                    found[record.trial_id] = record
         return found
+
+    def _path(self, study: Study, trial: Trial) -> Path:
+        return self._trials / f"{trial_id(study, trial)}.json"
+
+    def _read(self, path: Path) -> TrialRecord | None:
+        """Return the record in a file; None without a file, a ValueError where it is damaged."""
+        try:
+            record = record_from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OtherFormatError as error:
+            raise ResultsFolderError(f"{str(path)!r} has {error}") from None
+        except OSError as error:
+            raise ResultsFolderError(f"cannot read {str(path)!r}: {_reason(error)}") from None
+        if record.trial_id != path.stem:
+            raise ValueError("another trial's record")
+        return record
 
     def write_record(self, record: TrialRecord) -> None:
         """Store a finished trial's record, atomically."""
@@ -127,11 +146,12 @@ class Store:
                 os.fsync(file.fileno())
             Path(making).chmod(0o644)
             Path(making).replace(path)
+            making = None
         except OSError as error:
-            if making is not None:
+            raise ResultsFolderError(f"cannot write {str(path)!r}: {_reason(error)}") from None
+        finally:
+            if making is not None:  # after an error, and after Ctrl-C
                 Path(making).unlink(missing_ok=True)
-            reason = error.strerror or str(error)
-            raise ResultsFolderError(f"cannot write {str(path)!r}: {reason}") from None
 
     def locked(self) -> _Lock:
         """Return a context manager that holds the folder for this process alone."""
@@ -161,10 +181,22 @@ class _Lock:
             ) from None
         except OSError as error:
             self._lock.release()
-            reason = error.strerror or str(error)
-            raise ResultsFolderError(f"cannot write {str(self._folder)!r}: {reason}") from None
+            raise ResultsFolderError(
+                f"cannot write {str(self._folder)!r}: {_reason(error)}"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
         (self._folder / HOLDER_FILE).unlink(missing_ok=True)
         self._lock.release()
+
+
+def _rename(path: Path, to: Path) -> None:
+    try:
+        path.replace(to)
+    except OSError as error:
+        raise ResultsFolderError(f"cannot rename {str(path)!r}: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -36,7 +36,10 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def _defused(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    if not isinstance(cell, str):
+        return cell
+    safe = f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    return safe.replace("\r", "\n")  # csv quotes a line feed, but not every version a lone return
 
 
 def to_markdown(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:

@@ -79,7 +79,8 @@ def train(
                 report(Progress(trial, epoch, study.epochs, step, steps, value))
         test = score(predict(network, data.test_images), data.test_labels)
         if not math.isfinite(test.loss):
-            return Training(tuple(history), diverged=f"test loss {test.loss} after epoch {epoch}")
+            where = f"test loss {test.loss} at epoch {epoch}, after step {steps}"
+            return Training(tuple(history), diverged=where)
         mean_loss = total / len(data.train_images)
         history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms.means()))
         report(Progress(trial, epoch, study.epochs, steps, steps, value, test.loss, test.accuracy))

@@ -1,0 +1,113 @@
+"""A trial's record: it survives its file, and a file that is not whole is no record."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from actbench.record import (
+    RECORD_FORMAT,
+    CorruptionScore,
+    EpochRecord,
+    OtherFormatError,
+    TrialRecord,
+    pack_counts,
+    record_from_json,
+    record_to_json,
+    unpack_counts,
+)
+from actbench.study import Trial
+
+if TYPE_CHECKING:
+    from conftest import TinyRun
+
+RECORD = TrialRecord(
+    trial_id="relu-seed3-abc",
+    activation="relu",
+    seed=3,
+    status="ok",
+    activation_check={"at_zero": 0.0, "monotone": True},
+    history=(EpochRecord(1, 2.5, 2.25, 0.1 + 0.2, {"conv1": 1e-300, "fc": 1 / 3}),),
+    clean_accuracy=1 / 7,
+    corruptions=(CorruptionScore("shot_noise", 5, 0.5, 1.5, 0.25),),
+    inactive={"act1": 0.125},
+)
+
+
+def test_a_record_survives_its_json_to_the_last_bit() -> None:
+    assert record_from_json(record_to_json(RECORD)) == RECORD
+
+
+def test_real_records_survive_too(tiny_run: TinyRun) -> None:
+    for record in tiny_run.records:
+        assert record_from_json(record_to_json(record)) == record
+
+
+def test_a_record_has_its_format_and_no_time() -> None:
+    content = json.loads(record_to_json(RECORD))
+    assert content["format"] == RECORD_FORMAT
+    assert not [key for key in content if "time" in key or "second" in key or "date" in key]
+
+
+def test_a_number_that_is_not_finite_is_stored_as_none() -> None:
+    record = replace(RECORD, clean_loss=math.inf, clean_ece=math.nan)
+    text = record_to_json(record)
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    stored = record_from_json(text)
+    assert stored.clean_loss is None
+    assert stored.clean_ece is None
+
+
+def test_a_records_trial_is_its_activation_and_seed() -> None:
+    assert RECORD.trial == Trial("relu", 3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seed": 3', '"seed": 4'),
+        ('"accuracy": 0.5', '"accuracy": 0.6'),
+        ('"status": "ok"', '"status": "OK"'),
+        ('"reason": "",', ""),
+        ('"checksum": "sha256:', '"checksum": "sha256:0'),
+        ('"clean_accuracy"', '"clean_accuracies"'),
+    ],
+)
+def test_a_record_that_was_changed_is_none(old: str, new: str) -> None:
+    text = record_to_json(RECORD)
+    assert old in text
+    with pytest.raises(ValueError):
+        record_from_json(text.replace(old, new))
+
+
+NO_RECORDS = ["", "{", "[]", "null", "3", "{}", '{"format": null}', "[" * 99_999]
+
+
+@pytest.mark.parametrize("text", NO_RECORDS, ids=[text[:10] for text in NO_RECORDS])
+def test_what_is_no_record_is_none(text: str) -> None:
+    with pytest.raises(ValueError):
+        record_from_json(text)
+
+
+@pytest.mark.parametrize("length", [2, 100, 1000])
+def test_a_record_that_was_cut_is_none(length: int) -> None:
+    with pytest.raises(ValueError):
+        record_from_json(record_to_json(RECORD)[:-length])
+
+
+def test_a_record_of_another_format_is_refused_by_its_number() -> None:
+    text = record_to_json(RECORD).replace('"format": 1', '"format": 2')
+    with pytest.raises(OtherFormatError, match="format 2; this actbench reads 1"):
+        record_from_json(text)
+
+
+def test_counts_per_test_image_survive_packing() -> None:
+    counts = np.random.default_rng(0).integers(0, 21, 10_000, dtype=np.uint8)
+    assert np.array_equal(unpack_counts(pack_counts(counts)), counts)
+    assert len(pack_counts(np.ones(10_000, np.uint8))) < 100

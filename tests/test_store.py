@@ -1,0 +1,250 @@
+"""The results folder: files that are whole or absent, one study, one writer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actbench.errors import ResultsFolderError, UsageError
+from actbench.record import TrialRecord, record_to_json
+from actbench.store import Store
+from actbench.study import Study, trial_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STUDY = Study(activations=("relu", "tanh"), seeds=(0, 1))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return a store that holds STUDY, and no record yet."""
+    store = Store(tmp_path / "results")
+    store.begin(STUDY)
+    return store
+
+
+def record_of(position: int, study: Study = STUDY) -> TrialRecord:
+    trial = study.trials()[position]
+    return TrialRecord(
+        trial_id=trial_id(study, trial), activation=trial.activation, seed=trial.seed, status="ok"
+    )
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+# atomic files
+
+
+def test_a_file_is_written_whole_with_the_bytes_given(store: Store) -> None:
+    store.write_bytes("deep/er/file.bin", b"\r\n\0\xff")
+    assert (store.folder / "deep/er/file.bin").read_bytes() == b"\r\n\0\xff"
+    store.write_text("text.md", "± −\n")
+    assert (store.folder / "text.md").read_bytes() == "± −\n".encode()
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
+    step: str, fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_text("summary.md", "old")
+    before = files_in(store.folder)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(ResultsFolderError) as error:
+            store.write_text("summary.md", "new")
+    assert str(error.value) == (
+        f"cannot write {str(store.folder / 'summary.md')!r}: {os.strerror(fault)}"
+    )
+    assert (store.folder / "summary.md").read_text() == "old"
+    assert files_in(store.folder) == before
+
+
+def test_ctrl_c_in_a_write_leaves_the_old_file_whole_and_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_text("summary.md", "old")
+    before = files_in(store.folder)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.write_text("summary.md", "new")
+    assert (store.folder / "summary.md").read_text() == "old"
+    assert files_in(store.folder) == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsFolderError, match=r"cannot write '.*/file/results"):
+        Store(tmp_path / "file" / "results").begin(STUDY)
+
+
+# one study
+
+
+def test_the_folder_gives_back_the_study_that_it_holds(store: Store) -> None:
+    assert store.study() == STUDY
+
+
+def test_a_folder_without_a_study_is_no_results_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResultsFolderError, match=r"no results folder: it has no study\.toml"):
+        Store(tmp_path).study()
+    with pytest.raises(ResultsFolderError, match="no results folder"):
+        Store(tmp_path / "absent").study()
+
+
+def test_a_study_file_of_another_format_is_refused_by_its_number(store: Store) -> None:
+    path = store.folder / "study.toml"
+    path.write_text(path.read_text().replace("format = 1", "format = 9"))
+    with pytest.raises(UsageError, match="format 9; this actbench reads 1"):
+        store.begin(STUDY)
+
+
+def test_another_study_is_refused_with_every_differing_field(store: Store) -> None:
+    before = (store.folder / "study.toml").read_bytes()
+    other = replace(STUDY, epochs=3, learning_rate=0.5, corruptions=("shot_noise",))
+    with pytest.raises(ResultsFolderError) as error:
+        store.begin(other)
+    for part in (
+        "holds another study",
+        "epochs is 10 there and 3 here",
+        "learning_rate is 0.01 there and 0.5 here",
+        "corruptions is ['noise'] there and ['shot_noise'] here",
+        "--out",
+    ):
+        assert part in str(error.value)
+    assert "momentum" not in str(error.value)
+    assert (store.folder / "study.toml").read_bytes() == before
+
+
+def test_a_study_may_grow_by_activations_and_seeds(store: Store) -> None:
+    store.write_record(record_of(0))
+    grown = replace(STUDY, activations=("tanh", "relu", "elu"), seeds=(0, 1, 2))
+    store.begin(grown)
+    assert store.study() == grown
+    assert [r.activation for r in store.records(grown).values()] == ["relu"]
+
+
+# records
+
+
+def test_records_come_in_the_studys_order_by_trial_id(store: Store) -> None:
+    for position in (3, 0, 2):
+        store.write_record(record_of(position))
+    expected = {record_of(i).trial_id: record_of(i) for i in (0, 2, 3)}
+    assert store.records(STUDY) == expected
+    assert list(store.records(STUDY)) == list(expected)
+
+
+def test_a_trials_record_is_a_file_of_its_name(store: Store) -> None:
+    store.write_record(record_of(0))
+    path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
+    assert path.read_text() == record_to_json(record_of(0))
+
+
+DAMAGES = {
+    "cut": lambda content: content[:-20],
+    "emptied": lambda _: b"",
+    "not text": lambda _: b"\xff\xfe\x00",
+    "one bit": lambda content: content.replace(b'"seed": 0', b'"seed": 1'),
+    "another trial's": lambda _: record_to_json(record_of(3)).encode(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_counts_as_none_and_is_set_aside_when_a_run_begins(
+    damage: str, store: Store
+) -> None:
+    store.write_record(record_of(0))
+    store.write_record(record_of(1))
+    path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
+    content = DAMAGES[damage](path.read_bytes())
+    path.write_bytes(content)
+    before = files_in(store.folder)
+    assert list(store.records(STUDY)) == [record_of(1).trial_id]
+    assert files_in(store.folder) == before, "reading changed the folder"
+    store.begin(STUDY)
+    assert not path.exists()
+    assert path.with_suffix(".json.corrupt").read_bytes() == content
+    assert list(store.records(STUDY)) == [record_of(1).trial_id]
+
+
+def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -> None:
+    store.write_record(record_of(0))
+    path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
+    newer = path.read_text().replace('"format": 1', '"format": 2')
+    path.write_text(newer)
+    message = r"\.json' has format 2; this actbench reads 1"
+    for look in (store.records, store.begin):
+        with pytest.raises(ResultsFolderError, match=message):
+            look(STUDY)
+    assert path.read_text() == newer
+
+
+def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> None:
+    assert store.environment() == {}
+    store.write_environment({"seconds": {"relu": 1.5}})
+    assert store.environment() == {"seconds": {"relu": 1.5}}
+    for damaged in ("{", "[]", ""):
+        (store.folder / "environment.json").write_text(damaged)
+        assert store.environment() == {}
+
+
+# one writer
+
+
+def test_a_second_holder_is_refused_and_told_who_holds_the_folder(store: Store) -> None:
+    with store.locked():
+        holder = f"process {os.getpid()} on {socket.gethostname()}"
+        with pytest.raises(ResultsFolderError) as error, Store(store.folder).locked():
+            pass
+        assert str(error.value) == f"{str(store.folder)!r} is held by another run: {holder}"
+    with Store(store.folder).locked():
+        pass
+
+
+def test_the_lock_leaves_with_an_error_inside(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), store.locked():
+        raise ZeroDivisionError
+    with store.locked():
+        pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_killed_holder_holds_nothing(store: Store) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from actbench.store import Store\n"
+        "with Store(Path(sys.argv[1])).locked():\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(store.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ResultsFolderError, match=f"process {holder.pid} on"), store.locked():
+            pass
+        holder.kill()
+    with store.locked():
+        pass

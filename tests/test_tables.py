@@ -1,0 +1,313 @@
+"""The tables: their columns, their numbers from the records, and cells that no program runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actbench.frames import Frames
+from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store import Store
+from actbench.study import Study, trial_id
+from actbench.tables import derived_files, to_csv, to_markdown
+
+if TYPE_CHECKING:
+    from conftest import TinyRun
+
+DESIGNED_COLUMNS = {
+    "trials.csv": "activation seed status epochs train_loss clean_accuracy clean_loss clean_ece "
+    "corrupted_accuracy accuracy_drop grad_norm_first grad_norm_last grad_norm_ratio "
+    "inactive_fraction",
+    "corruptions.csv": "activation seed corruption severity accuracy loss",
+    "gradients.csv": "activation seed epoch layer grad_norm",
+}
+METRICS = (
+    "clean_accuracy",
+    "clean_loss",
+    "clean_ece",
+    "corrupted_accuracy",
+    "accuracy_drop",
+    "grad_norm_first",
+    "grad_norm_ratio",
+    "inactive_fraction",
+)
+
+
+def table(tiny_run: TinyRun, name: str) -> pd.DataFrame:
+    return pd.read_csv(tiny_run.folder / name)
+
+
+# cells that a program would take for something else
+
+
+@pytest.mark.parametrize(
+    "cell", ['=HYPERLINK("http://x";"y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+)
+def test_a_text_that_a_spreadsheet_would_run_is_defused(cell: str) -> None:
+    text = to_csv(pd.DataFrame({"activation": ["relu", cell], "seed": [1, 2]}))
+    _, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert rows == [["relu", "1"], ["'" + cell.replace("\r", "\n"), "2"]]
+
+
+def test_numbers_stay_numbers_in_csv() -> None:
+    text = to_csv(pd.DataFrame({"difference": [-0.5, math.nan], "name": ["-x", None]}))
+    assert text == "difference,name\n-0.5,'-x\n,\n"
+
+
+def test_csv_keeps_numbers_to_the_last_bit() -> None:
+    values = [0.1 + 0.2, 1 / 3, 1e-300, 5e-324]
+    text = to_csv(pd.DataFrame({"x": values}))
+    assert [float(line) for line in text.splitlines()[1:]] == values
+
+
+def test_a_bar_or_a_line_break_does_not_break_a_markdown_table() -> None:
+    text = to_markdown([["a|b", "c\nd\r\ne"], ["`*<script>", "\\|"]], ["x|y", "z"])
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert "a\\|b" in lines[2]
+    assert "c d e" in lines[2]
+    assert "<script>" not in text
+    for line in lines:
+        bars = line.replace("\\\\", "").replace("\\|", "").count("|")
+        assert bars == 3, line
+
+
+def test_numbers_in_markdown_cells_are_shown_as_they_were_written() -> None:
+    lines = to_markdown([["x", "1e3"], ["y", "0010"]], ["a", "b"]).splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["1e3", "0010"]
+
+
+def hostile_frames() -> Frames:
+    study = Study(
+        dataset_name="=1+1|\"'<b>",
+        activations=("relu", "=cmd|' /C calc'!A0"),
+        seeds=(0,),
+        corruptions=(),
+    )
+    records = {}
+    for trial in study.trials():
+        name = trial_id(study, trial)
+        records[name] = TrialRecord(
+            trial_id=name,
+            activation=trial.activation,
+            seed=0,
+            status="crashed",
+            reason="=HYPERLINK(1) | two\nlines",
+        )
+    return Frames(study, records)
+
+
+def test_names_and_reasons_of_the_users_are_defused_in_every_file() -> None:
+    files = derived_files(hostile_frames())
+    for name, text in files.items():
+        if name.endswith(".csv"):
+            for row in csv.reader(io.StringIO(text, newline="")):
+                assert not [c for c in row if c.startswith(("=", "@", "+"))], (name, row)
+    markdown = files["summary.md"]
+    assert "<b>" not in markdown
+    assert "=cmd\\|' /C calc'!A0" in markdown
+    tables = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert any("two lines" in line for line in tables)
+
+
+# columns and rows
+
+
+@pytest.mark.parametrize("name", DESIGNED_COLUMNS)
+def test_a_csv_file_has_the_designed_columns_first(name: str, tiny_run: TinyRun) -> None:
+    designed = DESIGNED_COLUMNS[name].split()
+    assert list(table(tiny_run, name))[: len(designed)] == designed
+
+
+def test_summary_csv_has_mean_std_and_interval_of_each_metric(tiny_run: TinyRun) -> None:
+    columns = list(table(tiny_run, "summary.csv"))
+    assert columns[:2] == ["activation", "n"]
+    assert "mce" in columns
+    wanted = {f"{m}_{figure}" for m in METRICS for figure in ("mean", "std", "ci_low", "ci_high")}
+    assert wanted <= set(columns)
+
+
+def test_every_table_has_its_rows(tiny_run: TinyRun) -> None:
+    study = tiny_run.study
+    trials = len(study.activations) * len(study.seeds)
+    assert len(table(tiny_run, "trials.csv")) == trials
+    assert len(table(tiny_run, "corruptions.csv")) == trials * 4 * 5
+    assert len(table(tiny_run, "gradients.csv")) == trials * study.epochs * 4
+    assert list(table(tiny_run, "summary.csv")["activation"]) == list(study.activations)
+
+
+def test_rows_come_activation_by_activation_in_the_studys_order(tiny_run: TinyRun) -> None:
+    rows = table(tiny_run, "trials.csv")[["activation", "seed"]].to_numpy().tolist()
+    assert rows == [[a, s] for a in tiny_run.study.activations for s in tiny_run.study.seeds]
+
+
+def test_the_files_have_unix_line_ends_and_no_times(tiny_run: TinyRun) -> None:
+    for path in tiny_run.folder.glob("*.*"):
+        if path.suffix in {".csv", ".md"}:
+            assert b"\r" not in path.read_bytes()
+    assert not [c for c in table(tiny_run, "trials.csv") if "second" in c or "time" in c]
+
+
+# numbers, made again from the records
+
+
+def test_trials_csv_is_what_the_records_hold(tiny_run: TinyRun) -> None:
+    rows = {(r["activation"], r["seed"]): r for _, r in table(tiny_run, "trials.csv").iterrows()}
+    for record in tiny_run.records:
+        row = rows[record.activation, record.seed]
+        norms = list(record.history[-1].grad_norms.values())
+        corrupted = statistics.fmean(s.accuracy for s in record.corruptions)
+        assert row["status"] == record.status == "ok"
+        assert row["epochs"] == len(record.history) == 2
+        assert row["train_loss"] == record.history[-1].train_loss
+        assert row["clean_accuracy"] == record.clean_accuracy
+        assert row["clean_loss"] == record.clean_loss
+        assert row["clean_ece"] == record.clean_ece
+        assert row["corrupted_accuracy"] == pytest.approx(corrupted, rel=1e-14)
+        assert row["accuracy_drop"] == row["clean_accuracy"] - row["corrupted_accuracy"]
+        assert row["grad_norm_first"] == norms[0]
+        assert row["grad_norm_last"] == norms[-1]
+        assert row["grad_norm_ratio"] == pytest.approx(norms[0] / norms[-1], rel=1e-14)
+        assert row["inactive_fraction"] == record.inactive_fraction
+
+
+def test_the_last_epochs_test_accuracy_is_the_clean_accuracy(tiny_run: TinyRun) -> None:
+    for record in tiny_run.records:
+        assert record.history[-1].test_accuracy == record.clean_accuracy
+        assert record.history[-1].test_loss == record.clean_loss
+
+
+def test_gradients_csv_has_layers_by_name_and_epochs_from_one(tiny_run: TinyRun) -> None:
+    rows = table(tiny_run, "gradients.csv")
+    assert list(rows["layer"].unique()) == ["conv1", "conv2", "fc1", "fc2"]
+    assert sorted(rows["epoch"].unique()) == [1, 2]
+    record = tiny_run.records[0]
+    of_it = rows[(rows["activation"] == record.activation) & (rows["seed"] == record.seed)]
+    assert list(of_it["grad_norm"]) == [n for e in record.history for n in e.grad_norms.values()]
+
+
+def test_summary_csv_is_the_mean_and_deviation_over_seeds(tiny_run: TinyRun) -> None:
+    trials = table(tiny_run, "trials.csv").groupby("activation")
+    summary = table(tiny_run, "summary.csv").set_index("activation")
+    assert set(summary["n"]) == {2}
+    for metric in METRICS:
+        expected = trials[metric].agg(["mean", "std"])
+        for figure in ("mean", "std"):
+            pd.testing.assert_series_equal(
+                summary[f"{metric}_{figure}"].sort_index(), expected[figure], check_names=False
+            )
+
+
+def test_mce_is_the_error_relative_to_the_baselines_by_corruption(tiny_run: TinyRun) -> None:
+    accuracies = table(tiny_run, "corruptions.csv").pivot_table(
+        "accuracy", "activation", "corruption"
+    )
+    errors = 1 - accuracies
+    expected = 100 * (errors / errors.loc["relu"]).mean(axis=1)
+    shown = table(tiny_run, "summary.csv").set_index("activation")["mce"]
+    assert shown["relu"] == 100
+    pd.testing.assert_series_equal(shown.sort_index(), expected, check_names=False)
+
+
+def record_with(
+    study: Study, position: int, accuracy: float, status: str = "ok"
+) -> tuple[str, TrialRecord]:
+    trial = study.trials()[position]
+    name = trial_id(study, trial)
+    ok = status == "ok"
+    return name, TrialRecord(
+        trial_id=name,
+        activation=trial.activation,
+        seed=trial.seed,
+        status=status,
+        reason="" if ok else "loss nan at epoch 2, step 7",
+        history=(EpochRecord(1, 2.0, 2.0, accuracy, {"conv1": 1.0, "fc": 4.0}),),
+        clean_accuracy=accuracy if ok else None,
+        clean_loss=1.0 if ok else None,
+        clean_ece=0.1 if ok else None,
+        corruptions=(CorruptionScore("shot_noise", 1, accuracy / 2, 1.0, 0.1),) if ok else (),
+        inactive_fraction=0.0 if ok else None,
+        clean_correct=pack_counts(np.array([1, 0], np.uint8)) if ok else "",
+        corrupted_correct=pack_counts(np.array([1, 0], np.uint8)) if ok else "",
+    )
+
+
+def test_a_trial_that_diverged_is_left_out_of_the_means_and_n_says_so() -> None:
+    study = Study(
+        activations=("relu", "tanh"), seeds=(0, 1, 2), corruptions=("shot_noise",), epochs=2
+    )
+    records = dict(
+        record_with(study, i, 0.25 * (i // 2 + 1), "diverged" if i == 3 else "ok") for i in range(6)
+    )
+    frames = Frames(study, records)
+    summary = frames.summary.set_index("activation")
+    assert summary.loc["relu", "n"] == 3
+    assert summary.loc["tanh", "n"] == 2
+    assert summary.loc["tanh", "clean_accuracy_mean"] == 0.5
+    trials = frames.trials.set_index(["activation", "seed"])
+    assert trials.loc[("tanh", 1), "status"] == "diverged"
+    assert math.isnan(trials.loc[("tanh", 1), "clean_accuracy"])
+    markdown = derived_files(frames)["summary.md"]
+    assert "loss nan at epoch 2, step 7" in markdown
+
+
+@pytest.mark.parametrize("status", ["diverged", "crashed"])
+def test_a_study_without_any_result_still_has_all_its_tables(status: str) -> None:
+    study = Study(activations=("relu", "tanh"), seeds=(0, 1), corruptions=("shot_noise",))
+    records = dict(record_with(study, i, 0.5, status) for i in range(4))
+    files = derived_files(Frames(study, records))
+    assert files["summary.md"].count(status) >= 4
+    summary = pd.read_csv(io.StringIO(files["summary.csv"]))
+    assert list(summary["n"]) == [0, 0]
+
+
+def test_a_study_in_progress_shows_what_is_stored(tiny_run: TinyRun) -> None:
+    records = Store(tiny_run.folder).records(tiny_run.study)
+    some = dict(list(records.items())[:3])
+    frames = Frames(tiny_run.study, some)
+    assert len(frames.trials) == 3
+    assert "summary.md" in derived_files(frames)
+
+
+def test_one_seed_shows_no_deviation() -> None:
+    study = Study(activations=("relu", "tanh"), seeds=(0,), corruptions=("shot_noise",))
+    frames = Frames(study, dict(record_with(study, i, 0.5) for i in range(2)))
+    assert frames.summary["clean_accuracy_std"].isna().all()
+    assert "50.00 ± –" in derived_files(frames)["summary.md"]
+
+
+def test_the_same_records_give_the_same_bytes(tiny_run: TinyRun) -> None:
+    records = Store(tiny_run.folder).records(tiny_run.study)
+    turned = dict(reversed(records.items()))
+    first = derived_files(Frames(tiny_run.study, records))
+    assert derived_files(Frames(tiny_run.study, turned)) == first
+    for name, content in first.items():
+        assert (tiny_run.folder / name).read_text(encoding="utf-8") == content
+
+
+def test_summary_md_shows_every_part(tiny_run: TinyRun) -> None:
+    markdown = (tiny_run.folder / "summary.md").read_text(encoding="utf-8")
+    for part in (
+        "| activation",
+        "clean accuracy, %",
+        "corrupted accuracy, %",
+        "drop, points",
+        "mCE, %",
+        "first-layer gradient norm",
+        "inactive units, %",
+        "## Accuracy by corruption",
+        "## Accuracy by severity",
+        "## Mean gradient norm by layer and epoch",
+        "### conv1",
+        "### fc2",
+    ):
+        assert part in markdown
+    for spec in tiny_run.study.activations:
+        assert f"| {spec} " in markdown
