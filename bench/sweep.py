@@ -93,7 +93,7 @@ def actbench_trials(data_dir: Path) -> Parts:
     """Return the seconds of each part of a trial, the mean of two that run at once.
 
     ``trial start`` is from the hand-out of a trial to its first step; ``once`` is what a study
-    does once: start of the workers, self-checks, corrupted test sets, tables.
+    does once: start of the workers, self-checks, corrupted test sets, report.
     """
     # the corrupted test sets belong to what is measured
     shutil.rmtree(Path(os.environ["ACTBENCH_CACHE"]) / "images", ignore_errors=True)
