@@ -256,13 +256,17 @@ def _compare_pair(
 
 
 def _holm(p_values: Floats) -> Floats:
-    """Return Holm's step-down correction (Holm 1979) over those p-values that are not NaN."""
-    from statsmodels.stats.multitest import multipletests
+    """Return Holm's step-down correction (Holm 1979) over those p-values that are not NaN.
 
+    The i-th smallest of m is multiplied by m − i (from i = 0), then raised to the one before it and
+    cut at 1. statsmodels' ``multipletests`` gives the same and serves the tests; it collects all
+    garbage at every call, which took most of a report's time.
+    """
     corrected = np.full_like(p_values, np.nan)
-    tested = ~np.isnan(p_values)
-    if tested.any():
-        corrected[tested] = multipletests(p_values[tested], method="holm")[1]
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1)
     return corrected
 
 
