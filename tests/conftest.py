@@ -64,6 +64,23 @@ class TinyRun:
         return list(Store(self.folder).records(self.study).values())
 
 
+SAME_BYTES = (
+    "trials.csv",
+    "corruptions.csv",
+    "gradients.csv",
+    "summary.csv",
+    "comparisons.csv",
+    "summary.md",
+    "study.toml",
+)
+
+
+def same_files(one: Path, other: Path) -> list[str]:
+    """Return the names of the files that differ between two results folders."""
+    names = [*SAME_BYTES, *(f"trials/{p.name}" for p in sorted((one / "trials").iterdir()))]
+    return [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
+
+
 def run_process(*arguments: str, cwd: Path) -> Outcome:
     """Return the outcome of ``python -m actbench`` with these arguments, a real process."""
     done = subprocess.run(

@@ -258,11 +258,12 @@ def test_empty_folders_are_named(tmp_path: Path) -> None:
 def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs --data-dir"):
         prepare("imagefolder", "")
-    with pytest.raises(UsageError, match=r"absent' has no folder 'train'"):
+    with pytest.raises(UsageError, match=r"absent' is not a folder"):
         prepare("imagefolder", str(tmp_path / "absent"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"file' has no folder 'train'"):
-        prepare("imagefolder", str(tmp_path / "file"))
+    for name in (str(tmp_path / "file"), "x" * 300, "~no-such-user-here/images"):
+        with pytest.raises(UsageError, match="' is not a folder"):
+            prepare("imagefolder", name)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")

@@ -12,29 +12,13 @@ import pandas as pd
 import pytest
 
 from actbench.frames import TRIAL_COLUMNS
-from conftest import TINY_ACTIVATIONS, TINY_STUDY, run_process
+from conftest import SAME_BYTES, TINY_ACTIVATIONS, TINY_STUDY, run_process, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Outcome, TinyRun
-
-SAME_BYTES = (
-    "trials.csv",
-    "corruptions.csv",
-    "gradients.csv",
-    "summary.csv",
-    "comparisons.csv",
-    "summary.md",
-    "study.toml",
-)
-
-
-def same_files(one: Path, other: Path) -> list[str]:
-    """Return the names of the files that differ between two results folders."""
-    names = [*SAME_BYTES, *(f"trials/{p.name}" for p in sorted((one / "trials").iterdir()))]
-    return [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
 
 
 @pytest.fixture

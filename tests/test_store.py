@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.errors import ResultsFolderError, UsageError
+from actbench.errors import ResultsFolderError
 from actbench.record import TrialRecord, record_to_json
 from actbench.store import Store
 from actbench.study import Study, trial_id
@@ -114,7 +114,7 @@ def test_a_folder_without_a_study_is_no_results_folder(tmp_path: Path) -> None:
 def test_a_study_file_of_another_format_is_refused_by_its_number(store: Store) -> None:
     path = store.folder / "study.toml"
     path.write_text(path.read_text().replace("format = 1", "format = 9"))
-    with pytest.raises(UsageError, match="format 9; this actbench reads 1"):
+    with pytest.raises(ResultsFolderError, match="format 9; this actbench reads 1"):
         store.begin(STUDY)
 
 

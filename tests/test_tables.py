@@ -286,9 +286,7 @@ def test_one_seed_shows_no_deviation() -> None:
 def test_the_same_records_give_the_same_bytes(tiny_run: TinyRun) -> None:
     records = Store(tiny_run.folder).records(tiny_run.study)
     turned = dict(reversed(records.items()))
-    first = derived_files(Frames(tiny_run.study, records))
-    assert derived_files(Frames(tiny_run.study, turned)) == first
-    for name, content in first.items():
+    for name, content in derived_files(Frames(tiny_run.study, turned)).items():
         assert (tiny_run.folder / name).read_text(encoding="utf-8") == content
 
 

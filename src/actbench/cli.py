@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import dataclasses
+import errno
+import io
 import json
 import os
 import re
@@ -35,6 +39,18 @@ class _Seeds(click.ParamType[Any]):
         except ValueError:
             self.fail(f"{value!r} is no count such as 5 and no list such as 3,7,11", param, ctx)
         return numbers if "," in str(value) else numbers[0]
+
+
+class _Folder(click.Path):
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("it is empty; give a folder", param, ctx)
+        with contextlib.suppress(RuntimeError):  # --out=~/x, which the shell leaves as it is
+            value = Path(value).expanduser()
+        return super().convert(value, param, ctx)
 
 
 class _Names(click.ParamType[Any]):
@@ -101,7 +117,7 @@ def cli() -> None:
     type=click.IntRange(2, 100_000),
     help="The most seeds that --until-decided may go to.  [default: 30]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="[default: results/<dataset>-<model>]")
+@click.option("--out", type=_Folder(), help="[default: results/<dataset>-<model>]")
 @click.option(
     "--workers",
     type=click.IntRange(0, 1024),
@@ -138,24 +154,31 @@ def run(
     if dry_run:
         study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
         return _list_trials(study, out or default_folder(study), as_json=as_json)
-    results = run_study(
-        study,
-        out,
-        workers=workers,
-        until_decided=until_decided,
-        max_seeds=max_seeds,
-        quiet=quiet,
-        verbose=verbose,
-    )
+    with _stdout_kept_clean():
+        results = run_study(
+            study,
+            out,
+            workers=workers,
+            until_decided=until_decided,
+            max_seeds=max_seeds,
+            quiet=quiet,
+            verbose=verbose,
+        )
     _print_summary(results.frames, results.folder, as_json=as_json)
     return int(not results.complete)
+
+
+def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
+    """Send to stderr what a user's own code prints."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _list_trials(study: Study, folder: Path, *, as_json: bool) -> int:
     from actbench.runner import pending_trials, prepare_study
     from actbench.store import Store
 
-    plan = prepare_study(study)
+    with _stdout_kept_clean():
+        plan = prepare_study(study)
     pending = set(pending_trials(plan, Store(folder)))
     rows = [
         {"activation": t.activation, "seed": t.seed, "stored": t not in pending}
@@ -242,7 +265,7 @@ def report(folder: Path, *, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
-@click.option("--out", type=click.Path(path_type=Path), help="Write compare.md and compare.csv.")
+@click.option("--out", type=_Folder(), help="Write compare.md and compare.csv.")
 def compare(folders: tuple[Path, ...], out: Path | None) -> None:
     """Set the studies of several results folders side by side: do their verdicts agree?
 
@@ -333,6 +356,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)
+    _print_what_the_terminal_can()
     try:
         code = cli.main(asked, prog_name="actbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
@@ -348,10 +372,32 @@ def main(arguments: list[str] | None = None) -> None:
     except ActbenchError as error:
         _say(str(error))
         code = error.exit_code
-    except BrokenPipeError:  # the reader of our output went away
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        if error.errno == errno.ENOSPC:
+            _say(f"cannot write the output: {error.strerror}")
+        # with EPIPE the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+_PLAIN = str.maketrans({"−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "…": "..."})
+
+
+def _print_what_the_terminal_can() -> None:
+    """Let characters that the output's encoding lacks be replaced rather than end the run."""
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - these streams only encode
+        lacking = error.object[error.start : error.end].translate(_PLAIN)
+        return lacking.encode("ascii", "replace").decode("ascii"), error.end
+
+    codecs.register_error("actbench", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="actbench")
 
 
 def _say(message: str) -> None:

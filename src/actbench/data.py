@@ -142,7 +142,7 @@ def _write_arrays(folder: Path, content: dict[str, Any]) -> None:
                 Path(making).rename(folder)
                 Path(making).mkdir()
     except OSError as error:
-        raise UsageError(f"cannot write the data cache {str(folder)!r}: {error}") from None
+        raise UsageError(f"cannot write the data cache {str(folder)!r}: {error.strerror}") from None
     if not folder.exists():
         raise UsageError(f"cannot write the data cache {str(folder)!r}")
 

@@ -97,9 +97,7 @@ class _Torchvision:
     flip: bool
 
     def __call__(self, dataset: str, data_dir: str) -> Source:
-        root = Path(data_dir).expanduser() if data_dir else cache_folder() / "datasets"
-        if data_dir and not root.is_dir():
-            raise UsageError(f"data_dir {data_dir!r} is not a folder")
+        root = _folder_of(data_dir) if data_dir else cache_folder() / "datasets"
         return Source(
             lambda: f"{dataset} {root.resolve()} {self._fingerprint(root)}",
             lambda: self._read(dataset, root),
@@ -158,6 +156,14 @@ class _Torchvision:
         return content
 
 
+def _folder_of(data_dir: str) -> Path:
+    with contextlib.suppress(OSError, RuntimeError):  # too long a name, a user who is not known
+        folder = Path(data_dir).expanduser()
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"data_dir {data_dir!r} is not a folder")
+
+
 def _as_rgb_32(images: npt.NDArray[Any]) -> Pixels:
     if images.ndim == 3:  # grey, 28×28: MNIST and Fashion-MNIST
         images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
@@ -195,7 +201,7 @@ def _image_folder(dataset: str, data_dir: str) -> Source:
         raise UsageError(
             "dataset 'imagefolder' needs --data-dir: a folder with train/<class>/ and test/<class>/"
         )
-    root = Path(data_dir).expanduser()
+    root = _folder_of(data_dir)
     parts: dict[str, list[str]] = {}
     digest = hashlib.sha256(f"{dataset} {root.resolve()}".encode("utf-8", "surrogateescape"))
     for part in ("train", "test"):

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import SpawnProcess
     from pathlib import Path
 
@@ -186,7 +187,8 @@ class _Worker:
         self.process: SpawnProcess = context.Process(
             target=_work, args=(theirs,), daemon=True, name=WORKER_NAME
         )
-        self.process.start()
+        with _ctrl_c_held_back():
+            self.process.start()
         theirs.close()
         self.trial: Trial | None = None
         self.began = False
@@ -221,9 +223,27 @@ class _Worker:
         self.connection.close()
 
 
+@contextlib.contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that starts meanwhile never gets it, the parent ends it instead.
+
+    Otherwise one that is still loading its libraries would print where it was.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # where it starts with the first process, it lets Ctrl-C in
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: Connection) -> None:
     """Run trials until the other side closes: the life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
     _keep_memory()
     import torch
 

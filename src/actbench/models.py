@@ -179,6 +179,35 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
     return spec.canonical(parameters), lambda act, classes: found(act, classes, **parameters)
 
 
+def check_network(text: str, activation: ActivationFactory, num_classes: int) -> None:
+    """Try a network of the user's own on two images, so that it fails before any training.
+
+    Raises:
+        UsageError: it cannot be built, does not use the activation, has nothing to train, or gives
+            something other than logits (N, classes).
+    """
+    spec = parse_spec(text, "model", MODELS)
+    if not spec.imported:
+        return
+    try:
+        network, layers = build_network(text, activation, num_classes, seed=0)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            logits = network.eval()(torch.zeros(2, 3, 32, 32))
+    except Exception as error:  # a user's network may raise anything at all
+        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise UsageError(f"model {spec.name!r} fails on two images: {reason}") from error
+    if not layers:
+        raise UsageError(f"model {spec.name!r} does not use the activation factory it is given")
+    if not any(p.requires_grad for p in network.parameters()):
+        raise UsageError(f"model {spec.name!r} has nothing to train")
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (2, num_classes):
+        raise UsageError(
+            f"model {spec.name!r} gives {shape} for two images and {num_classes} classes; "
+            f"it must give logits {(2, num_classes)}"
+        )
+
+
 def build_network(
     model: str, activation: ActivationFactory, num_classes: int, seed: int
 ) -> tuple[nn.Module, dict[str, nn.Module]]:

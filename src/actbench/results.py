@@ -193,14 +193,14 @@ def run(
     with contextlib.ExitStack() as stack:
         # A folder in use is found before anything starts; one that is not there is not made
         # before the study has proved right.
-        if store.folder.exists():
+        if store.exists():
             stack.enter_context(store.locked())
         executor = make_executor(workers, len(study.trials()))
         stack.callback(executor.close)
         plan = prepare_study(study)
         from actbench.report import write_report
 
-        if not store.folder.exists():
+        if not store.exists():
             stack.enter_context(store.locked())
         while True:
             store.begin(plan.study)

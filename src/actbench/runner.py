@@ -49,7 +49,7 @@ def prepare_study(study: Study) -> Plan:
     from actbench.corruptions import expand
     from actbench.data import open_images, prepare
     from actbench.errors import UsageError
-    from actbench.models import resolve_model
+    from actbench.models import check_network, resolve_model
 
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
@@ -62,6 +62,7 @@ def prepare_study(study: Study) -> Plan:
             f"the data is not the study's: its checksum is {data.checksum}, "
             f"and the study was made with {study.data_checksum}"
         )
+    check_network(model, factories[0], len(data.classes))
     resolved = dataclasses.replace(
         study,
         baseline=factories[0].spec,

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from actbench.errors import ResultsFolderError
+from actbench.errors import ResultsFolderError, UsageError
 from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
 from actbench.study import Study, Trial, study_from_toml, study_to_toml, trial_id
 
@@ -29,6 +29,13 @@ class Store:
         self.folder = folder
         self._trials = folder / "trials"
 
+    def exists(self) -> bool:
+        """Return whether there is anything of the folder's name."""
+        try:
+            return self.folder.exists()
+        except OSError:  # too long a name, for one: writing will say so
+            return False
+
     def study(self) -> Study:
         """Return the study that the folder holds.
 
@@ -42,9 +49,14 @@ class Store:
             raise ResultsFolderError(
                 f"{str(self.folder)!r} is no results folder: it has no {STUDY_FILE}"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ResultsFolderError(f"cannot read {str(path)!r}: {_reason(error)}") from None
+        except UnicodeDecodeError as error:
             raise ResultsFolderError(f"cannot read {str(path)!r}: {error}") from None
-        return study_from_toml(text, str(path))
+        try:
+            return study_from_toml(text, str(path))
+        except UsageError as error:
+            raise ResultsFolderError(str(error)) from None
 
     def begin(self, study: Study) -> None:
         """Make the folder hold ``study``, which may have other activations and seeds than before.
