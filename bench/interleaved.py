@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from scipy.stats import binom
 
-from actbench.executors import _keep_memory
+from actbench.executors import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class Contender:
         prepare: a function that pickles; it sets up and returns the code, which is run once
             untimed.
         threads: what PyTorch computes with; None leaves its default.
-        keep_memory: whether glibc keeps freed tensors, as in actbench's workers.
+        memory_kept: whether glibc keeps freed tensors, as in actbench's workers.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Contender:
         prepare: Callable[[], Callable[[], object]],
         *,
         threads: int | None = 1,
-        keep_memory: bool = True,
+        memory_kept: bool = True,
     ) -> None:
         self._process = own_process()
-        self._process.submit(_prepare, prepare, threads, keep_memory).result()
+        self._process.submit(_prepare, prepare, threads, memory_kept).result()
         self()
 
     def __call__(self) -> float:
@@ -93,11 +93,11 @@ _code: Callable[[], object]
 
 
 def _prepare(
-    prepare: Callable[[], Callable[[], object]], threads: int | None, keep_memory: bool
+    prepare: Callable[[], Callable[[], object]], threads: int | None, memory_kept: bool
 ) -> None:
     global _code
-    if keep_memory:
-        _keep_memory()
+    if memory_kept:
+        keep_memory()
     import torch
 
     if threads is not None:

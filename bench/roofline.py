@@ -21,7 +21,7 @@ from torch.utils.benchmark import Timer
 from actbench.activations import resolve_activation
 from actbench.data import batches
 from actbench.diagnostics import GradientNorms
-from actbench.executors import _keep_memory
+from actbench.executors import keep_memory
 from actbench.models import build_network
 from contenders import BATCH_SIZE, our_training, synthetic_data
 from machine import machine
@@ -207,7 +207,7 @@ def step_operations() -> list[Operation]:
 
 def main() -> None:
     """Measure everything and print the table."""
-    _keep_memory()
+    keep_memory()
     torch.set_num_threads(1)
     arithmetic, near, far = matmul_rate(), copy_rate(NEAR_BYTES), copy_rate(FAR_BYTES)
     print(

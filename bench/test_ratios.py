@@ -27,7 +27,7 @@ def test_plain_loop(compare: Compare) -> None:
     """A step of the plain loop, all threads and two loaders, against ours of one thread."""
     images = 200 * BATCH_SIZE
     with (
-        Contender(partial(plain_training, images), threads=None, keep_memory=False) as plain,
+        Contender(partial(plain_training, images), threads=None, memory_kept=False) as plain,
         Contender(partial(our_training, images)) as ours,
     ):
         compare({"plain loop": plain, "one worker": ours}, rounds=7)
@@ -53,7 +53,7 @@ def test_gradient_norms(compare: Compare) -> None:
 
 def test_allocator(compare: Compare) -> None:
     """A step with glibc's defaults against memory that is kept."""
-    with Contender(OURS, keep_memory=False) as default, Contender(OURS) as ours:
+    with Contender(OURS, memory_kept=False) as default, Contender(OURS) as ours:
         compare({"glibc's defaults": default, "memory kept": ours}, rounds=12)
 
 

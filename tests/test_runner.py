@@ -11,7 +11,7 @@ import pytest
 from actbench.errors import UsageError
 from actbench.executors import Finished, InProcess
 from actbench.record import Progress
-from actbench.runner import pending_trials, prepare_study, run_trials
+from actbench.runner import dearest_first, pending_trials, prepare_study, run_trials
 from actbench.store import Store
 from actbench.study import Study, Trial, trial_id
 from conftest import run_process
@@ -101,8 +101,8 @@ def test_a_study_that_grows_runs_the_new_trials_alone(tmp_path: Path) -> None:
     grown = quick_study(activations=("relu", "tanh"), seeds=(0, 7))
     assert finished(run_here(grown, tmp_path / "results")) == [
         Trial("tanh", 0),
-        Trial("relu", 7),
         Trial("tanh", 7),
+        Trial("relu", 7),
     ]
     assert run_here(grown, tmp_path / "results") == []
 
@@ -206,3 +206,13 @@ def test_a_worker_that_dies_takes_its_trial_alone(
     trials = pd.read_csv(tmp_path / "out" / "trials.csv").set_index("activation")
     assert dict(trials["status"]) == {"relu": "ok", spec: "crashed", "tanh": "ok"}
     assert "ended with exit code 9" in trials.loc[spec, "reason"]
+
+
+# the order of trials
+
+
+def test_a_seeds_longest_trials_go_first_and_seeds_keep_their_order() -> None:
+    study = quick_study(activations=("relu", "mish", "leaky_relu:0.1", "tanh"), seeds=(4, 2))
+    order = [(t.seed, t.activation) for t in dearest_first(study.trials())]
+    one_seed = ["mish", "tanh", "relu", "leaky_relu:0.1"]
+    assert order == [(seed, activation) for seed in (4, 2) for activation in one_seed]

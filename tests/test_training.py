@@ -181,3 +181,20 @@ def test_a_learning_rate_of_a_million_ends_as_diverged_with_the_step(data: Image
     )
     assert record.clean_accuracy is None
     assert record.corruptions == ()
+
+
+def test_bf16_computes_coarsely_and_keeps_float32_weights(data: ImageData) -> None:
+    fine, fine_training, _ = trained(data, seed=1)
+    coarse, coarse_training, _ = trained(data, seed=1, precision="bf16")
+    assert all(weight.dtype == torch.float32 for weight in coarse.values())
+    assert not same(fine, coarse)
+    losses = [[e.train_loss for e in t.history] for t in (fine_training, coarse_training)]
+    # bfloat16 keeps 8 significant bits
+    assert losses[1] == pytest.approx(losses[0], rel=2**-6)
+
+
+@pytest.mark.parametrize("model", ["cnn", "deep_cnn:depth=4", "resnet20"])
+def test_relu_and_a_leaky_slope_of_zero_agree_in_bf16_as_well(model: str, data: ImageData) -> None:
+    relu, _, _ = trained(data, "relu", model=model, epochs=1, precision="bf16")
+    leaky, _, _ = trained(data, "leaky_relu:0", model=model, epochs=1, precision="bf16")
+    assert same(relu, leaky)

@@ -20,7 +20,7 @@ import click
 
 from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
-from actbench.study import AUGMENTATIONS, Study, read_config
+from actbench.study import AUGMENTATIONS, PRECISIONS, Study, read_config
 
 if TYPE_CHECKING:
     from actbench.frames import Frames
@@ -96,6 +96,11 @@ def cli() -> None:
     "--augmentation",
     type=click.Choice(AUGMENTATIONS),
     help="Mirror training images at random: where labels allow it, always, never.  [default: auto]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="bf16 multiplies in bfloat16: faster, coarser.  [default: fp32]",
 )
 @click.option(
     "--corruptions",
@@ -265,20 +270,25 @@ def report(folder: Path, *, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
-@click.option("--out", type=_Folder(), help="Write compare.md and compare.csv.")
-def compare(folders: tuple[Path, ...], out: Path | None) -> None:
+@click.option("--paired", is_flag=True, help="Pair each trial with the first folder's instead.")
+@click.option("--out", type=_Folder(), help="Write the table as Markdown and CSV.")
+def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> None:
     """Set the studies of several results folders side by side: do their verdicts agree?
 
-    The studies may differ in data, network and recipe; baseline and margin must be the same.
+    The studies may differ in data, network and recipe; baseline and margin must be the same. With
+    --paired: how do the trials differ from those of the first folder that have the same activation
+    and seed, for example in another precision?
     """
+    from actbench.counterparts import counterpart_files
     from actbench.store import Store
     from actbench.studies import read_studies, studies_files
 
-    files = studies_files(read_studies(folders))
+    studies = read_studies(folders)
+    files = counterpart_files(studies) if paired else studies_files(studies)
     if out is not None:
         for name, text in files.items():
             Store(out).write_text(name, text)
-    click.echo(files["compare.md"], nl=False)
+    click.echo(next(text for name, text in files.items() if name.endswith(".md")), nl=False)
 
 
 @cli.group(name="list")

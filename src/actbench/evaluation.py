@@ -29,10 +29,15 @@ class Scores:
     correct: torch.Tensor
 
 
-def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def computing_in(precision: str) -> torch.autocast:
+    """Return the context for a network's forward pass in ``fp32`` or ``bf16``."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
+def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -> torch.Tensor:
     """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), computing_in(precision):
         parts = torch.split(images, EVALUATION_BATCH)
         return torch.cat([network(normalise(part)).float() for part in parts])
 
@@ -50,12 +55,17 @@ def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017: the mean over bins, weighted by their
     share of the images, of |accuracy − mean confidence|.
     """
-    from torchmetrics.functional.classification import multiclass_calibration_error
+    confidence, predicted = logits.softmax(1).max(1)
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
+    bins = torch.bucketize(confidence, edges, right=True) - 1  # a confidence of 1 has its own
 
-    error = multiclass_calibration_error(
-        logits.softmax(1), labels, num_classes=logits.shape[1], n_bins=CALIBRATION_BINS, norm="l1"
-    )
-    return float(error)
+    def sums(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(edges)).scatter_add_(0, bins, values)
+
+    counts = sums(torch.ones_like(confidence))
+    accuracy = sums((predicted == labels).float()) / counts
+    gaps = (accuracy - sums(confidence) / counts).nan_to_num().abs()  # an empty bin has none
+    return float((gaps * (counts / counts.sum())).sum())
 
 
 def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -65,7 +75,9 @@ def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float((true - others).double().mean())
 
 
-def input_gradient_norm(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+def input_gradient_norm(
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str = "fp32"
+) -> float:
     """Return the mean over images of the L2 norm of the loss gradient in the image in [0, 1]."""
     network.eval()
     total = 0.0
@@ -74,7 +86,9 @@ def input_gradient_norm(network: nn.Module, images: torch.Tensor, labels: torch.
     )
     for batch, batch_labels in parts:
         x = normalise(batch).requires_grad_()
-        loss = F.cross_entropy(network(x), batch_labels, reduction="sum")
+        with computing_in(precision):
+            logits = network(x)
+        loss = F.cross_entropy(logits.float(), batch_labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, x)
         total += float(gradient.flatten(1).double().norm(dim=1).sum())
     return 2 * total / len(images)  # normalised pixels are 2x − 1

@@ -244,7 +244,7 @@ def _work(connection: Connection) -> None:
     """Run trials until the other side closes: the life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
-    _keep_memory()
+    keep_memory()
     import torch
 
     from actbench.data import open_images
@@ -260,7 +260,7 @@ def _work(connection: Connection) -> None:
         return
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep freed tensors instead of unmapping them: page faults cost some 10 %.
 
     M_MMAP_THRESHOLD (−3) at its largest accepted value, and M_TRIM_THRESHOLD (−1), as in

@@ -41,12 +41,14 @@ __all__ = [
     "VERDICTS",
     "Metric",
     "compare",
+    "holm",
     "looks",
     "mean_corruption_error",
     "metrics_for",
     "spending_level",
     "summarise",
     "variance_sources",
+    "verdict_of",
 ]
 
 NO_VERDICT = "no verdict"
@@ -176,10 +178,10 @@ def compare(
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for name, metric in metrics.items():
         family = [_compare_pair(trials, other, baseline, metric, margin, level) for other in others]
-        corrected = _holm(np.array([row["p_value"] for row in family], dtype=np.float64))
+        corrected = holm(np.array([row["p_value"] for row in family], dtype=np.float64))
         for other, row, p_holm in zip(others, family, corrected, strict=True):
             row["p_holm"] = p_holm
-            row["verdict"] = _verdict(row, metric, level)
+            row["verdict"] = verdict_of(row, metric, level)
             rows[other, name] = row
     table = pd.DataFrame(
         [rows[other, name] for other in others for name in metrics],
@@ -255,7 +257,7 @@ def _compare_pair(
     }
 
 
-def _holm(p_values: Floats) -> Floats:
+def holm(p_values: Floats) -> Floats:
     """Return Holm's step-down correction (Holm 1979) over those p-values that are not NaN.
 
     The i-th smallest of m is multiplied by m − i (from i = 0), then raised to the one before it and
@@ -270,7 +272,8 @@ def _holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def _verdict(row: Mapping[str, Any], metric: Metric, level: float) -> str:
+def verdict_of(row: Mapping[Any, Any], metric: Metric, level: float) -> str:
+    """Return the verdict of a row of ``compare``, by the rule that stands there."""
     if row["n"] < 2:
         return NO_VERDICT
     identical = row["difference"] == 0 and row["ci_low"] == row["ci_high"]

@@ -201,7 +201,15 @@ def _cell(row: Mapping[Any, Any], points: bool) -> str:
 
 
 def _recipe_rows(studies: Mapping[str, Frames]) -> tuple[list[list[str]], list[str]]:
-    shown = ["epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augmentation"]
+    shown = [
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "augmentation",
+        "precision",
+    ]
     rows = []
     for name, frames in studies.items():
         study = frames.study

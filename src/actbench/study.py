@@ -30,6 +30,7 @@ DEFAULT_ACTIVATIONS = (
 )
 SEVERITIES = (1, 2, 3, 4, 5)
 AUGMENTATIONS = ("auto", "flip", "none")
+PRECISIONS = ("fp32", "bf16")
 LARGEST_COUNT = 10**9
 LARGEST_SEED = 2**63 - 1
 LARGEST_SEED_COUNT = 100_000
@@ -92,6 +93,8 @@ class Study:
     baseline is put first among the activations where it is missing. ``train_images`` is how many
     of the first training images are used, 0 for all; ``augmentation`` ``auto`` mirrors training
     images at random where the data set's labels allow it, ``flip`` always, ``none`` never.
+    ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
+    weights and sums (``torch.autocast``), in training and in evaluation.
     ``margin`` is the largest difference in accuracy, as a fraction, that does not matter in
     practice; ``looks`` are the numbers of seeds after which a growing study is looked at, and is
     empty for one of a fixed size. The defaults are the study that ``actbench run`` makes.
@@ -149,10 +152,13 @@ class Study:
         default="auto",
         metadata=_check(lambda v: v in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
     )
+    precision: str = field(
+        default="fp32",
+        metadata=_check(lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+    )
     corruptions: tuple[str, ...] = field(
         default=("noise",), metadata=_check(_corruptions, "a list of corruptions or suites")
     )
-
     margin: float = field(
         default=0.005, metadata=_check(_number(0, 1, above=True), "a fraction above 0, up to 1")
     )

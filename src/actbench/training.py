@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from actbench.data import batches
 from actbench.diagnostics import GradientNorms
-from actbench.evaluation import predict, score
+from actbench.evaluation import computing_in, predict, score
 from actbench.record import EpochRecord, Progress
 from actbench.study import seed_for
 
@@ -65,7 +65,9 @@ def train(
         total = 0.0
         epoch_batches = batches(data, study.batch_size, trial.seed, epoch, flip=flip)
         for step, (images, labels) in enumerate(epoch_batches, start=1):
-            loss = F.cross_entropy(network(images), labels)
+            with computing_in(study.precision):
+                logits = network(images)
+            loss = F.cross_entropy(logits.float(), labels)
             value = loss.item()
             if not math.isfinite(value):
                 where = f"loss {value} at epoch {epoch}, step {step}"
@@ -77,7 +79,7 @@ def train(
             total += value * len(labels)
             if step % STEPS_BETWEEN_REPORTS == 0:
                 report(Progress(trial, epoch, study.epochs, step, steps, value))
-        test = score(predict(network, data.test_images), data.test_labels)
+        test = score(predict(network, data.test_images, study.precision), data.test_labels)
         if not math.isfinite(test.loss):
             where = f"test loss {test.loss} at epoch {epoch}, after step {steps}"
             return Training(tuple(history), diverged=where)

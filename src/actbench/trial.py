@@ -58,14 +58,14 @@ def run_trial(
         return trained
 
     with InactiveUnits(activation_layers) as inactive:
-        logits = predict(network, data.test_images)
+        logits = predict(network, data.test_images, study.precision)
     clean = score(logits, data.test_labels)
     corruptions = []
     counts = np.zeros(len(data.test_labels), dtype=np.uint8)
     for name in study.corruptions:
         for severity in SEVERITIES:
             images = corrupted_test_images(data, name, severity)
-            corrupted = predict(network, images)
+            corrupted = predict(network, images, study.precision)
             scores = score(corrupted, data.test_labels)
             ece = calibration_error(corrupted, data.test_labels)
             corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss, ece))
@@ -77,7 +77,9 @@ def run_trial(
         clean_ece=calibration_error(logits, data.test_labels),
         corruptions=tuple(corruptions),
         logit_margin=logit_margin(logits, data.test_labels),
-        input_gradient_norm=input_gradient_norm(network, data.test_images, data.test_labels),
+        input_gradient_norm=input_gradient_norm(
+            network, data.test_images, data.test_labels, study.precision
+        ),
         inactive=inactive.fractions(),
         inactive_fraction=inactive.fraction(),
         clean_correct=pack_counts(clean.correct.numpy()),
