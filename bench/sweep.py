@@ -14,6 +14,8 @@ import argparse
 import contextlib
 import io
 import json
+import math
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -29,7 +31,7 @@ from actbench.executors import Finished
 from actbench.report import write_report
 from actbench.runner import make_executor, prepare_corruptions, prepare_study, run_trials
 from actbench.store import Store
-from actbench.study import DEFAULT_ACTIVATIONS, Study
+from actbench.study import DEFAULT_ACTIVATIONS, PRECISIONS, Study
 from actbench.training import STEPS_BETWEEN_REPORTS
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from interleaved import Ratio, own_process
@@ -37,6 +39,7 @@ from machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.process import BaseProcess
 
     from actbench.executors import Event
     from actbench.study import Trial
@@ -89,11 +92,12 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def actbench_trials(data_dir: Path) -> Parts:
+def actbench_trials(data_dir: Path, precision: str) -> Parts:
     """Return the seconds of each part of a trial, the mean of two that run at once.
 
     ``trial start`` is from the hand-out of a trial to its first step; ``once`` is what a study
-    does once: start of the workers, self-checks, corrupted test sets, report.
+    does once: start of the workers, self-checks, corrupted test sets, report. ``peak MiB`` is the
+    largest memory that a worker had in use, with what it shares.
     """
     # the corrupted test sets belong to what is measured
     shutil.rmtree(Path(os.environ["ACTBENCH_CACHE"]) / "images", ignore_errors=True)
@@ -103,19 +107,21 @@ def actbench_trials(data_dir: Path) -> Parts:
         activations=DEFAULT_ACTIVATIONS[:WORKERS],
         seeds=1,
         epochs=1,
+        precision=precision,
     )
     events: list[TimedEvent] = []
+    peaks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        whole = seconds(lambda: run_study(study, Path(folder), events))
+        whole = seconds(lambda: run_study(study, Path(folder), events, peaks))
     trials = [trial_parts(events, trial) for trial in study.trials()]
     means = {part: sum(t[part] for t in trials) / len(trials) for part in trials[0]}
     ends = [(at, event.seconds) for at, event in events if isinstance(event, Finished)]
     busy = max(at for at, _ in ends) - min(at - took for at, took in ends)
-    return {**means, "once": whole - busy}
+    return {**means, "once": whole - busy, "peak MiB": max(peaks, default=math.nan)}
 
 
-def run_study(study: Study, folder: Path, events: list[TimedEvent]) -> None:
-    """Do what ``actbench.run`` does in a new folder, and note every event and when it came."""
+def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[float]) -> None:
+    """Do what ``actbench.run`` does in a new folder; note every event with its time, and peaks."""
     executor = make_executor(WORKERS, len(study.trials()))
     try:
         plan = prepare_study(study)
@@ -131,8 +137,18 @@ def run_study(study: Study, folder: Path, events: list[TimedEvent]) -> None:
                 lambda event: events.append((time.perf_counter(), event)),
             )
             write_report(store, plan.study)
+        peaks.extend(map(peak_memory, multiprocessing.active_children()))
     finally:
         executor.close()
+
+
+def peak_memory(process: BaseProcess) -> float:
+    """Return the most memory that a process had resident, in MiB; NaN where Linux does not say."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return math.nan
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
@@ -192,7 +208,7 @@ def rows_of(plain: Sequence[Parts], ours: Sequence[Parts]) -> list[list[str]]:
 
 
 def main() -> None:
-    """Measure, and print the table last."""
+    """Measure, and print the tables last."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument(
@@ -201,26 +217,31 @@ def main() -> None:
         default=TRAIN_IMAGES,
         help=f"fewer take less time; the epoch is scaled up from them; at least {FEWEST_IMAGES}",
     )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS, help="of actbench"
+    )
     parser.add_argument("--json", type=Path, help="write all repetitions to this file")
     options = parser.parse_args()
     if options.train_images < FEWEST_IMAGES:
         parser.error(f"--train-images must be at least {FEWEST_IMAGES}")
 
     plain: list[Parts] = []
-    ours: list[Parts] = []
+    ours: dict[str, list[Parts]] = {precision: [] for precision in options.precision}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ACTBENCH_CACHE"] = str(Path(folder) / "cache")
         data_dir = Path(folder) / "images"
         write_image_folder(data_dir, options.train_images, TEST_IMAGES)
-        actbench_trials(data_dir)  # decodes the images, once for ever
+        actbench_trials(data_dir, "fp32")  # decodes the images, once for ever
         for repetition in range(1, options.repetitions + 1):
             with own_process() as process:
                 plain.append(process.submit(plain_trial, options.train_images).result())
-            ours.append(actbench_trials(data_dir))
-            for parts in (plain[-1], ours[-1]):
+            for precision, measured in ours.items():
+                measured.append(actbench_trials(data_dir, precision))
+            for parts in (plain[-1], *(measured[-1] for measured in ours.values())):
                 parts["training epoch"] *= TRAIN_IMAGES / options.train_images
-            ratio = plain_sweep(plain[-1]) / actbench_sweep(ours[-1])
-            print(f"repetition {repetition} of {options.repetitions}: {ratio:.2f}", flush=True)
+            ratios = (plain_sweep(plain[-1]) / actbench_sweep(m[-1]) for m in ours.values())
+            shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"repetition {repetition} of {options.repetitions}: {shown}", flush=True)
 
     if options.json:
         content = {
@@ -228,18 +249,31 @@ def main() -> None:
             "train_images": options.train_images,
             "plain_loop": plain,
             "actbench": ours,
-            "sweep_ratio": asdict(
-                Ratio.of(list(map(plain_sweep, plain)), list(map(actbench_sweep, ours)))
-            ),
+            "sweep_ratio": {
+                precision: asdict(
+                    Ratio.of([plain_sweep(p) for p in plain], [actbench_sweep(o) for o in measured])
+                )
+                for precision, measured in ours.items()
+            },
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{machine()}; n = {options.repetitions} interleaved repetitions")
+    for precision, measured in ours.items():
+        print_table(precision, plain, measured)
+
+
+def print_table(precision: str, plain: Sequence[Parts], ours: Sequence[Parts]) -> None:
+    """Print what the plain loop and actbench took, what the noise took, and the memory."""
+    headers = ["seconds per trial", "plain loop", f"actbench, {precision}", "ratio [95 % interval]"]
+    table = tabulate(rows_of(plain, ours), headers, tablefmt="pipe", disable_numparse=True)
     share = median(
         o["noise evaluation"] / (EPOCHS * (o["training epoch"] + o["clean test"])) for o in ours
     )
-    print(f"\n{machine()}; n = {options.repetitions} interleaved repetitions\n")
-    headers = ["seconds per trial", "plain loop", "actbench, 2 workers", "ratio [95 % interval]"]
-    print(tabulate(rows_of(plain, ours), headers, tablefmt="pipe", disable_numparse=True))
-    print(f"\nactbench's noise evaluation takes {share:.1%} of a trial's {EPOCHS} epochs.")
+    peak = max(o["peak MiB"] for o in ours)
+    print(
+        f"\n{table}\n\nThe noise evaluation takes {share:.1%} of a trial's {EPOCHS} epochs; "
+        f"a worker had at most {peak:.0f} MiB resident, the mapped images included."
+    )
 
 
 if __name__ == "__main__":

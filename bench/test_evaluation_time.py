@@ -11,6 +11,7 @@ from actbench import evaluation
 from actbench.activations import resolve_activation
 from actbench.diagnostics import InactiveUnits
 from actbench.models import MODELS, build_network
+from actbench.study import PRECISIONS
 from cifar_shaped import CLASSES
 from contenders import synthetic_data
 
@@ -36,11 +37,13 @@ def cnn() -> nn.Module:
     return network
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
-def test_predict(benchmark: BenchmarkFixture, data: ImageData, model: str) -> None:
+def test_predict(benchmark: BenchmarkFixture, data: ImageData, model: str, precision: str) -> None:
     """Logits of every image: what a clean test or one corruption costs."""
     network, _ = build_network(model, RELU, CLASSES, seed=0)
-    benchmark.pedantic(evaluation.predict, (network, data.test_images), rounds=3, warmup_rounds=1)
+    arguments = (network, data.test_images, precision)
+    benchmark.pedantic(evaluation.predict, arguments, rounds=3, warmup_rounds=1)
 
 
 def test_predict_while_watching_units(benchmark: BenchmarkFixture, data: ImageData) -> None:

@@ -45,6 +45,12 @@ def test_default_memory_format(compare: Compare) -> None:
         compare({"NCHW": nchw, "channels_last": ours}, rounds=12)
 
 
+def test_precision(compare: Compare) -> None:
+    """A step in fp32 against bf16."""
+    with Contender(OURS) as fine, Contender(partial(OURS, precision="bf16")) as coarse:
+        compare({"fp32": fine, "bf16": coarse}, rounds=12)
+
+
 def test_gradient_norms(compare: Compare) -> None:
     """A step with gradient norms against one without."""
     with Contender(OURS) as ours, Contender(partial(OURS, gradient_norms=False)) as without:

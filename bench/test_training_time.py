@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actbench.models import MODELS
+from actbench.study import PRECISIONS
 from cifar_shaped import TRAIN_IMAGES
 from contenders import BATCH_SIZE, our_training
 
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
-def test_twenty_steps(benchmark: BenchmarkFixture, model: str) -> None:
+def test_twenty_steps(benchmark: BenchmarkFixture, model: str, precision: str) -> None:
     """Batches, forward, backward, gradient norms and optimiser."""
-    benchmark.pedantic(our_training(20 * BATCH_SIZE, model=model), rounds=5, warmup_rounds=1)
+    steps = our_training(20 * BATCH_SIZE, model=model, precision=precision)
+    benchmark.pedantic(steps, rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Where a training step's time goes, operation by operation: the plain loop's and ours.
+
+    python bench/profile_step.py
+
+Both take images that are ready in memory, so the plain loop's loading is left out; both compute on
+one thread. A share is of the time inside PyTorch's operations, as its profiler sees them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from tabulate import tabulate
+from torch.profiler import ProfilerActivity, profile
+
+import plain_loop
+from cifar_shaped import synthetic_images
+from contenders import BATCH_SIZE, our_training
+from interleaved import own_process
+from machine import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEPS = 100
+SHOWN = 12
+
+
+def plain_steps() -> Callable[[], object]:
+    """Return the plain loop's training of ``STEPS`` batches that are loaded already."""
+    images, labels = synthetic_images(STEPS * BATCH_SIZE, 0)
+    rows = [plain_loop.TRAIN_TRANSFORM.transforms[1](image) for image in images]
+    batches = list(
+        zip(
+            plain_loop.NORMALISE(torch.stack(rows)).split(BATCH_SIZE),
+            torch.from_numpy(labels).split(BATCH_SIZE),
+            strict=True,
+        )
+    )
+    model = plain_loop.make_cnn(negative_slope=0.01)
+    optimizer = plain_loop.make_optimizer(model)
+    return partial(plain_loop.train_epoch, model, batches, optimizer)
+
+
+def our_steps() -> Callable[[], object]:
+    """Return our training of ``STEPS`` batches, freed memory kept as in a worker."""
+    from actbench.executors import keep_memory
+
+    keep_memory()
+    return our_training(STEPS * BATCH_SIZE)
+
+
+def milliseconds(prepare: Callable[[], Callable[[], object]]) -> Counter[str]:
+    """Return the time per step of each operation, its own part alone."""
+    torch.set_num_threads(1)
+    run = prepare()
+    run()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        run()
+    return Counter({e.key: e.self_cpu_time_total / 1000 / STEPS for e in profiler.key_averages()})
+
+
+def main() -> None:
+    """Profile both and print the tables."""
+    print(f"{machine()}; {STEPS} steps of batch {BATCH_SIZE} on one thread\n")
+    for name, prepare in (("plain loop", plain_steps), ("actbench", our_steps)):
+        with own_process() as process:
+            found = process.submit(milliseconds, prepare).result()
+        whole = found.total()
+        rows = [[key, f"{ms:.2f}", f"{ms / whole:.0%}"] for key, ms in found.most_common(SHOWN)]
+        rest = whole - sum(ms for _, ms in found.most_common(SHOWN))
+        rows += [["the rest", f"{rest:.2f}", f"{rest / whole:.0%}"], ["sum", f"{whole:.2f}", ""]]
+        headers = [f"{name}: operation", "ms per step", "share"]
+        print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
