@@ -74,6 +74,11 @@ class Results:
         return self.frames.corruptions
 
     @property
+    def attacks(self) -> pd.DataFrame:
+        """A row per activation × seed × attack × ε: accuracy, and a warning of masked gradients."""
+        return self.frames.attacks
+
+    @property
     def epochs(self) -> pd.DataFrame:
         """A row per activation × seed × epoch: train_loss, test_loss, test_accuracy."""
         return self.frames.epochs

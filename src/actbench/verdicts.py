@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from actbench.study import Study
 
 DASH = "–"
+# beside every number that a masked gradient may feign
+MASKED = " ⚠"
 MINUS = "−"
 
 
