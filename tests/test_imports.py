@@ -17,9 +17,9 @@ SOURCE = Path(actbench.__file__).parent
 ORDER = """
     __init__ errors specs study record samples activations models datasets data blurs weather
     corruptions perturbations attacks masking diagnostics evaluation training trial store executors
-    runner metrics paired sequential variance statistics frames verdicts sections latex tables
-    studies counterparts figure_style figure_axes figure_attacks figure_forest figure_layers figures
-    page report progress results cli __main__
+    runner metrics paired sequential variance statistics robustness frames verdicts sections latex
+    tables studies counterparts figure_style figure_axes figure_attacks figure_forest figure_layers
+    figures page report progress results cli __main__
 """.split()  # noqa: SIM905 - easier to read than a word a line
 MODULES = sorted(SOURCE.rglob("*.py"))
 

@@ -11,6 +11,11 @@ import pandas as pd
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
+from actbench.robustness import (
+    matched_accuracy,
+    mechanism_correlations,
+    relative_corruption_error,
+)
 from actbench.statistics import (
     compare,
     mean_corruption_error,
@@ -63,6 +68,8 @@ class Frames:
         attacks: a row per activation × seed × attack × ε: accuracy, masking warning.
         summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
         comparisons: a row per activation × metric: paired difference and verdict.
+        matched: corrupted accuracy at matched clean accuracy (see ``matched_accuracy``).
+        mechanism: a row per mechanism: its rank correlation with corrupted accuracy, with n.
         variance: a row per activation × primary metric: uncertainty from seeds and test images.
     """
 
@@ -105,10 +112,18 @@ class Frames:
                 for score in r.attacks
             ],
         )
+        self.matched = matched_accuracy(
+            *(
+                self.trials[name].to_numpy(float)
+                for name in ("clean_accuracy", "corrupted_accuracy")
+            )
+        )
         values = self.values()
         self.summary = summarise(values, self.metrics)
         errors = mean_corruption_error(self.corruptions, study.baseline)
         self.summary.insert(2, "mce", self.summary["activation"].map(errors))
+        added = relative_corruption_error(self.corruptions, self.trials, study.baseline)
+        self.summary.insert(3, "relative_mce", self.summary["activation"].map(added))
         self.comparisons = compare(
             values,
             baseline=study.baseline,
@@ -117,6 +132,7 @@ class Frames:
             level=self.level(),
         )
         self._add_masking_warnings()
+        self.mechanism = mechanism_correlations(values)
         self.variance = self._variance()
 
     @staticmethod
@@ -131,6 +147,7 @@ class Frames:
     def values(self) -> pd.DataFrame:
         """Return a row per trial and a column per metric, as the statistics take them."""
         values = self.trials.drop(columns=["status", "epochs", "reason"])
+        values["matched_accuracy"] = self.matched.accuracies
         pair = ["activation", "seed"]
         means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
         values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
@@ -167,7 +184,7 @@ class Frames:
         if not self.study.attacks:
             return
         hits = {name: len(self.masking(name)) for name in self.study.activations}
-        self.summary.insert(3, "masking_warnings", self.summary["activation"].map(hits))
+        self.summary.insert(4, "masking_warnings", self.summary["activation"].map(hits))
         for place, comparison in self.comparisons.to_dict("index").items():
             sides = (comparison["activation"], comparison["baseline"])
             counted = [f"{hits[name]} of {name}" for name in sides if hits[name]]

@@ -37,6 +37,13 @@ _METRICS = (
     Metric("clean_ece", "calibration error", "lower", kind="fraction"),
     Metric("corrupted_accuracy", "corrupted accuracy", "higher", has_margin=True, kind="fraction"),
     Metric("accuracy_drop", "accuracy drop", "lower", has_margin=True, kind="fraction"),
+    Metric(
+        "matched_accuracy",
+        "corrupted accuracy at matched clean accuracy",
+        "higher",
+        has_margin=True,
+        kind="fraction",
+    ),
     Metric("grad_norm_first", "first-layer gradient norm", "none"),
     Metric("grad_norm_ratio", "gradient norm ratio, first to last layer", "none"),
     Metric("inactive_fraction", "inactive units", "none", kind="fraction"),

@@ -38,7 +38,10 @@ _COLOURS = {
 }
 
 
-_WORDS = {"activation", "metric", "verdict", "what would sharpen it", "attack", "masked gradients"}
+_WORDS = {
+    *("activation", "metric", "verdict", "what would sharpen it"),
+    *("attack", "masked gradients", "mechanism", "corruption"),
+}
 
 
 @dataclass(frozen=True)

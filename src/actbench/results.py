@@ -104,6 +104,11 @@ class Results:
         return self.frames.comparisons
 
     @property
+    def mechanism(self) -> pd.DataFrame:
+        """A row per mechanism: its rank correlation with corrupted accuracy, with n."""
+        return self.frames.mechanism
+
+    @property
     def variance(self) -> pd.DataFrame:
         """A row per activation × primary metric: standard errors from seeds and test images."""
         return self.frames.variance

@@ -14,6 +14,7 @@ from actbench.verdicts import (
     DASH,
     MASKED,
     describe_recipe,
+    interval,
     number,
     percent,
     probability,
@@ -121,7 +122,7 @@ def summary_markdown(frames: Frames) -> str:
         "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
         "pre-activation is ≤ 0 at every position of every test image.",
         *_failures(frames),
-        *_sections(frames),
+        *_sections(frames, folded=False),
         "## Paired differences from the baseline",
         to_markdown(*comparison_rows(frames, frames.comparisons)),
         *_margin_note(frames),
@@ -137,6 +138,7 @@ def summary_markdown(frames: Frames) -> str:
             "## Accuracy by severity, %",
             _pivot(frames.corruptions, frames, "severity", "accuracy", percent),
         ]
+    parts += _sections(frames, folded=True)
     if len(frames.gradients):
         parts.append("## Mean gradient norm by layer and epoch")
         for layer, part in frames.gradients.groupby("layer", sort=False):
@@ -164,16 +166,13 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
     for row in comparisons.to_dict("records"):
         metric = frames.metrics[row["metric"]]
         points = metric.kind == "fraction"
-        low, high = row["ci_low"], row["ci_high"]
         rows.append(
             [
                 row["activation"],
                 f"{metric.label}{', points' if points else ''}",
                 str(row["n"]),
                 signed(row["difference"], points=points),
-                f"[{signed(low, points=points)}, {signed(high, points=points)}]"
-                if math.isfinite(low)
-                else DASH,
+                interval(row["ci_low"], row["ci_high"], points=points),
                 probability(row["p_holm"]),
                 probability(row["p_equivalence"]),
                 number(row["pair_correlation"]),
@@ -221,9 +220,11 @@ def variance_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
     return rows, [*headers, "what would sharpen it"]
 
 
-def _sections(frames: Frames) -> list[str]:
+def _sections(frames: Frames, *, folded: bool) -> list[str]:
     parts = []
     for section in robustness_sections(frames):
+        if section.folded != folded:
+            continue
         parts += [f"## {section.title}"]
         parts += [f"**Warning:** {_escaped(warning)}" for warning in section.warnings]
         parts += [to_markdown(section.rows, section.headers), _escaped(section.note)]
@@ -284,6 +285,7 @@ def summary_latex(frames: Frames) -> str:
             ),
         )
         for section in robustness_sections(frames)
+        if not section.folded
     ]
     primary = frames.comparisons["metric"].isin(frames.primary())
     if primary.any():
@@ -310,6 +312,7 @@ def derived_files(frames: Frames) -> dict[str, str]:
         "corruptions.csv": to_csv(frames.corruptions),
         "gradients.csv": to_csv(frames.gradients),
         "attacks.csv": to_csv(frames.attacks),
+        "mechanism.csv": to_csv(frames.mechanism),
         "summary.csv": to_csv(frames.summary),
         "comparisons.csv": to_csv(frames.comparisons),
         "summary.md": summary_markdown(frames),

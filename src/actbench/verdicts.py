@@ -57,6 +57,13 @@ def signed(value: float, *, points: bool) -> str:
     return shown.replace("-", MINUS)
 
 
+def interval(low: float, high: float, *, points: bool) -> str:
+    """Return an interval of differences, as ``signed`` shows them."""
+    if not math.isfinite(low):
+        return DASH
+    return f"[{signed(low, points=points)}, {signed(high, points=points)}]"
+
+
 def probability(value: float) -> str:
     """Return a p value with two significant digits, ``< 0.0001`` below that."""
     if not math.isfinite(value):
