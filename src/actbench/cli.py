@@ -20,7 +20,7 @@ import click
 
 from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
-from actbench.study import AUGMENTATIONS, PRECISIONS, Study, read_config
+from actbench.study import AUGMENTATIONS, INITS, PRECISIONS, Study, read_config
 
 if TYPE_CHECKING:
     from actbench.frames import Frames
@@ -61,15 +61,16 @@ class _Names(click.ParamType[Any]):
         return [part.strip() for part in re.split(r",(?!\s*\w+\s*=)", value)]
 
 
-class _Fractions(click.ParamType[Any]):
-    name = "ε,…"
+class _Numbers(click.ParamType[Any]):
+    def __init__(self, name: str, example: str) -> None:
+        self.name, self._example = name, example
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         try:
             parts = [part.partition("/") for part in value.split(",")]
             return [float(above) / float(below if bar else 1) for above, bar, below in parts]
         except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no list of numbers such as 2/255,8/255 or 0.1", param, ctx)
+            self.fail(f"{value!r} is no list of numbers such as {self._example}", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -102,6 +103,17 @@ def cli() -> None:
 @click.option("--epochs", type=int, help="[default: 10]")
 @click.option("--batch-size", type=int, help="[default: 64]")
 @click.option("--lr", "learning_rate", type=float, help="Learning rate of SGD.  [default: 0.01]")
+@click.option(
+    "--tune-lr",
+    type=_Numbers("RATE,…", "0.003,0.01,0.03"),
+    help="Choose each activation's learning rate from these, on a tenth of the training images.",
+)
+@click.option(
+    "--init",
+    type=click.Choice(INITS),
+    help="Initial weights: the network's own, or Kaiming's with each activation's gain.  "
+    "[default: default]",
+)
 @click.option("--momentum", type=float, help="[default: 0.9]")
 @click.option("--weight-decay", type=float, help="[default: 0]")
 @click.option(
@@ -120,6 +132,11 @@ def cli() -> None:
     help="Corruptions or suites, or none; see `actbench list corruptions`.  [default: noise]",
 )
 @click.option(
+    "--cifar10c",
+    metavar="DIR",
+    help="Read corrupted images from the published CIFAR-10-C files; frost is then there too.",
+)
+@click.option(
     "--attacks",
     type=_Names(),
     help="Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.  "
@@ -128,7 +145,7 @@ def cli() -> None:
 @click.option("--attack-images", type=int, help="Attack the first N test images.  [default: 1000]")
 @click.option(
     "--epsilons",
-    type=_Fractions(),
+    type=_Numbers("ε,…", "2/255,8/255 or 0.1"),
     help="How far an attack may go, as fractions of the pixels' range.  "
     "[default: 1/255,2/255,4/255,8/255]",
 )
@@ -176,6 +193,8 @@ def run(
     """
     values = read_config(config) if config else {}
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if {"tune_lr", "learning_rate"} <= set(given):
+        raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     study = Study(**{**values, **given})
 
     from actbench.results import default_folder, plan_looks
@@ -206,20 +225,27 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
 def _list_trials(study: Study, folder: Path, *, as_json: bool) -> int:
     from actbench.runner import pending_trials, prepare_study
     from actbench.store import Store
+    from actbench.tuning import pending_choice, with_rates
 
+    store = Store(folder)
     with _stdout_kept_clean():
         plan = prepare_study(study)
-    pending = set(pending_trials(plan, Store(folder)))
+    to_tune = sum(len(trials) for _, trials in pending_choice(plan, store))
+    plan = plan if to_tune else with_rates(plan, store)
+    pending = set(plan.study.trials() if to_tune else pending_trials(plan, store))
     rows = [
         {"activation": t.activation, "seed": t.seed, "stored": t not in pending}
         for t in plan.study.trials()
     ]
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "trials": rows}))
+        content = {"folder": str(folder), "trials": rows, "trials_to_tune": to_tune}
+        click.echo(json.dumps(content))
         return 0
     for row in rows:
         stored = ", stored" if row["stored"] else ""
         click.echo(f"{row['activation']}, seed {row['seed']}{stored}")
+    if to_tune:
+        click.echo(f"{to_tune} trials first, to choose learning rates")
     click.echo(f"{len(rows)} trials, {len(pending)} to run, into {folder}")
     return 0
 
@@ -320,6 +346,26 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
         for name, text in files.items():
             Store(out).write_text(name, text)
     click.echo(next(text for name, text in files.items() if name.endswith(".md")), nl=False)
+
+
+@cli.command()
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("corruptions.png"),
+    help="[default: corruptions.png]",
+)
+def show_corruptions(image: Path | None, out: Path) -> None:
+    """Write a PNG of IMAGE, or of a photograph, under every corruption and severity."""
+    from actbench.contact_sheet import contact_sheet, image_to_show
+
+    content = contact_sheet(image_to_show(image))
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {str(out)!r}: {error.strerror}") from None
+    click.echo(f"{out} shows every corruption at severities 1 to 5")
 
 
 @cli.group(name="list")

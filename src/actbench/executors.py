@@ -101,12 +101,12 @@ class InProcess:
         """Run all trials with one computing thread, and give the threads back after."""
         import torch
 
-        from actbench.data import open_images
+        from actbench.data import study_images
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            data = open_images(data_folder).train_subset(study.train_images)
+            data = study_images(data_folder, study)
             for trial in trials:
                 tell(_run_one(study, trial, data, tell))
         finally:
@@ -247,14 +247,14 @@ def _work(connection: Connection) -> None:
     keep_memory()
     import torch
 
-    from actbench.data import open_images
+    from actbench.data import study_images
 
     torch.set_num_threads(1)
     try:
         connection.send(None)  # up and running: what ends this process now is the trial's doing
         while True:
             study, trial, data_folder = connection.recv()
-            data = open_images(data_folder).train_subset(study.train_images)
+            data = study_images(data_folder, study)
             connection.send(_run_one(study, trial, data, connection.send))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

@@ -212,6 +212,8 @@ def run(
 
         if not store.exists():
             stack.enter_context(store.locked())
+        if plan.study.tune_lr:
+            plan = _tuned(plan, store, executor, quiet=quiet, verbose=verbose)
         while True:
             store.begin(plan.study)
             _run_pending(plan, store, executor, quiet=quiet, verbose=verbose)
@@ -220,6 +222,31 @@ def run(
             if grown is None:
                 return Results(store.folder, frames)
             plan = dataclasses.replace(plan, study=grown)
+
+
+def _tuned(plan: Plan, store: Store, executor: Executor, *, quiet: bool, verbose: bool) -> Plan:
+    """Return the plan with each activation's learning rate, after the trials that choose it."""
+    from actbench.tuning import (
+        describe_choice,
+        pending_choice,
+        tuning_store,
+        with_rates,
+        write_choice,
+    )
+
+    pending = pending_choice(plan, store)
+    if pending:
+        store.begin(plan.study)  # the folder is this study's, before anything is trained
+    count = sum(len(trials) for _, trials in pending)
+    with ProgressDisplay(count, quiet=quiet, verbose=verbose) as display:
+        for part, trials in pending:
+            display.say(f"choosing learning rates: {part.study.learning_rate:g}")
+            run_trials(part, tuning_store(store), trials, executor, display.tell)
+        write_choice(plan, store)
+        plan = with_rates(plan, store)
+        for line in describe_choice(plan.study):
+            display.say(line)
+    return plan
 
 
 def _run_pending(

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
-from actbench.study import Study, Trial, study_from_toml, study_to_toml, trial_id
+from actbench.study import Study, Trial, conflicts, study_from_toml, study_to_toml, trial_id
 
 STUDY_FILE = "study.toml"
 ENVIRONMENT_FILE = "environment.json"
@@ -68,12 +68,7 @@ class Store:
                 record of another format, or cannot be written.
         """
         if (self.folder / STUDY_FILE).exists():
-            here, asked = self.study().identity(), study.identity()
-            different = [
-                f"{name} is {here[name]!r} there and {asked[name]!r} here"
-                for name in asked
-                if here[name] != asked[name]
-            ]
+            different = conflicts(self.study(), study)
             if different:
                 raise ResultsFolderError(
                     f"{str(self.folder)!r} holds another study: {'; '.join(different)} "

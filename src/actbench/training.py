@@ -48,7 +48,7 @@ def train(
     """
     optimizer = torch.optim.SGD(
         network.parameters(),
-        lr=study.learning_rate,
+        lr=study.learning_rate_of(trial.activation),
         momentum=study.momentum,
         weight_decay=study.weight_decay,
         fused=True,
