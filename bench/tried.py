@@ -76,14 +76,14 @@ def evaluate(batch: int = evaluation.EVALUATION_BATCH) -> Code:
 
 
 def train_with_optimizer(**options: bool) -> Code:
-    """Return the training with another implementation of SGD."""
-    run, sgd = OURS(), torch.optim.SGD
+    """Return the training with SGD as torch.optim has it."""
+    run = OURS()
 
-    def optimizer(*arguments: Any, fused: bool, **settings: Any) -> torch.optim.SGD:
-        return sgd(*arguments, **settings, **options)
+    def optimizer(parameters: Any, *, learning_rate: float, **recipe: float) -> torch.optim.SGD:
+        return torch.optim.SGD(parameters, lr=learning_rate, **recipe, **options)
 
     def patched() -> None:
-        with mock.patch.object(torch.optim, "SGD", optimizer):
+        with mock.patch.object(training, "SGD", optimizer):
             run()
 
     return patched
@@ -110,10 +110,8 @@ def attempts() -> dict[str, tuple[Callable[[], Code], Callable[[], Code]]]:
     """Return what was tried and what it stands against, by what it is called."""
     tried: dict[str, tuple[Callable[[], Code], Callable[[], Code]]] = {
         "training: a max-pool of strided slices": (train_with_strided_pool, OURS),
-        "training: SGD over lists of tensors (foreach)": (
-            partial(train_with_optimizer, foreach=True),
-            OURS,
-        ),
+        "training: torch.optim.SGD, fused": (partial(train_with_optimizer, fused=True), OURS),
+        "training: torch.optim.SGD, foreach": (partial(train_with_optimizer, foreach=True), OURS),
         "evaluation: batches of 32": (partial(evaluate, 32), evaluate),
         "evaluation: batches of 256": (partial(evaluate, 256), evaluate),
         "evaluation: batches of 1,000": (partial(evaluate, 1000), evaluate),
