@@ -16,10 +16,10 @@ SOURCE = Path(actbench.__file__).parent
 # a module may import those before it, and none after it
 ORDER = """
     __init__ errors specs study record samples activations models datasets data blurs weather
-    corruptions perturbations attacks masking diagnostics evaluation optimizer training trial store
-    executors runner metrics paired sequential variance statistics frames verdicts latex tables studies
-    counterparts figure_style figure_axes figure_forest figure_layers figures page report progress
-    results cli __main__
+    corruptions perturbations attacks masking diagnostics evaluation optimizer training trial
+    store executors runner metrics paired sequential variance statistics frames verdicts latex
+    tables studies counterparts figure_style figure_axes figure_forest figure_layers figures
+    page report progress results cli __main__
 """.split()  # noqa: SIM905 - easier to read than a word a line
 MODULES = sorted(SOURCE.rglob("*.py"))
 
