@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from actbench.frames import Frames
-from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.record import (
+    AttackScore,
+    CorruptionScore,
+    EpochRecord,
+    MaskingChecks,
+    TrialRecord,
+    pack_counts,
+)
 from actbench.study import SEVERITIES, Study, Trial, trial_id
 
 LAYERS = ("conv1", "conv2", "fc")
@@ -63,6 +70,11 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         for name in study.corruptions
         for severity in SEVERITIES
     )
+    attacks = tuple(
+        AttackScore(attack, epsilon, accuracy * (1 - epsilon) ** 20)
+        for attack in study.attacks
+        for epsilon in study.epsilons
+    )
     correct = (draw.uniform(size=IMAGES) < accuracy).astype(np.uint8)
     return TrialRecord(
         trial_id=trial_id(study, trial),
@@ -78,4 +90,6 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         inactive_fraction=float(draw.uniform(0, 0.3)),
         clean_correct=pack_counts(correct),
         corrupted_correct=pack_counts(correct * len(scores)) if scores else "",
+        attacks=attacks,
+        masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0) if attacks else None,
     )

@@ -19,6 +19,7 @@ from actbench import cli
 from actbench.errors import ActbenchError, ResultsFolderError, UsageError
 from actbench.results import default_folder, plan_looks
 from actbench.store import Store
+from actbench.tables import compact_rows
 from made_studies import made_folder, made_frames
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def test_the_summary_fits_eighty_columns() -> None:
         for name in ("relu", "leaky_relu:0.01", "my_package.my_module:MyActivation:alpha=0.5")
     }
     frames = made_frames(accuracies)
-    table = cli._summary_table(frames, 80)
+    table = cli._table_within(80, *compact_rows(frames))
     assert max(map(len, table.splitlines())) <= 80
     rows = [line.split() for line in table.splitlines()[2:]]
     assert rows[1] == [

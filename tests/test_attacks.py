@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
-from actbench.attacks import DEFAULT_EPSILONS, FGSM, PGD, Square, expand, resolve
+from actbench.attacks import FGSM, PGD, Square, expand, resolve
 from actbench.errors import UsageError
 from actbench.masking import MaskingChecks, masking_checks
 from actbench.perturbations import ascent_direction, uniform_in_unit_ball
+from actbench.study import DEFAULT_EPSILONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -504,18 +505,19 @@ def test_attacks_say_what_they_see_and_measure():
     [
         ("pdg", "unknown attack 'pdg'; did you mean 'pgd'?"),
         ("", "unknown attack ''; known are fgsm, pgd, square"),
-        ("none", "unknown attack 'none'; known are fgsm, pgd, square"),
+        ("none", "attacks has 'none' beside other names"),
         ("pgd:step=2", "attack 'pgd' has no parameter 'step'; did you mean 'steps'?"),
         ("pgd:steps=0", "steps is 0; give a whole number from 1"),
-        ("pgd:steps=1.5", "steps is '1.5'; give a whole number from 1"),
-        ("pgd:step_size=nan", "step_size is nan; give a number from 0"),
+        ("pgd:steps=1.5", "steps is 1.5; it must be a whole number"),
+        ("pgd:step_size=nan", "step_size is nan; it must be finite"),
         ("pgd:step_size=-1", "step_size is -1.0; give a number from 0"),
-        ("pgd:random_start=maybe", "random_start is 'maybe'; give true or false"),
+        ("pgd:random_start=maybe", "random_start is 'maybe'; it must be true or false"),
         ("fgsm:norm=l1", "norm is 'l1'; give linf or l2"),
         ("square:norm=l2", "norm is 'l2'; give linf"),
         ("square:p=0", "p is 0.0; give a number above 0, up to 1"),
-        ("pgd:steps=1,", "'' must be key=value, and each key once"),
-        ("pgd:steps=1,steps=2", "'steps=2' must be key=value, and each key once"),
+        ("pgd:steps=1,", "'' is not of the form key=value"),
+        ("pgd:steps=1,steps=2", "sets 'steps' twice"),
+        ("my_package:Attack", "unknown attack 'my_package'"),
     ],
 )
 def test_a_bad_spec_is_refused_in_one_line(spec, message):

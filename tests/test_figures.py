@@ -32,13 +32,21 @@ if TYPE_CHECKING:
 
 SLOPES = ("relu", "leaky_relu:0.01", "leaky_relu:0.1")
 NOISES = ("gaussian_noise", "shot_noise")
+ATTACKS = ("fgsm", "pgd:steps=20,norm=l2")
 ALL = set(FIGURES)
 TWELVE = (*SLOPES, *(f"my_package.activations:Swish{i}" for i in range(9)))
 HOSTILE = ("relu", "a:<script>alert(1)</script>|$x_1$&\"'-->", "b:" + "長い" * 149)
 
 
 def study_of(**changes: object) -> Study:
-    values = {"activations": SLOPES, "seeds": 3, "epochs": 3, "corruptions": NOISES, **changes}
+    values = {
+        "activations": SLOPES,
+        "seeds": 3,
+        "epochs": 3,
+        "corruptions": NOISES,
+        "attacks": ATTACKS,
+    }
+    values.update(changes)
     return Study(**values)  # type: ignore[arg-type]
 
 
@@ -72,6 +80,7 @@ def test_every_axis_says_what_it_shows(drawn: dict[str, Figure]) -> None:
         wanted = {
             "differences": ["difference, points (right is better)"],
             "severity": ["severity", "test accuracy, %"],
+            "attacks": ["ε", "1/255", "8/255", "test accuracy, %"],
             "training": ["epoch", "mean training loss, nats", "test accuracy, %"],
             "inactive_units": ["inactive units, %"],
             "slope": ["negative slope (0 is ReLU)", "clean accuracy, %", "corrupted accuracy, %"],

@@ -15,12 +15,56 @@ import actbench
 SOURCE = Path(actbench.__file__).parent
 # a module may import those before it, and none after it
 ORDER = """
-    __init__ errors specs study record samples activations models datasets data blurs weather
-    corruptions perturbations attacks masking diagnostics evaluation optimizer training trial
-    store executors runner metrics paired sequential variance statistics frames verdicts latex
-    tables studies counterparts figure_style figure_axes figure_forest figure_layers figures
-    page report progress results cli __main__
-""".split()  # noqa: SIM905 - easier to read than a word a line
+    __init__
+    errors
+    specs
+    study
+    record
+    samples
+    activations
+    models
+    datasets
+    data
+    blurs
+    weather
+    corruptions
+    perturbations
+    attacks
+    masking
+    diagnostics
+    evaluation
+    optimizer
+    training
+    trial
+    store
+    executors
+    runner
+    metrics
+    paired
+    sequential
+    variance
+    statistics
+    robustness
+    frames
+    verdicts
+    sections
+    latex
+    tables
+    studies
+    counterparts
+    figure_style
+    figure_axes
+    figure_attacks
+    figure_forest
+    figure_layers
+    figures
+    page
+    report
+    progress
+    results
+    cli
+    __main__
+""".split()  # noqa: SIM905 - a word a line, without the quotes
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,8 @@ from actbench.record import (
     record_to_json,
     unpack_counts,
 )
-from actbench.study import Trial
+from actbench.store import Store
+from actbench.study import Trial, trial_id
 
 if TYPE_CHECKING:
     from conftest import TinyRun
@@ -111,3 +113,15 @@ def test_counts_per_test_image_survive_packing() -> None:
     counts = np.random.default_rng(0).integers(0, 21, 10_000, dtype=np.uint8)
     assert np.array_equal(unpack_counts(pack_counts(counts)), counts)
     assert len(pack_counts(np.ones(10_000, np.uint8))) < 100
+
+
+PUBLISHED = Path(__file__).parents[1] / "results" / "published"
+
+
+@pytest.mark.parametrize("folder", sorted(PUBLISHED.glob("*")), ids=lambda folder: folder.name)
+def test_published_records_keep_their_names_and_their_bytes(folder: Path) -> None:
+    study = Store(folder).study()
+    for trial in study.trials()[::6]:
+        path = folder / "trials" / f"{trial_id(study, trial)}.json"
+        text = path.read_text(encoding="utf-8")
+        assert record_to_json(record_from_json(text)) == text

@@ -737,6 +737,7 @@ def test_every_corruption_adds_an_accuracy() -> None:
         "clean_accuracy",
         "corrupted_accuracy",
         "accuracy_drop",
+        "matched_accuracy",
         "accuracy_fog",
         "accuracy_jpeg_compression",
     }

@@ -141,6 +141,13 @@ def test_a_whole_number_is_taken_for_a_number() -> None:
         ("augmentation", []),
         ("corruptions", "noise"),
         ("corruptions", ("",)),
+        ("attacks", "fgsm"),
+        ("attack_images", 0),
+        ("epsilons", ()),
+        ("epsilons", (0,)),
+        ("epsilons", (0.1, 0.1)),
+        ("epsilons", ("8/255",)),
+        ("epsilons", (float("nan"),)),
         ("margin", 0),
         ("margin", 2),
         ("looks", (5, 3)),
@@ -234,6 +241,7 @@ def test_a_trial_id_changes_with_all_that_decides_the_trials_numbers() -> None:
         "weight_decay": 0.3,
         "augmentation": "flip",
         "corruptions": ("gaussian_noise",),
+        "attacks": ("fgsm",),
     }
     names = {trial_id(dataclasses.replace(study, **{k: v}), trial) for k, v in changes.items()}
     assert len(names | {trial_id(study, trial)}) == len(changes) + 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from actbench.errors import UsageError, did_you_mean
+from actbench.errors import UsageError
 from actbench.perturbations import (
     ascend,
     batches,
@@ -30,6 +30,7 @@ from actbench.perturbations import (
     uniform,
     uniform_in_unit_ball,
 )
+from actbench.specs import parse_spec
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from actbench.perturbations import Predict
 
-DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 BATCH_SIZE = 250
 
 
@@ -257,7 +257,6 @@ class Square(Attack):
                 attacked.correct[some] = correct
 
 
-_BOOLEANS = {"true": True, "false": False}
 ATTACKS: dict[str, type[Attack]] = {"fgsm": FGSM, "pgd": PGD, "square": Square}
 
 
@@ -269,32 +268,22 @@ def resolve(spec: str) -> Attack:
     Raises:
         UsageError: an unknown name or parameter, or a value of the wrong type or range.
     """
-    name, _, settings = (part.strip() for part in spec.partition(":"))
-    if name not in ATTACKS:
-        raise UsageError(f"unknown attack {name!r}{did_you_mean(name, ATTACKS)}")
-    known = {item.name: item.default for item in fields(ATTACKS[name])}
-    if settings and "=" not in settings:
-        settings = f"{next(iter(known))}={settings}"
-    values: dict[str, Any] = {}
-    for setting in settings.split(",") if settings else ():
-        key, equals, text = (part.strip() for part in setting.partition("="))
-        if not equals or key in values:
-            raise UsageError(f"attack {spec!r}: {setting!r} must be key=value, and each key once")
-        if key not in known:
-            raise UsageError(f"attack {name!r} has no parameter {key!r}{did_you_mean(key, known)}")
-        kind: Any = type(known[key])
-        try:
-            values[key] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
-        except (KeyError, ValueError):
-            values[key] = text  # for the attack to refuse
-    return ATTACKS[name](**values)
+    parsed = parse_spec(spec, "attack", ATTACKS, importable=False)
+    attack = ATTACKS[parsed.name]
+    defaults: dict[str, Any] = {item.name: item.default for item in fields(attack)}
+    values: dict[str, Any] = parsed.bind(defaults)
+    return attack(**values)
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
     """Return the canonical specs of attacks, each once; ``none`` alone stands for no attack.
 
     Raises:
-        UsageError: as ``resolve``.
+        UsageError: as ``resolve``, or ``none`` stands beside others.
     """
     specs = tuple(names)
-    return () if specs == ("none",) else tuple(dict.fromkeys(resolve(s).spec for s in specs))
+    if specs == ("none",):
+        return ()
+    if "none" in specs:
+        raise UsageError("attacks has 'none' beside other names; give one or the other")
+    return tuple(dict.fromkeys(resolve(spec).spec for spec in specs))

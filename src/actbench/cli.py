@@ -57,7 +57,19 @@ class _Names(click.ParamType[Any]):
     name = "NAME,…"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return [part.strip() for part in value.split(",")]
+        # in pgd:steps=20,norm=l2,square the first comma stands within a spec
+        return [part.strip() for part in re.split(r",(?!\s*\w+\s*=)", value)]
+
+
+class _Fractions(click.ParamType[Any]):
+    name = "ε,…"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            parts = [part.partition("/") for part in value.split(",")]
+            return [float(above) / float(below if bar else 1) for above, bar, below in parts]
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no list of numbers such as 2/255,8/255 or 0.1", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,6 +118,19 @@ def cli() -> None:
     "--corruptions",
     type=_Names(),
     help="Corruptions or suites, or none; see `actbench list corruptions`.  [default: noise]",
+)
+@click.option(
+    "--attacks",
+    type=_Names(),
+    help="Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.  "
+    "[default: none]",
+)
+@click.option("--attack-images", type=int, help="Attack the first N test images.  [default: 1000]")
+@click.option(
+    "--epsilons",
+    type=_Fractions(),
+    help="How far an attack may go, as fractions of the pixels' range.  "
+    "[default: 1/255,2/255,4/255,8/255]",
 )
 @click.option(
     "--margin",
@@ -207,31 +232,37 @@ def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
             "trials": json.loads(frames.trials.to_json(orient="records")),
             "summary": json.loads(frames.summary.to_json(orient="records")),
             "comparisons": json.loads(frames.comparisons.to_json(orient="records")),
+            "attacks": json.loads(frames.attacks.to_json(orient="records")),
         }
         click.echo(json.dumps(content))
         return
     from rich.console import Console
     from rich.text import Text
 
+    from actbench.sections import attack_section
+    from actbench.tables import compact_rows
     from actbench.verdicts import verdict_sentences
 
     console = Console()
     click.echo(f"{frames.study.data_label}, {frames.study.model}\n")
-    click.echo(f"{_summary_table(frames, console.width)}\n")
+    click.echo(f"{_table_within(console.width, *compact_rows(frames))}\n")
+    attacked = attack_section(frames)
+    if attacked is not None:
+        click.echo(f"{attacked.title}\n")
+        click.echo(f"{_table_within(console.width, attacked.rows, attacked.headers)}\n")
+        for warning in attacked.warnings:
+            console.print(Text(f"⚠ {warning}", "yellow"))
     for sentence in verdict_sentences(frames):
         name, dash, rest = sentence.partition(" — ")
         console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
     console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
 
 
-def _summary_table(frames: Frames, width: int) -> str:
-    """Return the main table as text; where the terminal is narrow, the names give way."""
+def _table_within(width: int, rows: list[list[str]], headers: list[str]) -> str:
+    """Return a table as text; where the terminal is narrow, the names in it give way."""
     from tabulate import tabulate
 
-    from actbench.tables import compact_rows
     from actbench.verdicts import shortened
-
-    rows, headers = compact_rows(frames)
 
     def table(longest: int) -> str:
         return tabulate(
@@ -352,6 +383,22 @@ def corruptions() -> None:
     )
 
 
+@list_.command()
+def attacks() -> None:
+    """Attacks with their parameters."""
+    from actbench.attacks import ATTACKS
+
+    rows = [
+        [
+            name,
+            ", ".join(f"{item.name}={str(item.default).lower()}" for item in dataclasses.fields(a)),
+            (a.__doc__ or "").partition("\n")[0],
+        ]
+        for name, a in ATTACKS.items()
+    ]
+    _print_table(rows, ["name", "parameters", ""])
+
+
 def _print_table(rows: list[list[str]], headers: list[str]) -> None:
     from tabulate import tabulate
 
@@ -393,7 +440,9 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-_PLAIN = str.maketrans({"−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "…": "..."})
+_PLAIN = str.maketrans(
+    {"−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "…": "...", "⚠": "!"}
+)
 
 
 def _print_what_the_terminal_can() -> None:

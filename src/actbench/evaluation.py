@@ -1,4 +1,4 @@
-"""A trained network and test images → accuracy, loss, calibration, clean and corrupted."""
+"""A trained network and test images → accuracy, loss, calibration; clean, corrupted, attacked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from actbench.attacks import resolve
 from actbench.corruptions import corrupt
 from actbench.data import cached_images, normalise
+from actbench.masking import masking_checks
+from actbench.record import AttackScore
 
 if TYPE_CHECKING:
     from torch import nn
 
     from actbench.data import ImageData
+    from actbench.record import MaskingChecks
+    from actbench.study import Study
 
 EVALUATION_BATCH = 64  # a larger one leaves the caches
 GRADIENT_BATCH = 256
@@ -99,3 +104,30 @@ def corrupted_test_images(data: ImageData, corruption: str, severity: int) -> to
     """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial."""
     key = f"{data.checksum} {corruption} {severity}"
     return cached_images(key, lambda: corrupt(data.test_images, corruption, severity))
+
+
+def attack_scores(
+    network: nn.Module, data: ImageData, study: Study
+) -> tuple[tuple[AttackScore, ...], MaskingChecks]:
+    """Return the accuracy under each of the study's attacks at each ε, and the guard's findings.
+
+    The first ``attack_images`` test images are attacked in [0, 1], with the normalisation as part
+    of the network. Every trial meets the same random numbers, so those of a pair start alike.
+    """
+    images = data.test_images[: study.attack_images].permute(0, 3, 1, 2).float().div(255)
+    labels = data.test_labels[: study.attack_images].clone()
+    network.eval()
+
+    def logits(batch: torch.Tensor) -> torch.Tensor:
+        normalised = batch.mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+        with computing_in(study.precision):
+            return network(normalised)  # type: ignore[no-any-return]
+
+    scores = []
+    survived = {}
+    for attack in map(resolve, study.attacks):
+        for epsilon in study.epsilons:
+            result = attack(logits, images, labels, epsilon, attack.generator(epsilon))
+            scores.append(AttackScore(attack.spec, epsilon, result.accuracy))
+            survived[attack.spec, epsilon] = result.correct
+    return tuple(scores), masking_checks(logits, images, labels, survived)

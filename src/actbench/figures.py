@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from actbench.figure_attacks import attacks
 from actbench.figure_axes import (
     add_legend,
     axis_from_zero,
@@ -39,6 +40,7 @@ from actbench.figure_style import (
     settle,
     shorten,
 )
+from actbench.sections import masking_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,6 +73,8 @@ def caption(name: str, frames: Frames) -> str:
     _, text = FIGURES[name]
     text = text.replace("{margin}", f"{100 * study.margin:g}")
     text = text.replace("{baseline}", study.baseline)
+    if name == "attacks":
+        text = " ".join([text, *masking_warnings(frames)])
     if name == "differences":
         rows = frames.comparisons
         return (
@@ -228,6 +232,12 @@ FIGURES: dict[str, tuple[Callable[[Frames], Figure | None], str]] = {
         "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. A seed's "
         "results rise and fall together, so bands can overlap where the paired difference is "
         "clear: judge by the latter.",
+    ),
+    "attacks": (
+        attacks,
+        "Accuracy on the attacked test images as the attack may go further, up to ε; 0 is the same "
+        "images unchanged. Bands are 95 % t intervals of each mean. Stronger attacks can only lie "
+        "lower.",
     ),
     "slope": (
         slope,

@@ -1,4 +1,4 @@
-"""Records → data frames: one row per trial, corruption, epoch or comparison."""
+"""Records → data frames: one row per trial, corruption, attack, epoch or comparison."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from actbench.errors import ResultsFolderError
-from actbench.metrics import metrics_for
+from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
+from actbench.robustness import (
+    matched_accuracy,
+    mechanism_correlations,
+    relative_corruption_error,
+)
 from actbench.statistics import (
     compare,
     mean_corruption_error,
@@ -60,8 +65,11 @@ class Frames:
         epochs: a row per activation × seed × epoch: training loss, test loss, test accuracy.
         gradients: a row per activation × seed × epoch × layer: mean gradient norm.
         inactive: a row per activation × seed × activation layer: share of inactive units.
+        attacks: a row per activation × seed × attack × ε: accuracy, masking warning.
         summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
         comparisons: a row per activation × metric: paired difference and verdict.
+        matched: corrupted accuracy at matched clean accuracy (see ``matched_accuracy``).
+        mechanism: a row per mechanism: its rank correlation with corrupted accuracy, with n.
         variance: a row per activation × primary metric: uncertainty from seeds and test images.
     """
 
@@ -69,7 +77,7 @@ class Frames:
         self.study = study
         order = [trial_id(study, t) for a in study.activations for t in study.trials_of(a)]
         self.records = [records[name] for name in order if name in records]
-        self.metrics = metrics_for(study.corruptions)
+        self.metrics = metrics_for(study.corruptions, study.attacks, study.epsilons)
         self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r) for r in self.records])
         self.corruptions = self._frame(
             ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
@@ -96,10 +104,26 @@ class Frames:
             ("activation", "seed", "layer", "inactive_fraction"),
             [(*_key(r), layer, share) for r in self.records for layer, share in r.inactive.items()],
         )
+        self.attacks = self._frame(
+            ("activation", "seed", "attack", "epsilon", "accuracy", "warning"),
+            [
+                (*_key(r), *astuple(score), "; ".join(_warnings(r)))
+                for r in self.records
+                for score in r.attacks
+            ],
+        )
+        self.matched = matched_accuracy(
+            *(
+                self.trials[name].to_numpy(float)
+                for name in ("clean_accuracy", "corrupted_accuracy")
+            )
+        )
         values = self.values()
         self.summary = summarise(values, self.metrics)
         errors = mean_corruption_error(self.corruptions, study.baseline)
         self.summary.insert(2, "mce", self.summary["activation"].map(errors))
+        added = relative_corruption_error(self.corruptions, self.trials, study.baseline)
+        self.summary.insert(3, "relative_mce", self.summary["activation"].map(added))
         self.comparisons = compare(
             values,
             baseline=study.baseline,
@@ -107,6 +131,8 @@ class Frames:
             margin=study.margin,
             level=self.level(),
         )
+        self._add_masking_warnings()
+        self.mechanism = mechanism_correlations(values)
         self.variance = self._variance()
 
     @staticmethod
@@ -121,9 +147,50 @@ class Frames:
     def values(self) -> pd.DataFrame:
         """Return a row per trial and a column per metric, as the statistics take them."""
         values = self.trials.drop(columns=["status", "epochs", "reason"])
+        values["matched_accuracy"] = self.matched.accuracies
         pair = ["activation", "seed"]
         means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
-        return values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
+        values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
+        if self.attacks.empty:
+            return values
+        names = map(robust_metric, self.attacks["attack"], self.attacks["epsilon"])
+        robust = self.attacks.assign(metric=list(names)).pivot_table(
+            "accuracy", pair, "metric", sort=False
+        )
+        return values.merge(robust, "left", left_on=pair, right_index=True)
+
+    def unattacked(self) -> pd.DataFrame:
+        """Return ``activation``, ``seed`` and ``accuracy`` on the attacked images, unchanged."""
+        count = self.study.attack_images
+        rows: list[object] = [
+            (*_key(r), unpack_counts(r.clean_correct)[:count].mean())
+            for r in self.records
+            if r.attacks
+        ]
+        return self._frame(("activation", "seed", "accuracy"), rows)
+
+    def attacked_images(self) -> int:
+        """Return how many test images were attacked: as asked for, or all that there are."""
+        checks = next((r.masking for r in self.records if r.masking), None)
+        return checks.images if checks else 0
+
+    def masking(self, activation: str) -> dict[int, tuple[str, ...]]:
+        """Return the masking guard's warnings by seed, for the trials that have some."""
+        ours = [r for r in self.records if r.activation == activation]
+        return {r.seed: _warnings(r) for r in ours if _warnings(r)}
+
+    def _add_masking_warnings(self) -> None:
+        """Say beside every summary of robust accuracy how many trials have masked gradients."""
+        if not self.study.attacks:
+            return
+        hits = {name: len(self.masking(name)) for name in self.study.activations}
+        self.summary.insert(4, "masking_warnings", self.summary["activation"].map(hits))
+        for place, comparison in self.comparisons.to_dict("index").items():
+            sides = (comparison["activation"], comparison["baseline"])
+            counted = [f"{hits[name]} of {name}" for name in sides if hits[name]]
+            if counted and self.metrics[comparison["metric"]].guarded:
+                notes = [comparison["note"], f"signs of masked gradients in {', '.join(counted)}"]
+                self.comparisons.loc[place, "note"] = "; ".join(filter(None, notes))
 
     def primary(self) -> list[str]:
         """Return the names of the metrics that a study is decided by."""
@@ -168,6 +235,10 @@ def read_frames(store: Store, study: Study) -> Frames:
 
 def _key(record: TrialRecord) -> tuple[str, int]:
     return record.activation, record.seed
+
+
+def _warnings(record: TrialRecord) -> tuple[str, ...]:
+    return record.masking.warnings if record.masking else ()
 
 
 def _trial_row(record: TrialRecord) -> dict[str, object]:

@@ -38,6 +38,7 @@ _COMMANDS = {
     "≤": r"$\le$",
     "≥": r"$\ge$",
     "≈": r"$\approx$",
+    "⚠": r"\textbf{(!)}",
     "∞": r"$\infty$",
     "·": r"$\cdot$",
     "°": r"$^\circ$",

@@ -8,13 +8,13 @@ the accuracy under it high. The checks are those of Athalye, Carlini and Wagner 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from actbench.attacks import BATCH_SIZE, PGD, resolve
 from actbench.perturbations import batches, input_gradient, logits_of
+from actbench.record import LARGE_EPSILON, MaskingChecks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,60 +23,7 @@ if TYPE_CHECKING:
 
     from actbench.perturbations import Predict
 
-# Within this radius in L∞ of every image lies mid-grey, the same picture for all classes.
-LARGE_EPSILON = 0.5
-# A share of the images that moves an accuracy by a point at most is not warned of.
-NEGLIGIBLE_SHARE = 0.01
 ALLOWED_STANDARD_ERRORS = 3
-
-
-@dataclass(frozen=True)
-class MaskingChecks:
-    """What the guard found on one trained network.
-
-    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose cross-entropy
-    gradient is zero in every pixel, or not finite in some. ``white_box_excess`` has, for each ε
-    where it is more than chance, (ε, accuracy under all white-box attacks minus accuracy under
-    all black-box ones). ``large_epsilon_accuracy`` is that under PGD at ``LARGE_EPSILON``.
-    """
-
-    images: int
-    classes: int
-    zero_gradient_share: float
-    non_finite_gradient_share: float
-    white_box_excess: tuple[tuple[float, float], ...]
-    large_epsilon_accuracy: float
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """One sentence for each sign that robust accuracy is overstated; empty if there is none.
-
-        At ``LARGE_EPSILON`` an attack that works leaves no more than the images of one class,
-        since a network can call mid-grey by one name only, and these fall too unless the network
-        ignores its input. Near zero is therefore taken to be half the chance level.
-        """
-        found = []
-        for share, what in (
-            (self.zero_gradient_share, "an input gradient of zero"),
-            (self.non_finite_gradient_share, "an input gradient that is not finite"),
-        ):
-            if share > NEGLIGIBLE_SHARE:
-                found.append(
-                    f"{share:.1%} of {self.images} images have {what}, "
-                    "so gradient attacks have no direction to follow there"
-                )
-        for epsilon, excess in self.white_box_excess:
-            found.append(
-                f"at ε = {255 * epsilon:.3g}/255 white-box attacks leave {100 * excess:.1f} points "
-                f"more accuracy than black-box attacks (n = {self.images}), "
-                "so the gradients mislead them"
-            )
-        if self.large_epsilon_accuracy > 0.5 / self.classes:
-            found.append(
-                f"{self.large_epsilon_accuracy:.1%} of {self.images} images withstand PGD at "
-                f"ε = {LARGE_EPSILON}, where each could be turned mid-grey, so the attack fails"
-            )
-        return tuple(found)
 
 
 def masking_checks(

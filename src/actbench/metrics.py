@@ -20,6 +20,7 @@ class Metric:
         has_margin: whether a difference below the equivalence margin is of no practical interest.
             The margin is stated in accuracy, so only accuracies and their differences have it.
         kind: "fraction" where people read percent (points, for a difference), else "number".
+        guarded: whether a masked gradient can feign the value, so that a warning belongs beside it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Metric:
     direction: Literal["higher", "lower", "none"]
     has_margin: bool = False
     kind: Literal["fraction", "number"] = "number"
+    guarded: bool = False
 
 
 _METRICS = (
@@ -35,6 +37,13 @@ _METRICS = (
     Metric("clean_ece", "calibration error", "lower", kind="fraction"),
     Metric("corrupted_accuracy", "corrupted accuracy", "higher", has_margin=True, kind="fraction"),
     Metric("accuracy_drop", "accuracy drop", "lower", has_margin=True, kind="fraction"),
+    Metric(
+        "matched_accuracy",
+        "corrupted accuracy at matched clean accuracy",
+        "higher",
+        has_margin=True,
+        kind="fraction",
+    ),
     Metric("grad_norm_first", "first-layer gradient norm", "none"),
     Metric("grad_norm_ratio", "gradient norm ratio, first to last layer", "none"),
     Metric("inactive_fraction", "inactive units", "none", kind="fraction"),
@@ -43,12 +52,16 @@ _METRICS = (
 )
 
 
-def metrics_for(corruptions: Sequence[str]) -> dict[str, Metric]:
+def metrics_for(
+    corruptions: Sequence[str], attacks: Sequence[str] = (), epsilons: Sequence[float] = ()
+) -> dict[str, Metric]:
     """Return the metrics of a study by name, in the order of its tables.
 
     Args:
         corruptions: single corruptions, suites already unfolded; each adds the metric
             ``accuracy_<corruption>``, its accuracy averaged over severities.
+        attacks: canonical specs; each adds, for each ε, the metric that ``robust_metric`` names.
+        epsilons: the radii of the attacks.
     """
     each = (
         Metric(
@@ -60,4 +73,27 @@ def metrics_for(corruptions: Sequence[str]) -> dict[str, Metric]:
         )
         for name in corruptions
     )
-    return {metric.name: metric for metric in (*_METRICS, *each)}
+    robust = (
+        Metric(
+            robust_metric(attack, epsilon),
+            f"accuracy under {attack} at ε = {epsilon_text(epsilon)}",
+            "higher",
+            has_margin=True,
+            kind="fraction",
+            guarded=True,
+        )
+        for attack in attacks
+        for epsilon in epsilons
+    )
+    return {metric.name: metric for metric in (*_METRICS, *each, *robust)}
+
+
+def robust_metric(attack: str, epsilon: float) -> str:
+    """Return the name of the metric that is the accuracy under an attack at ε."""
+    return f"robust_accuracy_{attack}_{epsilon_text(epsilon)}"
+
+
+def epsilon_text(epsilon: float) -> str:
+    """Return ε as people write it: ``8/255`` for whole steps of an 8-bit pixel, else ``0.1``."""
+    steps = round(255 * epsilon)
+    return f"{steps}/255" if epsilon == steps / 255 and steps % 255 else f"{epsilon!r}"

@@ -15,6 +15,7 @@ from actbench import __version__
 from actbench.figure_axes import finished, seeds_of
 from actbench.figure_style import FAINT, GRID, HUES, INK, PAPER, SHADE
 from actbench.figures import STRIP, caption
+from actbench.sections import robustness_sections
 from actbench.statistics import VERDICTS
 from actbench.study import study_to_toml
 from actbench.tables import comparison_rows, summary_rows, variance_rows
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actbench.frames import Frames
+    from actbench.sections import Section
 
 # what a figure's colours are called in report.css, which has others for the dark
 _COLOURS = {
@@ -33,6 +35,12 @@ _COLOURS = {
     GRID: "grid",
     SHADE: "shade",
     **{hue: f"hue-{i}" for i, hue in enumerate(HUES)},
+}
+
+
+_WORDS = {
+    *("activation", "metric", "verdict", "what would sharpen it"),
+    *("attack", "masked gradients", "mechanism", "corruption"),
 }
 
 
@@ -47,7 +55,7 @@ class Table:
 
     def is_text(self, column: int) -> bool:
         """Return whether the column holds words, not numbers."""
-        return self.headers[column] in {"activation", "metric", "verdict", "what would sharpen it"}
+        return self.headers[column] in _WORDS
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,7 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         by_corruption=_means(frames, "corruption"),
         by_severity=_means(frames, "severity"),
         variance=_variance(frames),
+        robustness=_robustness(frames),
         failed=failed[["activation", "seed", "status", "reason"]].astype(str).to_numpy().tolist(),
         forest=pictures.pop("differences", None),
         strip=pictures.pop(STRIP, None),
@@ -182,6 +191,13 @@ def _summary(frames: Frames) -> Table:
 def _variance(frames: Frames) -> Table:
     rows, headers = variance_rows(frames)
     return Table("variance", "Standard errors of the difference, in points", headers, rows)
+
+
+def _robustness(frames: Frames) -> list[tuple[Section, Table]]:
+    return [
+        (section, Table(section.id, section.title, section.headers, section.rows))
+        for section in robustness_sections(frames)
+    ]
 
 
 def _means(frames: Frames, by: str) -> Table:

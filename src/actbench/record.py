@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 RECORD_FORMAT = 1
 STATUSES = ("ok", "diverged", "crashed")
+# Fields that format 1 did not begin with: written only where they say something, so that a record
+# without them has the bytes that it always had.
+_LATER = {"later": True}
+
+# Within this radius in L∞ of every image lies mid-grey, the same picture for all classes.
+LARGE_EPSILON = 0.5
+# A share of the images that moves an accuracy by a point at most is not warned of.
+NEGLIGIBLE_SHARE = 0.01
 
 
 class OtherFormatError(ValueError):
@@ -70,6 +78,64 @@ class CorruptionScore:
     ece: float
 
 
+@dataclass(frozen=True)
+class AttackScore:
+    """Accuracy, a fraction, under one attack at one ε, on the images that the study attacks."""
+
+    attack: str
+    epsilon: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class MaskingChecks:
+    """What the guard found on one trained network.
+
+    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose cross-entropy
+    gradient is zero in every pixel, or not finite in some. ``white_box_excess`` has, for each ε
+    where it is more than chance, (ε, accuracy under all white-box attacks minus accuracy under
+    all black-box ones). ``large_epsilon_accuracy`` is that under PGD at ``LARGE_EPSILON``.
+    """
+
+    images: int
+    classes: int
+    zero_gradient_share: float
+    non_finite_gradient_share: float
+    white_box_excess: tuple[tuple[float, float], ...]
+    large_epsilon_accuracy: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each sign that robust accuracy is overstated; empty if there is none.
+
+        At ``LARGE_EPSILON`` an attack that works leaves no more than the images of one class,
+        since a network can call mid-grey by one name only, and these fall too unless the network
+        ignores its input. Near zero is therefore taken to be half the chance level.
+        """
+        found = []
+        for share, what in (
+            (self.zero_gradient_share, "an input gradient of zero"),
+            (self.non_finite_gradient_share, "an input gradient that is not finite"),
+        ):
+            if share > NEGLIGIBLE_SHARE:
+                found.append(
+                    f"{share:.1%} of {self.images} images have {what}, "
+                    "so gradient attacks have no direction to follow there"
+                )
+        for epsilon, excess in self.white_box_excess:
+            found.append(
+                f"at ε = {255 * epsilon:.3g}/255 white-box attacks leave {100 * excess:.1f} points "
+                f"more accuracy than black-box attacks (n = {self.images}), "
+                "so the gradients mislead them"
+            )
+        if self.large_epsilon_accuracy > 0.5 / self.classes:
+            found.append(
+                f"{self.large_epsilon_accuracy:.1%} of {self.images} images withstand PGD at "
+                f"ε = {LARGE_EPSILON}, where each could be turned mid-grey, so the attack fails"
+            )
+        return tuple(found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """Everything that one finished trial leaves in the store; no times, so that it repeats.
@@ -78,6 +144,7 @@ class TrialRecord:
     correctly, and under how many of the corruptions × severities (see ``unpack_counts``).
     ``logit_margin`` is the mean over test images of the true class's logit less the largest other;
     ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
+    ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
@@ -99,6 +166,8 @@ class TrialRecord:
     inactive_fraction: float | None = None
     clean_correct: str = ""
     corrupted_correct: str = ""
+    attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
+    masking: MaskingChecks | None = field(default=None, metadata=_LATER)
 
     @property
     def trial(self) -> Trial:
@@ -106,9 +175,20 @@ class TrialRecord:
         return Trial(self.activation, self.seed)
 
 
+_KNOWN = {item.name for item in fields(TrialRecord)}
+_REQUIRED = {
+    item.name
+    for item in fields(TrialRecord)
+    if item.default is MISSING and item.default_factory is MISSING
+}
+
+
 def record_to_json(record: TrialRecord) -> str:
     """Return the record as JSON text, the same for the same record, with its own checksum."""
     content = _finite(asdict(record))
+    for item in fields(record):
+        if item.metadata.get("later") and getattr(record, item.name) == item.default:
+            del content[item.name]
     head = {"format": RECORD_FORMAT, "checksum": _checksum(content)}
     return json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n"
 
@@ -139,12 +219,18 @@ def record_from_json(text: str) -> TrialRecord:
     checksum = content.pop("checksum", None)
     if checksum != _checksum(content):
         raise ValueError("its checksum is not that of its content")
-    if set(content) != {item.name for item in fields(TrialRecord)}:
+    if not _REQUIRED <= set(content) <= _KNOWN:
         raise ValueError("not the fields of a record")
     try:
         content["history"] = tuple(EpochRecord(**epoch) for epoch in content["history"])
         content["corruptions"] = tuple(CorruptionScore(**s) for s in content["corruptions"])
-    except TypeError as error:
+        if "attacks" in content:
+            content["attacks"] = tuple(AttackScore(**score) for score in content["attacks"])
+        if "masking" in content:
+            found = content["masking"]
+            excess = tuple((epsilon, share) for epsilon, share in found["white_box_excess"])
+            content["masking"] = MaskingChecks(**{**found, "white_box_excess": excess})
+    except (TypeError, KeyError) as error:
         raise ValueError(str(error)) from None
     if content["status"] not in STATUSES:
         raise ValueError(f"status {content['status']!r}")

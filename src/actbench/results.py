@@ -74,6 +74,11 @@ class Results:
         return self.frames.corruptions
 
     @property
+    def attacks(self) -> pd.DataFrame:
+        """A row per activation × seed × attack × ε: accuracy, and a warning of masked gradients."""
+        return self.frames.attacks
+
+    @property
     def epochs(self) -> pd.DataFrame:
         """A row per activation × seed × epoch: train_loss, test_loss, test_accuracy."""
         return self.frames.epochs
@@ -97,6 +102,11 @@ class Results:
     def comparisons(self) -> pd.DataFrame:
         """A row per activation × metric: the paired difference from the baseline, the verdict."""
         return self.frames.comparisons
+
+    @property
+    def mechanism(self) -> pd.DataFrame:
+        """A row per mechanism: its rank correlation with corrupted accuracy, with n."""
+        return self.frames.mechanism
 
     @property
     def variance(self) -> pd.DataFrame:

@@ -45,15 +45,14 @@ def prepare_study(study: Study) -> Plan:
     Raises:
         UsageError: a name, a parameter or the data is wrong.
     """
+    from actbench import attacks, corruptions
     from actbench.activations import check_activation, resolve_activation
-    from actbench.corruptions import expand
     from actbench.data import open_images, prepare
     from actbench.errors import UsageError
     from actbench.models import check_network, resolve_model
 
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
-    corruptions = expand(study.corruptions) if study.corruptions else ()
     checks = {factory.spec: check_activation(factory) for factory in factories}
     data_folder = prepare(study.dataset, study.data_dir)
     data = open_images(data_folder).train_subset(study.train_images)
@@ -68,7 +67,8 @@ def prepare_study(study: Study) -> Plan:
         baseline=factories[0].spec,
         activations=tuple(factory.spec for factory in factories[1:]),
         model=model,
-        corruptions=corruptions,
+        corruptions=corruptions.expand(study.corruptions),
+        attacks=attacks.expand(study.attacks),
         data_checksum=data.checksum,
     )
     return Plan(resolved, data_folder, checks)

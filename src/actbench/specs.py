@@ -83,13 +83,14 @@ class Spec:
         return f"{self.name}:{settings}"
 
 
-def parse_spec(text: str, kind: str, known: Iterable[str]) -> Spec:
+def parse_spec(text: str, kind: str, known: Iterable[str], *, importable: bool = True) -> Spec:
     """Return the parts of a spec text.
 
     Args:
         text: what the user wrote.
         kind: what it names, for messages: ``"activation"``, ``"model"``, ``"attack"``.
         known: the registered names; anything else must be an import path.
+        importable: whether an import path will do.
 
     Raises:
         UsageError: the text is no spec, or its name is unknown.
@@ -100,12 +101,11 @@ def parse_spec(text: str, kind: str, known: Iterable[str]) -> Spec:
     imported = _IMPORT_PATH.fullmatch(text)
     if name in names:
         return _with_parameters(text, kind, name, rest, imported=False)
-    if imported is not None:
+    if imported is not None and importable:
         path = f"{imported['module']}:{imported['name']}"
         return _with_parameters(text, kind, path, imported["rest"] or "", imported=True)
-    raise UsageError(
-        f"unknown {kind} {name!r}{did_you_mean(name, names)} (your own: package.module:Name)"
-    )
+    your_own = " (your own: package.module:Name)" if importable else ""
+    raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, names)}{your_own}")
 
 
 def _with_parameters(text: str, kind: str, name: str, rest: str, *, imported: bool) -> Spec:

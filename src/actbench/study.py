@@ -29,6 +29,8 @@ DEFAULT_ACTIVATIONS = (
     "leaky_relu:0.3",
 )
 SEVERITIES = (1, 2, 3, 4, 5)
+DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
+LARGEST_EPSILON = 100
 AUGMENTATIONS = ("auto", "flip", "none")
 PRECISIONS = ("fp32", "bf16")
 LARGEST_COUNT = 10**9
@@ -73,8 +75,16 @@ def _texts(value: object) -> bool:
     return isinstance(value, tuple) and len(value) > 0 and all(map(_text, value))
 
 
-def _corruptions(value: object) -> bool:
+def _texts_or_none(value: object) -> bool:
     return value == () or _texts(value)
+
+
+def _epsilons(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and all(map(_number(0, LARGEST_EPSILON, above=True), value))
+        and 0 < len(value) == len(set(value))
+    )
 
 
 def _seeds(value: object) -> bool:
@@ -95,6 +105,8 @@ class Study:
     images at random where the data set's labels allow it, ``flip`` always, ``none`` never.
     ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
     weights and sums (``torch.autocast``), in training and in evaluation.
+    ``attacks`` are run on the first ``attack_images`` test images (all, where there are fewer)
+    within each of ``epsilons``, in units of the attack's norm for images in [0, 1].
     ``margin`` is the largest difference in accuracy, as a fraction, that does not matter in
     practice; ``looks`` are the numbers of seeds after which a growing study is looked at, and is
     empty for one of a fixed size. The defaults are the study that ``actbench run`` makes.
@@ -157,7 +169,17 @@ class Study:
         metadata=_check(lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     )
     corruptions: tuple[str, ...] = field(
-        default=("noise",), metadata=_check(_corruptions, "a list of corruptions or suites")
+        default=("noise",), metadata=_check(_texts_or_none, "a list of corruptions or suites")
+    )
+    attacks: tuple[str, ...] = field(
+        default=(), metadata=_check(_texts_or_none, "a list of attack specs")
+    )
+    attack_images: int = field(
+        default=1000, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
+    )
+    epsilons: tuple[float, ...] = field(
+        default=DEFAULT_EPSILONS,
+        metadata=_check(_epsilons, f"a list of different numbers above 0, up to {LARGEST_EPSILON}"),
     )
     margin: float = field(
         default=0.005, metadata=_check(_number(0, 1, above=True), "a fraction above 0, up to 1")
@@ -171,7 +193,7 @@ class Study:
     )
 
     def __post_init__(self) -> None:
-        for name in ("activations", "seeds", "corruptions", "looks"):
+        for name in ("activations", "seeds", "corruptions", "attacks", "epsilons", "looks"):
             value = getattr(self, name)
             if name == "seeds" and type(value) is int and 1 <= value <= LARGEST_SEED_COUNT:
                 value = range(value)
@@ -184,6 +206,7 @@ class Study:
                 raise UsageError(f"{item.name} is {shown}; it must be {item.metadata['wanted']}")
             if item.type == "float":
                 object.__setattr__(self, item.name, float(value))
+        object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
         if self.looks and len(self.seeds) not in self.looks:
             raise UsageError(
                 f"looks is {list(self.looks)}, so there must be that many seeds, not "
@@ -191,7 +214,7 @@ class Study:
             )
         if self.baseline not in self.activations:
             object.__setattr__(self, "activations", (self.baseline, *self.activations))
-        for name in ("activations", "corruptions"):
+        for name in ("activations", "corruptions", "attacks"):
             values = getattr(self, name)
             twice = next((v for v in values if values.count(v) > 1), None)
             if twice is not None:
@@ -200,9 +223,11 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """Return the fields that decide a trial's numbers: two trials with equal ones agree.
 
-        Left out are the lists that a study may grow by, and what only the tables use.
+        Left out are the lists that a study may grow by, and what only the tables use; without
+        attacks, how they would be made stands at its defaults.
         """
-        return {k: v for k, v in _as_plain(self).items() if k not in _NOT_IDENTITY}
+        values = {k: v for k, v in _as_plain(self).items() if k not in _NOT_IDENTITY}
+        return values if self.attacks else {**values, **_NO_ATTACK}
 
     def trials(self) -> list[Trial]:
         """Return all trials, seed by seed, so that an interrupted study holds whole pairs."""
@@ -237,6 +262,7 @@ _NOT_IDENTITY = frozenset(
 
 
 _DEFAULTS = _as_plain(Study())
+_NO_ATTACK = {name: _DEFAULTS[name] for name in ("attack_images", "epsilons")}
 
 
 @dataclass(frozen=True)

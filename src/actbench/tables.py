@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tabulate import tabulate
 
 from actbench.latex import latex_document, to_latex
+from actbench.sections import robustness_sections
 from actbench.verdicts import (
     DASH,
+    MASKED,
     describe_recipe,
+    interval,
     number,
     percent,
     probability,
@@ -20,7 +23,7 @@ from actbench.verdicts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from actbench.frames import Frames
 
@@ -119,6 +122,7 @@ def summary_markdown(frames: Frames) -> str:
         "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
         "pre-activation is ≤ 0 at every position of every test image.",
         *_failures(frames),
+        *_sections(frames, folded=False),
         "## Paired differences from the baseline",
         to_markdown(*comparison_rows(frames, frames.comparisons)),
         *_margin_note(frames),
@@ -134,6 +138,7 @@ def summary_markdown(frames: Frames) -> str:
             "## Accuracy by severity, %",
             _pivot(frames.corruptions, frames, "severity", "accuracy", percent),
         ]
+    parts += _sections(frames, folded=True)
     if len(frames.gradients):
         parts.append("## Mean gradient norm by layer and epoch")
         for layer, part in frames.gradients.groupby("layer", sort=False):
@@ -161,22 +166,19 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
     for row in comparisons.to_dict("records"):
         metric = frames.metrics[row["metric"]]
         points = metric.kind == "fraction"
-        low, high = row["ci_low"], row["ci_high"]
         rows.append(
             [
                 row["activation"],
                 f"{metric.label}{', points' if points else ''}",
                 str(row["n"]),
                 signed(row["difference"], points=points),
-                f"[{signed(low, points=points)}, {signed(high, points=points)}]"
-                if math.isfinite(low)
-                else DASH,
+                interval(row["ci_low"], row["ci_high"], points=points),
                 probability(row["p_holm"]),
                 probability(row["p_equivalence"]),
                 number(row["pair_correlation"]),
                 number(row["minimum_detectable_effect"] * (100 if points else 1)),
                 DASH if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
-                row["verdict"],
+                row["verdict"] + MASKED * _is_masked(frames, row),
             ]
         )
     headers = [
@@ -195,6 +197,12 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
     return rows, headers
 
 
+def _is_masked(frames: Frames, row: Mapping[Any, Any]) -> bool:
+    """Return whether a difference is one in robust accuracy that masked gradients may feign."""
+    sides = (row["activation"], row["baseline"])
+    return frames.metrics[row["metric"]].guarded and any(map(frames.masking, sides))
+
+
 def variance_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
     """Return the rows and headers of the table of the two sources of variance."""
     rows = [
@@ -210,6 +218,17 @@ def variance_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
     ]
     headers = ["activation", "metric", "seeds", "test images", "from seeds", "from images", "total"]
     return rows, [*headers, "what would sharpen it"]
+
+
+def _sections(frames: Frames, *, folded: bool) -> list[str]:
+    parts = []
+    for section in robustness_sections(frames):
+        if section.folded != folded:
+            continue
+        parts += [f"## {section.title}"]
+        parts += [f"**Warning:** {_escaped(warning)}" for warning in section.warnings]
+        parts += [to_markdown(section.rows, section.headers), _escaped(section.note)]
+    return parts
 
 
 def _failures(frames: Frames) -> list[str]:
@@ -256,6 +275,18 @@ def summary_latex(frames: Frames) -> str:
             f"corruption relative to that of {study.baseline}. {recipe}",
         )
     ]
+    tables += [
+        to_latex(
+            section.rows,
+            section.headers,
+            columns="ll" + "r" * (len(section.headers) - 2),
+            caption=" ".join(
+                [f"{name}: {section.title}.", *section.warnings, section.note, recipe]
+            ),
+        )
+        for section in robustness_sections(frames)
+        if not section.folded
+    ]
     primary = frames.comparisons["metric"].isin(frames.primary())
     if primary.any():
         wanted = ["activation", "metric", "n", "difference", "95 % interval", "p (Holm)", "verdict"]
@@ -280,6 +311,8 @@ def derived_files(frames: Frames) -> dict[str, str]:
         "trials.csv": to_csv(frames.trials),
         "corruptions.csv": to_csv(frames.corruptions),
         "gradients.csv": to_csv(frames.gradients),
+        "attacks.csv": to_csv(frames.attacks),
+        "mechanism.csv": to_csv(frames.mechanism),
         "summary.csv": to_csv(frames.summary),
         "comparisons.csv": to_csv(frames.comparisons),
         "summary.md": summary_markdown(frames),

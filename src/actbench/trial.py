@@ -10,6 +10,7 @@ import numpy as np
 from actbench.activations import check_activation, resolve_activation
 from actbench.diagnostics import InactiveUnits
 from actbench.evaluation import (
+    attack_scores,
     calibration_error,
     corrupted_test_images,
     input_gradient_norm,
@@ -70,6 +71,7 @@ def run_trial(
             ece = calibration_error(corrupted, data.test_labels)
             corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss, ece))
             counts += scores.correct.numpy()
+    attacks, masking = attack_scores(network, data, study) if study.attacks else ((), None)
     return replace(
         trained,
         clean_accuracy=clean.accuracy,
@@ -84,4 +86,6 @@ def run_trial(
         inactive_fraction=inactive.fraction(),
         clean_correct=pack_counts(clean.correct.numpy()),
         corrupted_correct=pack_counts(counts),
+        attacks=attacks,
+        masking=masking,
     )

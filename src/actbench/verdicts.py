@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from actbench.study import Study
 
 DASH = "–"
+# beside every number that a masked gradient may feign
+MASKED = " ⚠"
 MINUS = "−"
 
 
@@ -53,6 +55,13 @@ def signed(value: float, *, points: bool) -> str:
         return DASH
     shown = f"{100 * value:+.2f}" if points else f"{value:+.3g}"
     return shown.replace("-", MINUS)
+
+
+def interval(low: float, high: float, *, points: bool) -> str:
+    """Return an interval of differences, as ``signed`` shows them."""
+    if not math.isfinite(low):
+        return DASH
+    return f"[{signed(low, points=points)}, {signed(high, points=points)}]"
 
 
 def probability(value: float) -> str:
