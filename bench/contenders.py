@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 
-from actbench import data
+from actbench import data, models
 from actbench.activations import resolve_activation
 from actbench.data import ImageData, normalise
 from actbench.diagnostics import GradientNorms
+from actbench.evaluation import predict
 from actbench.models import build_network
 from actbench.study import Study, Trial
 from actbench.training import train
@@ -64,6 +67,21 @@ def our_training(
             train(network, images_and_labels, study, trial, lambda progress: None)
 
     return train_epoch
+
+
+def our_evaluation(*, pool_with_indices: bool = False) -> Callable[[], object]:
+    """Return the tool's evaluation of 10,000 images; the flag pools as training does."""
+    network, _ = build_network("cnn", resolve_activation("leaky_relu:0.01"), CLASSES, seed=0)
+    images = synthetic_data(train_images=1).test_images
+
+    def evaluate() -> None:
+        with contextlib.ExitStack() as changed:
+            if pool_with_indices:
+                pool = partial(F.max_pool2d, kernel_size=2)
+                changed.enter_context(mock.patch.object(models, "max_pool", pool))
+            predict(network, images)
+
+    return evaluate
 
 
 def _normalise_to_nchw(images: torch.Tensor) -> torch.Tensor:

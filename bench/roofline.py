@@ -23,6 +23,7 @@ from actbench.data import batches
 from actbench.diagnostics import GradientNorms
 from actbench.executors import keep_memory
 from actbench.models import build_network
+from actbench.optimizer import SGD
 from contenders import BATCH_SIZE, our_training, synthetic_data
 from machine import machine
 
@@ -174,7 +175,7 @@ def step_operations() -> list[Operation]:
     parameters = list(network.parameters())
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, fused=True)
+    optimizer = SGD(parameters, learning_rate=0.01, momentum=0.9, weight_decay=0)
     norms = GradientNorms(network)
     weights = sum(p.numel() for p in parameters)
     first, second, third, fourth = (

@@ -10,7 +10,7 @@ from actbench.data import prepare
 from actbench.runner import make_executor
 from actbench.study import Study
 from cifar_shaped import write_image_folder
-from contenders import BATCH_SIZE, our_training, plain_training
+from contenders import BATCH_SIZE, our_evaluation, our_training, plain_training
 from interleaved import Contender
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ def test_default_memory_format(compare: Compare) -> None:
     """A step in NCHW against channels_last."""
     with Contender(partial(OURS, channels_last=False)) as nchw, Contender(OURS) as ours:
         compare({"NCHW": nchw, "channels_last": ours}, rounds=12)
+
+
+def test_pool_without_indices(compare: Compare) -> None:
+    """An evaluation with PyTorch's max-pool against two comparisons."""
+    usual_pool = partial(our_evaluation, pool_with_indices=True)
+    with Contender(usual_pool) as usual, Contender(our_evaluation) as ours:
+        compare({"max_pool2d": usual, "two comparisons": ours}, rounds=12)
 
 
 def test_precision(compare: Compare) -> None:

@@ -15,13 +15,61 @@ import actbench
 SOURCE = Path(actbench.__file__).parent
 # a module may import those before it, and none after it
 ORDER = """
-    __init__ errors specs study record samples activations initialisation models datasets cache data
-    published blurs weather corruptions perturbations attacks masking diagnostics evaluation
-    training trial store executors runner metrics paired sequential variance statistics robustness
-    frames verdicts sections latex tables studies counterparts figure_style figure_axes
-    figure_attacks figure_forest figure_layers figures page report contact_sheet progress tuning
-    results cli __main__
-""".split()  # noqa: SIM905 - easier to read than a word a line
+    __init__
+    errors
+    specs
+    study
+    record
+    samples
+    activations
+    initialisation
+    models
+    datasets
+    cache
+    data
+    published
+    blurs
+    weather
+    corruptions
+    perturbations
+    attacks
+    masking
+    diagnostics
+    evaluation
+    optimizer
+    training
+    trial
+    store
+    executors
+    runner
+    metrics
+    paired
+    sequential
+    variance
+    statistics
+    robustness
+    frames
+    verdicts
+    sections
+    latex
+    tables
+    studies
+    counterparts
+    figure_style
+    figure_axes
+    figure_attacks
+    figure_forest
+    figure_layers
+    figures
+    page
+    report
+    contact_sheet
+    progress
+    tuning
+    results
+    cli
+    __main__
+""".split()  # noqa: SIM905 - a word a line, without the quotes
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

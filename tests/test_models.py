@@ -11,7 +11,13 @@ from torch import nn
 
 from actbench.activations import ACTIVATIONS, resolve_activation
 from actbench.errors import UsageError
-from actbench.models import ActivationPool, build_network, check_network, resolve_model
+from actbench.models import (
+    ActivationPool,
+    build_network,
+    check_network,
+    max_pool,
+    resolve_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,3 +260,16 @@ def test_a_network_that_works_is_left_in_peace(user_module: Callable[[str], str]
     check_network(f"{user_module(OWN_NETWORK)}:build:width=3", resolve_activation("rrelu"), 10)
     check_network("cnn", resolve_activation("relu"), 10)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])
+def test_without_a_graph_the_pool_gives_the_same_bits(size: tuple[int, int]) -> None:
+    x = torch.randn(3, 5, *size, generator=torch.Generator().manual_seed(0))
+    x[0, 0, :2, :2] = 0.25  # a tie
+    x[1, 1, 0, 1] = torch.nan
+    x[2, 2, 1, 0] = -torch.inf
+    pooled = max_pool(x)
+    in_a_graph = max_pool(x.requires_grad_())
+    assert in_a_graph.requires_grad
+    assert not pooled.requires_grad
+    assert torch.equal(pooled.view(torch.int32), in_a_graph.detach().view(torch.int32))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from actbench.record import MaskingChecks
     from actbench.study import Study
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 64  # a larger one leaves the caches
+GRADIENT_BATCH = 256
 CALIBRATION_BINS = 15
 
 
@@ -89,7 +90,7 @@ def input_gradient_norm(
     network.eval()
     total = 0.0
     parts = zip(
-        torch.split(images, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True
+        torch.split(images, GRADIENT_BATCH), torch.split(labels, GRADIENT_BATCH), strict=True
     )
     for batch, batch_labels in parts:
         x = normalise(batch).requires_grad_()

@@ -37,8 +37,21 @@ class ActivationPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shape (N, C, H // 2, W // 2)."""
         if self.pool_first:
-            return self.activation(F.max_pool2d(x, 2))  # type: ignore[no-any-return]
-        return F.max_pool2d(self.activation(x), 2)
+            return self.activation(max_pool(x))  # type: ignore[no-any-return]
+        return max_pool(self.activation(x))
+
+
+def max_pool(x: torch.Tensor) -> torch.Tensor:
+    """Return ``max_pool2d(x, 2)`` for x of shape (N, C, H, W).
+
+    Without a graph, which needs the places of the maxima, two comparisons give the same values in
+    less time.
+    """
+    if x.requires_grad:
+        return F.max_pool2d(x, 2)
+    height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+    rows = torch.maximum(x[..., :height:2, :], x[..., 1:height:2, :])
+    return torch.maximum(rows[..., :width:2], rows[..., 1:width:2])
 
 
 class CNN(nn.Module):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from actbench.data import batches
 from actbench.diagnostics import GradientNorms
 from actbench.evaluation import computing_in, predict, score
+from actbench.optimizer import SGD
 from actbench.record import EpochRecord, Progress
 from actbench.study import seed_for
 
@@ -46,12 +47,11 @@ def train(
     The test set is scored after every epoch, for the history alone: nothing is chosen by it. A
     loss that is not finite ends the training within its step.
     """
-    optimizer = torch.optim.SGD(
+    optimizer = SGD(
         network.parameters(),
-        lr=study.learning_rate_of(trial.activation),
+        learning_rate=study.learning_rate_of(trial.activation),
         momentum=study.momentum,
         weight_decay=study.weight_decay,
-        fused=True,
     )
     norms = GradientNorms(network)
     steps = math.ceil(len(data.train_images) / study.batch_size)
@@ -72,7 +72,7 @@ def train(
             if not math.isfinite(value):
                 where = f"loss {value} at epoch {epoch}, step {step}"
                 return Training(tuple(history), diverged=where)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             norms.add_step()
             optimizer.step()
