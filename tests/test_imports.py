@@ -18,6 +18,7 @@ ORDER = """
     __init__
     errors
     specs
+    ranges
     study
     record
     samples

@@ -13,9 +13,25 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from actbench.errors import UsageError, did_you_mean
+from actbench.ranges import (
+    LARGEST_EPSILON,
+    LARGEST_RATE,
+    LARGEST_SEED,
+    LARGEST_SEED_COUNT,
+    are_different,
+    are_rates,
+    are_texts,
+    are_texts_or_none,
+    check,
+    is_checksum,
+    is_number,
+    is_text,
+    is_text_or_empty,
+    is_whole,
+    whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 STUDY_FORMAT = 1
@@ -30,15 +46,9 @@ DEFAULT_ACTIVATIONS = (
 )
 SEVERITIES = (1, 2, 3, 4, 5)
 DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
-LARGEST_EPSILON = 100
 AUGMENTATIONS = ("auto", "flip", "none")
 PRECISIONS = ("fp32", "bf16")
 INITS = ("default", "slope_aware")
-LARGEST_COUNT = 10**9
-LARGEST_SEED = 2**63 - 1
-LARGEST_SEED_COUNT = 100_000
-LARGEST_RATE = 1_000_000
-_WHOLE_FROM = "a whole number from"
 
 
 def seed_for(*context: str | int) -> int:
@@ -51,71 +61,12 @@ def seed_for(*context: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _check(holds: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    return {"holds": holds, "wanted": wanted}
+_RATE = is_number(0, LARGEST_RATE, above=True)
+_CHECKSUM = check(is_checksum, "empty, or sha256: and 64 hexadecimal digits")
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str) and value.strip() != "" and value.isprintable()
-
-
-def _whole(low: int, high: int = LARGEST_COUNT) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
-    def holds(value: object) -> bool:
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            return False
-        return (low < value if above else low <= value) and value <= high  # nan is neither
-
-    return holds
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) > 0 and all(map(_text, value))
-
-
-def _texts_or_none(value: object) -> bool:
-    return value == () or _texts(value)
-
-
-def _different(value: object, most: float) -> bool:
-    return (
-        isinstance(value, tuple)
-        and all(map(_number(0, most, above=True), value))
-        and 0 < len(value) == len(set(value))
-    )
-
-
-def _grid(value: object) -> bool:
-    return value == () or (_different(value, LARGEST_RATE) and len(value) > 1)  # type: ignore[arg-type]
-
-
-def _rates(value: object) -> bool:
-    rate = _number(0, LARGEST_RATE, above=True)
-    return (
-        isinstance(value, tuple)
-        and all(
-            isinstance(pair, tuple) and len(pair) == 2 and _text(pair[0]) and rate(pair[1])
-            for pair in value
-        )
-        and len(value) == len(dict(value))
-    )
-
-
-def _seeds(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and all(map(_whole(0, LARGEST_SEED), value))
-        and 0 < len(value) == len(set(value))
-    )
-
-
-_CHECKSUM = _check(
-    lambda v: isinstance(v, str) and re.fullmatch(r"|sha256:[0-9a-f]{64}", v) is not None,
-    "empty, or sha256: and 64 hexadecimal digits",
-)
+def _one_of(names: tuple[str, ...]) -> dict[str, Any]:
+    return check(lambda value: value in names, f"one of {', '.join(names)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,95 +96,72 @@ class Study:
         UsageError: a value has the wrong type or lies outside its range.
     """
 
-    dataset: str = field(default="digits", metadata=_check(_text, "a dataset's name"))
-    dataset_name: str = field(
-        default="", metadata=_check(lambda v: v == "" or _text(v), "a line of text")
-    )
-    data_dir: str = field(default="", metadata=_check(lambda v: v == "" or _text(v), "a folder"))
+    dataset: str = field(default="digits", metadata=check(is_text, "a dataset's name"))
+    dataset_name: str = field(default="", metadata=check(is_text_or_empty, "a line of text"))
+    data_dir: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
     data_checksum: str = field(default="", metadata=_CHECKSUM)
-    train_images: int = field(
-        default=0,
-        metadata=_check(_whole(0), f"{_WHOLE_FROM} 0 (all of them) to {LARGEST_COUNT}"),
-    )
-    validation_images: int = field(
-        default=0, metadata=_check(_whole(0), f"{_WHOLE_FROM} 0 to {LARGEST_COUNT}")
-    )
-    model: str = field(default="cnn", metadata=_check(_text, "a network's name"))
+    train_images: int = field(default=0, metadata=whole(0, " (all of them)"))
+    validation_images: int = field(default=0, metadata=whole(0))
+    model: str = field(default="cnn", metadata=check(is_text, "a network's name"))
     activations: tuple[str, ...] = field(
-        default=DEFAULT_ACTIVATIONS, metadata=_check(_texts, "a list of activation specs")
+        default=DEFAULT_ACTIVATIONS, metadata=check(are_texts, "a list of activation specs")
     )
-    baseline: str = field(default=DEFAULT_BASELINE, metadata=_check(_text, "an activation spec"))
+    baseline: str = field(default=DEFAULT_BASELINE, metadata=check(is_text, "an activation spec"))
     seeds: tuple[int, ...] = field(
         default=(0, 1, 2, 3, 4),
-        metadata=_check(
-            _seeds,
+        metadata=check(
+            are_different(is_whole(0, LARGEST_SEED)),
             f"a count from 1 to {LARGEST_SEED_COUNT}, "
             f"or a list of different whole numbers from 0 to {LARGEST_SEED}",
         ),
     )
-    epochs: int = field(
-        default=10, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
-    )
-    batch_size: int = field(
-        default=64, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
-    )
+    epochs: int = field(default=10, metadata=whole(1))
+    batch_size: int = field(default=64, metadata=whole(1))
     learning_rate: float = field(
-        default=0.01,
-        metadata=_check(
-            _number(0, LARGEST_RATE, above=True), f"a number above 0, up to {LARGEST_RATE}"
-        ),
+        default=0.01, metadata=check(_RATE, f"a number above 0, up to {LARGEST_RATE}")
     )
     tune_lr: tuple[float, ...] = field(
         default=(),
-        metadata=_check(
-            _grid, f"a list of two or more different numbers above 0, up to {LARGEST_RATE}"
+        metadata=check(
+            lambda v: v == () or are_different(_RATE, least=2)(v),
+            f"a list of two or more different numbers above 0, up to {LARGEST_RATE}",
         ),
     )
     learning_rates: tuple[tuple[str, float], ...] = field(
         default=(),
-        metadata=_check(_rates, 'a list of pairs such as ["relu", 0.01], each activation once'),
+        metadata=check(are_rates, 'a list of pairs such as ["relu", 0.01], each activation once'),
     )
-    momentum: float = field(default=0.9, metadata=_check(_number(0, 1), "a number from 0 to 1"))
+    momentum: float = field(default=0.9, metadata=check(is_number(0, 1), "a number from 0 to 1"))
     weight_decay: float = field(
-        default=0.0, metadata=_check(_number(0, LARGEST_RATE), f"a number from 0 to {LARGEST_RATE}")
+        default=0.0,
+        metadata=check(is_number(0, LARGEST_RATE), f"a number from 0 to {LARGEST_RATE}"),
     )
-    init: str = field(
-        default="default",
-        metadata=_check(lambda v: v in INITS, f"one of {', '.join(INITS)}"),
-    )
-    augmentation: str = field(
-        default="auto",
-        metadata=_check(lambda v: v in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
-    )
-    precision: str = field(
-        default="fp32",
-        metadata=_check(lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-    )
+    init: str = field(default="default", metadata=_one_of(INITS))
+    augmentation: str = field(default="auto", metadata=_one_of(AUGMENTATIONS))
+    precision: str = field(default="fp32", metadata=_one_of(PRECISIONS))
     corruptions: tuple[str, ...] = field(
-        default=("noise",), metadata=_check(_texts_or_none, "a list of corruptions or suites")
+        default=("noise",), metadata=check(are_texts_or_none, "a list of corruptions or suites")
     )
-    cifar10c: str = field(default="", metadata=_check(lambda v: v == "" or _text(v), "a folder"))
+    cifar10c: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
     cifar10c_checksum: str = field(default="", metadata=_CHECKSUM)
     attacks: tuple[str, ...] = field(
-        default=(), metadata=_check(_texts_or_none, "a list of attack specs")
+        default=(), metadata=check(are_texts_or_none, "a list of attack specs")
     )
-    attack_images: int = field(
-        default=1000, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
-    )
+    attack_images: int = field(default=1000, metadata=whole(1))
     epsilons: tuple[float, ...] = field(
         default=DEFAULT_EPSILONS,
-        metadata=_check(
-            lambda v: _different(v, LARGEST_EPSILON),
+        metadata=check(
+            are_different(is_number(0, LARGEST_EPSILON, above=True)),
             f"a list of different numbers above 0, up to {LARGEST_EPSILON}",
         ),
     )
     margin: float = field(
-        default=0.005, metadata=_check(_number(0, 1, above=True), "a fraction above 0, up to 1")
+        default=0.005, metadata=check(is_number(0, 1, above=True), "a fraction above 0, up to 1")
     )
     looks: tuple[int, ...] = field(
         default=(),
-        metadata=_check(
-            lambda v: isinstance(v, tuple) and all(map(_whole(2), v)) and list(v) == sorted(set(v)),
+        metadata=check(
+            lambda v: v == () or (are_different(is_whole(2))(v) and list(v) == sorted(v)),
             "a rising list of numbers of seeds from 2, or empty",
         ),
     )
