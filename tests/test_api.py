@@ -263,4 +263,6 @@ def test_the_summary_fits_eighty_columns() -> None:
     assert rows[2][0].startswith("my_pack")
     assert rows[2][0].endswith("alpha=0.5")
     assert "…" in rows[2][0]
-    assert "my_package.my_module:MyActivation:alpha=0.5" in cli._summary_table(frames, 120)
+    assert "my_package.my_module:MyActivation:alpha=0.5" in cli._table_within(
+        120, *compact_rows(frames)
+    )

@@ -68,6 +68,8 @@ ORDER = """
     progress
     tuning
     results
+    options
+    listing
     cli
     __main__
 """.split()  # noqa: SIM905 - a word a line, without the quotes
