@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from tabulate import tabulate
 
 from actbench.latex import latex_document, to_latex
@@ -33,8 +34,10 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(frame: pd.DataFrame) -> str:
     """Return the frame as CSV, text cells defused that a spreadsheet would run as a formula."""
     safe = frame.copy()
-    for column in safe.columns[safe.map(lambda cell: isinstance(cell, str)).any()]:
-        safe[column] = safe[column].map(_defused)
+    for column in safe.columns[[not is_numeric_dtype(kind) for kind in safe.dtypes]]:
+        defused = {cell: _defused(cell) for cell in safe[column].unique()}
+        cells = [defused.get(cell, cell) for cell in safe[column]]  # one NaN is not another
+        safe[column] = pd.Series(cells, safe.index, dtype=object)
     return safe.to_csv(index=False, lineterminator="\n")
 
 
