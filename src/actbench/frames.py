@@ -106,9 +106,9 @@ class Frames:
         self.attacks = self._frame(
             ("activation", "seed", "attack", "epsilon", "accuracy", "warning"),
             [
-                (*_key(r), *astuple(score), "; ".join(_warnings(r)))
+                (*_key(r), s.attack, s.epsilon, s.accuracy, "; ".join(_warnings(r)))
                 for r in self.records
-                for score in r.attacks
+                for s in r.attacks
             ],
         )
         self.matched = matched_accuracy(
