@@ -17,6 +17,7 @@ SOURCE = Path(actbench.__file__).parent
 ORDER = """
     __init__
     errors
+    files
     specs
     ranges
     study
@@ -38,10 +39,12 @@ ORDER = """
     diagnostics
     evaluation
     optimizer
+    checkpoint
     training
     trial
     store
     executors
+    workers
     runner
     metrics
     paired
@@ -54,6 +57,8 @@ ORDER = """
     sections
     latex
     tables
+    summary
+    finished
     studies
     counterparts
     figure_style
@@ -117,11 +122,20 @@ def modules_loaded_by(code: str) -> set[str]:
         "import actbench",
         "import actbench.study, actbench.store",
         "import actbench.tables",
+        "import actbench.finished, actbench.results",
         "from actbench.cli import cli\ncli.main(['--help'], standalone_mode=False)",
         "from actbench.cli import cli\ncli.main(['run', '--help'], standalone_mode=False)",
         "from actbench.cli import cli\ncli.main(['list', 'datasets'], standalone_mode=False)",
     ],
-    ids=["package", "study and store", "tables", "--help", "run --help", "list datasets"],
+    ids=[
+        "package",
+        "study and store",
+        "tables",
+        "finished",
+        "--help",
+        "run --help",
+        "list datasets",
+    ],
 )
 def test_torch_is_not_loaded_by(code: str) -> None:
     assert "torch" not in modules_loaded_by(code)

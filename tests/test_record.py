@@ -104,7 +104,7 @@ def test_a_record_that_was_cut_is_none(length: int) -> None:
 
 
 def test_a_record_of_another_format_is_refused_by_its_number() -> None:
-    text = record_to_json(RECORD).replace('"format": 1', '"format": 2')
+    text = record_to_json(RECORD).replace('"format": 1', '"format": 2,\n "new": 0')
     with pytest.raises(OtherFormatError, match="format 2; this actbench reads 1"):
         record_from_json(text)
 

@@ -72,7 +72,7 @@ def test_the_same_command_again_has_nothing_to_do(copy: Path, tmp_path: Path) ->
     before = {path: path.stat().st_mtime_ns for path in (copy / "trials").iterdir()}
     done = run_process("run", *TINY_STUDY, "--out", str(copy), cwd=tmp_path)
     assert done.code == 0
-    assert "8 of 8 trials are stored already" in done.err
+    assert "all 8 trials are stored already" in done.err
     assert {path: path.stat().st_mtime_ns for path in (copy / "trials").iterdir()} == before
 
 

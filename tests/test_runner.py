@@ -11,10 +11,9 @@ import pytest
 from actbench.errors import UsageError
 from actbench.executors import Finished, InProcess
 from actbench.record import Progress
-from actbench.runner import dearest_first, pending_trials, prepare_study, run_trials
+from actbench.runner import pending_trials, prepare_study, run_trials
 from actbench.store import Store
 from actbench.study import Study, Trial, trial_id
-from conftest import run_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,33 +185,3 @@ def test_a_trial_that_raises_is_told_and_the_others_go_on(
     assert dict(summary["n"]) == {"relu": 1, spec: 0, "tanh": 1}
     record = next((tmp_path / "out" / "trials").glob("user_module*"))
     assert "Traceback" in json.loads(record.read_text())["trace"]
-
-
-DIES_IN_TRAINING = CRASHES_IN_TRAINING.replace(
-    'raise ValueError("no training\\n with | me")', "__import__('os')._exit(9)"
-)
-
-
-def test_a_worker_that_dies_takes_its_trial_alone(
-    user_module: Callable[[str], str], tmp_path: Path
-) -> None:
-    spec = f"{user_module(DIES_IN_TRAINING)}:act"
-    done = run_process(
-        *(*QUICK, "--activation", "relu", "--activation", spec, "--activation", "tanh"),
-        *("--workers", "2", "--out", "out"),
-        cwd=tmp_path,
-    )
-    assert done.code == 1, done.err
-    trials = pd.read_csv(tmp_path / "out" / "trials.csv").set_index("activation")
-    assert dict(trials["status"]) == {"relu": "ok", spec: "crashed", "tanh": "ok"}
-    assert "ended with exit code 9" in trials.loc[spec, "reason"]
-
-
-# the order of trials
-
-
-def test_a_seeds_longest_trials_go_first_and_seeds_keep_their_order() -> None:
-    study = quick_study(activations=("relu", "mish", "leaky_relu:0.1", "tanh"), seeds=(4, 2))
-    order = [(t.seed, t.activation) for t in dearest_first(study.trials())]
-    one_seed = ["mish", "tanh", "relu", "leaky_relu:0.1"]
-    assert order == [(seed, activation) for seed in (4, 2) for activation in one_seed]

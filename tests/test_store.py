@@ -165,6 +165,7 @@ DAMAGES = {
     "emptied": lambda _: b"",
     "not text": lambda _: b"\xff\xfe\x00",
     "one bit": lambda content: content.replace(b'"seed": 0', b'"seed": 1'),
+    "its format number": lambda content: content.replace(b'"format": 1', b'"format": 3'),
     "another trial's": lambda _: record_to_json(record_of(3)).encode(),
 }
 
@@ -181,7 +182,7 @@ def test_a_damaged_record_counts_as_none_and_is_set_aside_when_a_run_begins(
     before = files_in(store.folder)
     assert list(store.records(STUDY)) == [record_of(1).trial_id]
     assert files_in(store.folder) == before, "reading changed the folder"
-    store.begin(STUDY)
+    assert store.begin(STUDY) == [path.with_suffix(".json.corrupt")]
     assert not path.exists()
     assert path.with_suffix(".json.corrupt").read_bytes() == content
     assert list(store.records(STUDY)) == [record_of(1).trial_id]
@@ -190,7 +191,7 @@ def test_a_damaged_record_counts_as_none_and_is_set_aside_when_a_run_begins(
 def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -> None:
     store.write_record(record_of(0))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
-    newer = path.read_text().replace('"format": 1', '"format": 2')
+    newer = path.read_text().replace('"format": 1', '"format": 2,\n "new": 0')
     path.write_text(newer)
     message = r"\.json' has format 2; this actbench reads 1"
     for look in (store.records, store.begin):
@@ -248,3 +249,54 @@ def test_a_killed_holder_holds_nothing(store: Store) -> None:
         holder.kill()
     with store.locked():
         pass
+
+
+# what killed processes leave
+
+
+def test_a_sweep_removes_half_written_files_and_the_checkpoints_of_finished_trials(
+    store: Store,
+) -> None:
+    failed = replace(record_of(1), status="crashed")
+    store.write_record(record_of(0))
+    store.write_record(failed)
+    before = files_in(store.folder)
+    for name in (".x.making", "trials/.x.making", "figures/.x.making", "checkpoints/.x.making"):
+        store.write_text(name, "half")
+    store.write_text(f"checkpoints/{record_of(0).trial_id}.pt", "finished")
+    under_way = {f"checkpoints/{record_of(i).trial_id}.pt" for i in (1, 2)}
+    for name in under_way:
+        store.write_text(name, "under way, or failed and tried again")
+    store.sweep(STUDY)
+    assert files_in(store.folder) == before | under_way
+
+
+def test_a_finished_trial_has_no_checkpoint(store: Store) -> None:
+    store.write_text(f"checkpoints/{record_of(0).trial_id}.pt", "")
+    store.write_record(record_of(0))
+    store.sweep(STUDY)
+    assert not store.checkpoints.exists()
+
+
+# setting the folder aside
+
+
+def test_a_folder_is_set_aside_under_the_first_free_name(store: Store) -> None:
+    (store.folder.parent / "results.1").write_text("taken")
+    before = files_in(store.folder)
+    assert store.set_aside() == store.folder.parent.resolve() / "results.2"
+    assert not store.folder.exists()
+    assert files_in(store.folder.parent / "results.2") >= before
+
+
+def test_a_folder_without_a_study_is_not_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    with pytest.raises(ResultsFolderError, match="no results folder"):
+        Store(tmp_path / "home").set_aside()
+    assert files_in(tmp_path) == set()
+
+
+def test_a_folder_that_is_held_is_not_set_aside(store: Store) -> None:
+    with store.locked(), pytest.raises(ResultsFolderError, match="held by another run"):
+        Store(store.folder).set_aside()
+    assert store.folder.exists()

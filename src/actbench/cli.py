@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import dataclasses
 import errno
 import io
 import json
 import os
-import re
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,9 +21,6 @@ from actbench.errors import ActbenchError, UsageError
 from actbench.listing import list_
 from actbench.options import Folder, Names, Numbers, Seeds
 from actbench.study import AUGMENTATIONS, INITS, PRECISIONS, Study, read_config
-
-if TYPE_CHECKING:
-    from actbench.frames import Frames
 
 
 class _Terminated(SystemExit):
@@ -129,6 +124,15 @@ def cli() -> None:
     type=click.IntRange(0, 1024),
     help="Processes of one thread each; 0 is this process.  [default: one a core]",
 )
+@click.option(
+    "--trial-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="End a trial that takes longer; it counts as crashed.  [default: no limit]",
+)
+@click.option("--retry-failed", is_flag=True, help="Run trials again that diverged or crashed.")
+@click.option("--restart", is_flag=True, help="Begin anew; the folder there is renamed, not lost.")
+@click.option("--yes", is_flag=True, help="Let --restart rename without asking.")
 @click.option("--dry-run", is_flag=True, help="List the trials and write nothing.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--verbose", is_flag=True, help="A line every 100 batches and every epoch.")
@@ -138,6 +142,10 @@ def run(
     config: Path | None,
     out: Path | None,
     workers: int | None,
+    trial_timeout: float | None,
+    retry_failed: bool,
+    restart: bool,
+    yes: bool,
     until_decided: bool,
     max_seeds: int | None,
     dry_run: bool,
@@ -156,24 +164,58 @@ def run(
         raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     study = Study(**{**values, **given})
 
+    from actbench.finished import read_finished
     from actbench.results import default_folder, plan_looks
     from actbench.results import run as run_study
+    from actbench.store import Store
+    from actbench.summary import print_summary, summary_of
 
+    asked = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
+    folder = out or default_folder(asked)
+    if yes and not restart:
+        raise UsageError("--yes answers what --restart asks; give that too")
     if dry_run:
-        study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
-        return _list_trials(study, out or default_folder(study), as_json=as_json)
+        return _list_trials(asked, folder, again=(restart, retry_failed), as_json=as_json)
+    if restart and not yes:
+        _ask_to_restart(folder)
+    finished = None
+    if not restart:
+        finished = read_finished(Store(folder), asked, until_decided=until_decided)
+    if finished is not None and (finished.complete or not retry_failed):
+        if not quiet:
+            click.echo(f"all {finished.planned} trials are stored already", err=True)
+        print_summary(finished, folder, as_json=as_json)
+        return int(not finished.complete)
     with _stdout_kept_clean():
         results = run_study(
             study,
-            out,
+            folder,
             workers=workers,
+            trial_timeout=trial_timeout,
+            retry_failed=retry_failed,
+            restart=restart,
             until_decided=until_decided,
             max_seeds=max_seeds,
             quiet=quiet,
             verbose=verbose,
         )
-    _print_summary(results.frames, results.folder, as_json=as_json)
-    return int(not results.complete)
+    summary = summary_of(results.frames)
+    print_summary(summary, folder, as_json=as_json)
+    return int(not summary.complete)
+
+
+def _ask_to_restart(folder: Path) -> None:
+    """Ask whether the folder may be renamed.
+
+    Raises:
+        UsageError: it may not, or there is nobody to ask.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"--restart would rename {str(folder)!r}; say --yes to let it")
+    if not click.confirm(f"Rename {str(folder)!r} and begin anew?", err=True):
+        raise UsageError(f"{str(folder)!r} is left as it is")
 
 
 def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
@@ -181,24 +223,31 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _list_trials(study: Study, folder: Path, *, as_json: bool) -> int:
+def _list_trials(study: Study, folder: Path, *, again: tuple[bool, bool], as_json: bool) -> int:
+    """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
     from actbench.runner import pending_trials, prepare_study
     from actbench.store import Store
-    from actbench.tuning import pending_choice, with_rates
+    from actbench.tuning import pending_choice, tuning_plans, with_rates
 
+    everything, failed = again
     store = Store(folder)
     with _stdout_kept_clean():
         plan = prepare_study(study)
-    to_tune = sum(len(trials) for _, trials in pending_choice(plan, store))
+    choice = pending_choice(plan, store, retry_failed=failed)
+    if everything:
+        choice = [(part, part.study.trials()) for part in tuning_plans(plan)]
+    to_tune = sum(len(trials) for _, trials in choice)
     plan = plan if to_tune else with_rates(plan, store)
-    pending = set(plan.study.trials() if to_tune else pending_trials(plan, store))
+    pending = set(pending_trials(plan, store, retry_failed=failed))
+    if everything or to_tune:
+        pending = set(plan.study.trials())
     rows = [
         {"activation": t.activation, "seed": t.seed, "stored": t not in pending}
         for t in plan.study.trials()
     ]
     if as_json:
-        content = {"folder": str(folder), "trials": rows, "trials_to_tune": to_tune}
-        click.echo(json.dumps(content))
+        content = {"folder": str(folder), "trials": rows}
+        click.echo(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
         return 0
     for row in rows:
         stored = ", stored" if row["stored"] else ""
@@ -209,65 +258,6 @@ def _list_trials(study: Study, folder: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _print_summary(frames: Frames, folder: Path, *, as_json: bool) -> None:
-    if as_json:
-        content = {
-            "folder": str(folder),
-            "study": dataclasses.asdict(frames.study),
-            "trials": json.loads(frames.trials.to_json(orient="records")),
-            "summary": json.loads(frames.summary.to_json(orient="records")),
-            "comparisons": json.loads(frames.comparisons.to_json(orient="records")),
-            "attacks": json.loads(frames.attacks.to_json(orient="records")),
-        }
-        click.echo(json.dumps(content))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    from actbench.sections import attack_section
-    from actbench.tables import compact_rows
-    from actbench.verdicts import verdict_sentences
-
-    console = Console()
-    click.echo(f"{frames.study.data_label}, {frames.study.model}\n")
-    click.echo(f"{_table_within(console.width, *compact_rows(frames))}\n")
-    attacked = attack_section(frames)
-    if attacked is not None:
-        click.echo(f"{attacked.title}\n")
-        click.echo(f"{_table_within(console.width, attacked.rows, attacked.headers)}\n")
-        for warning in attacked.warnings:
-            console.print(Text(f"⚠ {warning}", "yellow"))
-    for sentence in verdict_sentences(frames):
-        name, dash, rest = sentence.partition(" — ")
-        console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
-    console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
-
-
-def _table_within(width: int, rows: list[list[str]], headers: list[str]) -> str:
-    """Return a table as text; where the terminal is narrow, the names in it give way."""
-    from tabulate import tabulate
-
-    from actbench.verdicts import shortened
-
-    def table(longest: int) -> str:
-        return tabulate(
-            [[shortened(name, longest), *cells] for name, *cells in rows],
-            headers=headers,
-            disable_numparse=True,
-            colalign=("left", *["right"] * (len(headers) - 1)),
-        )
-
-    longest = max(len(name) for name, *_ in rows)
-    excess = max(map(len, table(longest).splitlines())) - width
-    return table(longest if excess <= 0 else max(12, longest - excess))
-
-
-def _coloured(sentence: str) -> list[str | tuple[str, str]]:
-    colours = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
-    parts = re.split(rf"(?<=: )({'|'.join(colours)})", sentence)
-    return [(part, colours[part]) if part in colours else part for part in parts]
-
-
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
@@ -275,12 +265,13 @@ def report(folder: Path, *, as_json: bool) -> int:
     """Build every table of a results FOLDER again from its stored records."""
     from actbench.report import write_report
     from actbench.store import Store
+    from actbench.summary import print_summary, summary_of
 
     store = Store(folder)
     study = store.study()
     with store.locked():
         frames = write_report(store, study)
-    _print_summary(frames, folder, as_json=as_json)
+    print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
 
 

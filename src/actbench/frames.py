@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -81,7 +80,7 @@ class Frames:
         self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r) for r in self.records])
         self.corruptions = self._frame(
             ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
-            [(*_key(r), *astuple(s)) for r in self.records for s in r.corruptions],
+            [(*_key(r), *vars(s).values()) for r in self.records for s in r.corruptions],
         )
         self.epochs = self._frame(
             ("activation", "seed", "epoch", "train_loss", "test_loss", "test_accuracy"),
@@ -107,9 +106,9 @@ class Frames:
         self.attacks = self._frame(
             ("activation", "seed", "attack", "epsilon", "accuracy", "warning"),
             [
-                (*_key(r), *astuple(score), "; ".join(_warnings(r)))
+                (*_key(r), s.attack, s.epsilon, s.accuracy, "; ".join(_warnings(r)))
                 for r in self.records
-                for score in r.attacks
+                for s in r.attacks
             ],
         )
         self.matched = matched_accuracy(
@@ -205,17 +204,15 @@ class Frames:
         corrupted_versions = len(self.study.corruptions) * len(SEVERITIES)
         parts = []
         for metric in self.primary():
-            column, of = (
+            column, versions = (
                 ("clean_correct", 1)
                 if metric == "clean_accuracy"
                 else ("corrupted_correct", corrupted_versions)
             )
             scores = {
-                _key(r): unpack_counts(getattr(r, column)) / of
-                for r in self.records
-                if r.status == "ok"
+                _key(r): unpack_counts(getattr(r, column)) for r in self.records if r.status == "ok"
             }
-            part = variance_sources(scores, self.study.baseline)
+            part = variance_sources(scores, self.study.baseline, versions)
             part.insert(2, "metric", metric)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)

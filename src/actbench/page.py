@@ -15,11 +15,11 @@ from actbench import __version__
 from actbench.figure_axes import finished, seeds_of
 from actbench.figure_style import FAINT, GRID, HUES, INK, PAPER, SHADE
 from actbench.figures import STRIP, caption
-from actbench.sections import robustness_sections
+from actbench.sections import means_over_seeds, robustness_sections
 from actbench.statistics import VERDICTS
 from actbench.study import study_to_toml
 from actbench.tables import comparison_rows, summary_rows, variance_rows
-from actbench.verdicts import arm, describe_recipe, percent, verdict_sentences
+from actbench.verdicts import arm, describe_recipe, verdict_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -203,16 +203,7 @@ def _robustness(frames: Frames) -> list[tuple[Section, Table]]:
 
 def _means(frames: Frames, by: str) -> Table:
     """Return accuracy by corruption or severity: mean ± standard deviation over seeds."""
-    scores = frames.corruptions
-    seeds = scores.groupby(["activation", by, "seed"], sort=False)["accuracy"].mean()
-    cells = seeds.groupby(["activation", by], sort=False).agg(["mean", "std"])
-    across = list(scores[by].unique())
-    rows = [
-        [name, *(percent(*cells.loc[(name, column)]) for column in across)]
-        for name in frames.study.activations
-        if name in cells.index.get_level_values(0)
-    ]
-    headers = ["activation", *(str(column).replace("_", " ") for column in across)]
+    rows, headers = means_over_seeds(frames.corruptions, frames, by, "accuracy")
     size = seeds_of(finished(frames, frames.trials))
     text = f"Accuracy by {by}, %: mean ± standard deviation, {size}"
     return Table(f"by-{by}", text, headers, rows)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from actbench.executors import Finished
+from actbench.executors import Finished, Retried
 
 if TYPE_CHECKING:
     from actbench.executors import Event
@@ -63,6 +63,9 @@ class ProgressDisplay:
         """Take in what an executor tells."""
         if isinstance(event, Finished):
             self._finish(event.record, event.seconds)
+        elif isinstance(event, Retried):
+            self._running.pop(event.trial, None)
+            self.say(f"{event.trial}: {event.reason}; it goes on in a new one")
         else:
             self._running[event.trial] = event
             if self._verbose:
@@ -79,16 +82,7 @@ class ProgressDisplay:
 
     def _finish(self, record: TrialRecord, seconds: float) -> None:
         self._done += 1
-        done = next(
-            (
-                t
-                for t in self._running
-                if (t.activation, t.seed) == (record.activation, record.seed)
-            ),
-            None,
-        )
-        if done is not None:
-            del self._running[done]
+        self._running.pop(record.trial, None)
         outcome = record.status if record.reason == "" else f"{record.status}: {record.reason}"
         if record.clean_accuracy is not None:
             outcome = f"test accuracy {record.clean_accuracy:.2%}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 import re
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actbench.errors import UsageError, did_you_mean
-from actbench.executors import WORKER_NAME
+from actbench.finished import write_finished
 from actbench.progress import ProgressDisplay
 from actbench.runner import (
     make_executor,
@@ -28,9 +29,12 @@ from actbench.runner import (
 from actbench.sequential import looks
 from actbench.store import Store
 from actbench.study import next_look
+from actbench.summary import summary_of
+from actbench.workers import WORKER_NAME
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from actbench.executors import Executor
     from actbench.frames import Frames
     from actbench.runner import Plan
-    from actbench.study import Study
+    from actbench.study import Study, Trial
 
 MOST_SEEDS = 30
 
@@ -164,6 +168,9 @@ def run(
     out: str | os.PathLike[str] | None = None,
     *,
     workers: int | None = None,
+    trial_timeout: float | None = None,
+    retry_failed: bool = False,
+    restart: bool = False,
     until_decided: bool = False,
     max_seeds: int | None = None,
     quiet: bool = False,
@@ -180,6 +187,11 @@ def run(
         workers: processes of one thread each; 0 is this process, None one for each core. Workers
             import the calling script anew, so there the call belongs under
             ``if __name__ == "__main__":``. Notebooks need no such line.
+        trial_timeout: the most seconds that a trial may take; one that takes longer is ended and
+            counts as crashed. Needs worker processes.
+        retry_failed: run the trials again that diverged or crashed.
+        restart: begin anew; the folder that is there is renamed to the first free of ``<name>.1``,
+            ``<name>.2`` and so on.
         until_decided: add seeds until clean and corrupted accuracy are decided for every
             activation (docs/statistics.md has the rule).
         max_seeds: the most seeds that ``until_decided`` may go to, at least 2; 30 unless given.
@@ -198,79 +210,74 @@ def run(
         )
     if workers is not None and workers < 0:
         raise UsageError(f"workers is {workers}; it must be a whole number from 0")
+    if trial_timeout is not None and not 0 < trial_timeout < math.inf:
+        raise UsageError(f"trial_timeout is {trial_timeout}; it must be seconds, above 0")
     study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
     store = Store(default_folder(study) if out is None else Path(out))
     with contextlib.ExitStack() as stack:
         # A folder in use is found before anything starts; one that is not there is not made
         # before the study has proved right.
+        held = stack.enter_context(contextlib.ExitStack())
         if store.exists():
-            stack.enter_context(store.locked())
-        executor = make_executor(workers, len(study.trials()))
+            held.enter_context(store.locked())
+        executor = make_executor(workers, len(study.trials()), trial_timeout)
         stack.callback(executor.close)
         plan = prepare_study(study)
         from actbench.report import write_report
 
+        if restart and store.exists():
+            held.close()
+            store.set_aside()
         if not store.exists():
-            stack.enter_context(store.locked())
+            held.enter_context(store.locked())
         if plan.study.tune_lr:
-            plan = _tuned(plan, store, executor, quiet=quiet, verbose=verbose)
+            from actbench.tuning import tune
+
+            plan = tune(
+                *(plan, store, executor), retry_failed=retry_failed, quiet=quiet, verbose=verbose
+            )
         while True:
-            store.begin(plan.study)
-            _run_pending(plan, store, executor, quiet=quiet, verbose=verbose)
+            corrupt = store.begin(plan.study)
+            store.sweep(plan.study)
+            pending = pending_trials(plan, store, retry_failed=retry_failed)
+            with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
+                for path in corrupt:
+                    display.say(f"a record was damaged and is set aside as {path}")
+                _run_pending(plan, store, pending, executor, display)
+            store.sweep(plan.study)
+            retry_failed = False
             frames = write_report(store, plan.study)
             grown = next_look(plan.study) if until_decided and frames.undecided() else None
             if grown is None:
+                write_finished(store, study, summary_of(frames), until_decided=until_decided)
                 return Results(store.folder, frames)
             plan = dataclasses.replace(plan, study=grown)
 
 
-def _tuned(plan: Plan, store: Store, executor: Executor, *, quiet: bool, verbose: bool) -> Plan:
-    """Return the plan with each activation's learning rate, after the trials that choose it."""
-    from actbench.tuning import (
-        describe_choice,
-        pending_choice,
-        tuning_store,
-        with_rates,
-        write_choice,
-    )
-
-    pending = pending_choice(plan, store)
-    if pending:
-        store.begin(plan.study)  # the folder is this study's, before anything is trained
-    count = sum(len(trials) for _, trials in pending)
-    with ProgressDisplay(count, quiet=quiet, verbose=verbose) as display:
-        for part, trials in pending:
-            display.say(f"choosing learning rates: {part.study.learning_rate:g}")
-            run_trials(part, tuning_store(store), trials, executor, display.tell)
-        write_choice(plan, store)
-        plan = with_rates(plan, store)
-        for line in describe_choice(plan.study):
-            display.say(line)
-    return plan
-
-
 def _run_pending(
-    plan: Plan, store: Store, executor: Executor, *, quiet: bool, verbose: bool
+    plan: Plan,
+    store: Store,
+    pending: Sequence[Trial],
+    executor: Executor,
+    display: ProgressDisplay,
 ) -> None:
-    pending = pending_trials(plan, store)
     planned = len(plan.study.trials())
-    with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
-        for spec, check in plan.checks.items() if pending else ():
-            display.say(
-                f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
-                f"f(1) = {check.at_one:.4g}"
-            )
-        if len(pending) < planned:
-            display.say(f"{planned - len(pending)} of {planned} trials are stored already")
-        if pending:
-            prepare_corruptions(plan)
-            write_samples(plan, store)
-            try:
-                run_trials(plan, store, pending, executor, display.tell)
-            except (KeyboardInterrupt, SystemExit):
-                left = len(pending_trials(plan, store))
-                display.say(f"interrupted; {planned - left} of {planned} trials are stored")
-                raise
+    for spec, check in plan.checks.items() if pending else ():
+        display.say(
+            f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
+            f"f(1) = {check.at_one:.4g}"
+        )
+    if len(pending) < planned:
+        display.say(f"{planned - len(pending)} of {planned} trials are stored already")
+    if pending:
+        prepare_corruptions(plan)
+        write_samples(plan, store)
+        try:
+            run_trials(plan, store, pending, executor, display.tell)
+        except (KeyboardInterrupt, SystemExit):
+            left = len(pending_trials(plan, store))
+            display.say(f"interrupted; {planned - left} of {planned} trials are stored")
+            raise
 
 
 def plan_looks(study: Study, *, until_decided: bool, max_seeds: int | None) -> Study:

@@ -12,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.executors import Finished, InProcess, LocalWorkers, default_workers
+from actbench.errors import UsageError
+from actbench.executors import Finished, InProcess, default_workers
 from actbench.samples import SAMPLES_FILE, samples_to_png
 from actbench.study import SEVERITIES, trial_id
+from actbench.workers import LocalWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,7 +51,6 @@ def prepare_study(study: Study) -> Plan:
     from actbench.activations import check_activation, resolve_activation
     from actbench.cache import cache_limit
     from actbench.data import open_images, prepare, study_images
-    from actbench.errors import UsageError
     from actbench.initialisation import gain_of
     from actbench.models import check_network, resolve_model
     from actbench.published import check_published
@@ -91,9 +92,16 @@ def prepare_study(study: Study) -> Plan:
     return Plan(resolved, data_folder, checks)
 
 
-def pending_trials(plan: Plan, store: Store) -> list[Trial]:
-    """Return the planned trials that the store holds no record of, in their order."""
-    stored = store.records(plan.study)
+def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> list[Trial]:
+    """Return the planned trials that the store holds no record of, in their order.
+
+    With ``retry_failed``, also those that diverged or crashed.
+    """
+    stored = {
+        name
+        for name, record in store.records(plan.study).items()
+        if record.status == "ok" or not retry_failed
+    }
     return [t for t in plan.study.trials() if trial_id(plan.study, t) not in stored]
 
 
@@ -115,7 +123,8 @@ def run_trials(
             store.write_environment(environment)
         tell(event)
 
-    executor.run(plan.study, dearest_first(trials), plan.data_folder, handle)
+    ordered = dearest_first(trials)
+    executor.run(plan.study, ordered, plan.data_folder, handle, store.checkpoints)
 
 
 def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
@@ -136,11 +145,17 @@ def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
     ]
 
 
-def make_executor(workers: int | None, trials: int) -> Executor:
-    """Return what runs trials: 0 workers is this process; None is one for each core."""
+def make_executor(workers: int | None, trials: int, trial_timeout: float | None = None) -> Executor:
+    """Return what runs trials: 0 workers is this process; None is one for each core.
+
+    Raises:
+        UsageError: a time limit is asked for in this process, where nothing could end a trial.
+    """
     if workers == 0:
+        if trial_timeout is not None:
+            raise UsageError("a trial's time limit needs a worker process; workers is 0")
         return InProcess()
-    return LocalWorkers(max(1, min(workers or default_workers(), trials)))
+    return LocalWorkers(max(1, min(workers or default_workers(), trials)), trial_timeout)
 
 
 def prepare_corruptions(plan: Plan) -> None:

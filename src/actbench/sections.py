@@ -36,6 +36,25 @@ class Section:
     folded: bool = False
 
 
+def means_over_seeds(
+    frame: pd.DataFrame,
+    frames: Frames,
+    columns: str,
+    value: str,
+    show: Callable[[float, float], str] = percent,
+) -> tuple[list[list[str]], list[str]]:
+    """Return rows and headers: activations down, ``columns`` across, mean ± std over seeds."""
+    by_seed = frame.groupby(["activation", columns, "seed"], sort=False)[value].mean()
+    cells = by_seed.groupby(["activation", columns], sort=False).agg(["mean", "std"])
+    across = list(frame[columns].unique())
+    rows = [
+        [activation, *(show(*cells.loc[(activation, column)]) for column in across)]
+        for activation in frames.study.activations
+        if activation in cells.index.get_level_values(0)
+    ]
+    return rows, ["activation", *(str(column).replace("_", " ") for column in across)]
+
+
 def robustness_sections(frames: Frames) -> list[Section]:
     """Return the sections that the study has data for, in their order."""
     made = (

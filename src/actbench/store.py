@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
-import tempfile
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 
+from actbench.checkpoint import Checkpoint
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.files import MAKING, writing_whole
 from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
 from actbench.study import Study, Trial, conflicts, study_from_toml, study_to_toml, trial_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STUDY_FILE = "study.toml"
 ENVIRONMENT_FILE = "environment.json"
@@ -28,6 +32,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._trials = folder / "trials"
+        self._seen: dict[Path, tuple[tuple[int, ...], TrialRecord]] = {}  # reading takes long
 
     def exists(self) -> bool:
         """Return whether there is anything of the folder's name."""
@@ -58,10 +63,18 @@ class Store:
         except UsageError as error:
             raise ResultsFolderError(str(error)) from None
 
-    def begin(self, study: Study) -> None:
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the trials under way."""
+        return self.folder / "checkpoints"
+
+    def begin(self, study: Study) -> list[Path]:
         """Make the folder hold ``study``, which may have other activations and seeds than before.
 
         A file that is no whole record of its trial is set aside as ``*.corrupt``.
+
+        Returns:
+            The files that were set aside, by their new names.
 
         Raises:
             ResultsFolderError: the folder holds another study (the differing fields are listed), a
@@ -75,12 +88,49 @@ class Store:
                     "(choose another folder with --out)"
                 )
         self.write_text(STUDY_FILE, study_to_toml(study))
+        corrupt = []
         for trial in study.trials():
             path = self._path(study, trial)
             try:
                 self._read(path)
             except ValueError:
-                _rename(path, path.with_suffix(".json.corrupt"))
+                corrupt.append(path.with_suffix(".json.corrupt"))
+                _rename(path, corrupt[-1])
+        return corrupt
+
+    def sweep(self, study: Study) -> None:
+        """Remove what killed processes left behind, while nobody else writes into the folder.
+
+        That is half-written files, and checkpoints of trials that are stored as ``ok``.
+        """
+        for folder in (self.folder, self._trials, self.checkpoints, self.folder / "figures"):
+            for path in folder.glob(f".*{MAKING}"):
+                path.unlink(missing_ok=True)
+        for name, record in self.records(study).items():
+            if record.status == "ok":
+                Checkpoint(self.checkpoints, name).path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not there, or holds a trial under way
+            self.checkpoints.rmdir()
+
+    def set_aside(self) -> Path:
+        """Rename the folder to the first free of ``<name>.1``, ``<name>.2``, … and return that.
+
+        Raises:
+            ResultsFolderError: it is no results folder, is held by another run, or cannot be
+                renamed.
+        """
+        folder = self.folder.resolve()
+        if not (folder / STUDY_FILE).exists():
+            raise ResultsFolderError(
+                f"{str(self.folder)!r} is no results folder: it has no {STUDY_FILE}; "
+                "it is left as it is"
+            )
+        with self.locked():
+            pass  # nobody holds it
+        beside = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
+        aside = next(path for path in beside if not os.path.lexists(path))
+        _rename(folder, aside)
+        return aside
 
     def records(self, study: Study) -> dict[str, TrialRecord]:
         """Return the records of the study's trials that are stored, by trial id, in its order.
@@ -104,6 +154,10 @@ class Store:
     def _read(self, path: Path) -> TrialRecord | None:
         """Return the record in a file; None without a file, a ValueError where it is damaged."""
         try:
+            now = path.stat()
+            signature = (now.st_mtime_ns, now.st_size, now.st_ino)
+            if path in self._seen and self._seen[path][0] == signature:
+                return self._seen[path][1]
             record = record_from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
@@ -113,11 +167,13 @@ class Store:
             raise ResultsFolderError(f"cannot read {str(path)!r}: {_reason(error)}") from None
         if record.trial_id != path.stem:
             raise ValueError("another trial's record")
+        self._seen[path] = (signature, record)
         return record
 
     def write_record(self, record: TrialRecord) -> None:
-        """Store a finished trial's record, atomically."""
+        """Store a finished trial's record, atomically; its checkpoint is needed no more."""
         self.write_text(f"trials/{record.trial_id}.json", record_to_json(record))
+        Checkpoint(self.checkpoints, record.trial_id).path.unlink(missing_ok=True)
 
     def environment(self) -> dict[str, Any]:
         """Return what ``write_environment`` stored; empty where there is none."""
@@ -143,22 +199,11 @@ class Store:
             ResultsFolderError: it cannot be written; the old file is as it was.
         """
         path = self.folder / name
-        making = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, making = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".making")
-            with os.fdopen(descriptor, "wb") as file:
+            with writing_whole(path) as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(making).chmod(0o644)
-            Path(making).replace(path)
-            making = None
         except OSError as error:
             raise ResultsFolderError(f"cannot write {str(path)!r}: {_reason(error)}") from None
-        finally:
-            if making is not None:  # after an error, and after Ctrl-C
-                Path(making).unlink(missing_ok=True)
 
     def locked(self) -> _Lock:
         """Return a context manager that holds the folder for this process alone."""

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from tabulate import tabulate
 
 from actbench.latex import latex_document, to_latex
-from actbench.sections import robustness_sections
+from actbench.sections import means_over_seeds, robustness_sections
 from actbench.verdicts import (
     DASH,
     MASKED,
@@ -24,7 +25,7 @@ from actbench.verdicts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from actbench.frames import Frames
 
@@ -34,8 +35,10 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(frame: pd.DataFrame) -> str:
     """Return the frame as CSV, text cells defused that a spreadsheet would run as a formula."""
     safe = frame.copy()
-    for column in safe.columns[safe.map(lambda cell: isinstance(cell, str)).any()]:
-        safe[column] = safe[column].map(_defused)
+    for column in safe.columns[[not is_numeric_dtype(kind) for kind in safe.dtypes]]:
+        defused = {cell: _defused(cell) for cell in safe[column].unique()}
+        cells = [defused.get(cell, cell) for cell in safe[column]]  # one NaN is not another
+        safe[column] = pd.Series(cells, safe.index, dtype=object)
     return safe.to_csv(index=False, lineterminator="\n")
 
 
@@ -135,9 +138,9 @@ def summary_markdown(frames: Frames) -> str:
     if study.corruptions and len(frames.corruptions):
         parts += [
             "## Accuracy by corruption, %",
-            _pivot(frames.corruptions, frames, "corruption", "accuracy", percent),
+            to_markdown(*means_over_seeds(frames.corruptions, frames, "corruption", "accuracy")),
             "## Accuracy by severity, %",
-            _pivot(frames.corruptions, frames, "severity", "accuracy", percent),
+            to_markdown(*means_over_seeds(frames.corruptions, frames, "severity", "accuracy")),
         ]
     parts += _sections(frames, folded=True)
     if len(frames.gradients):
@@ -145,7 +148,7 @@ def summary_markdown(frames: Frames) -> str:
         for layer, part in frames.gradients.groupby("layer", sort=False):
             parts += [
                 f"### {_escaped(str(layer))}",
-                _pivot(part, frames, "epoch", "grad_norm", number),
+                to_markdown(*means_over_seeds(part, frames, "epoch", "grad_norm", number)),
             ]
     return "\n\n".join(parts) + "\n"
 
@@ -242,25 +245,6 @@ def _failures(frames: Frames) -> list[str]:
         "They are left out of every mean; n says how many remain.",
         to_markdown(rows, ["activation", "seed", "status", "reason"]),
     ]
-
-
-def _pivot(
-    frame: pd.DataFrame,
-    frames: Frames,
-    columns: str,
-    value: str,
-    show: Callable[[float, float], str],
-) -> str:
-    """Return a Markdown table: activations down, ``columns`` across, mean ± std over seeds."""
-    by_seed = frame.groupby(["activation", columns, "seed"], sort=False)[value].mean()
-    cells = by_seed.groupby(["activation", columns], sort=False).agg(["mean", "std"])
-    across = list(frame[columns].unique())
-    rows = []
-    for activation in frames.study.activations:
-        if activation in cells.index.get_level_values(0):
-            shown = [show(*cells.loc[(activation, column)]) for column in across]
-            rows.append([activation, *shown])
-    return to_markdown(rows, ["activation", *(str(column) for column in across)])
 
 
 def summary_latex(frames: Frames) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from actbench.checkpoint import Checkpoint
     from actbench.data import ImageData
     from actbench.study import Study, Trial
 
@@ -41,11 +44,14 @@ def train(
     study: Study,
     trial: Trial,
     report: Callable[[Progress], None],
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Train the network in place by SGD with momentum and cross-entropy; return the history.
 
     The test set is scored after every epoch, for the history alone: nothing is chosen by it. A
-    loss that is not finite ends the training within its step.
+    loss that is not finite ends the training within its step. With a checkpoint, training goes on
+    after the last epoch that it holds, and writes it after every epoch: the same bits either way,
+    as long as what changes while a network trains is in its ``state_dict``.
     """
     optimizer = SGD(
         network.parameters(),
@@ -56,10 +62,9 @@ def train(
     norms = GradientNorms(network)
     steps = math.ceil(len(data.train_images) / study.batch_size)
     flip = data.flip if study.augmentation == "auto" else study.augmentation == "flip"
-    history: list[EpochRecord] = []
-    for epoch in range(1, study.epochs + 1):
-        # layers that draw for themselves (RReLU, dropout) take the global generator
-        torch.manual_seed(seed_for("layers", trial.seed, epoch))
+    history = list(checkpoint.restore(network, optimizer)) if checkpoint else []
+    for epoch in range(len(history) + 1, study.epochs + 1):
+        seed_generators("layers", trial.seed, epoch)
         network.train()
         norms.reset()
         total = 0.0
@@ -85,5 +90,18 @@ def train(
             return Training(tuple(history), diverged=where)
         mean_loss = total / len(data.train_images)
         history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms.means()))
+        if checkpoint:
+            checkpoint.save(network, optimizer, history)
         report(Progress(trial, epoch, study.epochs, steps, steps, value, test.loss, test.accuracy))
     return Training(tuple(history))
+
+
+def seed_generators(*context: str | int) -> None:
+    """Seed the global generators of torch, NumPy and Python from a named context.
+
+    Layers that draw for themselves (RReLU, dropout, a user's own) take one of these.
+    """
+    seed = seed_for(*context)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's layer may draw from it
+    random.seed(seed)

@@ -21,18 +21,23 @@ from actbench.evaluation import (
 from actbench.models import build_network
 from actbench.record import CorruptionScore, TrialRecord, pack_counts
 from actbench.study import SEVERITIES, trial_id
-from actbench.training import train
+from actbench.training import seed_generators, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actbench.checkpoint import Checkpoint
     from actbench.data import ImageData
     from actbench.record import Progress
     from actbench.study import Study, Trial
 
 
 def run_trial(
-    study: Study, trial: Trial, data: ImageData, report: Callable[[Progress], None]
+    study: Study,
+    trial: Trial,
+    data: ImageData,
+    report: Callable[[Progress], None],
+    checkpoint: Checkpoint | None = None,
 ) -> TrialRecord:
     """Return the record of one trial; it depends on the study, the trial and the data alone.
 
@@ -41,13 +46,15 @@ def run_trial(
         trial: the activation and the seed.
         data: the study's data set.
         report: is called with the progress every 100 steps and after each epoch.
+        checkpoint: where the trial's state is kept after each epoch, and taken from.
     """
+    seed_generators("self-check", trial.seed)  # whatever ran before in this process
     factory = resolve_activation(trial.activation)
     check = check_activation(factory)
     network, activation_layers = build_network(
         study.model, factory, len(data.classes), trial.seed, study.init
     )
-    training = train(network, data, study, trial, report)
+    training = train(network, data, study, trial, report, checkpoint)
     trained = TrialRecord(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
@@ -60,6 +67,7 @@ def run_trial(
     if training.diverged:
         return trained
 
+    seed_generators("evaluation", trial.seed)  # whether training was resumed or not
     with InactiveUnits(activation_layers) as inactive:
         logits = predict(network, data.test_images, study.precision)
     clean = score(logits, data.test_labels)

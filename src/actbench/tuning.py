@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from actbench.errors import ActbenchError
-from actbench.runner import pending_trials
+from actbench.progress import ProgressDisplay
+from actbench.runner import pending_trials, run_trials
 from actbench.store import Store
 from actbench.study import Study, seed_for, trial_id
 from actbench.tables import to_csv
 
 if TYPE_CHECKING:
+    from actbench.executors import Executor
     from actbench.record import TrialRecord
     from actbench.runner import Plan
     from actbench.study import Trial
@@ -80,9 +82,45 @@ _NOT_TUNED_WITH = {
 }
 
 
-def pending_choice(plan: Plan, store: Store) -> list[tuple[Plan, list[Trial]]]:
-    """Return the plans of the choice with those of their trials that are not stored yet."""
-    found = [(part, pending_trials(part, tuning_store(store))) for part in tuning_plans(plan)]
+def tune(
+    plan: Plan, store: Store, executor: Executor, *, retry_failed: bool, quiet: bool, verbose: bool
+) -> Plan:
+    """Run those trials of the choice that are not stored yet; return the plan with its rates.
+
+    ``retry_failed``, ``quiet`` and ``verbose`` are those of ``results.run``.
+
+    Raises:
+        ResultsFolderError: the folder is another study's, or cannot be written.
+        ActbenchError: as ``with_rates``, or no worker process could start.
+    """
+    trials_store = tuning_store(store)
+    pending = pending_choice(plan, store, retry_failed=retry_failed)
+    count = sum(len(trials) for _, trials in pending)
+    with ProgressDisplay(count, quiet=quiet, verbose=verbose) as display:
+        if pending:  # the folder is this study's, before anything is trained
+            for path in store.begin(plan.study):
+                display.say(f"a record was damaged and is set aside as {path}")
+        for part, trials in pending:
+            display.say(f"choosing learning rates: {part.study.learning_rate:g}")
+            run_trials(part, trials_store, trials, executor, display.tell)
+            trials_store.sweep(part.study)
+        tuned = with_rates(plan, store)
+        for line in describe_choice(tuned.study):
+            display.say(line)
+    table = choice_table(plan, store)
+    if len(table):
+        store.write_text(TUNING_FILE, to_csv(table))
+    return tuned
+
+
+def pending_choice(
+    plan: Plan, store: Store, *, retry_failed: bool = False
+) -> list[tuple[Plan, list[Trial]]]:
+    """Return the plans of the choice with those of their trials that have yet to run."""
+    found = [
+        (part, pending_trials(part, tuning_store(store), retry_failed=retry_failed))
+        for part in tuning_plans(plan)
+    ]
     return [(part, trials) for part, trials in found if trials]
 
 
@@ -145,10 +183,3 @@ def describe_choice(study: Study) -> list[str]:
         + (f", the {ends[rate]} of the grid: one beyond it may do better" if rate in ends else "")
         for name, rate in study.learning_rates
     ]
-
-
-def write_choice(plan: Plan, store: Store) -> None:
-    """Write ``tuning.csv``: a row per activation × learning rate."""
-    table = choice_table(plan, store)
-    if len(table):
-        store.write_text(TUNING_FILE, to_csv(table))

@@ -76,14 +76,16 @@ def crossed_standard_errors(differences: ArrayLike) -> StandardErrors:
         by_image = n_seeds * float(values.mean(axis=0).var(ddof=1)) / cells
         images = math.sqrt(by_image)
     if cells and min(n_seeds, n_images) > 1:
-        rest = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-        residual = float((rest**2).sum()) / ((n_seeds - 1) * (n_images - 1)) / cells
+        rest = values - values.mean(axis=1, keepdims=True)
+        rest -= values.mean(axis=0)  # in place: these may be hundreds of megabytes
+        rest += values.mean()
+        residual = float(np.square(rest, out=rest).sum()) / ((n_seeds - 1) * (n_images - 1)) / cells
         total = math.sqrt(max(by_seed, by_image, by_seed + by_image - residual))
     return StandardErrors(seeds, images, total)
 
 
 def variance_sources(
-    correct: Mapping[tuple[str, int], NDArray[Any]], baseline: str
+    correct: Mapping[tuple[str, int], NDArray[Any]], baseline: str, versions: int = 1
 ) -> pd.DataFrame:
     """Return how much of each accuracy difference's uncertainty is due to seeds and to test images.
 
@@ -95,9 +97,10 @@ def variance_sources(
 
     Args:
         correct: by (activation, seed), the score of each test image, in the same order everywhere,
-            shape (images,): whether it was classified rightly, or the share of its corrupted
-            versions that was. Trials without a result are left out.
+            shape (images,): whether it was classified rightly, or how many of its versions
+            were. Trials without a result are left out.
         baseline: the activation that all others are compared with.
+        versions: how many versions of each image were classified.
 
     Returns:
         A row per activation other than the baseline, in order of first appearance, with the
@@ -108,7 +111,7 @@ def variance_sources(
     Raises:
         ValueError: scores differ in shape, have other than one dimension, or are not finite.
     """
-    scores = {trial: np.asarray(score, dtype=np.float64) for trial, score in correct.items()}
+    scores = {trial: np.asarray(score) for trial, score in correct.items()}
     shapes = {score.shape for score in scores.values()}
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
         raise ValueError(f"scores have the shapes {sorted(shapes)}; one (images,) is needed")
@@ -119,7 +122,10 @@ def variance_sources(
     for activation in dict.fromkeys(name for name, _ in scores if name != baseline):
         seeds = [s for name, s in scores if name == activation and (baseline, s) in scores]
         differences = np.array(
-            [scores[activation, seed] - scores[baseline, seed] for seed in sorted(seeds)]
+            [
+                scores[activation, seed] / versions - scores[baseline, seed] / versions
+                for seed in sorted(seeds)
+            ]
         ).reshape(len(seeds), n_images)
         error = crossed_standard_errors(differences)
         rows.append(

@@ -19,14 +19,6 @@ MASKED = " ⚠"
 MINUS = "−"
 
 
-def shortened(text: str, longest: int) -> str:
-    """Return the text, its middle left out where it is longer than ``longest`` (at least 1)."""
-    if len(text) <= longest:
-        return text
-    head = longest // 2
-    return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
-
-
 def percent(mean: float, spread: float | None = None) -> str:
     """Return a fraction as percent with two decimals, ± its standard deviation where there is one.
 

@@ -1,0 +1,118 @@
+"""A trial under way → a file after every epoch, from which it goes on to the same bits."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from actbench.errors import ResultsFolderError
+from actbench.files import writing_whole
+from actbench.record import EpochRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from actbench.optimizer import SGD
+
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of one trial after its last whole epoch: weights, optimiser and history.
+
+    There is no generator in it: each epoch, and the evaluation, begins by seeding all of them.
+
+    Attributes:
+        folder: where checkpoints lie.
+        trial_id: the trial; another one's file is never taken.
+    """
+
+    folder: Path
+    trial_id: str
+
+    @property
+    def path(self) -> Path:
+        """The trial's file, there or not."""
+        return self.folder / f"{self.trial_id}.pt"
+
+    def save(
+        self,
+        network: nn.Module,
+        optimizer: SGD,
+        history: Sequence[EpochRecord],
+    ) -> None:
+        """Write the state as it is after the last epoch of ``history``, whole or not at all.
+
+        It is not waited for until the disk has it: that would cost more than an epoch is worth,
+        and what a loss of power damages is found out by ``restore``. A network of the user's own
+        that keeps more than tensors in its state has no checkpoint, as only tensors are read back.
+
+        Raises:
+            ResultsFolderError: it cannot be written.
+        """
+        import torch
+
+        weights = network.state_dict()
+        if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+            return
+        state = {
+            "format": CHECKPOINT_FORMAT,
+            "trial_id": self.trial_id,
+            "history": [asdict(epoch) for epoch in history],
+            "network": weights,
+            "momenta": optimizer.momenta,
+        }
+        content = io.BytesIO()  # torch.save into a file turns some errors of writing into others
+        torch.save(state, content)
+        try:
+            with writing_whole(self.path, to_disk=False) as file:
+                file.write(content.getbuffer())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ResultsFolderError(f"cannot write {str(self.path)!r}: {reason}") from None
+
+    def restore(self, network: nn.Module, optimizer: SGD) -> tuple[EpochRecord, ...]:
+        """Bring network and optimiser to the stored state and return the history up to there.
+
+        A file that is damaged, another trial's or does not fit the network counts as none: then
+        both stay as they are and the history is empty.
+        """
+        try:
+            state = self._read()
+            weights, momenta = state["network"], state["momenta"]
+            history = tuple(EpochRecord(**epoch) for epoch in state["history"])
+            fits = _shapes(weights) == _shapes(network.state_dict()) and (
+                _shapes(dict(enumerate(momenta))) == _shapes(dict(enumerate(optimizer.momenta)))
+            )
+        except Exception:  # what the reader raises for a damaged file has many types
+            return ()
+        if not fits:
+            return ()
+        network.load_state_dict(weights)
+        for momentum, stored in zip(optimizer.momenta, momenta, strict=True):
+            momentum.copy_(stored)
+        return history
+
+    def _read(self) -> dict[str, Any]:
+        import torch
+
+        content = self.path.read_bytes()
+        # torch.save writes a zip file with checksums that torch.load does not look at
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.testzip() is not None:
+                raise ValueError("damaged")
+        state = torch.load(io.BytesIO(content), weights_only=True)
+        if (state["format"], state["trial_id"]) != (CHECKPOINT_FORMAT, self.trial_id):
+            raise ValueError("another trial's")
+        return dict(state)
+
+
+def _shapes(tensors: Mapping[Any, torch.Tensor]) -> dict[Any, tuple[object, ...]]:
+    return {name: (value.shape, value.dtype) for name, value in tensors.items()}

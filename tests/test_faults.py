@@ -1,0 +1,265 @@
+"""Faults, with real processes and real signals: what is lost, what is told, what goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from actbench.record import record_to_json
+from actbench.store import Store
+from actbench.study import trial_id
+from conftest import TINY, run_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Outcome, TinyRun
+
+QUICK = (
+    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
+    *("--out", "out"),
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
+def test_a_killed_run_goes_on_after_the_last_whole_epoch_to_the_same_bytes(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    asked = ["run", *TINY, "--activation", "rrelu", "--seeds", "1", "--workers", "1", "--verbose"]
+    asked += ["--out", "out"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "actbench", *asked],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("rrelu, seed 0: epoch 1/2, test loss"):
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+    again = run_process(*asked, cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert "rrelu, seed 0: epoch 1/2" not in again.err
+    undisturbed = tiny_run.folder / "trials"
+    records = {p.name: p.read_bytes() for p in (tmp_path / "out" / "trials").iterdir()}
+    assert records == {name: (undisturbed / name).read_bytes() for name in records}
+    assert len(records) == 2
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+# what a user's own activation may do
+
+MISCHIEF = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+
+HERE = Path(__file__).parent
+
+def raises(x):
+    if x.requires_grad:
+        raise ValueError("no training\\n with | me")
+    return x
+
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, gradient):
+        raise ArithmeticError("not backwards")
+
+def raises_backward(x):
+    return Backward.apply(x)
+
+def asks_for_too_much_memory(x):
+    return torch.empty(10**15) if x.requires_grad else x
+
+def says_too_much(x):
+    if x.requires_grad:
+        raise ValueError("x" * 10**6)
+    return x
+
+def prints_a_megabyte(x):
+    print("x" * 10**6)
+    return x
+
+def loses_its_shape(x):
+    return x[:, :1] if x.requires_grad else x
+
+def is_not_a_number(x):
+    return x * float("nan") if x.requires_grad else x
+
+def exits(x):
+    if x.requires_grad:
+        sys.exit(3)
+    return x
+
+def is_killed(x):
+    if x.requires_grad:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def is_killed_once(x):
+    if x.requires_grad and not (HERE / "killed").exists():
+        (HERE / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def hangs(x):
+    while x.requires_grad:
+        time.sleep(3600)
+    return x
+"""
+OUTCOMES = {
+    "raises": ("crashed", r"ValueError: no training with \| me"),
+    "raises_backward": ("crashed", "ArithmeticError: not backwards"),
+    "asks_for_too_much_memory": ("crashed", "RuntimeError: .*memory.*"),
+    "says_too_much": ("crashed", "ValueError: x+"),
+    "prints_a_megabyte": ("ok", ""),
+    "loses_its_shape": ("crashed", "RuntimeError: .*"),
+    "is_not_a_number": ("diverged", "loss nan at epoch 1, step 1"),
+    "exits": ("crashed", "SystemExit: 3"),
+    "is_killed": ("crashed", "its worker process was ended by SIGKILL, 3 times in a row"),
+    "is_killed_once": ("ok", ""),
+    "hangs": ("crashed", "it took longer than the limit of 4 s"),
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_whatever_an_activation_does_its_own_trial_alone_fails_with_the_reason(
+    user_module: Callable[[str], str], tmp_path: Path
+) -> None:
+    module = user_module(MISCHIEF)
+    specs = [f"{module}:{name}" for name in OUTCOMES]
+    asked = [part for spec in ["relu", *specs, "tanh"] for part in ("--activation", spec)]
+    done = run_process(*QUICK, *asked, "--workers", "2", "--trial-timeout", "4", cwd=tmp_path)
+    assert done.code == 1, done.err[-2000:]
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv", keep_default_na=False)
+    found = trials.set_index("activation")
+    assert found.loc["relu", "status"] == found.loc["tanh", "status"] == "ok"
+    for spec, (status, reason) in zip(specs, OUTCOMES.values(), strict=True):
+        assert found.loc[spec, "status"] == status, spec
+        assert re.fullmatch(reason, found.loc[spec, "reason"]), found.loc[spec, "reason"]
+        assert len(found.loc[spec, "reason"]) <= 300
+    summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert "not backwards" in summary
+    traces = [
+        json.loads(path.read_text())["trace"]
+        for path in (tmp_path / "out" / "trials").glob("*raises*")
+    ]
+    assert [trace.startswith("Traceback") for trace in traces] == [True, True]
+    assert done.err.count("it goes on in a new one") == 3
+
+
+# failed trials again, and from the beginning
+
+
+@pytest.fixture
+def failed(actbench_here: Callable[..., Outcome], tmp_path: Path) -> str:
+    """Return the spec of an activation whose trial has crashed; it would not do so again."""
+    source = "from pathlib import Path\n" + (
+        "def act(x):\n"
+        "    if x.requires_grad and not Path('mended').exists():\n"
+        "        raise ValueError('broken')\n"
+        "    return x\n"
+    )
+    (tmp_path / "mending.py").write_text(source, encoding="utf-8")
+    assert actbench_here(*QUICK, "--activation", "mending:act", "--workers", "0").code == 1
+    (tmp_path / "mended").touch()
+    return "mending:act"
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    trials = pd.read_csv(folder / "trials.csv")
+    return dict(zip(trials["activation"], trials["status"], strict=True))
+
+
+def test_failed_trials_are_run_again_on_request_alone(
+    failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    asked = (*QUICK, "--activation", failed, "--workers", "0")
+    again = actbench_here(*asked)
+    assert again.code == 1
+    assert "2 of 2 trials are stored already" in again.err
+    retried = actbench_here(*asked, "--retry-failed")
+    assert retried.code == 0
+    assert "1 of 2 trials are stored already" in retried.err
+    assert statuses(tmp_path / "out") == {"relu": "ok", failed: "ok"}
+
+
+def test_a_restart_keeps_the_old_folder_under_another_name(
+    failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "trials").iterdir()}
+    asked = (*QUICK, "--activation", failed, "--workers", "0", "--restart")
+    refused = actbench_here(*asked)
+    assert refused.code == 2
+    assert "--restart would rename 'out'; say --yes to let it" in refused.err
+    assert statuses(tmp_path / "out")[failed] == "crashed"
+    done = actbench_here(*asked, "--yes")
+    assert done.code == 0
+    assert statuses(tmp_path / "out") == {"relu": "ok", failed: "ok"}
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "out.1" / "trials").iterdir()}
+    assert kept == before
+
+
+def test_a_restart_leaves_a_folder_that_holds_no_study(
+    actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("")
+    done = actbench_here(*QUICK, "--workers", "0", "--restart", "--yes")
+    assert done.code == 3
+    assert "no results folder" in done.err
+    assert (tmp_path / "out" / "precious.txt").exists()
+
+
+def test_a_time_limit_needs_a_worker_process(actbench_here: Callable[..., Outcome]) -> None:
+    done = actbench_here(*QUICK, "--workers", "0", "--trial-timeout", "5")
+    assert done.code == 2
+    assert "a trial's time limit needs a worker process" in done.err
+
+
+# files that cannot be written
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoints").write_text("a file is in the way")
+    done = run_process(*QUICK, "--activation", "relu", "--workers", "1", cwd=tmp_path)
+    assert done.code == 3
+    assert re.search(r"cannot write '.*checkpoints/relu-seed0-\w+\.pt'", done.err)
+    assert "Traceback" not in done.err
+
+
+def test_every_damaged_record_is_named_and_done_again(
+    tiny_run: TinyRun, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    study = tiny_run.study
+    asked = ("run", *TINY, "--activation", "relu", "--activation", "prelu", "--workers", "0")
+    trials = [trial for trial in study.trials() if trial.activation in ("relu", "prelu")]
+    store = Store(tmp_path / "out")
+    for record in tiny_run.records:
+        if record.trial in trials:
+            store.write_record(record)
+    damaged = store.folder / "trials" / f"{trial_id(study, trials[1])}.json"
+    content = record_to_json(tiny_run.records[0]).encode()
+    damaged.write_bytes(content)
+    done = actbench_here(*asked, "--out", "out")
+    assert done.code == 0
+    assert f"a record was damaged and is set aside as out/trials/{damaged.name}.corrupt" in done.err
+    assert damaged.with_suffix(".json.corrupt").read_bytes() == content
+    assert damaged.read_bytes() == (tiny_run.folder / "trials" / damaged.name).read_bytes()
