@@ -152,4 +152,4 @@ def arm(study: Study) -> str:
         *["learning rate given for each activation"]
         * bool(study.learning_rates and not study.tune_lr),
     ]
-    return ", ".join(parts)
+    return " and ".join(parts)
