@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from actbench import datasets
-from actbench.data import ImageData, batches, cached_images, normalise, open_images, prepare
+from actbench.cache import cached_images
+from actbench.data import ImageData, batches, normalise, open_images, prepare
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -165,28 +166,6 @@ def test_a_cache_that_cannot_be_written_is_a_usage_error(
         prepare("digits")
     with pytest.raises(UsageError, match="cannot write the data cache"):
         cached_images("key", lambda: torch.zeros(1, dtype=torch.uint8))
-
-
-def test_cached_images_are_made_once_and_again_where_the_file_is_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
-    images = torch.arange(96, dtype=torch.uint8).reshape(2, 4, 4, 3)
-    made: list[int] = []
-
-    def make() -> torch.Tensor:
-        made.append(1)
-        return images
-
-    assert torch.equal(cached_images("key", make), images)
-    assert torch.equal(cached_images("key", make), images)
-    assert len(made) == 1
-    (file,) = (tmp_path / "images").iterdir()
-    for damaged in (file.read_bytes()[:100], b"", b"no array"):
-        file.write_bytes(damaged)
-        assert torch.equal(cached_images("key", make), images)
-    assert len(made) == 4
-    assert [p.name for p in (tmp_path / "images").iterdir()] == [file.name]
 
 
 def test_the_checksum_covers_images_and_labels(tmp_path: Path) -> None:

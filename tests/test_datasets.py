@@ -177,7 +177,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def poison(path: Path) -> None:
         raise AssertionError(f"{path} is decoded again")
 
-    monkeypatch.setattr(datasets, "_decode", poison)
+    monkeypatch.setattr(datasets, "read_image", poison)
     assert prepare("imagefolder", root) == folder
 
 

@@ -19,13 +19,17 @@ ORDER = """
     errors
     files
     specs
+    ranges
     study
     record
     samples
     activations
+    initialisation
     models
     datasets
+    cache
     data
+    published
     blurs
     weather
     corruptions
@@ -65,8 +69,12 @@ ORDER = """
     figures
     page
     report
+    contact_sheet
     progress
+    tuning
     results
+    options
+    listing
     cli
     __main__
 """.split()  # noqa: SIM905 - a word a line, without the quotes

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import dataclasses
 import errno
 import io
 import json
 import os
-import re
 import shlex
 import signal
 import sys
@@ -20,53 +18,13 @@ import click
 
 from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
-from actbench.study import AUGMENTATIONS, PRECISIONS, Study, read_config
+from actbench.listing import list_
+from actbench.options import Folder, Names, Numbers, Seeds
+from actbench.study import AUGMENTATIONS, INITS, PRECISIONS, Study, read_config
 
 
 class _Terminated(SystemExit):
     """SIGTERM asked the run to end."""
-
-
-class _Seeds(click.ParamType[Any]):
-    name = "N|LIST"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            numbers = [int(part) for part in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is no count such as 5 and no list such as 3,7,11", param, ctx)
-        return numbers if "," in str(value) else numbers[0]
-
-
-class _Folder(click.Path):
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value == "":
-            self.fail("it is empty; give a folder", param, ctx)
-        with contextlib.suppress(RuntimeError):  # --out=~/x, which the shell leaves as it is
-            value = Path(value).expanduser()
-        return super().convert(value, param, ctx)
-
-
-class _Names(click.ParamType[Any]):
-    name = "NAME,…"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        # in pgd:steps=20,norm=l2,square the first comma stands within a spec
-        return [part.strip() for part in re.split(r",(?!\s*\w+\s*=)", value)]
-
-
-class _Fractions(click.ParamType[Any]):
-    name = "ε,…"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            parts = [part.partition("/") for part in value.split(",")]
-            return [float(above) / float(below if bar else 1) for above, bar, below in parts]
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no list of numbers such as 2/255,8/255 or 0.1", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -95,10 +53,21 @@ def cli() -> None:
     "at 0.01, 0.05, 0.1, 0.2, 0.3]",
 )
 @click.option("--baseline", metavar="SPEC", help="What all are compared with.  [default: relu]")
-@click.option("--seeds", type=_Seeds(), help="A count, or a list such as 3,7,11.  [default: 5]")
+@click.option("--seeds", type=Seeds(), help="A count, or a list such as 3,7,11.  [default: 5]")
 @click.option("--epochs", type=int, help="[default: 10]")
 @click.option("--batch-size", type=int, help="[default: 64]")
 @click.option("--lr", "learning_rate", type=float, help="Learning rate of SGD.  [default: 0.01]")
+@click.option(
+    "--tune-lr",
+    type=Numbers("RATE,…", "0.003,0.01,0.03"),
+    help="Choose each activation's learning rate from these, on a tenth of the training images.",
+)
+@click.option(
+    "--init",
+    type=click.Choice(INITS),
+    help="Initial weights: the network's own, or Kaiming's with each activation's gain.  "
+    "[default: default]",
+)
 @click.option("--momentum", type=float, help="[default: 0.9]")
 @click.option("--weight-decay", type=float, help="[default: 0]")
 @click.option(
@@ -113,19 +82,24 @@ def cli() -> None:
 )
 @click.option(
     "--corruptions",
-    type=_Names(),
+    type=Names(),
     help="Corruptions or suites, or none; see `actbench list corruptions`.  [default: noise]",
 )
 @click.option(
+    "--cifar10c",
+    metavar="DIR",
+    help="Read corrupted images from the published CIFAR-10-C files; frost is then there too.",
+)
+@click.option(
     "--attacks",
-    type=_Names(),
+    type=Names(),
     help="Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.  "
     "[default: none]",
 )
 @click.option("--attack-images", type=int, help="Attack the first N test images.  [default: 1000]")
 @click.option(
     "--epsilons",
-    type=_Fractions(),
+    type=Numbers("ε,…", "2/255,8/255 or 0.1"),
     help="How far an attack may go, as fractions of the pixels' range.  "
     "[default: 1/255,2/255,4/255,8/255]",
 )
@@ -144,7 +118,7 @@ def cli() -> None:
     type=click.IntRange(2, 100_000),
     help="The most seeds that --until-decided may go to.  [default: 30]",
 )
-@click.option("--out", type=_Folder(), help="[default: results/<dataset>-<model>]")
+@click.option("--out", type=Folder(), help="[default: results/<dataset>-<model>]")
 @click.option(
     "--workers",
     type=click.IntRange(0, 1024),
@@ -186,6 +160,8 @@ def run(
     """
     values = read_config(config) if config else {}
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if {"tune_lr", "learning_rate"} <= set(given):
+        raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     study = Study(**{**values, **given})
 
     from actbench.finished import read_finished
@@ -251,23 +227,33 @@ def _list_trials(study: Study, folder: Path, *, again: tuple[bool, bool], as_jso
     """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
     from actbench.runner import pending_trials, prepare_study
     from actbench.store import Store
+    from actbench.tuning import pending_choice, tuning_plans, with_rates
 
     everything, failed = again
+    store = Store(folder)
     with _stdout_kept_clean():
         plan = prepare_study(study)
-    pending = set(pending_trials(plan, Store(folder), retry_failed=failed))
+    choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
+        choice = [(part, part.study.trials()) for part in tuning_plans(plan)]
+    to_tune = sum(len(trials) for _, trials in choice)
+    plan = plan if to_tune else with_rates(plan, store)
+    pending = set(pending_trials(plan, store, retry_failed=failed))
+    if everything or to_tune:
         pending = set(plan.study.trials())
     rows = [
         {"activation": t.activation, "seed": t.seed, "stored": t not in pending}
         for t in plan.study.trials()
     ]
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "trials": rows}))
+        content = {"folder": str(folder), "trials": rows}
+        click.echo(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
         return 0
     for row in rows:
         stored = ", stored" if row["stored"] else ""
         click.echo(f"{row['activation']}, seed {row['seed']}{stored}")
+    if to_tune:
+        click.echo(f"{to_tune} trials first, to choose learning rates")
     click.echo(f"{len(rows)} trials, {len(pending)} to run, into {folder}")
     return 0
 
@@ -292,7 +278,7 @@ def report(folder: Path, *, as_json: bool) -> int:
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
 @click.option("--paired", is_flag=True, help="Pair each trial with the first folder's instead.")
-@click.option("--out", type=_Folder(), help="Write the table as Markdown and CSV.")
+@click.option("--out", type=Folder(), help="Write the table as Markdown and CSV.")
 def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> None:
     """Set the studies of several results folders side by side: do their verdicts agree?
 
@@ -312,87 +298,27 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
     click.echo(next(text for name, text in files.items() if name.endswith(".md")), nl=False)
 
 
-@cli.group(name="list")
-def list_() -> None:
-    """Show the names that `actbench run` knows."""
+@cli.command()
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("corruptions.png"),
+    help="[default: corruptions.png]",
+)
+def show_corruptions(image: Path | None, out: Path) -> None:
+    """Write a PNG of IMAGE, or of a photograph, under every corruption and severity."""
+    from actbench.contact_sheet import contact_sheet, image_to_show
+
+    content = contact_sheet(image_to_show(image))
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {str(out)!r}: {error.strerror}") from None
+    click.echo(f"{out} shows every corruption at severities 1 to 5")
 
 
-@list_.command()
-def activations() -> None:
-    """Activations with their parameters and what they compute."""
-    from actbench.activations import ACTIVATIONS, check_activation, resolve_activation
-
-    rows = []
-    for name, definition in ACTIVATIONS.items():
-        check = check_activation(resolve_activation(name))
-        parameters = ", ".join(
-            f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
-            for k, v in definition.parameters.items()
-        )
-        values = (check.at_minus_one, check.at_zero, check.at_one)
-        rows.append(
-            [
-                name,
-                parameters,
-                *(f"{value:.4g}" for value in values),
-                "yes" if check.monotone else "no",
-                str(check.trainable_parameters),
-            ]
-        )
-    headers = ["name", "parameters", "f(−1)", "f(0)", "f(1)", "monotone", "trainable"]
-    _print_table(rows, headers)
-
-
-@list_.command()
-def datasets() -> None:
-    """Data sets."""
-    from actbench.datasets import DATASETS
-
-    _print_table([[name, about] for name, (_, about) in DATASETS.items()], ["name", ""])
-
-
-@list_.command()
-def models() -> None:
-    """Networks."""
-    from actbench.models import MODELS
-
-    _print_table([[name, about] for name, (_, _, about) in MODELS.items()], ["name", ""])
-
-
-@list_.command()
-def corruptions() -> None:
-    """Corruptions and suites of them."""
-    from actbench.corruptions import CORRUPTIONS, SUITES
-
-    rows = [
-        [name, (function.__doc__ or "").partition("\n")[0]]
-        for name, function in CORRUPTIONS.items()
-    ]
-    _print_table(
-        rows + [[name, ", ".join(members)] for name, members in SUITES.items()], ["name", ""]
-    )
-
-
-@list_.command()
-def attacks() -> None:
-    """Attacks with their parameters."""
-    from actbench.attacks import ATTACKS
-
-    rows = [
-        [
-            name,
-            ", ".join(f"{item.name}={str(item.default).lower()}" for item in dataclasses.fields(a)),
-            (a.__doc__ or "").partition("\n")[0],
-        ]
-        for name, a in ATTACKS.items()
-    ]
-    _print_table(rows, ["name", "parameters", ""])
-
-
-def _print_table(rows: list[list[str]], headers: list[str]) -> None:
-    from tabulate import tabulate
-
-    click.echo(tabulate(rows, headers=headers, disable_numparse=True))
+cli.add_command(list_)
 
 
 def main(arguments: list[str] | None = None) -> None:

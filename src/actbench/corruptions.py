@@ -226,29 +226,35 @@ SUITES: dict[str, tuple[str, ...]] = {
 }
 
 
-def expand(names: Sequence[str]) -> tuple[str, ...]:
+def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
     """Return the corruptions that names and suites stand for, in first-mention order, each once.
 
-    ``("none",)`` stands for no corruption.
+    ``("none",)`` stands for no corruption. ``published`` says that the published files are there:
+    then frost is too, alone and in the suites ``cifar10c`` and ``all``, after snow.
 
     Raises:
-        UsageError: a name is unknown, cannot be generated, or stands beside ``none``.
+        UsageError: a name is unknown, cannot be had, or stands beside ``none``.
     """
     if "none" in names:
         if set(names) != {"none"}:
             raise UsageError("corruptions has 'none' beside other names; give one or the other")
         return ()
+    known = {**{name: (name,) for name in CORRUPTIONS}, **SUITES}
+    if published:
+        known["frost"] = ("frost",)
+        for suite in ("cifar10c", "all"):
+            after = known[suite].index("snow") + 1
+            known[suite] = (*known[suite][:after], "frost", *known[suite][after:])
     expanded: dict[str, None] = {}
     for name in names:
-        if name == "frost":
-            raise UsageError(
-                "the corruption 'frost' needs photographs of frost, so it is only to be had from "
-                "the published CIFAR-10-C files"
-            )
-        if name not in SUITES and name not in CORRUPTIONS:
-            hint = did_you_mean(name, [*SUITES, *CORRUPTIONS, "none"])
-            raise UsageError(f"unknown corruption {name!r}{hint}")
-        expanded.update(dict.fromkeys(SUITES.get(name, (name,))))
+        if name not in known:
+            if name == "frost":
+                raise UsageError(
+                    "the corruption 'frost' needs photographs of frost, so it is only to be had "
+                    "from the published CIFAR-10-C files: give their folder with --cifar10c"
+                )
+            raise UsageError(f"unknown corruption {name!r}{did_you_mean(name, [*known, 'none'])}")
+        expanded.update(dict.fromkeys(known[name]))
     return tuple(expanded)
 
 

@@ -45,7 +45,8 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     A pair is one activation with one seed in both studies, so it shares the batch order and, with
     the same network, the initial weights. The rule of the verdicts is that of
     ``statistics.compare`` at the level 0.05, with Holm's correction within a metric over all
-    studies and activations. The metrics are those that all studies have.
+    studies and activations. The metrics are those that all studies have, without the accuracy at
+    matched clean accuracy, which goes by each study's own line.
 
     Args:
         studies: two or more, by the name that the tables give them; the first is the reference,
@@ -62,7 +63,10 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     reference, *others = studies
     first = studies[reference]
     metrics = {
-        k: m for k, m in first.metrics.items() if all(k in f.metrics for f in studies.values())
+        k: m
+        for k, m in first.metrics.items()
+        # accuracy at matched clean accuracy goes by each study's own line
+        if k != "matched_accuracy" and all(k in f.metrics for f in studies.values())
     }
     parts = []
     for other in others:
@@ -88,6 +92,11 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     table["verdict"] = [
         verdict_of(row, metrics[row["metric"]], LEVEL) for row in table.to_dict("records")
     ]
+    for place, row in table.to_dict("index").items():
+        both = (first, studies[row["study"]])
+        if metrics[row["metric"]].guarded and any(s.masking(row["activation"]) for s in both):
+            note = "; ".join(filter(None, [row["note"], "signs of masked gradients"]))
+            table.loc[place, "note"] = note
     return table[list(COUNTERPART_COLUMNS)]
 
 

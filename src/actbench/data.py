@@ -1,4 +1,4 @@
-"""Images as uint8 arrays in memory, kept in a cache that all processes map; and their batches."""
+"""Data sets as uint8 arrays, kept in a cache that all processes map; and their batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from actbench.errors import UsageError, did_you_mean
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from actbench.study import Study
 
 CACHE_FORMAT = 1
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -55,7 +57,33 @@ class ImageData:
         if count == 0:
             return self
         images, labels = self.train_images[:count], self.train_labels[:count]
-        return ImageData(**{**vars(self), "train_images": images, "train_labels": labels})
+        return replace(self, train_images=images, train_labels=labels)
+
+    def validation_split(self, count: int) -> ImageData:
+        """Return the same data with ``count`` training images in the place of the test images.
+
+        They are drawn at random, the same for everyone, and are not trained on; the real test
+        images are gone. The checksum says so. 0 returns the data as it is.
+
+        Raises:
+            UsageError: no training image would be left.
+        """
+        if count == 0:
+            return self
+        if count >= len(self.train_images):
+            raise UsageError(
+                f"validation_images is {count}; there are {len(self.train_images)} training images"
+            )
+        order = torch.randperm(len(self.train_images), generator=_generator("validation part"))
+        held_out, rest = order[:count].sort().values, order[count:].sort().values
+        return replace(
+            self,
+            train_images=self.train_images[rest],
+            train_labels=self.train_labels[rest],
+            test_images=self.train_images[held_out],
+            test_labels=self.train_labels[held_out],
+            checksum=f"{self.checksum} validation {count} of {len(self.train_images)}",
+        )
 
 
 def prepare(dataset: str, data_dir: str = "") -> Path:
@@ -104,6 +132,16 @@ def open_images(folder: Path) -> ImageData:
     )
 
 
+def study_images(folder: Path, study: Study) -> ImageData:
+    """Return the images that a study trains and tests on, from a folder that ``prepare`` gave.
+
+    Raises:
+        UsageError: there are too few training images for it.
+    """
+    data = open_images(folder).train_subset(study.train_images)
+    return data.validation_split(study.validation_images)
+
+
 def _is_whole(folder: Path) -> bool:
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -145,29 +183,6 @@ def _write_arrays(folder: Path, content: dict[str, Any]) -> None:
         raise UsageError(f"cannot write the data cache {str(folder)!r}: {error.strerror}") from None
     if not folder.exists():
         raise UsageError(f"cannot write the data cache {str(folder)!r}")
-
-
-def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Return the uint8 images that belong to ``key``, made by ``make`` where the cache has none.
-
-    They are mapped from one file, so that all processes share them.
-
-    Raises:
-        UsageError: the cache cannot be written.
-    """
-    digest = hashlib.sha256(f"{CACHE_FORMAT} {key}".encode()).hexdigest()
-    path = cache_folder() / "images" / f"{digest[:32]}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        return torch.from_numpy(np.load(path, mmap_mode="c"))
-    images = make()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".making", delete=False) as making:
-            np.save(making, images.numpy())
-        Path(making.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write the data cache {str(path)!r}: {error.strerror}") from None
-    return images
 
 
 def batches(

@@ -261,13 +261,18 @@ def _read_image_folder(
             seen[label] += 1
         turns.sort()
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            images = list(pool.map(_decode, (root / part / name for _, _, name in turns)))
+            images = list(pool.map(read_image, (root / part / name for _, _, name in turns)))
         content[f"{part}_images"] = np.stack(images)
         content[f"{part}_labels"] = np.array([label for _, label, _ in turns], dtype=np.int64)
     return content
 
 
-def _decode(path: Path) -> Pixels:
+def read_image(path: Path) -> Pixels:
+    """Return an image file as uint8 (32, 32, 3), shrunk or enlarged as need be.
+
+    Raises:
+        UsageError: Pillow cannot read it.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from actbench.attacks import resolve
+from actbench.cache import cached_images
 from actbench.corruptions import corrupt
-from actbench.data import cached_images, normalise
+from actbench.data import normalise
 from actbench.masking import masking_checks
+from actbench.published import published_images
 from actbench.record import AttackScore
 
 if TYPE_CHECKING:
@@ -100,8 +102,15 @@ def input_gradient_norm(
     return 2 * total / len(images)  # normalised pixels are 2x − 1
 
 
-def corrupted_test_images(data: ImageData, corruption: str, severity: int) -> torch.Tensor:
-    """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial."""
+def corrupted_test_images(
+    data: ImageData, corruption: str, severity: int, published: str = ""
+) -> torch.Tensor:
+    """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial.
+
+    ``published`` is the folder of the published CIFAR-10-C files; without it they are made here.
+    """
+    if published:
+        return published_images(published, corruption, severity)
     key = f"{data.checksum} {corruption} {severity}"
     return cached_images(key, lambda: corrupt(data.test_images, corruption, severity))
 

@@ -134,12 +134,12 @@ class InProcess:
         """Run all trials with one computing thread, and give the threads back after."""
         import torch
 
-        from actbench.data import open_images
+        from actbench.data import study_images
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            data = open_images(data_folder).train_subset(study.train_images)
+            data = study_images(data_folder, study)
             for trial in trials:
                 tell(run_one(study, trial, data, tell, checkpoints))
         finally:

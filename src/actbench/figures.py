@@ -191,11 +191,15 @@ def training(frames: Frames) -> Figure | None:
         return settle(figure)
 
 
-def corruption_strip(images: Mapping[tuple[str, int], NDArray[np.uint8]]) -> Figure:
-    """Return one test image under each corruption (down) and severity (across).
+def corruption_strip(
+    images: Mapping[tuple[str, int], NDArray[np.uint8]],
+    title: str = "One test image under each corruption",
+) -> Figure:
+    """Return one image under each corruption (down) and severity (across).
 
     Args:
         images: uint8 of shape (S, S, 3) by corruption and severity; severity 0 is the clean image.
+        title: stands above.
     """
     names = list(dict.fromkeys(name for name, _ in images))
     severities = sorted({level for _, level in images})
@@ -207,7 +211,7 @@ def corruption_strip(images: Mapping[tuple[str, int], NDArray[np.uint8]]) -> Fig
         mosaic[y : y + side, x : x + side] = np.dstack([image, np.full((side, side), 255)])
     with house_style():
         height = 0.65 + 0.95 * len(names)
-        figure = new_figure(STRIP, "One test image under each corruption", height)
+        figure = new_figure(STRIP, title, height)
         axes = figure.subplots()
         axes.imshow(mosaic[: side - pitch, : side - pitch], interpolation="none")
         middles = [pitch * i + side / 2 for i in range(max(len(names), len(severities)))]

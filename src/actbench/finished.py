@@ -51,7 +51,7 @@ def read_finished(store: Store, asked: Study, *, until_decided: bool) -> Summary
     Raises:
         ResultsFolderError: the folder is held by another run.
     """
-    if not (store.folder / FINISHED_FILE).is_file():
+    if not os.path.isfile(store.folder / FINISHED_FILE):  # noqa: PTH113 - no name is too long
         return None
     with store.locked():
         try:
@@ -69,6 +69,7 @@ def _state(folder: Path, asked: Study, *, until_decided: bool) -> str:
         json.dumps(dataclasses.asdict(asked), sort_keys=True),
         f"{until_decided}",
         find(asked.dataset, asked.data_dir).fingerprint(),
+        *(_files(Path(asked.cifar10c).expanduser()) if asked.cifar10c else ()),
         *_files(folder),
         *_files(folder / "trials"),
         *_files(folder / "figures"),

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from actbench.errors import UsageError
+from actbench.initialisation import draw_weights, gain_of
 from actbench.specs import import_object, parse_spec
 from actbench.study import seed_for
 
@@ -222,13 +223,14 @@ def check_network(text: str, activation: ActivationFactory, num_classes: int) ->
 
 
 def build_network(
-    model: str, activation: ActivationFactory, num_classes: int, seed: int
+    model: str, activation: ActivationFactory, num_classes: int, seed: int, init: str = "default"
 ) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Return the network with a seed's initial weights, and its activation layers by name.
 
     Every activation of a seed starts from the same weights: those of the network built around the
-    identity. What an activation adds of its own (PReLU's slopes) is drawn from a seed of its own.
-    The network is in channels_last.
+    identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
+    ``initialisation``). What an activation adds of its own (PReLU's slopes) is drawn from a seed of
+    its own. The network is in channels_last.
     """
     _, factory = resolve_model(model)
     built: list[nn.Module] = []
@@ -241,7 +243,10 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("initial weights", seed))
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
-        start = factory(identity, num_classes).state_dict()
+        initial = factory(identity, num_classes)
+        if init == "slope_aware":
+            draw_weights(initial, gain_of(activation), seed)
+        start = initial.state_dict()
         torch.manual_seed(seed_for("activation parameters", seed))
         network = factory(recording, num_classes)
     network.load_state_dict(start, strict=False)

@@ -19,7 +19,7 @@ from actbench.sections import means_over_seeds, robustness_sections
 from actbench.statistics import VERDICTS
 from actbench.study import study_to_toml
 from actbench.tables import comparison_rows, summary_rows, variance_rows
-from actbench.verdicts import describe_recipe, verdict_sentences
+from actbench.verdicts import arm, describe_recipe, verdict_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,6 +119,7 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         strip=pictures.pop(STRIP, None),
         pictures=list(pictures.values()),
         recipe=describe_recipe(study),
+        arm=arm(study),
         machine=_machine(environment),
         toml=study_to_toml(study),
     )

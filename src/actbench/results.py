@@ -230,6 +230,12 @@ def run(
             store.set_aside()
         if not store.exists():
             held.enter_context(store.locked())
+        if plan.study.tune_lr:
+            from actbench.tuning import tune
+
+            plan = tune(
+                *(plan, store, executor), retry_failed=retry_failed, quiet=quiet, verbose=verbose
+            )
         while True:
             corrupt = store.begin(plan.study)
             store.sweep(plan.study)

@@ -49,28 +49,45 @@ def prepare_study(study: Study) -> Plan:
     """
     from actbench import attacks, corruptions
     from actbench.activations import check_activation, resolve_activation
-    from actbench.data import open_images, prepare
+    from actbench.cache import cache_limit
+    from actbench.data import open_images, prepare, study_images
+    from actbench.initialisation import gain_of
     from actbench.models import check_network, resolve_model
+    from actbench.published import check_published
 
+    cache_limit()  # a wrong one is found now
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
+    if study.init == "slope_aware":
+        for factory in factories:
+            gain_of(factory)  # one without a gain is found now
+    rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
+    names = corruptions.expand(study.corruptions, published=bool(study.cifar10c))
     checks = {factory.spec: check_activation(factory) for factory in factories}
     data_folder = prepare(study.dataset, study.data_dir)
-    data = open_images(data_folder).train_subset(study.train_images)
-    if study.data_checksum not in ("", data.checksum):
+    checksum, data = open_images(data_folder).checksum, study_images(data_folder, study)
+    if study.data_checksum not in ("", checksum):
         raise UsageError(
-            f"the data is not the study's: its checksum is {data.checksum}, "
+            f"the data is not the study's: its checksum is {checksum}, "
             f"and the study was made with {study.data_checksum}"
+        )
+    published = check_published(study.cifar10c, names, data.test_labels) if study.cifar10c else ""
+    if study.cifar10c_checksum not in ("", published):
+        raise UsageError(
+            f"the published corruptions are not the study's: their checksum is {published!r}, "
+            f"and the study was made with {study.cifar10c_checksum!r}"
         )
     check_network(model, factories[0], len(data.classes))
     resolved = dataclasses.replace(
         study,
         baseline=factories[0].spec,
         activations=tuple(factory.spec for factory in factories[1:]),
+        learning_rates=rates,
         model=model,
-        corruptions=corruptions.expand(study.corruptions),
+        corruptions=names,
         attacks=attacks.expand(study.attacks),
-        data_checksum=data.checksum,
+        data_checksum=checksum,
+        cifar10c_checksum=published,
     )
     return Plan(resolved, data_folder, checks)
 
@@ -143,10 +160,12 @@ def make_executor(workers: int | None, trials: int, trial_timeout: float | None 
 
 def prepare_corruptions(plan: Plan) -> None:
     """Make the corrupted test sets that all trials share, where they are not there yet."""
-    from actbench.data import open_images
+    from actbench.data import study_images
     from actbench.evaluation import corrupted_test_images
 
-    data = open_images(plan.data_folder)
+    if plan.study.cifar10c:
+        return
+    data = study_images(plan.data_folder, plan.study)
     for name in plan.study.corruptions:
         for severity in SEVERITIES:
             corrupted_test_images(data, name, severity)
@@ -154,17 +173,17 @@ def prepare_corruptions(plan: Plan) -> None:
 
 def write_samples(plan: Plan, store: Store) -> None:
     """Store the first test image under every corruption and severity, for the report to show."""
-    from actbench.data import open_images
+    from actbench.data import study_images
     from actbench.evaluation import corrupted_test_images
 
     if not plan.study.corruptions:
         return
-    data = open_images(plan.data_folder)
+    data, folder = study_images(plan.data_folder, plan.study), plan.study.cifar10c
     samples = {}
     for name in plan.study.corruptions:
         samples[name, 0] = data.test_images[0].numpy()
         for severity in SEVERITIES:
-            samples[name, severity] = corrupted_test_images(data, name, severity)[0].numpy()
+            samples[name, severity] = corrupted_test_images(data, name, severity, folder)[0].numpy()
     store.write_bytes(SAMPLES_FILE, samples_to_png(samples))
 
 

@@ -15,7 +15,7 @@ from actbench.checkpoint import Checkpoint
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.files import MAKING, writing_whole
 from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
-from actbench.study import Study, Trial, study_from_toml, study_to_toml, trial_id
+from actbench.study import Study, Trial, conflicts, study_from_toml, study_to_toml, trial_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,12 +81,7 @@ class Store:
                 record of another format, or cannot be written.
         """
         if (self.folder / STUDY_FILE).exists():
-            here, asked = self.study().identity(), study.identity()
-            different = [
-                f"{name} is {here[name]!r} there and {asked[name]!r} here"
-                for name in asked
-                if here[name] != asked[name]
-            ]
+            different = conflicts(self.study(), study)
             if different:
                 raise ResultsFolderError(
                     f"{str(self.folder)!r} holds another study: {'; '.join(different)} "

@@ -209,13 +209,21 @@ def _recipe_rows(studies: Mapping[str, Frames]) -> tuple[list[list[str]], list[s
         "weight_decay",
         "augmentation",
         "precision",
+        "init",
     ]
     rows = []
     for name, frames in studies.items():
         study = frames.study
-        recipe = [getattr(study, field) for field in shown]
+        recipe = {field: getattr(study, field) for field in shown}
+        if study.learning_rates:
+            recipe["learning_rate"] = "tuned" if study.tune_lr else "each activation's own"
         rows.append(
-            [name, str(len(study.seeds)), str(study.train_images or "all"), *map(str, recipe)]
+            [
+                name,
+                str(len(study.seeds)),
+                str(study.train_images or "all"),
+                *map(str, recipe.values()),
+            ]
         )
     return rows, [
         "study",

@@ -13,9 +13,25 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from actbench.errors import UsageError, did_you_mean
+from actbench.ranges import (
+    LARGEST_EPSILON,
+    LARGEST_RATE,
+    LARGEST_SEED,
+    LARGEST_SEED_COUNT,
+    are_different,
+    are_rates,
+    are_texts,
+    are_texts_or_none,
+    check,
+    is_checksum,
+    is_number,
+    is_text,
+    is_text_or_empty,
+    is_whole,
+    whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 STUDY_FORMAT = 1
@@ -30,14 +46,9 @@ DEFAULT_ACTIVATIONS = (
 )
 SEVERITIES = (1, 2, 3, 4, 5)
 DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
-LARGEST_EPSILON = 100
 AUGMENTATIONS = ("auto", "flip", "none")
 PRECISIONS = ("fp32", "bf16")
-LARGEST_COUNT = 10**9
-LARGEST_SEED = 2**63 - 1
-LARGEST_SEED_COUNT = 100_000
-LARGEST_RATE = 1_000_000
-_WHOLE_FROM = "a whole number from"
+INITS = ("default", "slope_aware")
 
 
 def seed_for(*context: str | int) -> int:
@@ -50,49 +61,12 @@ def seed_for(*context: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _check(holds: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    return {"holds": holds, "wanted": wanted}
+_RATE = is_number(0, LARGEST_RATE, above=True)
+_CHECKSUM = check(is_checksum, "empty, or sha256: and 64 hexadecimal digits")
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str) and value.strip() != "" and value.isprintable()
-
-
-def _whole(low: int, high: int = LARGEST_COUNT) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def _number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
-    def holds(value: object) -> bool:
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            return False
-        return (low < value if above else low <= value) and value <= high  # nan is neither
-
-    return holds
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) > 0 and all(map(_text, value))
-
-
-def _texts_or_none(value: object) -> bool:
-    return value == () or _texts(value)
-
-
-def _epsilons(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and all(map(_number(0, LARGEST_EPSILON, above=True), value))
-        and 0 < len(value) == len(set(value))
-    )
-
-
-def _seeds(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and all(map(_whole(0, LARGEST_SEED), value))
-        and 0 < len(value) == len(set(value))
-    )
+def _one_of(names: tuple[str, ...]) -> dict[str, Any]:
+    return check(lambda value: value in names, f"one of {', '.join(names)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +77,17 @@ class Study:
     baseline is put first among the activations where it is missing. ``train_images`` is how many
     of the first training images are used, 0 for all; ``augmentation`` ``auto`` mirrors training
     images at random where the data set's labels allow it, ``flip`` always, ``none`` never.
+    ``validation_images`` of the training images, drawn at random, take the place of the test
+    images and are not trained on. ``tune_lr`` is the grid from which each activation's learning
+    rate is chosen, on such images; ``learning_rates`` are those chosen or given, and
+    ``learning_rate`` is for all others. ``init`` ``slope_aware`` draws initial weights with each
+    activation's gain.
     ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
     weights and sums (``torch.autocast``), in training and in evaluation.
-    ``attacks`` are run on the first ``attack_images`` test images (all, where there are fewer)
-    within each of ``epsilons``, in units of the attack's norm for images in [0, 1].
+    ``cifar10c`` is the folder of the published CIFAR-10-C files, which then stand for the
+    corruptions made here. ``attacks`` are run on the first ``attack_images`` test images (all,
+    where there are fewer) within each of ``epsilons``, in units of the attack's norm for images in
+    [0, 1].
     ``margin`` is the largest difference in accuracy, as a fraction, that does not matter in
     practice; ``looks`` are the numbers of seeds after which a growing study is looked at, and is
     empty for one of a fixed size. The defaults are the study that ``actbench run`` makes.
@@ -115,90 +96,84 @@ class Study:
         UsageError: a value has the wrong type or lies outside its range.
     """
 
-    dataset: str = field(default="digits", metadata=_check(_text, "a dataset's name"))
-    dataset_name: str = field(
-        default="", metadata=_check(lambda v: v == "" or _text(v), "a line of text")
-    )
-    data_dir: str = field(default="", metadata=_check(lambda v: v == "" or _text(v), "a folder"))
-    data_checksum: str = field(
-        default="",
-        metadata=_check(
-            lambda v: isinstance(v, str) and re.fullmatch(r"|sha256:[0-9a-f]{64}", v) is not None,
-            "empty, or sha256: and 64 hexadecimal digits",
-        ),
-    )
-    train_images: int = field(
-        default=0,
-        metadata=_check(_whole(0), f"{_WHOLE_FROM} 0 (all of them) to {LARGEST_COUNT}"),
-    )
-    model: str = field(default="cnn", metadata=_check(_text, "a network's name"))
+    dataset: str = field(default="digits", metadata=check(is_text, "a dataset's name"))
+    dataset_name: str = field(default="", metadata=check(is_text_or_empty, "a line of text"))
+    data_dir: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
+    data_checksum: str = field(default="", metadata=_CHECKSUM)
+    train_images: int = field(default=0, metadata=whole(0, " (all of them)"))
+    validation_images: int = field(default=0, metadata=whole(0))
+    model: str = field(default="cnn", metadata=check(is_text, "a network's name"))
     activations: tuple[str, ...] = field(
-        default=DEFAULT_ACTIVATIONS, metadata=_check(_texts, "a list of activation specs")
+        default=DEFAULT_ACTIVATIONS, metadata=check(are_texts, "a list of activation specs")
     )
-    baseline: str = field(default=DEFAULT_BASELINE, metadata=_check(_text, "an activation spec"))
+    baseline: str = field(default=DEFAULT_BASELINE, metadata=check(is_text, "an activation spec"))
     seeds: tuple[int, ...] = field(
         default=(0, 1, 2, 3, 4),
-        metadata=_check(
-            _seeds,
+        metadata=check(
+            are_different(is_whole(0, LARGEST_SEED)),
             f"a count from 1 to {LARGEST_SEED_COUNT}, "
             f"or a list of different whole numbers from 0 to {LARGEST_SEED}",
         ),
     )
-    epochs: int = field(
-        default=10, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
-    )
-    batch_size: int = field(
-        default=64, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
-    )
+    epochs: int = field(default=10, metadata=whole(1))
+    batch_size: int = field(default=64, metadata=whole(1))
     learning_rate: float = field(
-        default=0.01,
-        metadata=_check(
-            _number(0, LARGEST_RATE, above=True), f"a number above 0, up to {LARGEST_RATE}"
+        default=0.01, metadata=check(_RATE, f"a number above 0, up to {LARGEST_RATE}")
+    )
+    tune_lr: tuple[float, ...] = field(
+        default=(),
+        metadata=check(
+            lambda v: v == () or are_different(_RATE, least=2)(v),
+            f"a list of two or more different numbers above 0, up to {LARGEST_RATE}",
         ),
     )
-    momentum: float = field(default=0.9, metadata=_check(_number(0, 1), "a number from 0 to 1"))
+    learning_rates: tuple[tuple[str, float], ...] = field(
+        default=(),
+        metadata=check(are_rates, 'a list of pairs such as ["relu", 0.01], each activation once'),
+    )
+    momentum: float = field(default=0.9, metadata=check(is_number(0, 1), "a number from 0 to 1"))
     weight_decay: float = field(
-        default=0.0, metadata=_check(_number(0, LARGEST_RATE), f"a number from 0 to {LARGEST_RATE}")
+        default=0.0,
+        metadata=check(is_number(0, LARGEST_RATE), f"a number from 0 to {LARGEST_RATE}"),
     )
-    augmentation: str = field(
-        default="auto",
-        metadata=_check(lambda v: v in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}"),
-    )
-    precision: str = field(
-        default="fp32",
-        metadata=_check(lambda v: v in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-    )
+    init: str = field(default="default", metadata=_one_of(INITS))
+    augmentation: str = field(default="auto", metadata=_one_of(AUGMENTATIONS))
+    precision: str = field(default="fp32", metadata=_one_of(PRECISIONS))
     corruptions: tuple[str, ...] = field(
-        default=("noise",), metadata=_check(_texts_or_none, "a list of corruptions or suites")
+        default=("noise",), metadata=check(are_texts_or_none, "a list of corruptions or suites")
     )
+    cifar10c: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
+    cifar10c_checksum: str = field(default="", metadata=_CHECKSUM)
     attacks: tuple[str, ...] = field(
-        default=(), metadata=_check(_texts_or_none, "a list of attack specs")
+        default=(), metadata=check(are_texts_or_none, "a list of attack specs")
     )
-    attack_images: int = field(
-        default=1000, metadata=_check(_whole(1), f"{_WHOLE_FROM} 1 to {LARGEST_COUNT}")
-    )
+    attack_images: int = field(default=1000, metadata=whole(1))
     epsilons: tuple[float, ...] = field(
         default=DEFAULT_EPSILONS,
-        metadata=_check(_epsilons, f"a list of different numbers above 0, up to {LARGEST_EPSILON}"),
+        metadata=check(
+            are_different(is_number(0, LARGEST_EPSILON, above=True)),
+            f"a list of different numbers above 0, up to {LARGEST_EPSILON}",
+        ),
     )
     margin: float = field(
-        default=0.005, metadata=_check(_number(0, 1, above=True), "a fraction above 0, up to 1")
+        default=0.005, metadata=check(is_number(0, 1, above=True), "a fraction above 0, up to 1")
     )
     looks: tuple[int, ...] = field(
         default=(),
-        metadata=_check(
-            lambda v: isinstance(v, tuple) and all(map(_whole(2), v)) and list(v) == sorted(set(v)),
+        metadata=check(
+            lambda v: v == () or (are_different(is_whole(2))(v) and list(v) == sorted(v)),
             "a rising list of numbers of seeds from 2, or empty",
         ),
     )
 
     def __post_init__(self) -> None:
-        for name in ("activations", "seeds", "corruptions", "attacks", "epsilons", "looks"):
+        for name in _TUPLES:
             value = getattr(self, name)
             if name == "seeds" and type(value) is int and 1 <= value <= LARGEST_SEED_COUNT:
                 value = range(value)
             if isinstance(value, (list, range)):
-                object.__setattr__(self, name, tuple(value))
+                value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+                object.__setattr__(self, name, value)
         for item in fields(self):
             value = getattr(self, item.name)
             if not item.metadata["holds"](value):
@@ -207,6 +182,14 @@ class Study:
             if item.type == "float":
                 object.__setattr__(self, item.name, float(value))
         object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
+        object.__setattr__(self, "tune_lr", tuple(sorted(map(float, self.tune_lr))))
+        rates = tuple((name, float(rate)) for name, rate in self.learning_rates)
+        object.__setattr__(self, "learning_rates", rates)
+        if self.validation_images and (self.cifar10c or self.tune_lr):
+            raise UsageError(
+                f"validation_images is {self.validation_images}, which takes the place of the test "
+                "images; it must be 0 with cifar10c, which belongs to these, and with tune_lr"
+            )
         if self.looks and len(self.seeds) not in self.looks:
             raise UsageError(
                 f"looks is {list(self.looks)}, so there must be that many seeds, not "
@@ -228,6 +211,10 @@ class Study:
         """
         values = {k: v for k, v in _as_plain(self).items() if k not in _NOT_IDENTITY}
         return values if self.attacks else {**values, **_NO_ATTACK}
+
+    def learning_rate_of(self, activation: str) -> float:
+        """Return the learning rate that an activation is trained with."""
+        return dict(self.learning_rates).get(activation, self.learning_rate)
 
     def trials(self) -> list[Trial]:
         """Return all trials, seed by seed, so that an interrupted study holds whole pairs."""
@@ -256,8 +243,13 @@ def _as_plain(study: Study) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
+_TUPLES = (
+    *("activations", "seeds", "corruptions", "attacks", "epsilons", "looks"),
+    *("tune_lr", "learning_rates"),
+)
 _NOT_IDENTITY = frozenset(
-    {"activations", "seeds", "baseline", "dataset_name", "data_dir", "margin", "looks"}
+    {*("activations", "seeds", "baseline", "margin", "looks")}
+    | {"dataset_name", "data_dir", "cifar10c"}
 )
 
 
@@ -291,12 +283,35 @@ def trial_id(study: Study, trial: Trial) -> str:
 
     The last twelve characters are from the SHA-256 of everything that decides the trial's numbers.
     What stands at its default is left out, so that a new option leaves stored trials their names.
+    Of the learning rates it is the trial's own that counts, however it was chosen.
     """
-    decides = {k: v for k, v in study.identity().items() if v != _DEFAULTS[k]}
+    of_the_study = {"tune_lr", "learning_rates"}
+    own = {"learning_rate": study.learning_rate_of(trial.activation)}
+    values = {**study.identity(), **own}
+    decides = {k: v for k, v in values.items() if v != _DEFAULTS[k] and k not in of_the_study}
     content = [STUDY_FORMAT, decides, trial.activation, trial.seed]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", trial.activation).strip("._")[:60]
     return f"{readable}-seed{trial.seed}-{digest[:12]}"
+
+
+def conflicts(there: Study, here: Study) -> list[str]:
+    """Return what keeps two studies from sharing a results folder, a line for each field.
+
+    They may have other activations, seeds and looks; an activation's learning rate must be one.
+    """
+    stored, asked = there.identity(), here.identity()
+    rates, others = dict(there.learning_rates), dict(here.learning_rates)
+    found = [
+        f"{name} is {stored[name]!r} there and {asked[name]!r} here"
+        for name in asked
+        if name != "learning_rates" and stored[name] != asked[name]
+    ]
+    return found + [
+        f"the learning rate of {name} is {rates[name]} there and {others[name]} here"
+        for name in rates
+        if name in others and rates[name] != others[name]
+    ]
 
 
 def study_to_toml(study: Study) -> str:

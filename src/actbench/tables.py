@@ -14,6 +14,7 @@ from actbench.sections import means_over_seeds, robustness_sections
 from actbench.verdicts import (
     DASH,
     MASKED,
+    arm,
     describe_recipe,
     interval,
     number,
@@ -114,7 +115,7 @@ def summary_markdown(frames: Frames) -> str:
     baseline = _escaped(study.baseline)
     parts = [
         f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared with "
-        f"{baseline}",
+        f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
         "\n".join(f"- {_escaped(sentence)}" for sentence in verdict_sentences(frames)),
         f"Differences are paired by seed, with their 95 % t interval. {describe_recipe(study)}",
         "## Summary",
@@ -249,7 +250,8 @@ def _failures(frames: Frames) -> list[str]:
 def summary_latex(frames: Frames) -> str:
     """Return ``summary.tex``: the main table and the primary metrics' verdicts, as a document."""
     study = frames.study
-    name, recipe = f"{study.data_label}, {study.model}", describe_recipe(study)
+    name = ", ".join(filter(None, [study.data_label, study.model, arm(study)]))
+    recipe = describe_recipe(study)
     tables = [
         to_latex(
             *compact_rows(frames),

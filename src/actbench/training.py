@@ -55,7 +55,7 @@ def train(
     """
     optimizer = SGD(
         network.parameters(),
-        learning_rate=study.learning_rate,
+        learning_rate=study.learning_rate_of(trial.activation),
         momentum=study.momentum,
         weight_decay=study.weight_decay,
     )

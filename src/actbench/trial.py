@@ -51,7 +51,9 @@ def run_trial(
     seed_generators("self-check", trial.seed)  # whatever ran before in this process
     factory = resolve_activation(trial.activation)
     check = check_activation(factory)
-    network, activation_layers = build_network(study.model, factory, len(data.classes), trial.seed)
+    network, activation_layers = build_network(
+        study.model, factory, len(data.classes), trial.seed, study.init
+    )
     training = train(network, data, study, trial, report, checkpoint)
     trained = TrialRecord(
         trial_id=trial_id(study, trial),
@@ -73,7 +75,7 @@ def run_trial(
     counts = np.zeros(len(data.test_labels), dtype=np.uint8)
     for name in study.corruptions:
         for severity in SEVERITIES:
-            images = corrupted_test_images(data, name, severity)
+            images = corrupted_test_images(data, name, severity, study.cifar10c)
             corrupted = predict(network, images, study.precision)
             scores = score(corrupted, data.test_labels)
             ece = calibration_error(corrupted, data.test_labels)

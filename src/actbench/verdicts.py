@@ -117,9 +117,39 @@ def describe_recipe(study: Study) -> str:
     count = len(study.seeds)
     data = f"the first {study.train_images} training images, " if study.train_images else ""
     decay = f", weight decay {study.weight_decay:g}" if study.weight_decay else ""
+    weights = "initial weights"
+    if study.init == "slope_aware":
+        weights = "the draws of the initial weights, which each activation's gain scales (Kaiming)"
     return (
         f"{count} seed{'s' * (count > 1)}, {data}{study.epochs} "
-        f"epoch{'s' * (study.epochs > 1)} of batch {study.batch_size}, SGD with learning rate "
-        f"{study.learning_rate:g} and momentum {study.momentum:g}{decay}. The trials of a seed "
-        "share initial weights, batch order, augmentation and corrupted test images."
+        f"epoch{'s' * (study.epochs > 1)} of batch {study.batch_size}, SGD with {_rates(study)} "
+        f"and momentum {study.momentum:g}{decay}. The trials of a seed "
+        f"share {weights}, batch order, augmentation and corrupted test images."
     )
+
+
+def _rates(study: Study) -> str:
+    rates = [f"{study.learning_rate_of(name):g} for {name}" for name in study.activations]
+    if study.tune_lr:
+        grid = ", ".join(f"{rate:g}" for rate in study.tune_lr)
+        return (
+            f"the learning rate that was best of {grid} on held-out training images "
+            f"({', '.join(rates)})"
+        )
+    if study.learning_rates:
+        return f"a learning rate for each activation ({', '.join(rates)})"
+    return f"learning rate {study.learning_rate:g}"
+
+
+def arm(study: Study) -> str:
+    """Return which arm of a fairness comparison the study is, for the captions of its tables.
+
+    Empty where all activations have the network's own initial weights and one learning rate.
+    """
+    parts = [
+        *["slope-aware initial weights"] * (study.init == "slope_aware"),
+        *["learning rate tuned for each activation"] * bool(study.tune_lr),
+        *["learning rate given for each activation"]
+        * bool(study.learning_rates and not study.tune_lr),
+    ]
+    return ", ".join(parts)

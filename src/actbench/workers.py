@@ -194,14 +194,14 @@ def _work(connection: Connection) -> None:
     keep_memory()
     import torch
 
-    from actbench.data import open_images
+    from actbench.data import study_images
 
     torch.set_num_threads(1)
     try:
         connection.send(None)  # up and running: what ends this process now is the trial's doing
         while True:
             study, trial, data_folder, checkpoints = connection.recv()
-            data = open_images(data_folder).train_subset(study.train_images)
+            data = study_images(data_folder, study)
             try:
                 connection.send(run_one(study, trial, data, connection.send, checkpoints))
             except ResultsFolderError as error:
