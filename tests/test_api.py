@@ -202,6 +202,7 @@ def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Resu
     from matplotlib.figure import Figure
 
     assert isinstance(results.plot("severity"), Figure)
+    assert isinstance(results.plot("corruptions"), Figure)
     with pytest.raises(UsageError, match=r"'severty'; did you mean 'severity'\?"):
         results.plot("severty")
 

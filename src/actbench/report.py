@@ -30,7 +30,7 @@ def write_report(store: Store, study: Study) -> Frames:
     frames = read_frames(store, study)
     for name, text in derived_files(frames).items():
         store.write_text(name, text)
-    drawn = _all_figures(store, frames)
+    drawn = all_figures(store, frames)
     svgs = {name: to_svg(figure) for name, figure in drawn.items()}
     for name, svg in svgs.items():
         store.write_text(f"figures/{name}.svg", svg)
@@ -42,7 +42,7 @@ def write_report(store: Store, study: Study) -> Frames:
     return frames
 
 
-def _all_figures(store: Store, frames: Frames) -> dict[str, Figure]:
+def all_figures(store: Store, frames: Frames) -> dict[str, Figure]:
     """Return the study's figures, and the strip of corrupted images where a run stored them."""
     drawn = figures(frames)
     try:

@@ -136,9 +136,9 @@ class Results:
         Raises:
             UsageError: there is no such figure, or this study has no data for it.
         """
-        from actbench.figures import figures
+        from actbench.report import all_figures
 
-        drawn = figures(self.frames)
+        drawn = all_figures(Store(self.folder), self.frames)
         if name not in drawn:
             raise UsageError(f"this study has no figure {name!r}{did_you_mean(name, drawn)}")
         return drawn[name]
