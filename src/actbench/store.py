@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -139,11 +140,12 @@ class Store:
             ResultsFolderError: a record is of another format, or cannot be read.
         """
         found = {}
-        for trial in study.trials():
-            with contextlib.suppress(ValueError):
-                record = self._read(self._path(study, trial))
-                if record is not None:
-                    found[record.trial_id] = record
+        with _no_search_for_cycles():
+            for trial in study.trials():
+                with contextlib.suppress(ValueError):
+                    record = self._read(self._path(study, trial))
+                    if record is not None:
+                        found[record.trial_id] = record
         return found
 
     def _path(self, study: Study, trial: Trial) -> Path:
@@ -232,6 +234,18 @@ class Store:
         """
         with contextlib.nullcontext() if self._alone else held_for_a_moment(self.folder):
             yield
+
+
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Spare a fifth of the time: many records are many objects, and all of them stay."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _rename(path: Path, to: Path) -> None:
