@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 import actbench
-from actbench import summary
 from actbench.errors import ActbenchError, ResultsFolderError, UsageError
 from actbench.results import default_folder, plan_looks
 from actbench.store import Store
+from actbench.summary import summary_of, table_within
 from made_studies import made_folder, made_frames
 
 if TYPE_CHECKING:
@@ -243,8 +243,7 @@ def test_the_summary_fits_eighty_columns() -> None:
         for name in ("relu", "leaky_relu:0.01", "my_package.my_module:MyActivation:alpha=0.5")
     }
     frames = made_frames(accuracies)
-    (table_of_accuracy,) = summary.summary_of(frames).tables
-    table = summary._table_within(80, table_of_accuracy)
+    table = table_within(80, summary_of(frames).tables[0])
     assert max(map(len, table.splitlines())) <= 80
     rows = [line.split() for line in table.splitlines()[2:]]
     assert rows[1] == [
@@ -264,6 +263,6 @@ def test_the_summary_fits_eighty_columns() -> None:
     assert rows[2][0].startswith("my_pack")
     assert rows[2][0].endswith("alpha=0.5")
     assert "…" in rows[2][0]
-    assert "my_package.my_module:MyActivation:alpha=0.5" in summary._table_within(
-        120, table_of_accuracy
+    assert "my_package.my_module:MyActivation:alpha=0.5" in table_within(
+        120, summary_of(frames).tables[0]
     )

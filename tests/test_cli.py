@@ -246,6 +246,11 @@ def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
         ("run --activation relu --activation relu", 2, "names 'relu' twice"),
         ("run --dataset imagefolder --data-dir absent", 2, "data_dir 'absent' is not a folder"),
         ("run --data-dir .", 2, "takes no data_dir"),
+        ("run --executor dask", 2, "'dask' is not one of 'local', 'ray'"),
+        ("run --executor ray", 2, "Ray needs a worker process; workers is 0"),
+        ("run --ray-address auto", 2, "ray_address is 'auto', but the executor is 'local'"),
+        ("run --yes", 2, "--yes answers what --restart asks"),
+        ("run --trial-timeout 0", 2, "x>0"),
         ("run --out ''", 2, "it is empty; give a folder"),
         ("run --out file", 3, "cannot write 'file'"),
         ("run --out file/below", 3, "cannot write 'file/below'"),
@@ -365,9 +370,9 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
     # a worker imports this script first: there it says so and waits, as its parent does
     (tmp_path / "slow.py").write_text(
         "import sys\n"
-        "from actbench import cli, results\n"
+        "from actbench import cli, conduct\n"
         "if __name__ == '__main__':\n"
-        "    results.prepare_study = lambda _: sys.stdin.read()\n"
+        "    conduct.prepare_study = lambda _: sys.stdin.read()\n"
         "    cli.main(['run', '--workers', '1', '--out', 'out'])\n"
         "else:\n"
         "    print('loading', file=sys.stderr, flush=True)\n"

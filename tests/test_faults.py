@@ -193,7 +193,7 @@ def test_failed_trials_are_run_again_on_request_alone(
     asked = (*QUICK, "--activation", failed, "--workers", "0")
     again = actbench_here(*asked)
     assert again.code == 1
-    assert "2 of 2 trials are stored already" in again.err
+    assert "all 2 trials are stored already" in again.err
     retried = actbench_here(*asked, "--retry-failed")
     assert retried.code == 0
     assert "1 of 2 trials are stored already" in retried.err

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench import results
+from actbench import conduct
 from actbench.errors import ResultsFolderError
 from actbench.finished import FINISHED_FILE, read_finished
 from actbench.store import Store
@@ -37,7 +37,7 @@ def again(folder: Path, *options: str) -> tuple[str, ...]:
 def test_a_finished_study_is_printed_again_without_a_look_at_its_records(
     tiny_run: TinyRun, actbench_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "prepare_study", None)
+    monkeypatch.setattr(conduct, "prepare_study", None)
     done = actbench_here(*again(tiny_run.folder))
     assert done.code == 0
     assert done.out == tiny_run.outcome.out

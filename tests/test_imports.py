@@ -21,6 +21,7 @@ ORDER = """
     specs
     ranges
     study
+    lock
     record
     samples
     activations
@@ -45,6 +46,7 @@ ORDER = """
     store
     executors
     workers
+    ray_executor
     runner
     metrics
     paired
@@ -72,9 +74,11 @@ ORDER = """
     contact_sheet
     progress
     tuning
+    conduct
     results
     options
     listing
+    terminal
     cli
     __main__
 """.split()  # noqa: SIM905 - a word a line, without the quotes

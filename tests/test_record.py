@@ -103,6 +103,28 @@ def test_a_record_that_was_cut_is_none(length: int) -> None:
         record_from_json(record_to_json(RECORD)[:-length])
 
 
+def test_a_record_cut_at_any_byte_is_none() -> None:
+    content = record_to_json(RECORD).encode().rstrip()
+    for length in range(len(content)):
+        with pytest.raises(ValueError):
+            record_from_json(content[:length].decode())
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_bit_flipped_in_any_byte_gives_no_other_record(bit: int) -> None:
+    content = record_to_json(RECORD).encode()
+    refused = 0
+    for at in range(len(content)):
+        flipped = content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+        try:
+            assert record_from_json(flipped.decode()) == RECORD
+        except OtherFormatError:
+            pytest.fail(f"byte {at}: a damaged record is taken for one of another format")
+        except ValueError:
+            refused += 1
+    assert refused > len(content) / 2
+
+
 def test_a_record_of_another_format_is_refused_by_its_number() -> None:
     text = record_to_json(RECORD).replace('"format": 1', '"format": 2,\n "new": 0')
     with pytest.raises(OtherFormatError, match="format 2; this actbench reads 1"):

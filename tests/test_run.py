@@ -35,6 +35,15 @@ def test_two_workers_give_the_bytes_of_one(tiny_run: TinyRun, tmp_path: Path) ->
     assert same_files(tiny_run.folder, folder) == []
 
 
+def test_a_study_that_has_grown_gives_the_bytes_of_one_that_was_planned(
+    tiny_run: TinyRun, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    asked = ("run", *TINY_STUDY, "--workers", "0", "--out", "grown")
+    assert actbench_here(*asked, "--seeds", "1").code == 0
+    assert actbench_here(*asked).code == 0
+    assert same_files(tiny_run.folder, tmp_path / "grown") == []
+
+
 def test_a_slope_of_zero_is_relu_to_the_last_bit(tiny_run: TinyRun) -> None:
     for name in ("trials.csv", "corruptions.csv", "gradients.csv"):
         table = pd.read_csv(tiny_run.folder / name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -16,10 +16,10 @@ from actbench.store import Store
 from actbench.study import Study, Trial, trial_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from actbench.executors import Event
+    from actbench.executors import Event, Executor
     from conftest import Outcome, TinyRun
 
 QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
@@ -30,13 +30,21 @@ def quick_study(**changes: object) -> Study:
     return Study(**{**values, "activations": ("relu",), **changes})  # type: ignore[arg-type]
 
 
-def run_here(study: Study, folder: Path) -> list[Event]:
+class Backwards(InProcess):
+    """Hands trials out from the last to the first."""
+
+    def run(self, study: Study, trials: Sequence[Trial], *rest: Any) -> None:
+        """Run them so."""
+        super().run(study, trials[::-1], *rest)
+
+
+def run_here(study: Study, folder: Path, executor: Executor | None = None) -> list[Event]:
     """Run in this process what the folder lacks of the study, and return what was told."""
     plan, store = prepare_study(study), Store(folder)
     events: list[Event] = []
     with store.locked():
         store.begin(plan.study)
-        run_trials(plan, store, pending_trials(plan, store), InProcess(), events.append)
+        run_trials(plan, store, pending_trials(plan, store), executor or InProcess(), events.append)
     return events
 
 
@@ -135,6 +143,14 @@ def test_a_trials_record_does_not_depend_on_its_neighbours(
     for trial in alone.trials():
         name = f"trials/{trial_id(alone, trial)}.json"
         assert (tmp_path / "results" / name).read_bytes() == (tiny_run.folder / name).read_bytes()
+
+
+def test_the_order_of_the_trials_changes_no_byte(tiny_run: TinyRun, tmp_path: Path) -> None:
+    study = Study(**{**vars(tiny_run.study), "seeds": (0,)})
+    told = finished(run_here(study, tmp_path / "results", Backwards()))
+    assert len(told) == len(study.activations)
+    for record in (tmp_path / "results" / "trials").iterdir():
+        assert record.read_bytes() == (tiny_run.folder / "trials" / record.name).read_bytes()
 
 
 def test_a_record_holds_its_activations_self_check(tiny_run: TinyRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import socket
@@ -53,8 +54,8 @@ def test_a_file_is_written_whole_with_the_bytes_given(store: Store) -> None:
     assert (store.folder / "text.md").read_bytes() == "± −\n".encode()
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
     step: str, fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,8 +65,14 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
     def fail(*_: object, **__: object) -> None:
         raise OSError(fault, os.strerror(fault))
 
+    class Full(io.BytesIO):
+        write = fail
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, step, fail)
+        if step == "write":
+            patch.setattr(os, "fdopen", lambda descriptor, _: os.close(descriptor) or Full())
+        else:
+            patch.setattr(os, step, fail)
         with pytest.raises(ResultsFolderError) as error:
             store.write_text("summary.md", "new")
     assert str(error.value) == (

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import errno
-import io
 import json
 import os
 import shlex
@@ -21,6 +19,7 @@ from actbench.errors import ActbenchError, UsageError
 from actbench.listing import list_
 from actbench.options import Folder, Names, Numbers, Seeds
 from actbench.study import AUGMENTATIONS, INITS, PRECISIONS, Study, read_config
+from actbench.terminal import print_what_the_terminal_can, say
 
 
 class _Terminated(SystemExit):
@@ -125,6 +124,18 @@ def cli() -> None:
     help="Processes of one thread each; 0 is this process.  [default: one a core]",
 )
 @click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    help="Worker processes of this machine, or tasks of a Ray cluster.  [default: local]",
+)
+@click.option("--ray-address", help="The Ray cluster, or auto.  [default: one started here]")
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Run the K-th of N parts of the trials, beside others in one folder.",
+)
+@click.option(
     "--trial-timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
@@ -142,6 +153,9 @@ def run(
     config: Path | None,
     out: Path | None,
     workers: int | None,
+    executor: str,
+    ray_address: str | None,
+    shard: str | None,
     trial_timeout: float | None,
     retry_failed: bool,
     restart: bool,
@@ -175,7 +189,7 @@ def run(
     if yes and not restart:
         raise UsageError("--yes answers what --restart asks; give that too")
     if dry_run:
-        return _list_trials(asked, folder, again=(restart, retry_failed), as_json=as_json)
+        return _list_trials(asked, folder, shard, again=(restart, retry_failed), as_json=as_json)
     if restart and not yes:
         _ask_to_restart(folder)
     finished = None
@@ -191,6 +205,9 @@ def run(
             study,
             folder,
             workers=workers,
+            executor=executor,
+            ray_address=ray_address,
+            shard=shard,
             trial_timeout=trial_timeout,
             retry_failed=retry_failed,
             restart=restart,
@@ -200,6 +217,13 @@ def run(
             verbose=verbose,
         )
     summary = summary_of(results.frames)
+    stored = len(results.trials)
+    if shard is not None and stored < summary.planned:
+        say(
+            f"{stored} of {summary.planned} trials are stored; the last shard to finish, or "
+            f"{shlex.join(['actbench', 'report', str(folder)])}, writes the tables"
+        )
+        return int((results.trials["status"] != "ok").any())
     print_summary(summary, folder, as_json=as_json)
     return int(not summary.complete)
 
@@ -223,8 +247,11 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _list_trials(study: Study, folder: Path, *, again: tuple[bool, bool], as_json: bool) -> int:
+def _list_trials(
+    study: Study, folder: Path, shard: str | None, *, again: tuple[bool, bool], as_json: bool
+) -> int:
     """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
+    from actbench.lock import Shard
     from actbench.runner import pending_trials, prepare_study
     from actbench.store import Store
     from actbench.tuning import pending_choice, tuning_plans, with_rates
@@ -241,9 +268,10 @@ def _list_trials(study: Study, folder: Path, *, again: tuple[bool, bool], as_jso
     pending = set(pending_trials(plan, store, retry_failed=failed))
     if everything or to_tune:
         pending = set(plan.study.trials())
+    everyone = plan.study.trials()
+    trials = everyone if shard is None else Shard.parse(shard).part(everyone)
     rows = [
-        {"activation": t.activation, "seed": t.seed, "stored": t not in pending}
-        for t in plan.study.trials()
+        {"activation": t.activation, "seed": t.seed, "stored": t not in pending} for t in trials
     ]
     if as_json:
         content = {"folder": str(folder), "trials": rows}
@@ -254,7 +282,7 @@ def _list_trials(study: Study, folder: Path, *, again: tuple[bool, bool], as_jso
         click.echo(f"{row['activation']}, seed {row['seed']}{stored}")
     if to_tune:
         click.echo(f"{to_tune} trials first, to choose learning rates")
-    click.echo(f"{len(rows)} trials, {len(pending)} to run, into {folder}")
+    click.echo(f"{len(rows)} trials, {len(pending & set(trials))} to run, into {folder}")
     return 0
 
 
@@ -269,7 +297,7 @@ def report(folder: Path, *, as_json: bool) -> int:
 
     store = Store(folder)
     study = store.study()
-    with store.locked():
+    with store.locked_for_a_moment():
         frames = write_report(store, study)
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
@@ -329,51 +357,28 @@ def main(arguments: list[str] | None = None) -> None:
         raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)
-    _print_what_the_terminal_can()
+    print_what_the_terminal_can()
     try:
         code = cli.main(asked, prog_name="actbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
         command = shlex.join(["actbench", *asked])
-        _say(f"resume with: {command}")
+        say(f"resume with: {command}")
         code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = UsageError.exit_code
     except click.ClickException as error:
-        _say(error.format_message())
+        say(error.format_message())
         code = UsageError.exit_code
     except ActbenchError as error:
-        _say(str(error))
+        say(str(error))
         code = error.exit_code
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
         if error.errno == errno.ENOSPC:
-            _say(f"cannot write the output: {error.strerror}")
+            say(f"cannot write the output: {error.strerror}")
         # with EPIPE the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
-
-
-_PLAIN = str.maketrans(
-    {"−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "…": "...", "⚠": "!"}
-)
-
-
-def _print_what_the_terminal_can() -> None:
-    """Let characters that the output's encoding lacks be replaced rather than end the run."""
-
-    def plain(error: UnicodeError) -> tuple[str, int]:
-        assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - these streams only encode
-        lacking = error.object[error.start : error.end].translate(_PLAIN)
-        return lacking.encode("ascii", "replace").decode("ascii"), error.end
-
-    codecs.register_error("actbench", plain)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="actbench")
-
-
-def _say(message: str) -> None:
-    click.echo(f"actbench: {' '.join(message.split())}", err=True)

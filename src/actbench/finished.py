@@ -53,7 +53,7 @@ def read_finished(store: Store, asked: Study, *, until_decided: bool) -> Summary
     """
     if not os.path.isfile(store.folder / FINISHED_FILE):  # noqa: PTH113 - no name is too long
         return None
-    with store.locked():
+    with store.locked_for_a_moment():
         try:
             note = json.loads((store.folder / FINISHED_FILE).read_text(encoding="utf-8"))
             if note["state"] == _state(store.folder, asked, until_decided=until_decided):
@@ -70,6 +70,7 @@ def _state(folder: Path, asked: Study, *, until_decided: bool) -> str:
         f"{until_decided}",
         find(asked.dataset, asked.data_dir).fingerprint(),
         *(_files(Path(asked.cifar10c).expanduser()) if asked.cifar10c else ()),
+        *(_files(Path(asked.cifar10c)) if asked.cifar10c else ()),
         *_files(folder),
         *_files(folder / "trials"),
         *_files(folder / "figures"),

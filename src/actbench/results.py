@@ -1,12 +1,7 @@
-"""A study's results in Python: run it, or load what its folder holds.
-
-pandas, scipy and matplotlib are imported where they are used: workers start before, and load
-theirs at the same time.
-"""
+"""A study's results in Python: run it, or load what its folder holds."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import multiprocessing
@@ -15,36 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from actbench.conduct import Conduct, run_alone, run_shard
 from actbench.errors import UsageError, did_you_mean
-from actbench.finished import write_finished
-from actbench.progress import ProgressDisplay
-from actbench.runner import (
-    make_executor,
-    pending_trials,
-    prepare_corruptions,
-    prepare_study,
-    run_trials,
-    write_samples,
-)
+from actbench.lock import Shard
+from actbench.runner import make_executor
 from actbench.sequential import looks
 from actbench.store import Store
-from actbench.study import next_look
-from actbench.summary import summary_of
 from actbench.workers import WORKER_NAME
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from actbench.executors import Executor
     from actbench.frames import Frames
-    from actbench.runner import Plan
-    from actbench.study import Study, Trial
+    from actbench.study import Study
 
 MOST_SEEDS = 30
+EXECUTORS = ("local", "ray")
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,6 +152,9 @@ def run(
     out: str | os.PathLike[str] | None = None,
     *,
     workers: int | None = None,
+    executor: str = "local",
+    ray_address: str | None = None,
+    shard: str | None = None,
     trial_timeout: float | None = None,
     retry_failed: bool = False,
     restart: bool = False,
@@ -187,6 +174,12 @@ def run(
         workers: processes of one thread each; 0 is this process, None one for each core. Workers
             import the calling script anew, so there the call belongs under
             ``if __name__ == "__main__":``. Notebooks need no such line.
+        executor: ``local``, or ``ray`` for tasks of a Ray cluster.
+        ray_address: the cluster, ``auto`` for the one that this machine belongs to; one is started
+            on this machine unless given.
+        shard: a part of the trials, such as ``3/16``, the third of 16, for one of several processes
+            that share the folder; the last to finish writes the tables. The results are those that
+            are stored by then.
         trial_timeout: the most seconds that a trial may take; one that takes longer is ended and
             counts as crashed. Needs worker processes.
         retry_failed: run the trials again that diverged or crashed.
@@ -212,72 +205,35 @@ def run(
         raise UsageError(f"workers is {workers}; it must be a whole number from 0")
     if trial_timeout is not None and not 0 < trial_timeout < math.inf:
         raise UsageError(f"trial_timeout is {trial_timeout}; it must be seconds, above 0")
+    if executor not in EXECUTORS:
+        raise UsageError(f"unknown executor {executor!r}{did_you_mean(executor, EXECUTORS)}")
+    if ray_address is not None and executor != "ray":
+        raise UsageError(f"ray_address is {ray_address!r}, but the executor is {executor!r}")
     study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
     store = Store(default_folder(study) if out is None else Path(out))
-    with contextlib.ExitStack() as stack:
-        # A folder in use is found before anything starts; one that is not there is not made
-        # before the study has proved right.
-        held = stack.enter_context(contextlib.ExitStack())
-        if store.exists():
-            held.enter_context(store.locked())
-        executor = make_executor(workers, len(study.trials()), trial_timeout)
-        stack.callback(executor.close)
-        plan = prepare_study(study)
-        from actbench.report import write_report
-
-        if restart and store.exists():
-            held.close()
-            store.set_aside()
-        if not store.exists():
-            held.enter_context(store.locked())
-        if plan.study.tune_lr:
-            from actbench.tuning import tune
-
-            plan = tune(
-                *(plan, store, executor), retry_failed=retry_failed, quiet=quiet, verbose=verbose
-            )
-        while True:
-            corrupt = store.begin(plan.study)
-            store.sweep(plan.study)
-            pending = pending_trials(plan, store, retry_failed=retry_failed)
-            with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
-                for path in corrupt:
-                    display.say(f"a record was damaged and is set aside as {path}")
-                _run_pending(plan, store, pending, executor, display)
-            store.sweep(plan.study)
-            retry_failed = False
-            frames = write_report(store, plan.study)
-            grown = next_look(plan.study) if until_decided and frames.undecided() else None
-            if grown is None:
-                write_finished(store, study, summary_of(frames), until_decided=until_decided)
-                return Results(store.folder, frames)
-            plan = dataclasses.replace(plan, study=grown)
-
-
-def _run_pending(
-    plan: Plan,
-    store: Store,
-    pending: Sequence[Trial],
-    executor: Executor,
-    display: ProgressDisplay,
-) -> None:
-    planned = len(plan.study.trials())
-    for spec, check in plan.checks.items() if pending else ():
-        display.say(
-            f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
-            f"f(1) = {check.at_one:.4g}"
-        )
-    if len(pending) < planned:
-        display.say(f"{planned - len(pending)} of {planned} trials are stored already")
-    if pending:
-        prepare_corruptions(plan)
-        write_samples(plan, store)
-        try:
-            run_trials(plan, store, pending, executor, display.tell)
-        except (KeyboardInterrupt, SystemExit):
-            left = len(pending_trials(plan, store))
-            display.say(f"interrupted; {planned - left} of {planned} trials are stored")
-            raise
+    conduct = Conduct(
+        make_executor=lambda: make_executor(
+            workers,
+            len(study.trials()),
+            trial_timeout,
+            on_ray=executor == "ray",
+            ray_address=ray_address,
+        ),
+        retry_failed=retry_failed,
+        restart=restart,
+        until_decided=until_decided,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    if shard is None:
+        return Results(store.folder, run_alone(study, store, conduct))
+    if restart or until_decided:
+        option = "restart" if restart else "until_decided"
+        raise UsageError(f"{option} needs the whole study, so it does not go with a shard of it")
+    part = Shard.parse(shard)
+    if part.count > len(study.trials()):
+        raise UsageError(f"shard is {shard!r}, but there are {len(study.trials())} trials to share")
+    return Results(store.folder, run_shard(study, store, conduct, part))
 
 
 def plan_looks(study: Study, *, until_decided: bool, max_seeds: int | None) -> Study:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
 from actbench.executors import Finished, InProcess, default_workers
+from actbench.ray_executor import RayTasks
 from actbench.samples import SAMPLES_FILE, samples_to_png
 from actbench.study import SEVERITIES, trial_id
 from actbench.workers import LocalWorkers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from actbench.activations import ActivationCheck
     from actbench.executors import Event, Executor
@@ -113,14 +114,14 @@ def run_trials(
     tell: Callable[[Event], None],
 ) -> None:
     """Run trials and store each record as it comes; ``tell`` hears every event after that."""
-    environment = _environment(store, plan)
+    environment = _environment()
+    known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
 
     def handle(event: Event) -> None:
         if isinstance(event, Finished):
             store.write_record(event.record)
-            environment["seconds"][event.record.trial_id] = round(event.seconds, 2)
-            environment["end"] = _now()
-            store.write_environment(environment)
+            with store.locked_for_a_moment():
+                _note_seconds(store, known, environment, event)
         tell(event)
 
     ordered = dearest_first(trials)
@@ -145,15 +146,26 @@ def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
     ]
 
 
-def make_executor(workers: int | None, trials: int, trial_timeout: float | None = None) -> Executor:
+def make_executor(
+    workers: int | None,
+    trials: int,
+    trial_timeout: float | None = None,
+    *,
+    on_ray: bool = False,
+    ray_address: str | None = None,
+) -> Executor:
     """Return what runs trials: 0 workers is this process; None is one for each core.
 
     Raises:
-        UsageError: a time limit is asked for in this process, where nothing could end a trial.
+        UsageError: this process alone is to run them and also something that it cannot do, or Ray
+            is not there.
     """
+    if workers == 0 and (trial_timeout is not None or on_ray):
+        what = "Ray" if on_ray else "a trial's time limit"
+        raise UsageError(f"{what} needs a worker process; workers is 0")
+    if on_ray:
+        return RayTasks(workers, ray_address, trial_timeout)
     if workers == 0:
-        if trial_timeout is not None:
-            raise UsageError("a trial's time limit needs a worker process; workers is 0")
         return InProcess()
     return LocalWorkers(max(1, min(workers or default_workers(), trials)), trial_timeout)
 
@@ -191,13 +203,10 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _environment(store: Store, plan: Plan) -> dict[str, Any]:
-    before = store.environment()
-    known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
-    seconds = before.get("seconds", {})
+def _environment() -> dict[str, Any]:
     return {
-        "start": before.get("start", _now()),
-        "end": before.get("end", ""),
+        "start": _now(),
+        "end": "",
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "system": platform.platform(),
@@ -205,8 +214,18 @@ def _environment(store: Store, plan: Plan) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads_per_trial": 1,
         "git_commit": _git_commit(),
-        "seconds": {name: took for name, took in seconds.items() if name in known},
     }
+
+
+def _note_seconds(
+    store: Store, known: Container[str], environment: dict[str, Any], done: Finished
+) -> None:
+    """Add a trial's seconds to what the folder says of when, where and how fast the study ran."""
+    before = store.environment()
+    seconds = {name: took for name, took in before.get("seconds", {}).items() if name in known}
+    seconds[done.record.trial_id] = round(done.seconds, 2)
+    now = {"start": before.get("start", environment["start"]), "end": _now(), "seconds": seconds}
+    store.write_environment({**environment, **now})
 
 
 def _processor() -> str:

@@ -90,7 +90,7 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     console = Console()
     for table in summary.tables:
         click.echo(f"{table.title}\n")
-        click.echo(f"{_table_within(console.width, table)}\n")
+        click.echo(f"{table_within(console.width, table)}\n")
         for warning in table.warnings:
             console.print(Text(f"⚠ {warning}", "yellow"))
     for sentence in summary.sentences:
@@ -99,7 +99,7 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
 
 
-def _table_within(width: int, table: Table) -> str:
+def table_within(width: int, table: Table) -> str:
     """Return a table as text; where the terminal is narrow, the names in it give way."""
     from tabulate import tabulate
 

@@ -121,12 +121,10 @@ def variance_sources(
     rows = []
     for activation in dict.fromkeys(name for name, _ in scores if name != baseline):
         seeds = [s for name, s in scores if name == activation and (baseline, s) in scores]
-        differences = np.array(
-            [
-                scores[activation, seed] / versions - scores[baseline, seed] / versions
-                for seed in sorted(seeds)
-            ]
-        ).reshape(len(seeds), n_images)
+        differences = np.empty((len(seeds), n_images))
+        for row, seed in zip(differences, sorted(seeds), strict=True):
+            ours, theirs = scores[activation, seed], scores[baseline, seed]
+            np.subtract(ours / versions, theirs / versions, out=row)
         error = crossed_standard_errors(differences)
         rows.append(
             {

@@ -1,0 +1,169 @@
+"""A run of a study from the lock to the report: all of it alone, or one shard among others.
+
+pandas, scipy and matplotlib are imported where they are used: workers start before, and load
+theirs at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actbench.errors import UsageError
+from actbench.finished import write_finished
+from actbench.lock import held_as_shard, shards_at_work
+from actbench.progress import ProgressDisplay
+from actbench.runner import (
+    pending_trials,
+    prepare_corruptions,
+    prepare_study,
+    run_trials,
+    write_samples,
+)
+from actbench.study import next_look
+from actbench.summary import summary_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from actbench.executors import Executor
+    from actbench.frames import Frames
+    from actbench.lock import Shard
+    from actbench.runner import Plan
+    from actbench.store import Store
+    from actbench.study import Study, Trial
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a study is run; nothing in it decides a number (see ``results.run``)."""
+
+    make_executor: Callable[[], Executor]
+    retry_failed: bool
+    restart: bool
+    until_decided: bool
+    quiet: bool
+    verbose: bool
+
+
+def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
+    """Run what the folder does not hold of a study, write every derived file, return the frames."""
+    with contextlib.ExitStack() as stack:
+        # A folder in use is found before anything starts; one that is not there is not made
+        # before the study has proved right.
+        held = stack.enter_context(contextlib.ExitStack())
+        if store.exists():
+            held.enter_context(store.locked())
+        executor = conduct.make_executor()
+        stack.callback(executor.close)
+        plan = prepare_study(study)
+        from actbench.report import write_report
+
+        if conduct.restart and store.exists():
+            held.close()
+            store.set_aside()
+        if not store.exists():
+            held.enter_context(store.locked())
+        retry_failed = conduct.retry_failed
+        if plan.study.tune_lr:
+            from actbench.tuning import tune
+
+            quiet, verbose = conduct.quiet, conduct.verbose
+            plan = tune(
+                *(plan, store, executor), retry_failed=retry_failed, quiet=quiet, verbose=verbose
+            )
+        while True:
+            corrupt = store.begin(plan.study)
+            store.sweep(plan.study)
+            pending = pending_trials(plan, store, retry_failed=retry_failed)
+            _run_pending(plan, store, pending, plan.study.trials(), executor, conduct, corrupt)
+            store.sweep(plan.study)
+            retry_failed = False
+            frames = write_report(store, plan.study)
+            grows = conduct.until_decided and frames.undecided()
+            grown = next_look(plan.study) if grows else None
+            if grown is None:
+                summary = summary_of(frames)
+                write_finished(store, study, summary, until_decided=conduct.until_decided)
+                return frames
+            plan = dataclasses.replace(plan, study=grown)
+
+
+def run_shard(study: Study, store: Store, conduct: Conduct, shard: Shard) -> Frames:
+    """Run what the folder does not hold of one shard of a study; return what it holds of all.
+
+    The shards share the folder: each holds it for moments alone. The one that stores the study's
+    last trial writes the derived files.
+
+    Raises:
+        UsageError: learning rates have yet to be chosen.
+    """
+    from actbench.frames import read_frames
+    from actbench.report import write_report
+    from actbench.tuning import tuning_plans
+
+    with contextlib.ExitStack() as stack:
+        if store.exists():
+            with store.locked_for_a_moment():
+                pass
+        executor = conduct.make_executor()
+        stack.callback(executor.close)
+        plan = prepare_study(study)
+        if tuning_plans(plan):
+            raise UsageError(
+                "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
+            )
+        held = stack.enter_context(contextlib.ExitStack())
+        with store.locked_for_a_moment():
+            held.enter_context(held_as_shard(store.folder, shard))
+            corrupt = store.begin(plan.study)
+        all_pending = set(pending_trials(plan, store, retry_failed=conduct.retry_failed))
+        part = shard.part(plan.study.trials())
+        pending = [trial for trial in part if trial in all_pending]
+        _run_pending(plan, store, pending, part, executor, conduct, corrupt)
+        with store.locked_for_a_moment():
+            held.close()
+            if pending_trials(plan, store):
+                return read_frames(store, plan.study)
+            if not shards_at_work(store.folder):
+                store.sweep(plan.study)
+            frames = write_report(store, plan.study)
+            write_finished(store, study, summary_of(frames), until_decided=False)
+            return frames
+
+
+def _run_pending(
+    plan: Plan,
+    store: Store,
+    pending: Sequence[Trial],
+    part: Sequence[Trial],
+    executor: Executor,
+    conduct: Conduct,
+    corrupt: Sequence[Path],
+) -> None:
+    """Run the pending trials of ``part`` and show how it goes on."""
+    planned = len(plan.study.trials())
+    quiet, verbose = conduct.quiet, conduct.verbose
+    with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
+        for path in corrupt:
+            display.say(f"a record was damaged and is set aside as {path}")
+        for spec, check in plan.checks.items() if pending else ():
+            display.say(
+                f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
+                f"f(1) = {check.at_one:.4g}"
+            )
+        if len(pending) < len(part):
+            display.say(f"{len(part) - len(pending)} of {len(part)} trials are stored already")
+        if not pending:
+            return
+        prepare_corruptions(plan)
+        write_samples(plan, store)
+        try:
+            run_trials(plan, store, pending, executor, display.tell)
+        except (KeyboardInterrupt, SystemExit):
+            left = len(pending_trials(plan, store))
+            display.say(f"interrupted; {planned - left} of {planned} trials are stored")
+            raise

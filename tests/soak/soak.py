@@ -1,0 +1,265 @@
+"""Faults in numbers that are too many for the test suite: kills at random moments, fuzzed files.
+
+Run one of::
+
+    python tests/soak/soak.py kills --times 100
+    python tests/soak/soak.py workers --times 10
+    python tests/soak/soak.py files --times 10000
+    python tests/soak/soak.py bytes
+
+Each prints what it did and what came of it, and exits with 1 where a promise was broken. ``--seed``
+draws other moments and files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import tomli_w
+
+SAME_BYTES = (
+    "trials.csv",
+    "corruptions.csv",
+    "gradients.csv",
+    "summary.csv",
+    "comparisons.csv",
+    "summary.md",
+    "study.toml",
+)
+SMALL = (
+    *("--train-images", "64", "--seeds", "2", "--corruptions", "gaussian_noise"),
+    *("--activation", "rrelu", "--workers", "2", "--quiet"),
+)
+
+
+class BrokenPromiseError(Exception):
+    """What should have held did not."""
+
+
+def check(holds: bool, promise: str) -> None:
+    if not holds:
+        raise BrokenPromiseError(promise)
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "actbench", "run", *SMALL, *options, "--out", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder: Path, *options: str) -> tuple[int, str]:
+    process = start(folder, *options)
+    _, err = process.communicate()
+    return process.returncode, err
+
+
+def check_same(one: Path, other: Path) -> None:
+    names = [*SAME_BYTES, *(f"trials/{path.name}" for path in (one / "trials").iterdir())]
+    for name in names:
+        check((one / name).read_bytes() == (other / name).read_bytes(), f"{name} has other bytes")
+    left = [str(p) for p in other.rglob("*") if p.suffix in {".making", ".corrupt", ".pt"}]
+    check(not left, f"left behind: {left}")
+
+
+def kills(times: int, draw: random.Random, work: Path) -> str:
+    """SIGKILL the whole process group at random moments, resume, and compare the bytes."""
+    options = ("--epochs", "3")
+    check(finish(work / "warm", *options)[0] == 0, "the cache could be filled")
+    begin = time.monotonic()
+    check(finish(work / "whole", *options)[0] == 0, "an undisturbed run ends with 0")
+    longest = time.monotonic() - begin
+    folder, stored, finished, kills_in_trials = work / "killed", {}, 0, 0
+    for _ in range(times):
+        process = start(folder, *options)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0, longest))
+        under_way = bool(list(folder.glob("checkpoints/*.pt")))
+        ended = process.poll()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        check(ended in (None, 0), f"a run ended by itself with {ended}")
+        kills_in_trials += ended is None and under_way
+        now = {path.name: path.stat() for path in folder.glob("trials/*.json")}
+        for name, before in stored.items():
+            check(name in now, f"{name} is lost")
+            check(now[name].st_mtime_ns == before.st_mtime_ns, f"{name} was done twice")
+        stored = now
+        if ended == 0:
+            check_same(work / "whole", folder)
+            shutil.rmtree(folder)
+            finished, stored = finished + 1, {}
+    check(finish(folder, *options)[0] == 0, "the last resumed run ends with 0")
+    check_same(work / "whole", folder)
+    return (
+        f"{times} kills within {longest:.1f} s of the start, {kills_in_trials} of them with a "
+        f"trial under way; {finished + 1} studies finished with the bytes of an undisturbed run"
+    )
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    done = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(line.split()[0]) for line in done.stdout.splitlines() if "spawn_main" in line]
+
+
+def workers(times: int, draw: random.Random, work: Path) -> str:
+    """SIGKILL single workers over one study: the others go on, killed trials are run again."""
+    options = ("--epochs", "60")
+    check(finish(work / "whole", *options)[0] == 0, "an undisturbed run ends with 0")
+    folder, killed, crashed, runs = work / "killed", 0, 0, 0
+    while killed < times:
+        runs += 1
+        process = start(folder, *options)
+        while process.poll() is None and killed < times:
+            time.sleep(draw.uniform(1, 3))
+            alive = workers_of(process)
+            if alive and list(folder.glob("checkpoints/*.pt")):
+                os.kill(draw.choice(alive), signal.SIGKILL)
+                killed += 1
+        _, err = process.communicate()
+        check(process.returncode in (0, 1), f"a run ended with {process.returncode}: {err}")
+        if process.returncode == 1:
+            crashed += 1
+            table = (folder / "trials.csv").read_text()
+            check("ended by SIGKILL, 3 times in a row" in table, "a crashed trial has its reason")
+            check(finish(folder, *options, "--retry-failed")[0] == 0, "failed trials run again")
+        check_same(work / "whole", folder)
+        shutil.rmtree(folder)
+    return (
+        f"{killed} workers killed in {runs} studies; {crashed} ended with 1 and a crashed trial, "
+        "and then with 0 by --retry-failed; all have the bytes of an undisturbed run"
+    )
+
+
+def same_bytes(times: int, draw: random.Random, work: Path) -> str:
+    """Run one study in many ways: each gives the same bytes."""
+    epochs = ("--epochs", "2")
+    check(finish(work / "one", *epochs, "--seeds", "5", "--workers", "1")[0] == 0, "one worker")
+    ways = []
+    for workers_now in ("2", "8"):
+        ways.append(work / f"{workers_now} workers")
+        asked = ("--seeds", "5", "--workers", workers_now)
+        check(finish(ways[-1], *epochs, *asked)[0] == 0, f"{workers_now} workers")
+    ways.append(work / "grown")
+    check(finish(ways[-1], *epochs, "--seeds", "3")[0] == 0, "three seeds")
+    check(finish(ways[-1], *epochs, "--seeds", "5")[0] == 0, "grown to five seeds")
+    ways.append(work / "shards")
+    shards = [
+        start(ways[-1], *epochs, "--seeds", "5", "--workers", "1", "--shard", f"{number}/3")
+        for number in (3, 1, 2)
+    ]
+    for shard in shards:
+        _, err = shard.communicate()
+        check(shard.returncode == 0, f"a shard ended with {shard.returncode}: {err}")
+    for way in ways:
+        check_same(work / "one", way)
+    return f"the bytes of one worker: {', '.join(way.name for way in ways)}"
+
+
+HOSTILE = (
+    *("", " ", "../../etc/passwd", "/dev/null", "a\0b", "x" * 300, "π" * 99, "=HYPERLINK(1)"),
+    *("\n", "{{7*7}}", "<script>", "relu", "leaky_relu:nan", "leaky_relu:1e999", "prelu:", ":"),
+    *("a:b", "os:nothing", "relu,relu", "noise", "none", "cnn", "deep_cnn:depth=99999999999"),
+    *(0, 1, -1, 2**31, 2**63, 2**64, 10**400, -(10**400), 0.0, -0.5, 1e308, float("inf")),
+    *(float("nan"), True, False, [], [[]], [0], [0, 0], [-1], ["relu"], ["relu", 3], {}, {"a": 1}),
+)
+
+
+def fuzzed(draw: random.Random) -> bytes:
+    """Return a study.toml with something wrong, or perhaps not."""
+    from actbench.study import Study, study_to_toml
+
+    text = study_to_toml(Study(activations=("relu",), seeds=(0,), epochs=1, corruptions=()))
+    import tomllib
+
+    values = tomllib.loads(text)
+    for _ in range(draw.randint(1, 3)):
+        key = draw.choice([*values, "learning_rat", "seed", "__class__", "format", "x" * 200, "é"])
+        values[key] = draw.choice(HOSTILE)
+    content = bytearray(tomli_w.dumps(values).encode())
+    for _ in range(draw.choice([0, 0, 1, 2, 20])):
+        at = draw.randrange(len(content))
+        content[at : at + draw.randint(0, 3)] = draw.randbytes(draw.randint(0, 3))
+    return bytes(content)
+
+
+def files(times: int, draw: random.Random, work: Path) -> str:
+    """Give fuzzed study.toml to ``run --dry-run`` and to ``report``: 0, 2 or 3, and one line."""
+    from actbench import cli
+
+    def no_network(*_: object) -> None:
+        raise OSError("the network is not to be used here")
+
+    socket.socket.connect = no_network  # type: ignore[method-assign, assignment]
+    os.chdir(work)
+    (work / "folder").mkdir()
+    codes: Counter[int] = Counter()
+    for _ in range(times):
+        content = fuzzed(draw)
+        path = work / "folder" / "study.toml"
+        path.write_bytes(content)
+        asked = draw.choice([["run", "--config", str(path), "--dry-run"], ["report", "folder"]])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cli.main(asked)
+            except SystemExit as end:
+                code = int(end.code or 0)
+        codes[code] += 1
+        where = f"{content!r} with {asked[0]}: {err.getvalue()[-2000:]}"
+        check(code in (0, 2, 3), f"exit {code} for {where}")
+        check(code == 0 or err.getvalue().count("\n") == 1, f"one line for {where}")
+        hidden = {".lock", ".lock-holder"}
+        found = {str(p.relative_to(work)) for p in work.rglob("*") if p.name not in hidden}
+        check(found == {"folder", "folder/study.toml"}, f"wrote {found} for {where}")
+    return f"{times} files: " + ", ".join(f"{n} ended with {code}" for code, n in codes.items())
+
+
+SOAKS = {"kills": kills, "workers": workers, "files": files, "bytes": same_bytes}
+
+
+def main() -> int:
+    """Run what was asked for; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=SOAKS)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["ACTBENCH_CACHE"] = str(Path(name) / "cache")
+        work = Path(name) / "work"
+        work.mkdir()
+        begin = time.monotonic()
+        try:
+            told = SOAKS[arguments.what](arguments.times, random.Random(arguments.seed), work)
+        except BrokenPromiseError as error:
+            sys.stdout.write(f"BROKEN: {error}\n")
+            return 1
+        sys.stdout.write(f"{told} ({time.monotonic() - begin:.0f} s)\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
