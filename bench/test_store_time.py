@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from actbench.activations import resolve_activation
+from actbench.checkpoint import Checkpoint
 from actbench.corruptions import SUITES
 from actbench.frames import Frames
+from actbench.models import build_network
+from actbench.optimizer import SGD
 from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store import Store
 from actbench.study import SEVERITIES, Study, trial_id
@@ -80,6 +84,17 @@ def test_write_records(
 ) -> None:
     """Each whole and on disk before the next."""
     benchmark.pedantic(write_all, (tmp_path, records), rounds=3)
+
+
+def test_checkpoint(
+    benchmark: BenchmarkFixture, tmp_path: Path, records: dict[str, TrialRecord]
+) -> None:
+    """The default network's state after an epoch; a trial writes ten."""
+    network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
+    optimizer = SGD(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=0)
+    history = next(iter(records.values())).history
+    checkpoint = Checkpoint(tmp_path, "trial")
+    benchmark.pedantic(checkpoint.save, (network, optimizer, history), rounds=50)
 
 
 def test_read_records(

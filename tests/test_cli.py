@@ -366,7 +366,17 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
-def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "code"),
+    [
+        (lambda process: os.killpg(process.pid, signal.SIGINT), 130),
+        (lambda process: process.terminate(), 143),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
+    send: Callable[[subprocess.Popen[str]], None], code: int, tmp_path: Path
+) -> None:
     # a worker imports this script first: there it says so and waits, as its parent does
     (tmp_path / "slow.py").write_text(
         "import sys\n"
@@ -388,8 +398,9 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "loading\n"
-        os.killpg(process.pid, signal.SIGINT)
+        send(process)
+        # this comes back once nobody holds stderr: the worker is gone as well
         _, err = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.splitlines()[-1] == "actbench: resume with: actbench run --workers 1 --out out"
     assert "Traceback" not in err

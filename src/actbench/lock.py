@@ -110,15 +110,18 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
     lock, holder = FileLock(folder / name), folder / f"{name}{HOLDER}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        seen = ""
         while True:
             try:
                 lock.acquire(timeout=0.2)
                 break
             except Timeout:
-                who = _text_of(holder)
-                if not (moment and who.endswith(MOMENT)):
+                before, seen = seen, _text_of(holder)
+                # a name that a dead process left is there until the next holder has written its own
+                waits = moment and (seen.endswith(MOMENT) or seen != before)
+                if not waits:
                     raise ResultsFolderError(
-                        f"{str(folder)!r} is held by another run: {who}"
+                        f"{str(folder)!r} is held by another run: {seen}"
                     ) from None
         who = f"process {os.getpid()} on {socket.gethostname()}"
         holder.write_text(who + MOMENT * moment, encoding="utf-8")

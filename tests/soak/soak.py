@@ -80,7 +80,7 @@ def check_same(one: Path, other: Path) -> None:
 
 def kills(times: int, draw: random.Random, work: Path) -> str:
     """SIGKILL the whole process group at random moments, resume, and compare the bytes."""
-    options = ("--epochs", "3")
+    options = ("--epochs", "20")
     check(finish(work / "warm", *options)[0] == 0, "the cache could be filled")
     begin = time.monotonic()
     check(finish(work / "whole", *options)[0] == 0, "an undisturbed run ends with 0")
