@@ -89,7 +89,7 @@ def test_write_records(
 def test_checkpoint(
     benchmark: BenchmarkFixture, tmp_path: Path, records: dict[str, TrialRecord]
 ) -> None:
-    """The default network's state after an epoch; a trial writes ten."""
+    """The default network's state after an epoch."""
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
     optimizer = SGD(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=0)
     history = next(iter(records.values())).history

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 from dataclasses import replace
@@ -86,9 +87,16 @@ def bits(network: nn.Module, optimizer: SGD) -> list[bytes]:
     return [tensor.numpy().tobytes() for tensor in tensors]
 
 
+@pytest.fixture
+def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a checkpoint take all the time that it wants, for epochs of milliseconds."""
+    monkeypatch.setattr("actbench.checkpoint.SHARE", math.inf)
+
+
 # the same bits
 
 
+@pytest.mark.usefixtures("after_every_epoch")
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 @pytest.mark.parametrize("activation", ["prelu", "rrelu", "drawing"])
 def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_undisturbed_one(
@@ -109,6 +117,7 @@ def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_undisturbed_
     assert record_to_json(resumed) == record_to_json(undisturbed)
 
 
+@pytest.mark.usefixtures("after_every_epoch")
 def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) -> None:
     study = replace(STUDY, weight_decay=0.01)
 
@@ -129,6 +138,7 @@ def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) 
         assert torch.equal(rest.state_dict()[name], value), name
 
 
+@pytest.mark.usefixtures("after_every_epoch")
 def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
     checkpoint, told = Checkpoint(tmp_path, "trial"), []
     with pytest.raises(StoppedError):
@@ -213,6 +223,21 @@ def test_a_checkpoint_that_does_not_fit_the_network_counts_as_none(tmp_path: Pat
 
 
 # writing
+
+
+def test_writing_takes_a_hundredth_of_the_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 1.0, 1.5, 51.4, 51.6, 51.6, 51.7, 61.6, 61.8])
+    monkeypatch.setattr("actbench.checkpoint.time.monotonic", lambda: next(clock))
+    checkpoint = Checkpoint(tmp_path, "trial")
+    assert checkpoint.is_due()
+    checkpoint.save(*network_and_optimizer(), HISTORY)  # takes half a second
+    assert not checkpoint.is_due()
+    assert checkpoint.is_due()
+    checkpoint.save(*network_and_optimizer(), HISTORY)  # takes a tenth
+    assert not checkpoint.is_due()
+    assert checkpoint.is_due()
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_file(

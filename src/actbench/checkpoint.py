@@ -1,10 +1,11 @@
-"""A trial under way → a file after every epoch, from which it goes on to the same bits."""
+"""A trial under way → a file after an epoch, from which it goes on to the same bits."""
 
 from __future__ import annotations
 
 import io
+import time
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from actbench.optimizer import SGD
 
 CHECKPOINT_FORMAT = 1
+SHARE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoint:
     """The state of one trial after its last whole epoch: weights, optimiser and history.
 
@@ -36,6 +38,15 @@ class Checkpoint:
 
     folder: Path
     trial_id: str
+    _due: float = field(default=0, init=False)
+
+    def is_due(self) -> bool:
+        """Return whether to write it now: writing takes ``SHARE`` of a trial's time at most.
+
+        That is so after the first epoch, and from then on a hundred times as long after the last
+        writing as that took: after every epoch, where epochs are longer than that.
+        """
+        return time.monotonic() >= self._due
 
     @property
     def path(self) -> Path:
@@ -59,6 +70,7 @@ class Checkpoint:
         """
         import torch
 
+        begin = time.monotonic()
         weights = network.state_dict()
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             return
@@ -77,6 +89,8 @@ class Checkpoint:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ResultsFolderError(f"cannot write {str(self.path)!r}: {reason}") from None
+        end = time.monotonic()
+        self._due = end + (end - begin) / SHARE
 
     def restore(self, network: nn.Module, optimizer: SGD) -> tuple[EpochRecord, ...]:
         """Bring network and optimiser to the stored state and return the history up to there.

@@ -33,7 +33,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Retried:
-    """A trial whose process ended under it, which is now run again from its last epoch."""
+    """A trial whose process ended under it, which is now run again from its last checkpoint."""
 
     trial: Trial
     reason: str

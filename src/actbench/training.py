@@ -50,8 +50,8 @@ def train(
 
     The test set is scored after every epoch, for the history alone: nothing is chosen by it. A
     loss that is not finite ends the training within its step. With a checkpoint, training goes on
-    after the last epoch that it holds, and writes it after every epoch: the same bits either way,
-    as long as what changes while a network trains is in its ``state_dict``.
+    after the last epoch that it holds, and writes it after an epoch where it is due: the same bits
+    either way, as long as what changes while a network trains is in its ``state_dict``.
     """
     optimizer = SGD(
         network.parameters(),
@@ -90,7 +90,7 @@ def train(
             return Training(tuple(history), diverged=where)
         mean_loss = total / len(data.train_images)
         history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms.means()))
-        if checkpoint:
+        if checkpoint and checkpoint.is_due():
             checkpoint.save(network, optimizer, history)
         report(Progress(trial, epoch, study.epochs, steps, steps, value, test.loss, test.accuracy))
     return Training(tuple(history))
