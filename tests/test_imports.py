@@ -26,8 +26,9 @@ ORDER = """
     samples
     activations
     initialisation
-    models
     datasets
+    conv_pool
+    models
     cache
     data
     published
@@ -43,6 +44,7 @@ ORDER = """
     checkpoint
     training
     trial
+    kernels
     store
     executors
     workers

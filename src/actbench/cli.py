@@ -18,7 +18,7 @@ from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
 from actbench.listing import list_
 from actbench.options import Folder, Names, Numbers, Seeds
-from actbench.study import AUGMENTATIONS, INITS, PRECISIONS, Study, read_config
+from actbench.study import AUGMENTATIONS, INITS, KERNELS, PRECISIONS, Study, read_config
 from actbench.terminal import print_what_the_terminal_can, say
 
 
@@ -78,6 +78,12 @@ def cli() -> None:
     "--precision",
     type=click.Choice(PRECISIONS),
     help="bf16 multiplies in bfloat16: faster, coarser.  [default: fp32]",
+)
+@click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    help="native computes convolution and max-pool as one, in half the time, where there is a C++ "
+    "compiler.  [default: auto]",
 )
 @click.option(
     "--corruptions",
@@ -252,14 +258,14 @@ def _list_trials(
 ) -> int:
     """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
     from actbench.lock import Shard
-    from actbench.runner import pending_trials, prepare_study
+    from actbench.runner import keep_kernels, pending_trials, prepare_study
     from actbench.store import Store
     from actbench.tuning import pending_choice, tuning_plans, with_rates
 
     everything, failed = again
     store = Store(folder)
     with _stdout_kept_clean():
-        plan = prepare_study(study)
+        plan = prepare_study(study if everything else keep_kernels(study, store))
     choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
         choice = [(part, part.study.trials()) for part in tuning_plans(plan)]

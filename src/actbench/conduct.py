@@ -16,6 +16,7 @@ from actbench.finished import write_finished
 from actbench.lock import held_as_shard, shards_at_work
 from actbench.progress import ProgressDisplay
 from actbench.runner import (
+    keep_kernels,
     pending_trials,
     prepare_corruptions,
     prepare_study,
@@ -59,7 +60,7 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
             held.enter_context(store.locked())
         executor = conduct.make_executor()
         stack.callback(executor.close)
-        plan = prepare_study(study)
+        plan = prepare_study(study if conduct.restart else keep_kernels(study, store))
         from actbench.report import write_report
 
         if conduct.restart and store.exists():
@@ -111,7 +112,7 @@ def run_shard(study: Study, store: Store, conduct: Conduct, shard: Shard) -> Fra
                 pass
         executor = conduct.make_executor()
         stack.callback(executor.close)
-        plan = prepare_study(study)
+        plan = prepare_study(keep_kernels(study, store))
         if tuning_plans(plan):
             raise UsageError(
                 "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
@@ -150,6 +151,8 @@ def _run_pending(
     with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
         for path in corrupt:
             display.say(f"a record was damaged and is set aside as {path}")
+        if plan.note:
+            display.say(plan.note)
         for spec, check in plan.checks.items() if pending else ():
             display.say(
                 f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "

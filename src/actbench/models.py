@@ -9,36 +9,64 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from actbench.conv_pool import conv_pool
 from actbench.errors import UsageError
 from actbench.initialisation import draw_weights, gain_of
 from actbench.specs import import_object, parse_spec
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from actbench.activations import ActivationFactory
 
     NetworkFactory = Callable[[ActivationFactory, int], nn.Module]
 
 
-class ActivationPool(nn.Module):
-    """``max_pool2d(activation(x), 2)`` for x of shape (N, C, H, W).
+class PoolingConv2d(nn.Conv2d):
+    """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
 
-    Where the two commute to the last bit, the pool goes first: the activation then touches a
-    quarter of the elements.
+    ``kernels`` is ``torch``, or ``native`` for both as one operation, ``conv_pool``.
     """
+
+    bias: torch.Tensor
+    kernels = "torch"
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(channels_in, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, K, H // 2, W // 2)."""
+        if self.kernels == "native":
+            return conv_pool(x, self.weight, self.bias)
+        return max_pool(super().forward(x))
+
+
+class ActivationPool(nn.Module):
+    """The activation and a 2×2 max-pool, for x of shape (N, C, H, W); see ``pooled_layers``."""
 
     def __init__(self, activation: ActivationFactory) -> None:
         super().__init__()
         self.activation = activation()
-        self.pool_first = activation.commutes_with_max
+        self.pooled_before = activation.commutes_with_max
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return shape (N, C, H // 2, W // 2)."""
-        if self.pool_first:
-            return self.activation(max_pool(x))  # type: ignore[no-any-return]
-        return max_pool(self.activation(x))
+        """Return shape (N, C, H // 2, W // 2), or that of x where it is pooled already."""
+        x = self.activation(x)
+        return x if self.pooled_before else max_pool(x)
+
+
+def pooled_layers(
+    activation: ActivationFactory, channels_in: int, channels: int
+) -> tuple[nn.Conv2d, ActivationPool]:
+    """Return a 3×3 convolution, and activation and 2×2 max-pool after it.
+
+    Where the two commute to the last bit, the pool goes first, with the convolution: the activation
+    then touches a quarter of the elements.
+    """
+    if activation.commutes_with_max:
+        return PoolingConv2d(channels_in, channels), ActivationPool(activation)
+    return nn.Conv2d(channels_in, channels, 3, padding=1), ActivationPool(activation)
 
 
 def max_pool(x: torch.Tensor) -> torch.Tensor:
@@ -62,10 +90,8 @@ class CNN(nn.Module):
 
     def __init__(self, activation: ActivationFactory, num_classes: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1)
-        self.act1 = ActivationPool(activation)
-        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
-        self.act2 = ActivationPool(activation)
+        self.conv1, self.act1 = pooled_layers(activation, 3, 16)
+        self.conv2, self.act2 = pooled_layers(activation, 16, 32)
         self.fc1 = nn.Linear(32 * 8 * 8, 128)
         self.act3 = activation()
         self.fc2 = nn.Linear(128, num_classes)
@@ -90,8 +116,12 @@ class DeepCNN(nn.Module):
         pooled = {depth // 3, 2 * depth // 3}
         layers: dict[str, nn.Module] = {}
         for i in range(1, depth + 1):
-            layers[f"conv{i}"] = nn.Conv2d(3 if i == 1 else 32, 32, 3, padding=1)
-            layers[f"act{i}"] = ActivationPool(activation) if i in pooled else activation()
+            channels_in = 3 if i == 1 else 32
+            if i in pooled:
+                layers[f"conv{i}"], layers[f"act{i}"] = pooled_layers(activation, channels_in, 32)
+            else:
+                layers[f"conv{i}"] = nn.Conv2d(channels_in, 32, 3, padding=1)
+                layers[f"act{i}"] = activation()
         layers["flatten"] = nn.Flatten()
         layers["fc"] = nn.Linear(32 * 8 * 8, num_classes)
         for name, layer in layers.items():
@@ -222,15 +252,29 @@ def check_network(text: str, activation: ActivationFactory, num_classes: int) ->
         )
 
 
+def has_native_step(model: str, activations: Iterable[ActivationFactory], num_classes: int) -> bool:
+    """Return whether the network has a convolution that pools, with one of the activations."""
+    _, factory = resolve_model(model)
+    with torch.random.fork_rng(devices=[]):
+        networks = (factory(a, num_classes) for a in activations if a.commutes_with_max)
+        return any(isinstance(m, PoolingConv2d) for network in networks for m in network.modules())
+
+
 def build_network(
-    model: str, activation: ActivationFactory, num_classes: int, seed: int, init: str = "default"
+    model: str,
+    activation: ActivationFactory,
+    num_classes: int,
+    seed: int,
+    init: str = "default",
+    kernels: str = "torch",
 ) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Return the network with a seed's initial weights, and its activation layers by name.
 
     Every activation of a seed starts from the same weights: those of the network built around the
     identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
     ``initialisation``). What an activation adds of its own (PReLU's slopes) is drawn from a seed of
-    its own. The network is in channels_last.
+    its own. The network is in channels_last. With ``kernels`` ``native``, convolution and max-pool
+    are one operation wherever a ``PoolingConv2d`` has both.
     """
     _, factory = resolve_model(model)
     built: list[nn.Module] = []
@@ -250,5 +294,8 @@ def build_network(
         torch.manual_seed(seed_for("activation parameters", seed))
         network = factory(recording, num_classes)
     network.load_state_dict(start, strict=False)
+    for module in network.modules():
+        if isinstance(module, PoolingConv2d):
+            module.kernels = kernels
     layers = {name: module for name, module in network.named_modules() if module in built}
     return network.to(memory_format=torch.channels_last), layers

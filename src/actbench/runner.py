@@ -34,12 +34,14 @@ PACKAGES = ("actbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn"
 class Plan:
     """A study whose names are resolved and whose data is there: ready to run.
 
-    ``checks`` holds each activation's self-check; ``data_folder`` the prepared arrays.
+    ``checks`` holds each activation's self-check; ``data_folder`` the prepared arrays; ``note`` is
+    what a user should know besides, empty if nothing.
     """
 
     study: Study
     data_folder: Path
     checks: dict[str, ActivationCheck]
+    note: str = ""
 
 
 def prepare_study(study: Study) -> Plan:
@@ -53,6 +55,7 @@ def prepare_study(study: Study) -> Plan:
     from actbench.cache import cache_limit
     from actbench.data import open_images, prepare, study_images
     from actbench.initialisation import gain_of
+    from actbench.kernels import settle_kernels
     from actbench.models import check_network, resolve_model
     from actbench.published import check_published
 
@@ -79,18 +82,31 @@ def prepare_study(study: Study) -> Plan:
             f"and the study was made with {study.cifar10c_checksum!r}"
         )
     check_network(model, factories[0], len(data.classes))
+    kernels, note = settle_kernels(study, factories, len(data.classes))
     resolved = dataclasses.replace(
         study,
         baseline=factories[0].spec,
         activations=tuple(factory.spec for factory in factories[1:]),
         learning_rates=rates,
         model=model,
+        kernels=kernels,
         corruptions=names,
         attacks=attacks.expand(study.attacks),
         data_checksum=checksum,
         cifar10c_checksum=published,
     )
-    return Plan(resolved, data_folder, checks)
+    return Plan(resolved, data_folder, checks, note)
+
+
+def keep_kernels(study: Study, store: Store) -> Study:
+    """Return the study, ``auto`` kernels replaced by those of the study that the store holds.
+
+    Raises:
+        ResultsFolderError: the stored study cannot be read.
+    """
+    if study.kernels != "auto" or not store.holds_study():
+        return study
+    return dataclasses.replace(study, kernels=store.study().kernels)
 
 
 def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> list[Trial]:

@@ -40,6 +40,10 @@ class Store:
         except OSError:  # too long a name, for one: writing will say so
             return False
 
+    def holds_study(self) -> bool:
+        """Return whether the folder holds a study, readable or not."""
+        return (self.folder / STUDY_FILE).exists()
+
     def study(self) -> Study:
         """Return the study that the folder holds.
 
@@ -79,7 +83,7 @@ class Store:
             ResultsFolderError: the folder holds another study (the differing fields are listed), a
                 record of another format, or cannot be written.
         """
-        if (self.folder / STUDY_FILE).exists():
+        if self.holds_study():
             different = conflicts(self.study(), study)
             if different:
                 raise ResultsFolderError(
@@ -119,7 +123,7 @@ class Store:
                 renamed.
         """
         folder = self.folder.resolve()
-        if not (folder / STUDY_FILE).exists():
+        if not self.holds_study():
             raise ResultsFolderError(
                 f"{str(self.folder)!r} is no results folder: it has no {STUDY_FILE}; "
                 "it is left as it is"

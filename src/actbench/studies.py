@@ -209,6 +209,7 @@ def _recipe_rows(studies: Mapping[str, Frames]) -> tuple[list[list[str]], list[s
         "weight_decay",
         "augmentation",
         "precision",
+        "kernels",
         "init",
     ]
     rows = []

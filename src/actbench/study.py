@@ -48,6 +48,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 AUGMENTATIONS = ("auto", "flip", "none")
 PRECISIONS = ("fp32", "bf16")
+KERNELS = ("auto", "native", "torch")
 INITS = ("default", "slope_aware")
 
 
@@ -83,7 +84,9 @@ class Study:
     ``learning_rate`` is for all others. ``init`` ``slope_aware`` draws initial weights with each
     activation's gain.
     ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
-    weights and sums (``torch.autocast``), in training and in evaluation.
+    weights and sums (``torch.autocast``), in training and in evaluation. ``kernels`` ``native``
+    computes convolution and max-pool as one operation compiled on this machine, ``torch`` never;
+    ``auto`` becomes one of them when the study is prepared.
     ``cifar10c`` is the folder of the published CIFAR-10-C files, which then stand for the
     corruptions made here. ``attacks`` are run on the first ``attack_images`` test images (all,
     where there are fewer) within each of ``epsilons``, in units of the attack's norm for images in
@@ -139,6 +142,7 @@ class Study:
     init: str = field(default="default", metadata=_one_of(INITS))
     augmentation: str = field(default="auto", metadata=_one_of(AUGMENTATIONS))
     precision: str = field(default="fp32", metadata=_one_of(PRECISIONS))
+    kernels: str = field(default="auto", metadata=_one_of(KERNELS))
     corruptions: tuple[str, ...] = field(
         default=("noise",), metadata=check(are_texts_or_none, "a list of corruptions or suites")
     )
@@ -253,7 +257,7 @@ _NOT_IDENTITY = frozenset(
 )
 
 
-_DEFAULTS = _as_plain(Study())
+_DEFAULTS = {**_as_plain(Study()), "kernels": "torch"}
 _NO_ATTACK = {name: _DEFAULTS[name] for name in ("attack_images", "epsilons")}
 
 
@@ -347,11 +351,13 @@ def study_values(text: str, source: str) -> dict[str, Any]:
 def study_from_toml(text: str, source: str) -> Study:
     """Return the study that a TOML text describes; see ``study_values`` for the arguments.
 
+    One that names no kernels was stored when there were PyTorch's alone.
+
     Raises:
         UsageError: as ``study_values``, or a value is wrong.
     """
     try:
-        return Study(**study_values(text, source))
+        return Study(**{"kernels": "torch", **study_values(text, source)})
     except UsageError as error:
         message = str(error)
         raise UsageError(message if source in message else f"{source}: {message}") from None

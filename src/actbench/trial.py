@@ -52,7 +52,7 @@ def run_trial(
     factory = resolve_activation(trial.activation)
     check = check_activation(factory)
     network, activation_layers = build_network(
-        study.model, factory, len(data.classes), trial.seed, study.init
+        study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
     )
     training = train(network, data, study, trial, report, checkpoint)
     trained = TrialRecord(
@@ -63,6 +63,7 @@ def run_trial(
         reason=training.diverged,
         activation_check=asdict(check),
         history=training.history,
+        kernels=study.kernels,
     )
     if training.diverged:
         return trained
