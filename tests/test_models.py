@@ -13,9 +13,11 @@ from actbench.activations import ACTIVATIONS, resolve_activation
 from actbench.errors import UsageError
 from actbench.models import (
     ActivationPool,
+    PoolingConv2d,
     build_network,
     check_network,
     max_pool,
+    pooled_layers,
     resolve_model,
 )
 
@@ -157,24 +159,27 @@ def test_the_activation_layers_are_named_in_the_networks_order() -> None:
 @pytest.mark.parametrize("spec", commuting_specs())
 def test_pooling_first_gives_the_same_bits_where_an_activation_commutes_with_max(spec: str) -> None:
     factory = resolve_activation(spec)
-    pooled_first = ActivationPool(factory)
-    assert pooled_first.pool_first
+    convolution, activation_and_pool = pooled_layers(factory, 8, 8)
+    assert isinstance(convolution, PoolingConv2d)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 8, 32, 32, generator=generator)
-    x[:, :2] = torch.randint(-2, 3, (16, 2, 32, 32), generator=generator) / 2  # ties
+    x[:, :, :8] = 0  # ties
     weight = torch.randn(16, 8, 16, 16, generator=generator)
 
     def values_and_gradient(
-        layer: Callable[[torch.Tensor], torch.Tensor],
+        layers: Callable[[torch.Tensor], torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         leaf = x.clone().requires_grad_()
-        y = layer(leaf)
+        y = layers(leaf)
         (gradient,) = torch.autograd.grad((y * weight).sum(), leaf)
         return y.detach(), gradient
 
-    activation = factory()
-    ours = values_and_gradient(pooled_first)
-    plain = values_and_gradient(lambda z: F.max_pool2d(activation(z), 2))
+    def by_definition(z: torch.Tensor) -> torch.Tensor:
+        z = F.conv2d(z, convolution.weight, convolution.bias, padding=1)
+        return F.max_pool2d(factory()(z), 2)
+
+    ours = values_and_gradient(nn.Sequential(convolution, activation_and_pool))
+    plain = values_and_gradient(by_definition)
     assert torch.equal(ours[0], plain[0])
     assert torch.equal(ours[1], plain[1])
 
