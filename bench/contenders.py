@@ -40,6 +40,7 @@ def our_training(
     *,
     model: str = "cnn",
     precision: str = "fp32",
+    kernels: str = "torch",
     channels_last: bool = True,
     pool_first: bool = True,
     gradient_norms: bool = True,
@@ -48,13 +49,13 @@ def our_training(
 
     A flag that is off leaves out one thing that the tool does.
     """
-    study = Study(dataset="synthetic", model=model, epochs=1, precision=precision)
+    study = Study(dataset="synthetic", model=model, epochs=1, precision=precision, kernels=kernels)
     trial = Trial("leaky_relu:0.01", seed=0)
     images_and_labels = synthetic_data(images, test_images=1)
     activation = resolve_activation(trial.activation)
     if not pool_first:
         activation = dataclasses.replace(activation, commutes_with_max=False)
-    network, _ = build_network(model, activation, CLASSES, trial.seed)
+    network, _ = build_network(model, activation, CLASSES, trial.seed, kernels=kernels)
     if not channels_last:
         network = network.to(memory_format=torch.contiguous_format)
 
@@ -69,9 +70,12 @@ def our_training(
     return train_epoch
 
 
-def our_evaluation(*, pool_with_indices: bool = False) -> Callable[[], object]:
+def our_evaluation(
+    *, kernels: str = "torch", pool_with_indices: bool = False
+) -> Callable[[], object]:
     """Return the tool's evaluation of 10,000 images; the flag pools as training does."""
-    network, _ = build_network("cnn", resolve_activation("leaky_relu:0.01"), CLASSES, seed=0)
+    activation = resolve_activation("leaky_relu:0.01")
+    network, _ = build_network("cnn", activation, CLASSES, seed=0, kernels=kernels)
     images = synthetic_data(train_images=1).test_images
 
     def evaluate() -> None:

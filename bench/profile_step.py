@@ -45,12 +45,12 @@ def plain_steps() -> Callable[[], object]:
     return partial(plain_loop.train_epoch, model, batches, optimizer)
 
 
-def our_steps() -> Callable[[], object]:
+def our_steps(kernels: str) -> Callable[[], object]:
     """Return our training of ``STEPS`` batches, freed memory kept as in a worker."""
     from actbench.executors import keep_memory
 
     keep_memory()
-    return our_training(STEPS * BATCH_SIZE)
+    return our_training(STEPS * BATCH_SIZE, kernels=kernels)
 
 
 def milliseconds(prepare: Callable[[], Callable[[], object]]) -> Counter[str]:
@@ -66,7 +66,11 @@ def milliseconds(prepare: Callable[[], Callable[[], object]]) -> Counter[str]:
 def main() -> None:
     """Profile both and print the tables."""
     print(f"{machine()}; {STEPS} steps of batch {BATCH_SIZE} on one thread\n")
-    for name, prepare in (("plain loop", plain_steps), ("actbench", our_steps)):
+    for name, prepare in (
+        ("plain loop", plain_steps),
+        ("PyTorch's kernels", partial(our_steps, "torch")),
+        ("native", partial(our_steps, "native")),
+    ):
         with own_process() as process:
             found = process.submit(milliseconds, prepare).result()
         whole = found.total()

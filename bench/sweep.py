@@ -31,7 +31,7 @@ from actbench.executors import Finished
 from actbench.report import write_report
 from actbench.runner import make_executor, prepare_corruptions, prepare_study, run_trials
 from actbench.store import Store
-from actbench.study import DEFAULT_ACTIVATIONS, PRECISIONS, Study
+from actbench.study import DEFAULT_ACTIVATIONS, Study
 from actbench.training import STEPS_BETWEEN_REPORTS
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from interleaved import Ratio, own_process
@@ -51,6 +51,12 @@ EPOCHS = 10
 TRIALS = len(DEFAULT_ACTIVATIONS)
 WORKERS = 2
 FEWEST_IMAGES = 2 * STEPS_BETWEEN_REPORTS * Study().batch_size
+# how actbench may compute: precision and kernels
+WAYS = {
+    "native": ("fp32", "native"),
+    "PyTorch's kernels": ("fp32", "torch"),
+    "bf16": ("bf16", "torch"),
+}
 PARTS = ("training epoch", "clean test", "noise evaluation")
 
 
@@ -92,7 +98,7 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def actbench_trials(data_dir: Path, precision: str) -> Parts:
+def actbench_trials(data_dir: Path, way: str) -> Parts:
     """Return the seconds of each part of a trial, the mean of two that run at once.
 
     ``trial start`` is from the hand-out of a trial to its first step; ``once`` is what a study
@@ -101,6 +107,7 @@ def actbench_trials(data_dir: Path, precision: str) -> Parts:
     """
     # the corrupted test sets belong to what is measured
     shutil.rmtree(Path(os.environ["ACTBENCH_CACHE"]) / "images", ignore_errors=True)
+    precision, kernels = WAYS[way]
     study = Study(
         dataset="imagefolder",
         data_dir=str(data_dir),
@@ -108,6 +115,7 @@ def actbench_trials(data_dir: Path, precision: str) -> Parts:
         seeds=1,
         epochs=1,
         precision=precision,
+        kernels=kernels,
     )
     events: list[TimedEvent] = []
     peaks: list[float] = []
@@ -218,7 +226,7 @@ def main() -> None:
         help=f"fewer take less time; the epoch is scaled up from them; at least {FEWEST_IMAGES}",
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, nargs="+", default=PRECISIONS, help="of actbench"
+        "--ways", choices=WAYS, nargs="+", default=list(WAYS), help="how actbench computes"
     )
     parser.add_argument("--json", type=Path, help="write all repetitions to this file")
     options = parser.parse_args()
@@ -226,17 +234,17 @@ def main() -> None:
         parser.error(f"--train-images must be at least {FEWEST_IMAGES}")
 
     plain: list[Parts] = []
-    ours: dict[str, list[Parts]] = {precision: [] for precision in options.precision}
+    ours: dict[str, list[Parts]] = {way: [] for way in options.ways}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ACTBENCH_CACHE"] = str(Path(folder) / "cache")
         data_dir = Path(folder) / "images"
         write_image_folder(data_dir, options.train_images, TEST_IMAGES)
-        actbench_trials(data_dir, "fp32")  # decodes the images, once for ever
+        actbench_trials(data_dir, "native")  # decodes the images and compiles, once for ever
         for repetition in range(1, options.repetitions + 1):
             with own_process() as process:
                 plain.append(process.submit(plain_trial, options.train_images).result())
-            for precision, measured in ours.items():
-                measured.append(actbench_trials(data_dir, precision))
+            for way, measured in ours.items():
+                measured.append(actbench_trials(data_dir, way))
             for parts in (plain[-1], *(measured[-1] for measured in ours.values())):
                 parts["training epoch"] *= TRAIN_IMAGES / options.train_images
             ratios = (plain_sweep(plain[-1]) / actbench_sweep(m[-1]) for m in ours.values())
@@ -250,21 +258,21 @@ def main() -> None:
             "plain_loop": plain,
             "actbench": ours,
             "sweep_ratio": {
-                precision: asdict(
+                way: asdict(
                     Ratio.of([plain_sweep(p) for p in plain], [actbench_sweep(o) for o in measured])
                 )
-                for precision, measured in ours.items()
+                for way, measured in ours.items()
             },
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"\n{machine()}; n = {options.repetitions} interleaved repetitions")
-    for precision, measured in ours.items():
-        print_table(precision, plain, measured)
+    for way, measured in ours.items():
+        print_table(way, plain, measured)
 
 
-def print_table(precision: str, plain: Sequence[Parts], ours: Sequence[Parts]) -> None:
+def print_table(way: str, plain: Sequence[Parts], ours: Sequence[Parts]) -> None:
     """Print what the plain loop and actbench took, what the noise took, and the memory."""
-    headers = ["seconds per trial", "plain loop", f"actbench, {precision}", "ratio [95 % interval]"]
+    headers = ["seconds per trial", "plain loop", f"actbench, {way}", "ratio [95 % interval]"]
     table = tabulate(rows_of(plain, ours), headers, tablefmt="pipe", disable_numparse=True)
     share = median(
         o["noise evaluation"] / (EPOCHS * (o["training epoch"] + o["clean test"])) for o in ours

@@ -28,9 +28,22 @@ def test_plain_loop(compare: Compare) -> None:
     images = 200 * BATCH_SIZE
     with (
         Contender(partial(plain_training, images), threads=None, memory_kept=False) as plain,
-        Contender(partial(our_training, images)) as ours,
+        Contender(partial(our_training, images, kernels="native")) as ours,
     ):
         compare({"plain loop": plain, "one worker": ours}, rounds=7)
+
+
+def test_native_training(compare: Compare) -> None:
+    """A step with PyTorch's kernels against convolution and pool as one native operation."""
+    with Contender(OURS) as usual, Contender(partial(OURS, kernels="native")) as native:
+        compare({"training: PyTorch's kernels": usual, "native": native}, rounds=12)
+
+
+def test_native_evaluation(compare: Compare) -> None:
+    """The same of an evaluation."""
+    ours = partial(our_evaluation, kernels="native")
+    with Contender(our_evaluation) as usual, Contender(ours) as native:
+        compare({"evaluation: PyTorch's kernels": usual, "native": native}, rounds=12)
 
 
 def test_activation_before_the_pool(compare: Compare) -> None:
