@@ -198,10 +198,11 @@ def batches(
     mirrored = torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
     for start in range(0, count, batch_size):
         index = order[start : start + batch_size]
-        images = data.train_images[index]
+        images = data.train_images.index_select(0, index)  # whole images, unlike [index]
         if flip:
-            which = mirrored[start : start + batch_size, None, None, None]
-            images = torch.where(which, images.flip(2), images)
+            both = torch.stack([images, images.flip(2)]).flatten(0, 1)
+            which = mirrored[start : start + batch_size]
+            images = both.index_select(0, torch.arange(len(index)) + len(index) * which)
         yield normalise(images), data.train_labels[index]
 
 

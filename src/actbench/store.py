@@ -35,14 +35,11 @@ class Store:
 
     def exists(self) -> bool:
         """Return whether there is anything of the folder's name."""
-        try:
-            return self.folder.exists()
-        except OSError:  # too long a name, for one: writing will say so
-            return False
+        return _is_there(self.folder)
 
     def holds_study(self) -> bool:
         """Return whether the folder holds a study, readable or not."""
-        return (self.folder / STUDY_FILE).exists()
+        return _is_there(self.folder / STUDY_FILE)
 
     def study(self) -> Study:
         """Return the study that the folder holds.
@@ -250,6 +247,13 @@ def _no_search_for_cycles() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name, for one: writing will say so
+        return False
 
 
 def _rename(path: Path, to: Path) -> None:
