@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from actbench.counterparts import COUNTERPART_COLUMNS, compare_counterparts, counterpart_files
+from actbench.counterparts import ALL, COUNTERPART_COLUMNS, compare_counterparts, counterpart_files
 from actbench.errors import UsageError
 from actbench.studies import read_studies
 from conftest import Outcome
@@ -45,6 +45,10 @@ def test_each_activation_is_paired_with_itself_by_seed() -> None:
         low, high = test.confidence_interval()
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high))
         p_values[activation] = row["p_value"]
+    together = stats.ttest_rel(*(np.mean(list(s.values()), axis=0) for s in (OTHER, FIRST)))
+    row = row_of(table, ALL)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((*together.confidence_interval(),))
+    p_values[ALL] = together.pvalue
     corrected = multipletests(list(p_values.values()), method="holm")[1]
     assert [row_of(table, a)["p_holm"] for a in p_values] == pytest.approx(list(corrected))
     assert row_of(table, LEAKY)["verdict"] == "better"
@@ -59,6 +63,13 @@ def test_holms_correction_is_over_all_studies_and_activations() -> None:
     )
     assert alone["p_value"] == among["p_value"]
     assert among["p_holm"] == pytest.approx(2 * alone["p_holm"])
+
+
+def test_a_mean_over_activations_needs_all_of_them() -> None:
+    lacking = made_frames({"relu": OTHER["relu"], LEAKY: (*OTHER[LEAKY][:4], np.nan)})
+    table = compare_counterparts({"a": made_frames(FIRST), "b": lacking})
+    assert [row_of(table, name)["n"] for name in ("relu", LEAKY, ALL)] == [5, 4, 4]
+    assert table["activation"].drop_duplicates().tolist() == ["relu", LEAKY, ALL]
 
 
 def test_only_shared_trials_are_paired() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from actbench.tables import to_csv, to_markdown
 from actbench.verdicts import DASH, probability, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from actbench.frames import Frames
     from actbench.metrics import Metric
@@ -36,6 +37,7 @@ COUNTERPART_COLUMNS = (
     "note",
 )
 LEVEL = 0.05
+ALL = "mean of all"
 _SHOWN = ("clean_accuracy", "corrupted_accuracy", "clean_loss", "grad_norm_first")
 
 
@@ -43,9 +45,10 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     """Return how the trials of each study differ from those of the first, pair by pair.
 
     A pair is one activation with one seed in both studies, so it shares the batch order and, with
-    the same network, the initial weights. The rule of the verdicts is that of
-    ``statistics.compare`` at the level 0.05, with Holm's correction within a metric over all
-    studies and activations. The metrics are those that all studies have, without the accuracy at
+    the same network, the initial weights. Where two or more activations are shared, each seed's
+    means over them are paired as well: what changes for all has a narrower interval there. The
+    rule of the verdicts is that of ``statistics.compare`` at the level 0.05, with Holm's
+    correction within a metric over all rows. The metrics are those that all studies have, without the accuracy at
     matched clean accuracy, which goes by each study's own line.
 
     Args:
@@ -53,9 +56,9 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
             and its margin holds.
 
     Returns:
-        A row per study but the first × activation × metric, activations in the first study's order,
-        with the columns ``COUNTERPART_COLUMNS``: those of ``statistics.compare``, ``difference``
-        being study − reference.
+        A row per study but the first × activation × metric, activations in the first study's order
+        and ``ALL`` after them, with the columns ``COUNTERPART_COLUMNS``: those of
+        ``statistics.compare``, ``difference`` being study − reference.
 
     Raises:
         UsageError: a study shares no trial with the first.
@@ -70,14 +73,12 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     }
     parts = []
     for other in others:
-        theirs = studies[other].values()
-        for activation in first.study.activations:
-            sides = {reference: first.values(), other: theirs}
-            rows = [v[v["activation"] == activation].assign(activation=k) for k, v in sides.items()]
-            if not set(rows[0]["seed"]) & set(rows[1]["seed"]):
-                continue
+        sides = {reference: first.values(), other: studies[other].values()}
+        groups = _shared(list(sides.values()), first.study.activations, list(metrics))
+        for activation, rows in groups.items():
+            named = [r.assign(activation=side) for r, side in zip(rows, sides, strict=True)]
             part = compare(
-                pd.concat(rows),
+                pd.concat(named),
                 baseline=reference,
                 metrics=metrics,
                 margin=first.study.margin,
@@ -94,10 +95,37 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     ]
     for place, row in table.to_dict("index").items():
         both = (first, studies[row["study"]])
-        if metrics[row["metric"]].guarded and any(s.masking(row["activation"]) for s in both):
+        mean_of_all = row["activation"] == ALL
+        activations = first.study.activations if mean_of_all else (row["activation"],)
+        masked = any(study.masking(name) for study in both for name in activations)
+        if metrics[row["metric"]].guarded and masked:
             note = "; ".join(filter(None, [row["note"], "signs of masked gradients"]))
             table.loc[place, "note"] = note
     return table[list(COUNTERPART_COLUMNS)]
+
+
+def _shared(
+    sides: Sequence[pd.DataFrame], activations: Sequence[str], columns: list[str]
+) -> dict[str, list[pd.DataFrame]]:
+    """Return both sides' rows of each activation with a seed in common, and their means by seed.
+
+    A mean is over all of these activations; it is missing where one of them has no value.
+    """
+    found = {}
+    for activation in activations:
+        rows = [side[side["activation"] == activation] for side in sides]
+        if set(rows[0]["seed"]) & set(rows[1]["seed"]):
+            found[activation] = rows
+    if len(found) > 1:
+        parts = [pd.concat(side) for side in zip(*found.values(), strict=True)]
+        means = [
+            part.groupby("seed")[columns].agg(
+                lambda v: v.mean(skipna=False) if len(v) == len(found) else math.nan
+            )
+            for part in parts
+        ]
+        found[ALL] = [mean.reset_index() for mean in means]
+    return found
 
 
 def counterpart_files(studies: Mapping[str, Frames]) -> dict[str, str]:
