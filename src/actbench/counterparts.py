@@ -48,8 +48,8 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     the same network, the initial weights. Where two or more activations are shared, each seed's
     means over them are paired as well: what changes for all has a narrower interval there. The
     rule of the verdicts is that of ``statistics.compare`` at the level 0.05, with Holm's
-    correction within a metric over all rows. The metrics are those that all studies have, without the accuracy at
-    matched clean accuracy, which goes by each study's own line.
+    correction within a metric over all rows. The metrics are those that all studies have, without
+    the accuracy at matched clean accuracy, which goes by each study's own line.
 
     Args:
         studies: two or more, by the name that the tables give them; the first is the reference,
