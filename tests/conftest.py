@@ -75,6 +75,8 @@ SAME_BYTES = (
     "trials.csv",
     "corruptions.csv",
     "gradients.csv",
+    "attacks.csv",
+    "mechanism.csv",
     "summary.csv",
     "comparisons.csv",
     "summary.md",

@@ -117,6 +117,7 @@ def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRe
         status="crashed",
         reason=" ".join(reason.split())[:300],
         trace=trace,
+        kernels=study.kernels,
     )
 
 

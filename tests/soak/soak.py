@@ -34,6 +34,8 @@ SAME_BYTES = (
     "trials.csv",
     "corruptions.csv",
     "gradients.csv",
+    "attacks.csv",
+    "mechanism.csv",
     "summary.csv",
     "comparisons.csv",
     "summary.md",
@@ -41,6 +43,7 @@ SAME_BYTES = (
 )
 SMALL = (
     *("--train-images", "64", "--seeds", "2", "--corruptions", "gaussian_noise"),
+    *("--attacks", "pgd:steps=2", "--attack-images", "16"),
     *("--activation", "rrelu", "--workers", "2", "--quiet"),
 )
 
