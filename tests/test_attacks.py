@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
-from torch import nn
 
 from actbench.attacks import FGSM, PGD, Square, expand, resolve
 from actbench.errors import UsageError
 from actbench.masking import MaskingChecks, masking_checks
 from actbench.perturbations import ascent_direction, uniform_in_unit_ball
 from actbench.study import DEFAULT_EPSILONS
+from attacked_network import (
+    TRAINED_ON,
+    SmallCNN,
+    enlarged_digits,
+    foolbox_correct,
+    foolbox_fgsm,
+    foolbox_pgd,
+    trained_network,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,27 +37,6 @@ SPECS = ("fgsm", "fgsm:norm=l2", "pgd:steps=4", "pgd:steps=4,norm=l2", "square:q
 EPSILON = {"linf": 0.06, "l2": 1.5}
 
 
-class SmallCNN(nn.Module):
-    """Logits (N, 10) for images (N, 3, 32, 32) in [0, 1], which it normalises itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, padding=1),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(16 * 8 * 8, 10),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        return self.layers((images - 0.5) / 0.5)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -61,37 +47,22 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Tensor, Tensor]:
-    """All 1,797 digits of scikit-learn, enlarged to float32 (N, 3, 32, 32), and their labels."""
-    raw = load_digits()
-    small = torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16
-    large = F.interpolate(small, size=32, mode="bilinear").clamp(0, 1)
-    return large.repeat(1, 3, 1, 1), torch.tensor(raw.target)
+    return enlarged_digits()
 
 
 @pytest.fixture(scope="module")
 def network(digits: tuple[Tensor, Tensor]) -> SmallCNN:
-    images, labels = (values[:1500] for values in digits)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = SmallCNN()
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-        for _ in range(8):
-            for batch in torch.randperm(len(images)).split(50):
-                optimizer.zero_grad()
-                F.cross_entropy(network(images[batch]), labels[batch]).backward()
-                optimizer.step()
-    optimizer.zero_grad()
-    return network.eval()
+    return trained_network(*digits)
 
 
 @pytest.fixture(scope="module")
 def images(digits: tuple[Tensor, Tensor]) -> Tensor:
-    return digits[0][1500:1700]
+    return digits[0][TRAINED_ON : TRAINED_ON + 200]
 
 
 @pytest.fixture(scope="module")
 def labels(digits: tuple[Tensor, Tensor]) -> Tensor:
-    return digits[1][1500:1700]
+    return digits[1][TRAINED_ON : TRAINED_ON + 200]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -547,40 +518,15 @@ foolbox_test = pytest.mark.filterwarnings(
 )
 
 
-def foolbox_correct(
-    foolbox: ModuleType,
-    attack: Any,
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    epsilon: float,
-) -> Tensor:
-    """Return bool (N,): classified rightly unchanged and under foolbox's attack."""
-    model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)  # not our seed, lest both start at the same points
-        _, _, broken = attack(model, images, labels, epsilons=epsilon)
-    with torch.no_grad():
-        return (network(images).argmax(1) == labels) & ~broken
-
-
 @foolbox_test
 @pytest.mark.parametrize("epsilon", DEFAULT_EPSILONS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_fgsm_agrees_with_foolbox_to_the_image(norm, epsilon, foolbox, network, images, labels):
-    name = {"linf": "LinfFastGradientAttack", "l2": "L2FastGradientAttack"}[norm]
     epsilon = epsilon if norm == "linf" else 30 * epsilon
-    theirs = foolbox_correct(
-        foolbox, getattr(foolbox.attacks, name)(), network, images, labels, epsilon
-    )
+    attack = foolbox_fgsm(foolbox, norm)
+    theirs = foolbox_correct(foolbox, attack, network, images, labels, epsilon)
     ours = run(f"fgsm:norm={norm}", network, images, labels, epsilon).correct
     assert torch.equal(ours, theirs)
-
-
-def foolbox_pgd(foolbox: ModuleType, norm: str, *, random_start: bool) -> Any:
-    name = {"linf": "LinfProjectedGradientDescentAttack", "l2": "L2ProjectedGradientDescentAttack"}
-    attack = getattr(foolbox.attacks, name[norm])
-    return attack(steps=10, rel_stepsize=0.25, random_start=random_start)
 
 
 @foolbox_test
@@ -591,9 +537,8 @@ def test_pgd_agrees_with_foolbox_from_the_same_points(
     norm, epsilon, random_start, foolbox, network, images, labels
 ):
     epsilon = epsilon if norm == "linf" else 30 * epsilon
-    attack = foolbox_pgd(foolbox, norm, random_start=random_start)
-    start = uniform_in_unit_ball(images, norm, seeded())
-    attack.get_random_start = lambda x0, epsilon: type(x0)(x0.raw + epsilon * start)
+    start = uniform_in_unit_ball(images, norm, seeded()) if random_start else False
+    attack = foolbox_pgd(foolbox, norm, start)
     theirs = foolbox_correct(foolbox, attack, network, images, labels, epsilon)
     spec = f"pgd:steps=10,step_size=0.25,random_start={random_start},norm={norm}"
     ours = run(spec, network, images, labels, epsilon)
@@ -604,7 +549,7 @@ def test_pgd_agrees_with_foolbox_from_the_same_points(
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 8 / 255), ("l2", 60 / 255)])
 def test_pgd_agrees_with_foolbox_from_other_points(norm, epsilon, foolbox, network, images, labels):
     """In larger L2 balls ten steps are too few for where they start not to matter."""
-    attack = foolbox_pgd(foolbox, norm, random_start=True)
+    attack = foolbox_pgd(foolbox, norm, start=True)
     theirs = foolbox_correct(foolbox, attack, network, images, labels, epsilon)
     ours = run(f"pgd:steps=10,step_size=0.25,norm={norm}", network, images, labels, epsilon)
     assert ours.accuracy == pytest.approx(float(theirs.double().mean()), abs=0.01)

@@ -15,7 +15,7 @@ import pytest
 from actbench.frames import Frames
 from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store import Store
-from actbench.study import Study, trial_id
+from actbench.study import SEVERITIES, Study, trial_id
 from actbench.tables import derived_files, to_csv, to_markdown
 
 if TYPE_CHECKING:
@@ -309,3 +309,26 @@ def test_summary_md_shows_every_part(tiny_run: TinyRun) -> None:
         assert part in markdown
     for spec in tiny_run.study.activations:
         assert f"| {spec} " in markdown
+
+
+def test_corruptions_severities_and_epochs_stand_below_one_another(tiny_run: TinyRun) -> None:
+    study = tiny_run.study
+    lines = (tiny_run.folder / "summary.md").read_text(encoding="utf-8").splitlines()
+    for title, first, down in (
+        (
+            "## Accuracy by corruption, %",
+            "corruption",
+            [c.replace("_", " ") for c in study.corruptions],
+        ),
+        ("## Accuracy by severity, %", "severity", [str(severity) for severity in SEVERITIES]),
+        ("### conv1", "epoch", [str(epoch + 1) for epoch in range(study.epochs)]),
+    ):
+        head, _, *rows = lines[lines.index(title) + 2 :][: len(down) + 2]
+        assert [cell.strip() for cell in head.split("|")[1:-1]] == [first, *study.activations]
+        assert [row.split("|")[1].strip() for row in rows] == down
+
+
+def test_metrics_that_are_tested_side_by_side_carry_a_warning(tiny_run: TinyRun) -> None:
+    for name in ("summary.md", "report.html"):
+        text = (tiny_run.folder / name).read_text(encoding="utf-8")
+        assert "Metrics are not corrected for one another" in text

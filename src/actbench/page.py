@@ -19,7 +19,7 @@ from actbench.sections import means_over_seeds, robustness_sections
 from actbench.statistics import VERDICTS
 from actbench.study import study_to_toml
 from actbench.tables import comparison_rows, summary_rows, variance_rows
-from actbench.verdicts import arm, describe_recipe, verdict_sentences
+from actbench.verdicts import METRICS_ALONE, arm, describe_recipe, verdict_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,6 +107,7 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         alone=verdict_sentences(frames) if len(study.activations) == 1 else [],
         tally=_tally(frames),
         level=f"{frames.level():.3g}",
+        metrics_alone=METRICS_ALONE,
         primary=_comparisons(frames, primary=True),
         others=_comparisons(frames, primary=False),
         summary=_summary(frames),

@@ -39,20 +39,23 @@ class Section:
 def means_over_seeds(
     frame: pd.DataFrame,
     frames: Frames,
-    columns: str,
+    by: str,
     value: str,
     show: Callable[[float, float], str] = percent,
 ) -> tuple[list[list[str]], list[str]]:
-    """Return rows and headers: activations down, ``columns`` across, mean ± std over seeds."""
-    by_seed = frame.groupby(["activation", columns, "seed"], sort=False)[value].mean()
-    cells = by_seed.groupby(["activation", columns], sort=False).agg(["mean", "std"])
-    across = list(frame[columns].unique())
+    """Return rows and headers: a column's values down, activations across, mean ± std over seeds.
+
+    Corruptions and epochs are down, as there may be many of them.
+    """
+    by_seed = frame.groupby(["activation", by, "seed"], sort=False)[value].mean()
+    cells = by_seed.groupby(["activation", by], sort=False).agg(["mean", "std"])
+    known = cells.index.get_level_values(0)
+    across = [activation for activation in frames.study.activations if activation in known]
     rows = [
-        [activation, *(show(*cells.loc[(activation, column)]) for column in across)]
-        for activation in frames.study.activations
-        if activation in cells.index.get_level_values(0)
+        [str(down).replace("_", " "), *(show(*cells.loc[(name, down)]) for name in across)]
+        for down in frame[by].unique()
     ]
-    return rows, ["activation", *(str(column).replace("_", " ") for column in across)]
+    return rows, [by, *across]
 
 
 def robustness_sections(frames: Frames) -> list[Section]:
@@ -101,8 +104,8 @@ def attack_section(frames: Frames) -> Section | None:
         rows=rows,
         note=f"Mean ± standard deviation over n seeds, on the first {images} test images. An "
         "attack changes an image by at most ε, in its norm, to have it misclassified; all trials "
-        "meet the same random numbers. A stronger attack can only lower these figures. Paired "
-        "differences with their verdicts stand in the table of comparisons.",
+        "meet the same random numbers. A stronger attack can only lower these figures. "
+        "comparisons.csv has the paired differences with their verdicts.",
         warnings=tuple(masking_warnings(frames)),
     )
 

@@ -14,6 +14,7 @@ from actbench.sections import means_over_seeds, robustness_sections
 from actbench.verdicts import (
     DASH,
     MASKED,
+    METRICS_ALONE,
     arm,
     describe_recipe,
     interval,
@@ -160,7 +161,7 @@ def _margin_note(frames: Frames) -> list[str]:
         f"of two one-sided tests against ±{margin} points, and a dash there means that the metric "
         "has no natural margin. MDE is the difference that this many pairs detect with 80 % power; "
         f"seeds needed is how many detect {margin} points. Tests are at the level "
-        f"{frames.level():.3g}."
+        f"{frames.level():.3g}. {METRICS_ALONE}"
     ]
 
 

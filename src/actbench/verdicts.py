@@ -17,6 +17,11 @@ DASH = "–"
 # beside every number that a masked gradient may feign
 MASKED = " ⚠"
 MINUS = "−"
+# beside every table of many metrics
+METRICS_ALONE = (
+    "Metrics are not corrected for one another: where many do not differ, a few come out as better "
+    "or worse by chance."
+)
 
 
 def percent(mean: float, spread: float | None = None) -> str:

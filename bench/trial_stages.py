@@ -1,0 +1,112 @@
+"""Where the time of a study's trials goes: training, corrupted images, evaluation, attacks.
+
+The first trials of the study are run one after the other, each as a worker runs it, with one
+thread. The corrupted images are made by the first and only mapped by the others.
+
+    python bench/trial_stages.py results/published/cifar10-jpeg-robustness/study.toml --trials 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import torch
+from tabulate import tabulate
+
+from actbench import evaluation
+from actbench import trial as trial_module
+from actbench.attacks import Attack
+from actbench.data import open_images, prepare
+from actbench.executors import keep_memory
+from actbench.study import study_from_toml
+from machine import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actbench.data import ImageData
+    from actbench.study import Study, Trial
+
+STAGES = {
+    (trial_module, "train"): "training, with a clean test after each epoch",
+    (trial_module, "corrupted_test_images"): "corrupted images",
+    (trial_module, "predict"): "evaluation: logits",
+    (trial_module, "score"): "evaluation: measures of them",
+    (trial_module, "calibration_error"): "evaluation: measures of them",
+    (trial_module, "input_gradient_norm"): "input gradients",
+    (evaluation, "masking_checks"): "masking guard",
+}
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float]) -> Iterator[None]:
+    """Add to ``seconds`` what each stage of the trials in this block takes.
+
+    A stage within a stage, such as the attack that the masking guard tries, counts as the outer.
+    """
+    under_way: list[str] = []
+
+    def timing(run: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        def run_and_time(*arguments: Any, **options: Any) -> Any:
+            if under_way:
+                return run(*arguments, **options)
+            under_way.append(name(*arguments))
+            begun = time.perf_counter()
+            result = run(*arguments, **options)
+            seconds[under_way.pop()] += time.perf_counter() - begun
+            return result
+
+        return run_and_time
+
+    with contextlib.ExitStack() as patches:
+        for (module, function), stage in STAGES.items():
+            run = timing(getattr(module, function), lambda *_, stage=stage: stage)
+            patches.enter_context(mock.patch.object(module, function, run))
+        run = timing(Attack.__call__, lambda attack, *_: f"attack: {attack.spec}")
+        patches.enter_context(mock.patch.object(Attack, "__call__", run))
+        yield
+
+
+def stages(study: Study, trial: Trial, data: ImageData) -> dict[str, float]:
+    """Return the seconds of one trial by stage, with the whole as ``total``."""
+    seconds: dict[str, float] = defaultdict(float)
+    begun = time.perf_counter()
+    with timed(seconds):
+        trial_module.run_trial(study, trial, data, lambda progress: None)
+    return {**seconds, "total": time.perf_counter() - begun}
+
+
+def main() -> None:
+    """Run the trials and print a column of seconds for each."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("study", type=Path, help="a study.toml")
+    parser.add_argument("--trials", type=int, default=2)
+    options = parser.parse_args()
+    study = study_from_toml(options.study.read_text(encoding="utf-8"), str(options.study))
+    trials = study.trials()[: options.trials]
+    keep_memory()
+    torch.set_num_threads(1)
+    data = open_images(prepare(study.dataset, study.data_dir))
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["ACTBENCH_CACHE"] = cache
+        columns = [stages(study, trial, data) for trial in trials]
+    rows = [
+        [stage, *(f"{column.get(stage, 0):.1f}" for column in columns)]
+        for stage in dict.fromkeys(stage for column in columns for stage in column)
+    ]
+    print(f"{machine()}\n")
+    headers = ["seconds", *(f"{trial.activation}, seed {trial.seed}" for trial in trials)]
+    align = ["left", *["right"] * len(trials)]
+    print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align))
+
+
+if __name__ == "__main__":
+    main()
