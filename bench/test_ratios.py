@@ -6,11 +6,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actbench.data import open_images, prepare
-from actbench.executors import run_one
+from actbench.data import prepare
 from actbench.runner import make_executor
-from actbench.store import Store
-from actbench.study import Study, Trial
+from actbench.study import Study
 from cifar_shaped import write_image_folder
 from contenders import BATCH_SIZE, our_evaluation, our_training, plain_training
 from interleaved import Contender
@@ -83,23 +81,6 @@ def test_allocator(compare: Compare) -> None:
     """A step with glibc's defaults against memory that is kept."""
     with Contender(OURS, memory_kept=False) as default, Contender(OURS) as ours:
         compare({"glibc's defaults": default, "memory kept": ours}, rounds=12)
-
-
-def test_store(compare: Compare, tmp_path: Path) -> None:
-    """A trial of the default study with its checkpoints and its record, against one without."""
-    study, trial = Study(kernels="native"), Trial("relu", 0)
-    data = open_images(prepare(study.dataset))
-
-    def seconds(store: Store | None) -> float:
-        checkpoints = None if store is None else store.checkpoints
-        begin = time.perf_counter()
-        finished = run_one(study, trial, data, lambda event: None, checkpoints)
-        if store is not None:
-            store.write_record(finished.record)
-        return time.perf_counter() - begin
-
-    kept = partial(seconds, Store(tmp_path))
-    compare({"stored": kept, "not stored": partial(seconds, None)}, rounds=20)
 
 
 def test_workers(compare: Compare, tmp_path: Path) -> None:

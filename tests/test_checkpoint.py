@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import random
@@ -240,8 +241,9 @@ def test_writing_takes_a_two_hundredth_of_the_time_at_most(
     assert checkpoint.is_due()
 
 
+@pytest.mark.parametrize("step", ["open", "write", "replace"])
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
     checkpoint.save(*network_and_optimizer(), HISTORY)
@@ -250,7 +252,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_fi
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "replace", fail)
+    class Full(io.BytesIO):
+        write = fail
+
+    if step == "write":
+        monkeypatch.setattr(os, "fdopen", lambda descriptor, _: os.close(descriptor) or Full())
+    else:
+        monkeypatch.setattr(os, step, fail)
     with pytest.raises(ResultsFolderError, match=r"trial\.pt': No space left on device"):
         checkpoint.save(*network_and_optimizer(), HISTORY)
     assert checkpoint.path.read_bytes() == before
