@@ -18,7 +18,7 @@ from actbench.diagnostics import GradientNorms
 from actbench.evaluation import predict
 from actbench.models import build_network
 from actbench.study import Study, Trial
-from actbench.training import train
+from actbench.training import finish, train
 from cifar_shaped import CLASSES, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def our_training(
                 changed.enter_context(mock.patch.object(data, "normalise", _normalise_to_nchw))
             if not gradient_norms:
                 changed.enter_context(mock.patch.object(GradientNorms, "add_step"))
-            train(network, images_and_labels, study, trial, lambda progress: None)
+            finish(train(network, images_and_labels, study, trial, lambda progress: None))
 
     return train_epoch
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.checkpoint import Checkpoint
-from actbench.executors import Finished, InProcess, keep_memory
+from actbench.executors import Finished, keep_memory
 from actbench.runner import prepare_corruptions, prepare_study, run_trials
 from actbench.store import Store
 from actbench.study import Study
+from actbench.workers import InProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,6 +27,7 @@ from actbench.attacks import Attack
 from actbench.data import open_images, prepare
 from actbench.executors import keep_memory
 from actbench.study import study_from_toml
+from actbench.training import finish
 from machine import machine
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def stages(study: Study, trial: Trial, data: ImageData) -> dict[str, float]:
     seconds: dict[str, float] = defaultdict(float)
     begun = time.perf_counter()
     with timed(seconds):
-        trial_module.run_trial(study, trial, data, lambda progress: None)
+        finish(trial_module.run_trial(study, trial, data, lambda progress: None))
     return {**seconds, "total": time.perf_counter() - begun}
 
 

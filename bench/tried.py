@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 
-from actbench import evaluation, training
+from actbench import evaluation, steps, training
 from contenders import BATCH_SIZE, our_evaluation, our_training
 from interleaved import Contender, Ratio
 from machine import machine
@@ -64,12 +64,12 @@ def train_with_strided_pool() -> Code:
     return patched
 
 
-def evaluate(batch: int = evaluation.EVALUATION_BATCH) -> Code:
+def evaluate(batch: int = evaluation.EVALUATION_BATCH["cpu"]) -> Code:
     """Return the evaluation of 10,000 images in batches of some size."""
     run = our_evaluation()
 
     def patched() -> None:
-        with mock.patch.object(evaluation, "EVALUATION_BATCH", batch):
+        with mock.patch.dict(evaluation.EVALUATION_BATCH, cpu=batch):
             run()
 
     return patched
@@ -83,7 +83,7 @@ def train_with_optimizer(**options: bool) -> Code:
         return torch.optim.SGD(parameters, lr=learning_rate, **recipe, **options)
 
     def patched() -> None:
-        with mock.patch.object(training, "SGD", optimizer):
+        with mock.patch.object(steps, "SGD", optimizer):
             run()
 
     return patched

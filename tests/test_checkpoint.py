@@ -18,15 +18,15 @@ from actbench.activations import resolve_activation
 from actbench.checkpoint import Checkpoint
 from actbench.data import open_images, prepare
 from actbench.errors import ResultsFolderError
-from actbench.executors import InProcess
 from actbench.models import build_network
 from actbench.optimizer import SGD
 from actbench.record import EpochRecord, record_to_json
 from actbench.runner import pending_trials, prepare_study, run_trials
 from actbench.store import Store
 from actbench.study import Study, Trial
-from actbench.training import train
+from actbench.training import finish, train
 from actbench.trial import run_trial
+from actbench.workers import InProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,12 +109,12 @@ def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_undisturbed_
 ) -> None:
     spec = f"{user_module(DRAWS)}:act" if activation == "drawing" else activation
     trial = Trial(spec, 0)
-    undisturbed = run_trial(STUDY, trial, data, ignore)
+    undisturbed = finish(run_trial(STUDY, trial, data, ignore))
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        run_trial(STUDY, trial, data, stop_after(epoch), checkpoint)
+        finish(run_trial(STUDY, trial, data, stop_after(epoch), checkpoint))
     torch.manual_seed(epoch)  # another process has other generators
-    resumed = run_trial(STUDY, trial, data, ignore, checkpoint)
+    resumed = finish(run_trial(STUDY, trial, data, ignore, checkpoint))
     assert record_to_json(resumed) == record_to_json(undisturbed)
 
 
@@ -131,10 +131,10 @@ def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) 
 
     whole, parts, rest = network(), network(), network()
     checkpoint = Checkpoint(tmp_path, "trial")
-    history = train(whole, data, study, Trial("relu", 0), ignore).history
+    history = finish(train(whole, data, study, Trial("relu", 0), ignore)).history
     with pytest.raises(StoppedError):
-        train(parts, data, study, Trial("relu", 0), stop_after(2), checkpoint)
-    assert train(rest, data, study, Trial("relu", 0), ignore, checkpoint).history == history
+        finish(train(parts, data, study, Trial("relu", 0), stop_after(2), checkpoint))
+    assert finish(train(rest, data, study, Trial("relu", 0), ignore, checkpoint)).history == history
     for name, value in whole.state_dict().items():
         assert torch.equal(rest.state_dict()[name], value), name
 
@@ -143,8 +143,8 @@ def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) 
 def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
     checkpoint, told = Checkpoint(tmp_path, "trial"), []
     with pytest.raises(StoppedError):
-        run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint)
-    run_trial(STUDY, Trial("relu", 0), data, lambda p: told.append(p.epoch), checkpoint)
+        finish(run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint))
+    finish(run_trial(STUDY, Trial("relu", 0), data, lambda p: told.append(p.epoch), checkpoint))
     assert told == [3]
 
 
@@ -152,13 +152,16 @@ def test_a_diverging_trial_diverges_at_the_same_step_when_resumed(
     data: ImageData, tmp_path: Path
 ) -> None:
     study = replace(STUDY, learning_rate=30.0, epochs=9)
-    undisturbed = run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore)
+    undisturbed = finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
     assert undisturbed.status == "diverged"
     assert undisturbed.history, "it diverged in its first epoch: nothing is tested"
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        run_trial(study, Trial("leaky_relu:0.3", 0), data, stop_after(1), checkpoint)
-    assert run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore, checkpoint) == undisturbed
+        finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, stop_after(1), checkpoint))
+    assert (
+        finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore, checkpoint))
+        == undisturbed
+    )
 
 
 # damaged files

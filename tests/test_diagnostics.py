@@ -41,13 +41,13 @@ def test_gradient_norms_are_the_mean_over_steps_of_autograds(model: str) -> None
         network.zero_grad()
         loss.backward()
         norms.add_step()
-    assert list(norms.means()) == list(weights)
-    assert norms.means() == pytest.approx(expected, rel=1e-5)
+    assert list(norms.means(3)) == list(weights)
+    assert norms.means(3) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_layers_norm_is_of_its_weight_and_batch_norms_and_slopes_are_no_layers() -> None:
     network, _ = build_network("resnet20", resolve_activation("prelu"), 10, 0)
-    layers = list(GradientNorms(network).means())
+    layers = list(GradientNorms(network).means(1))
     assert len(layers) == 20
     assert layers[0] == "conv1"
     assert layers[-1] == "fc"
@@ -60,18 +60,18 @@ def test_gradient_norms_begin_anew_after_reset() -> None:
     network.weight.grad = torch.tensor([[3.0, 4.0]])
     norms.add_step()
     norms.add_step()
-    assert norms.means() == {"0": 5.0}
+    assert norms.means(2) == {"0": 5.0}
     norms.reset()
     network.weight.grad = torch.tensor([[0.0, 1.0]])
     norms.add_step()
-    assert norms.means() == {"0": 1.0}
+    assert norms.means(1) == {"0": 1.0}
 
 
 def test_a_layer_without_a_gradient_has_norm_zero() -> None:
     network = nn.Sequential(nn.Linear(2, 1))
     norms = GradientNorms(network)
     norms.add_step()
-    assert norms.means() == {"0": 0.0}
+    assert norms.means(1) == {"0": 0.0}
 
 
 def inactive_shares(network: nn.Module, layers: dict[str, nn.Module]) -> InactiveUnits:

@@ -161,7 +161,7 @@ def test_whatever_an_activation_does_its_own_trial_alone_fails_with_the_reason(
         for path in (tmp_path / "out" / "trials").glob("*raises*")
     ]
     assert [trace.startswith("Traceback") for trace in traces] == [True, True]
-    assert done.err.count("it goes on in a new one") == 3
+    assert done.err.count("it is run again") == 3
 
 
 # failed trials again, and from the beginning

@@ -17,6 +17,7 @@ SOURCE = Path(actbench.__file__).parent
 ORDER = """
     __init__
     errors
+    devices
     files
     specs
     ranges
@@ -42,11 +43,13 @@ ORDER = """
     evaluation
     optimizer
     checkpoint
+    steps
     training
     trial
     kernels
     store
     executors
+    lanes
     workers
     ray_executor
     runner

@@ -17,7 +17,7 @@ from actbench.data import open_images, prepare
 from actbench.models import PoolingConv2d, build_network, has_native_step
 from actbench.store import Store
 from actbench.study import Study, Trial, study_from_toml, study_to_toml, trial_id
-from actbench.training import train
+from actbench.training import finish, train
 from conftest import TINY, same_files
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_twenty_steps_lose_what_pytorchs_do() -> None:
         network, _ = build_network(
             "cnn", resolve_activation("leaky_relu:0.1"), 10, 0, "default", kernels
         )
-        training = train(network, data, study, Trial("leaky_relu:0.1", 0), lambda _: None)
+        training = finish(train(network, data, study, Trial("leaky_relu:0.1", 0), lambda _: None))
         losses.append(training.history[0].train_loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from actbench.errors import UsageError
-from actbench.executors import Finished, InProcess
+from actbench.executors import Finished
 from actbench.record import Progress
 from actbench.runner import pending_trials, prepare_study, run_trials
 from actbench.store import Store
 from actbench.study import Study, Trial, trial_id
+from actbench.workers import InProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ from actbench.data import ImageData, batches, open_images, prepare
 from actbench.evaluation import predict, score
 from actbench.models import build_network
 from actbench.study import Study, Trial
-from actbench.training import Training, train
+from actbench.training import Training, finish, train
 from actbench.trial import run_trial
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def trained(
     study = Study(**{"epochs": 2, "activations": (spec,), **recipe})
     network, _ = build_network(study.model, resolve_activation(spec), 10, seed)
     reports: list[Progress] = []
-    training = train(network, data, study, Trial(spec, seed), reports.append)
+    training = finish(train(network, data, study, Trial(spec, seed), reports.append))
     return dict(network.state_dict()), training, reports
 
 
@@ -117,7 +117,7 @@ def test_the_history_holds_the_test_scores_after_every_epoch(data: ImageData) ->
         scores = score(predict(network, data.test_images), data.test_labels)
         seen.append((scores.loss, scores.accuracy))
 
-    training = train(network, data, study, trial, look)
+    training = finish(train(network, data, study, trial, look))
     assert [(e.test_loss, e.test_accuracy) for e in training.history] == seen
     assert [e.epoch for e in training.history] == [1, 2, 3]
     assert training.diverged == ""
@@ -173,7 +173,7 @@ def test_a_learning_rate_of_a_million_ends_as_diverged_with_the_step(data: Image
     study = Study(
         learning_rate=1e6, epochs=3, activations=("leaky_relu:0.1",), baseline="leaky_relu:0.1"
     )
-    record = run_trial(study, study.trials()[0], data, lambda _: None)
+    record = finish(run_trial(study, study.trials()[0], data, lambda _: None))
     assert record.status == "diverged"
     assert re.fullmatch(
         r"loss (nan|inf) at epoch \d, step \d|test loss (nan|inf) at epoch \d, after step \d",

@@ -18,7 +18,7 @@ from actbench import __version__
 from actbench.errors import ActbenchError, UsageError
 from actbench.listing import list_
 from actbench.options import Folder, Names, Numbers, Seeds
-from actbench.study import AUGMENTATIONS, INITS, KERNELS, PRECISIONS, Study, read_config
+from actbench.study import AUGMENTATIONS, DEVICES, INITS, KERNELS, PRECISIONS, Study, read_config
 from actbench.terminal import print_what_the_terminal_can, say
 
 
@@ -75,9 +75,15 @@ def cli() -> None:
     help="Mirror training images at random: where labels allow it, always, never.  [default: auto]",
 )
 @click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    help="Where networks compute: cuda is this machine's GPUs; auto, these where there are any.  "
+    "[default: cpu]",
+)
+@click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="bf16 multiplies in bfloat16: faster, coarser.  [default: fp32]",
+    help="bf16 multiplies in bfloat16: faster, coarser; tf32, on GPUs, in TF32.  [default: fp32]",
 )
 @click.option(
     "--kernels",
@@ -127,7 +133,8 @@ def cli() -> None:
 @click.option(
     "--workers",
     type=click.IntRange(0, 1024),
-    help="Processes of one thread each; 0 is this process.  [default: one a core]",
+    help="Processes of one thread each; 0 is this process. On GPUs, trials at once.  "
+    "[default: one a core, or 32 a GPU]",
 )
 @click.option(
     "--executor",
@@ -258,14 +265,14 @@ def _list_trials(
 ) -> int:
     """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
     from actbench.lock import Shard
-    from actbench.runner import keep_kernels, pending_trials, prepare_study
+    from actbench.runner import keep_settled, pending_trials, prepare_study
     from actbench.store import Store
     from actbench.tuning import pending_choice, tuning_plans, with_rates
 
     everything, failed = again
     store = Store(folder)
     with _stdout_kept_clean():
-        plan = prepare_study(study if everything else keep_kernels(study, store))
+        plan = prepare_study(study if everything else keep_settled(study, store))
     choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
         choice = [(part, part.study.trials()) for part in tuning_plans(plan)]

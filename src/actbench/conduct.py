@@ -16,7 +16,7 @@ from actbench.finished import write_finished
 from actbench.lock import held_as_shard, shards_at_work
 from actbench.progress import ProgressDisplay
 from actbench.runner import (
-    keep_kernels,
+    keep_settled,
     pending_trials,
     prepare_corruptions,
     prepare_study,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class Conduct:
     """How a study is run; nothing in it decides a number (see ``results.run``)."""
 
-    make_executor: Callable[[], Executor]
+    make_executor: Callable[[Study], Executor]
     retry_failed: bool
     restart: bool
     until_decided: bool
@@ -58,9 +58,10 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
         held = stack.enter_context(contextlib.ExitStack())
         if store.exists():
             held.enter_context(store.locked())
-        executor = conduct.make_executor()
+        settled = study if conduct.restart else keep_settled(study, store)
+        executor = conduct.make_executor(settled)
         stack.callback(executor.close)
-        plan = prepare_study(study if conduct.restart else keep_kernels(study, store))
+        plan = prepare_study(settled)
         from actbench.report import write_report
 
         if conduct.restart and store.exists():
@@ -110,9 +111,10 @@ def run_shard(study: Study, store: Store, conduct: Conduct, shard: Shard) -> Fra
         if store.exists():
             with store.locked_for_a_moment():
                 pass
-        executor = conduct.make_executor()
+        settled = keep_settled(study, store)
+        executor = conduct.make_executor(settled)
         stack.callback(executor.close)
-        plan = prepare_study(keep_kernels(study, store))
+        plan = prepare_study(settled)
         if tuning_plans(plan):
             raise UsageError(
                 "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"

@@ -44,6 +44,10 @@ class ImageData:
     flip: bool
     checksum: str
 
+    def to(self, device: str) -> ImageData:
+        """Return the same data in a device's memory; as it is where it lies there already."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in _ARRAYS})
+
     def train_subset(self, count: int) -> ImageData:
         """Return the same data with the first ``count`` training images alone (0: all of them).
 
@@ -188,22 +192,38 @@ def _write_arrays(folder: Path, content: dict[str, Any]) -> None:
 def batches(
     data: ImageData, batch_size: int, seed: int, epoch: int, *, flip: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield an epoch's training batches: normalised images (B, 3, 32, 32) and labels (B,).
+    """Yield an epoch's training batches (see ``take``); the last one is what remains."""
+    order, mirrored = epoch_order(len(data.train_images), seed, epoch)
+    for start in range(0, len(order), batch_size):
+        part = slice(start, start + batch_size)
+        yield take(data, order[part], mirrored[part] if flip else None)
 
-    The order and the flips belong to the seed and the epoch alone. Each image comes once; the last
-    batch is what remains.
+
+def epoch_order(count: int, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the order of an epoch's images, int64 (N,), and which to mirror in it, bool (N,).
+
+    Both belong to the seed and the epoch alone. Each image comes once.
     """
-    count = len(data.train_images)
     order = torch.randperm(count, generator=_generator("batch order", seed, epoch))
-    mirrored = torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
-    for start in range(0, count, batch_size):
-        index = order[start : start + batch_size]
-        images = data.train_images.index_select(0, index)  # whole images, unlike [index]
-        if flip:
-            both = torch.stack([images, images.flip(2)]).flatten(0, 1)
-            which = mirrored[start : start + batch_size]
-            images = both.index_select(0, torch.arange(len(index)) + len(index) * which)
-        yield normalise(images), data.train_labels[index]
+    return order, torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
+
+
+def take(
+    data: ImageData, index: torch.Tensor, mirrored: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return training images, normalised (B, 3, 32, 32), and their labels (B,).
+
+    Args:
+        data: the images, on the device where the index is.
+        index: which, int64 (B,).
+        mirrored: which of them to mirror, bool (B,); none where it is None.
+    """
+    images = data.train_images.index_select(0, index)  # whole images, unlike [index]
+    if mirrored is not None:
+        both = torch.stack([images, images.flip(2)]).flatten(0, 1)
+        places = torch.arange(len(index), device=index.device)
+        images = both.index_select(0, places + len(index) * mirrored)
+    return normalise(images), data.train_labels.index_select(0, index)
 
 
 def _generator(*context: str | int) -> torch.Generator:

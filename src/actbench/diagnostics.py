@@ -26,26 +26,26 @@ class GradientNorms:
             for name, module in network.named_modules()
             if isinstance(getattr(module, "weight", None), nn.Parameter) and module.weight.dim() > 1
         }
-        self.reset()
+        device = next((w.device for w in self._weights.values()), None)
+        self._none = torch.zeros((), device=device)
+        self._sums = torch.zeros(len(self._weights), dtype=torch.float64, device=device)
 
     def reset(self) -> None:
         """Forget all steps: a new epoch begins."""
-        self._sums = torch.zeros(len(self._weights), dtype=torch.float64)
-        self._steps = 0
+        self._sums.zero_()
 
     def add_step(self) -> None:
         """Take the gradients that the last backward pass left into the mean."""
         norms = [
-            torch.zeros(()) if weight.grad is None else torch.linalg.vector_norm(weight.grad)
+            self._none if weight.grad is None else torch.linalg.vector_norm(weight.grad)
             for weight in self._weights.values()
         ]
         if norms:
             self._sums += torch.stack(norms)
-        self._steps += 1
 
-    def means(self) -> dict[str, float]:
-        """Return the mean norm by layer name over the steps since ``reset``."""
-        means = self._sums / max(self._steps, 1)
+    def means(self, steps: int) -> dict[str, float]:
+        """Return the mean norm by layer name over the steps since ``reset``, so many."""
+        means = self._sums / steps
         return dict(zip(self._weights, means.tolist(), strict=True))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from actbench.record import MaskingChecks
     from actbench.study import Study
 
-EVALUATION_BATCH = 64  # a larger one leaves the caches
+EVALUATION_BATCH = {"cpu": 64, "cuda": 2000}  # a larger one leaves the processor's caches
 GRADIENT_BATCH = 256
 CALIBRATION_BINS = 15
 
@@ -37,16 +37,16 @@ class Scores:
     correct: torch.Tensor
 
 
-def computing_in(precision: str) -> torch.autocast:
-    """Return the context for a network's forward pass in ``fp32`` or ``bf16``."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+def computing_in(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context for a network's forward pass in a precision; ``tf32`` needs none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -> torch.Tensor:
     """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
     network.eval()
-    with torch.inference_mode(), computing_in(precision):
-        parts = torch.split(images, EVALUATION_BATCH)
+    with torch.inference_mode(), computing_in(precision, images.device):
+        parts = torch.split(images, EVALUATION_BATCH[images.device.type])
         return torch.cat([network(normalise(part)).float() for part in parts])
 
 
@@ -60,9 +60,12 @@ def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the expected calibration error in [0, 1], over 15 bins of the top confidence.
 
+    It is computed on the processor: a GPU would add to the bins in any order.
+
     Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017: the mean over bins, weighted by their
     share of the images, of |accuracy − mean confidence|.
     """
+    logits, labels = logits.cpu(), labels.cpu()
     confidence, predicted = logits.softmax(1).max(1)
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
     bins = torch.bucketize(confidence, edges, right=True) - 1  # a confidence of 1 has its own
@@ -94,7 +97,7 @@ def input_gradient_norm(
     )
     for batch, batch_labels in parts:
         x = normalise(batch).requires_grad_()
-        with computing_in(precision):
+        with computing_in(precision, x.device):
             logits = network(x)
         loss = F.cross_entropy(logits.float(), batch_labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, x)
@@ -107,12 +110,15 @@ def corrupted_test_images(
 ) -> torch.Tensor:
     """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial.
 
-    ``published`` is the folder of the published CIFAR-10-C files; without it they are made here.
+    It is made on the processor, and lies where the data does. ``published`` is the folder of the
+    published CIFAR-10-C files; without it the images are made here.
     """
     if published:
-        return published_images(published, corruption, severity)
-    key = f"{data.checksum} {corruption} {severity}"
-    return cached_images(key, lambda: corrupt(data.test_images, corruption, severity))
+        images = published_images(published, corruption, severity)
+    else:
+        key = f"{data.checksum} {corruption} {severity}"
+        images = cached_images(key, lambda: corrupt(data.test_images.cpu(), corruption, severity))
+    return images.to(data.test_images.device)
 
 
 def attack_scores(
@@ -129,7 +135,7 @@ def attack_scores(
 
     def logits(batch: torch.Tensor) -> torch.Tensor:
         normalised = batch.mul(2).sub(1).contiguous(memory_format=torch.channels_last)
-        with computing_in(study.precision):
+        with computing_in(study.precision, batch.device):
             return network(normalised)  # type: ignore[no-any-return]
 
     scores = []

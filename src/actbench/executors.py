@@ -1,4 +1,4 @@
-"""What every executor of trials does and tells, and the one that runs them in this process."""
+"""What every executor of trials does and tells; one trial, whatever may befall it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from actbench.data import ImageData
@@ -33,7 +33,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Retried:
-    """A trial whose process ended under it, which is now run again from its last checkpoint."""
+    """A trial that was broken off and is to be run again, from its last checkpoint."""
 
     trial: Trial
     reason: str
@@ -87,19 +87,26 @@ def run_one(
     data: ImageData,
     report: Callable[[Progress], None],
     checkpoints: Path | None,
-) -> Finished:
+    *,
+    deferred: bool = False,
+) -> Generator[None, None, Finished]:
     """Return the outcome of one trial; an exception in it is a record of its own.
+
+    This is a generator, as ``trial.run_trial`` is.
 
     Raises:
         ResultsFolderError: its checkpoint cannot be written.
+        torch.OutOfMemoryError: a GPU's memory is not enough, with what else there is in it.
     """
+    import torch
+
     from actbench.trial import run_trial
 
     begin = time.perf_counter()
     checkpoint = None if checkpoints is None else Checkpoint(checkpoints, trial_id(study, trial))
     try:
-        record = run_trial(study, trial, data, report, checkpoint)
-    except ResultsFolderError:
+        record = yield from run_trial(study, trial, data, report, checkpoint, deferred=deferred)
+    except (ResultsFolderError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # what a user's own code raises ends this trial alone
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
@@ -121,33 +128,11 @@ def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRe
     )
 
 
-class InProcess:
-    """Runs trials one after the other in this process: for debuggers and notebooks."""
-
-    def run(
-        self,
-        study: Study,
-        trials: Sequence[Trial],
-        data_folder: Path,
-        tell: Callable[[Event], None],
-        checkpoints: Path | None = None,
-    ) -> None:
-        """Run all trials with one computing thread, and give the threads back after."""
-        import torch
-
-        from actbench.data import study_images
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            data = study_images(data_folder, study)
-            for trial in trials:
-                tell(run_one(study, trial, data, tell, checkpoints))
-        finally:
-            torch.set_num_threads(threads)
-
-    def close(self) -> None:
-        """Do nothing: there is no process to end."""
+def too_late(study: Study, trial: Trial, timeout: float, seconds: float) -> Finished:
+    """Return the outcome of a trial that was ended because it took longer than it may."""
+    return Finished(
+        crashed(study, trial, f"it took longer than the limit of {timeout:g} s"), seconds
+    )
 
 
 def keep_memory() -> None:

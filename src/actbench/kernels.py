@@ -20,8 +20,8 @@ def settle_kernels(
 ) -> tuple[str, str]:
     """Return ``native`` or ``torch``, and what there is to say of it, empty if nothing.
 
-    ``auto`` is ``native`` where a network of the study has a step that it computes, in fp32, and
-    where this machine can compile it.
+    ``auto`` is ``native`` where a network of the study has a step that it computes, on a processor
+    and in fp32, and where this machine can compile it.
 
     Raises:
         UsageError: ``native`` was asked for and cannot be.
@@ -29,13 +29,15 @@ def settle_kernels(
     if study.kernels == "torch":
         return "torch", ""
     asked = study.kernels == "native"
-    if study.precision != "fp32":
-        if asked:
+    for name, can, words in (("device", "cpu", "on the CPU"), ("precision", "fp32", "in fp32")):
+        other = getattr(study, name)
+        if other != can and asked:
             raise UsageError(
-                f"kernels is native, which computes in fp32 alone, and precision is "
-                f"{study.precision}; it must be auto or torch"
+                f"kernels is native, which computes {words} alone, and {name} is {other}; it must "
+                "be auto or torch"
             )
-        return "torch", ""
+        if other != can:
+            return "torch", ""
     if not asked and not has_native_step(study.model, activations, num_classes):
         return "torch", ""
     try:

@@ -65,7 +65,7 @@ class ProgressDisplay:
             self._finish(event.record, event.seconds)
         elif isinstance(event, Retried):
             self._running.pop(event.trial, None)
-            self.say(f"{event.trial}: {event.reason}; it goes on in a new one")
+            self.say(f"{event.trial}: {event.reason}; it is run again")
         else:
             self._running[event.trial] = event
             if self._verbose:

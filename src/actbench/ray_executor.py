@@ -148,6 +148,7 @@ def _run_on_node(
     import torch
 
     from actbench.data import ImageData
+    from actbench.training import finish
 
     torch.set_num_threads(1)
     with warnings.catch_warnings():
@@ -161,7 +162,8 @@ def _run_on_node(
     begin = time.perf_counter()
     try:
         with _at_most(timeout):
-            return run_one(study, trial, ImageData(**tensors), lambda _: None, checkpoints)
+            data = ImageData(**tensors)
+            return finish(run_one(study, trial, data, lambda _: None, checkpoints))
     except _TooLong:
         reason = f"it took longer than the limit of {timeout:g} s"
         return Finished(crashed(study, trial, reason), time.perf_counter() - begin)

@@ -171,8 +171,9 @@ def run(
     Args:
         study: what to run.
         out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
-        workers: processes of one thread each; 0 is this process, None one for each core. Workers
-            import the calling script anew, so there the call belongs under
+        workers: processes of one thread each; 0 is this process, None one for each core. With the
+            device ``cuda`` it is how many trials are under way on all GPUs together, None 32 on
+            each. Workers import the calling script anew, so there the call belongs under
             ``if __name__ == "__main__":``. Notebooks need no such line.
         executor: ``local``, or ``ray`` for tasks of a Ray cluster.
         ray_address: the cluster, ``auto`` for the one that this machine belongs to; one is started
@@ -212,9 +213,9 @@ def run(
     study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
     store = Store(default_folder(study) if out is None else Path(out))
     conduct = Conduct(
-        make_executor=lambda: make_executor(
+        make_executor=lambda settled: make_executor(
+            settled,
             workers,
-            len(study.trials()),
             trial_timeout,
             on_ray=executor == "ray",
             ray_address=ray_address,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 import os
 import platform
 import subprocess
@@ -12,12 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actbench.devices import gpu_names, places, settle_device
 from actbench.errors import UsageError
-from actbench.executors import Finished, InProcess, default_workers
+from actbench.executors import Finished, default_workers
 from actbench.ray_executor import RayTasks
 from actbench.samples import SAMPLES_FILE, samples_to_png
 from actbench.study import SEVERITIES, trial_id
-from actbench.workers import LocalWorkers
+from actbench.workers import InProcess, LocalWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from actbench.store import Store
     from actbench.study import Study, Trial
 
+TRIALS_ON_A_GPU = 32
 PACKAGES = ("actbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
 
@@ -82,6 +85,7 @@ def prepare_study(study: Study) -> Plan:
             f"and the study was made with {study.cifar10c_checksum!r}"
         )
     check_network(model, factories[0], len(data.classes))
+    study = dataclasses.replace(study, device=settle_device(study.device, study.precision))
     kernels, note = settle_kernels(study, factories, len(data.classes))
     resolved = dataclasses.replace(
         study,
@@ -98,15 +102,17 @@ def prepare_study(study: Study) -> Plan:
     return Plan(resolved, data_folder, checks, note)
 
 
-def keep_kernels(study: Study, store: Store) -> Study:
-    """Return the study, ``auto`` kernels replaced by those of the study that the store holds.
+def keep_settled(study: Study, store: Store) -> Study:
+    """Return the study, what is ``auto`` in it as in the study that the store holds.
 
     Raises:
         ResultsFolderError: the stored study cannot be read.
     """
-    if study.kernels != "auto" or not store.holds_study():
+    names = [name for name in ("device", "kernels") if getattr(study, name) == "auto"]
+    if not names or not store.holds_study():
         return study
-    return dataclasses.replace(study, kernels=store.study().kernels)
+    stored = store.study()
+    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})
 
 
 def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> list[Trial]:
@@ -130,7 +136,7 @@ def run_trials(
     tell: Callable[[Event], None],
 ) -> None:
     """Run trials and store each record as it comes; ``tell`` hears every event after that."""
-    environment = _environment()
+    environment = _environment(plan.study.device)
     known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
 
     def handle(event: Event) -> None:
@@ -163,27 +169,42 @@ def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def make_executor(
+    study: Study,
     workers: int | None,
-    trials: int,
     trial_timeout: float | None = None,
     *,
     on_ray: bool = False,
     ray_address: str | None = None,
 ) -> Executor:
-    """Return what runs trials: 0 workers is this process; None is one for each core.
+    """Return what runs a study's trials: so many at once, or in this process where that is 0.
+
+    On the processor ``workers`` are processes, one for each core if None. On GPUs there is a
+    process for each GPU, with an equal part of so many trials under way, ``TRIALS_ON_A_GPU`` each
+    if None.
 
     Raises:
-        UsageError: this process alone is to run them and also something that it cannot do, or Ray
-            is not there.
+        UsageError: this process alone is to run them and also something that it cannot do, Ray is
+            not there or has no use for GPUs, or the device is not there.
     """
     if workers == 0 and (trial_timeout is not None or on_ray):
         what = "Ray" if on_ray else "a trial's time limit"
         raise UsageError(f"{what} needs a worker process; workers is 0")
+    device, trials = settle_device(study.device, study.precision), len(study.trials())
+    if on_ray and device == "cuda":
+        raise UsageError(
+            "Ray runs trials on processors alone, and device is cuda; it must be cpu, or the "
+            "executor local"
+        )
     if on_ray:
         return RayTasks(workers, ray_address, trial_timeout)
     if workers == 0:
         return InProcess()
-    return LocalWorkers(max(1, min(workers or default_workers(), trials)), trial_timeout)
+    if device == "cuda":
+        gpus = places("cuda")[:trials]
+        at_once = math.ceil(workers / len(gpus)) if workers else TRIALS_ON_A_GPU
+        return LocalWorkers(gpus, at_once, trial_timeout)
+    count = max(1, min(workers or default_workers(), trials))
+    return LocalWorkers(["cpu"] * count, trial_timeout=trial_timeout)
 
 
 def prepare_corruptions(plan: Plan) -> None:
@@ -219,7 +240,7 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _environment() -> dict[str, Any]:
+def _environment(device: str) -> dict[str, Any]:
     return {
         "start": _now(),
         "end": "",
@@ -227,6 +248,7 @@ def _environment() -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "system": platform.platform(),
         "processor": _processor(),
+        **({"gpus": gpu_names()} if device == "cuda" else {}),
         "cores": os.cpu_count(),
         "threads_per_trial": 1,
         "git_commit": _git_commit(),

@@ -208,6 +208,7 @@ def _recipe_rows(studies: Mapping[str, Frames]) -> tuple[list[list[str]], list[s
         "momentum",
         "weight_decay",
         "augmentation",
+        "device",
         "precision",
         "kernels",
         "init",

@@ -47,7 +47,8 @@ DEFAULT_ACTIVATIONS = (
 SEVERITIES = (1, 2, 3, 4, 5)
 DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 AUGMENTATIONS = ("auto", "flip", "none")
-PRECISIONS = ("fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("fp32", "tf32", "bf16")
 KERNELS = ("auto", "native", "torch")
 INITS = ("default", "slope_aware")
 
@@ -83,10 +84,12 @@ class Study:
     rate is chosen, on such images; ``learning_rates`` are those chosen or given, and
     ``learning_rate`` is for all others. ``init`` ``slope_aware`` draws initial weights with each
     activation's gain.
+    ``device`` is where networks compute, ``cpu`` or ``cuda``, the GPUs of this machine.
     ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
-    weights and sums (``torch.autocast``), in training and in evaluation. ``kernels`` ``native``
-    computes convolution and max-pool as one operation compiled on this machine, ``torch`` never;
-    ``auto`` becomes one of them when the study is prepared.
+    weights and sums (``torch.autocast``), in training and in evaluation; ``tf32``, on GPUs alone,
+    rounds their factors to 10 bits. ``kernels`` ``native`` computes convolution and max-pool as one
+    operation compiled on this machine, ``torch`` never. ``auto`` becomes one of the others when the
+    study is prepared.
     ``cifar10c`` is the folder of the published CIFAR-10-C files, which then stand for the
     corruptions made here. ``attacks`` are run on the first ``attack_images`` test images (all,
     where there are fewer) within each of ``epsilons``, in units of the attack's norm for images in
@@ -141,6 +144,7 @@ class Study:
     )
     init: str = field(default="default", metadata=_one_of(INITS))
     augmentation: str = field(default="auto", metadata=_one_of(AUGMENTATIONS))
+    device: str = field(default="cpu", metadata=_one_of(DEVICES))
     precision: str = field(default="fp32", metadata=_one_of(PRECISIONS))
     kernels: str = field(default="auto", metadata=_one_of(KERNELS))
     corruptions: tuple[str, ...] = field(

@@ -20,11 +20,12 @@ from actbench.evaluation import (
 )
 from actbench.models import build_network
 from actbench.record import CorruptionScore, TrialRecord, pack_counts
+from actbench.steps import seed_generators
 from actbench.study import SEVERITIES, trial_id
-from actbench.training import seed_generators, train
+from actbench.training import train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from actbench.checkpoint import Checkpoint
     from actbench.data import ImageData
@@ -38,15 +39,20 @@ def run_trial(
     data: ImageData,
     report: Callable[[Progress], None],
     checkpoint: Checkpoint | None = None,
-) -> TrialRecord:
+    *,
+    deferred: bool = False,
+) -> Generator[None, None, TrialRecord]:
     """Return the record of one trial; it depends on the study, the trial and the data alone.
+
+    This is a generator, as ``train`` is, and its value is the record.
 
     Args:
         study: the whole configuration.
         trial: the activation and the seed.
-        data: the study's data set.
+        data: the study's data set, on the device that is to compute.
         report: is called with the progress every 100 steps and after each epoch.
         checkpoint: where the trial's state is kept after each epoch, and taken from.
+        deferred: let the device take the steps of an epoch while other trials go on.
     """
     seed_generators("self-check", trial.seed)  # whatever ran before in this process
     factory = resolve_activation(trial.activation)
@@ -54,7 +60,8 @@ def run_trial(
     network, activation_layers = build_network(
         study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
     )
-    training = train(network, data, study, trial, report, checkpoint)
+    network.to(data.train_images.device)
+    training = yield from train(network, data, study, trial, report, checkpoint, deferred=deferred)
     trained = TrialRecord(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
@@ -81,7 +88,7 @@ def run_trial(
             scores = score(corrupted, data.test_labels)
             ece = calibration_error(corrupted, data.test_labels)
             corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss, ece))
-            counts += scores.correct.numpy()
+            counts += scores.correct.cpu().numpy()
     attacks, masking = attack_scores(network, data, study) if study.attacks else ((), None)
     return replace(
         trained,
@@ -95,7 +102,7 @@ def run_trial(
         ),
         inactive=inactive.fractions(),
         inactive_fraction=inactive.fraction(),
-        clean_correct=pack_counts(clean.correct.numpy()),
+        clean_correct=pack_counts(clean.correct.cpu().numpy()),
         corrupted_correct=pack_counts(counts),
         attacks=attacks,
         masking=masking,

@@ -1,4 +1,4 @@
-"""Run trials in worker processes of one thread each; one that ends or hangs is replaced."""
+"""Run trials in worker processes, where one that ends or hangs is replaced, or in this one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
+from actbench.devices import places
 from actbench.errors import ActbenchError, ResultsFolderError
-from actbench.executors import RETRIES, Finished, Retried, crashed, keep_memory, run_one
+from actbench.executors import RETRIES, Finished, Retried, crashed, keep_memory, too_late
+from actbench.study import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +23,41 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.executors import Event
-    from actbench.study import Study, Trial
+    from actbench.study import Study
 
 WORKER_NAME = "actbench worker"
+
+
+class InProcess:
+    """Runs trials one after the other in this process: for debuggers and notebooks."""
+
+    def run(
+        self,
+        study: Study,
+        trials: Sequence[Trial],
+        data_folder: Path,
+        tell: Callable[[Event], None],
+        checkpoints: Path | None = None,
+    ) -> None:
+        """Run all trials with one computing thread, and give the threads back after."""
+        import torch
+
+        from actbench.lanes import Lanes, Turn
+
+        threads = torch.get_num_threads()
+        try:
+            lanes = Lanes(places(study.device)[0], at_once=1)
+            for trial in trials:
+                lanes.add(study, trial, data_folder, tell, checkpoints)
+            while lanes.busy:
+                for event in lanes.advance():
+                    if not isinstance(event, Turn):
+                        tell(event)
+        finally:
+            torch.set_num_threads(threads)
+
+    def close(self) -> None:
+        """Do nothing: there is no process to end."""
 
 
 class LocalWorkers:
@@ -32,12 +66,19 @@ class LocalWorkers:
     The processes start at once, so that they load their libraries while the caller prepares. Where
     one ends under a trial, a new one takes its place and the trial is run again, up to ``RETRIES``
     times; then it is a crashed one. So is a trial that takes longer than ``trial_timeout`` seconds,
-    at once: what hangs would hang again.
+    at once: what hangs would hang again. Others that were under way in its process are run again.
+
+    Args:
+        computing_on: for each process the place that it computes on (see ``devices.places``).
+        at_once: how many trials each has under way.
+        trial_timeout: the most seconds that a trial may take.
     """
 
-    def __init__(self, count: int, trial_timeout: float | None = None) -> None:
-        self._timeout = trial_timeout
-        self._workers = [_Worker() for _ in range(count)]
+    def __init__(
+        self, computing_on: Sequence[str], at_once: int = 1, trial_timeout: float | None = None
+    ) -> None:
+        self._at_once, self._timeout = at_once, trial_timeout
+        self._workers = [_Worker(place, at_once, trial_timeout) for place in computing_on]
         self._any_began = False
 
     def run(
@@ -54,7 +95,7 @@ class LocalWorkers:
             ActbenchError: a worker ended before any could take a trial; nothing is stored.
             ResultsFolderError: a checkpoint cannot be written.
         """
-        pending = list(reversed(trials))
+        pending = deque(trials)
         deaths: Counter[Trial] = Counter()
 
         def after_death(trial: Trial, reason: str, seconds: float) -> Event:
@@ -62,21 +103,24 @@ class LocalWorkers:
             if deaths[trial] > RETRIES:
                 often = f"{reason}, {deaths[trial]} times in a row"
                 return Finished(crashed(study, trial, often), seconds)
-            pending.append(trial)
+            pending.appendleft(trial)
             return Retried(trial, reason)
 
-        while pending or any(worker.trial for worker in self._workers):
-            for place, free in enumerate(self._workers):
-                if pending and free.trial is None:
-                    worker = free if free.process.is_alive() else self._replace(place)
-                    worker.start(study, pending.pop(), data_folder, checkpoints)
-            for place in self._wait():
-                worker = self._workers[place]
-                trial, seconds = worker.trial_now(), worker.seconds()
+        while pending or any(worker.trials for worker in self._workers):
+            while pending:
+                number = min(range(len(self._workers)), key=lambda n: len(self._workers[n].trials))
+                if len(self._workers[number].trials) == self._at_once:
+                    break
+                if not self._workers[number].process.is_alive():
+                    self._replace(number)
+                self._workers[number].start(study, pending.popleft(), data_folder, checkpoints)
+            for number in self._wait():
+                worker = self._workers[number]
+                seconds = worker.seconds()
                 if self._timeout is not None and seconds > self._timeout:
-                    self._replace(place)
-                    reason = f"it took longer than the limit of {self._timeout:g} s"
-                    tell(Finished(crashed(study, trial, reason), seconds))
+                    self._replace(number)
+                    tell(too_late(study, worker.in_turn(), self._timeout, seconds))
+                    pending.extendleft(reversed(worker.others()))
                     continue
                 try:
                     message = worker.connection.recv()
@@ -86,34 +130,35 @@ class LocalWorkers:
                         raise ActbenchError(
                             f"no trial could start: {reason} (see what it printed)"
                         ) from None
-                    self._replace(place)
-                    tell(after_death(trial, reason, seconds))
+                    self._replace(number)
+                    pending.extendleft(reversed(worker.others()))
+                    tell(after_death(worker.in_turn(), reason, seconds))
                     continue
                 if isinstance(message, ResultsFolderError):
                     raise message
-                if message is None:
+                if isinstance(message, tuple):
                     self._any_began = True
-                    worker.begin()
+                    worker.turn_of(*message)
                     continue
                 if isinstance(message, Finished):
-                    worker.trial = None
+                    worker.trials.remove(Trial(message.record.activation, message.record.seed))
                 tell(message)
 
     def _wait(self) -> list[int]:
-        """Return the places of the busy workers that have something to say, or had too long."""
-        busy = {w.connection: place for place, w in enumerate(self._workers) if w.trial}
+        """Return the numbers of the busy workers that have something to say, or had too long."""
+        busy = {w.connection: number for number, w in enumerate(self._workers) if w.trials}
         if self._timeout is None:
             return [busy[ready] for ready in wait(list(busy))]  # type: ignore[index]
-        left = {place: self._timeout - self._workers[place].seconds() for place in busy.values()}
+        left = {n: self._timeout - self._workers[n].seconds() for n in busy.values()}
         ready = wait(list(busy), timeout=max(0.0, min(left.values()) + 0.01))
         said = [busy[connection] for connection in ready]  # type: ignore[index]
-        late = [place for place in left if self._workers[place].seconds() > self._timeout]
-        return [*said, *(place for place in late if place not in said)]
+        late = [number for number in left if self._workers[number].seconds() > self._timeout]
+        return [*said, *(number for number in late if number not in said)]
 
-    def _replace(self, place: int) -> _Worker:
-        self._workers[place].end()
-        self._workers[place] = _Worker()
-        return self._workers[place]
+    def _replace(self, number: int) -> None:
+        self._workers[number].end()
+        place = self._workers[number].place
+        self._workers[number] = _Worker(place, self._at_once, self._timeout)
 
     def close(self) -> None:
         """End the processes now, whatever they do."""
@@ -122,40 +167,51 @@ class LocalWorkers:
 
 
 class _Worker:
-    """One worker process, seen from the process that hands out trials."""
+    """One worker process, seen from the process that hands out trials.
 
-    def __init__(self) -> None:
+    Attributes:
+        place: what it computes on.
+        trials: those that it was handed and has not finished.
+    """
+
+    def __init__(self, place: str, at_once: int, trial_timeout: float | None) -> None:
+        self.place = place
+        self.trials: list[Trial] = []
+        self._turn: Trial | None = None
+        self._begin = 0.0
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
+        arguments = (theirs, place, at_once, trial_timeout)
         self.process: SpawnProcess = context.Process(
-            target=_work, args=(theirs,), daemon=True, name=WORKER_NAME
+            target=_work, args=arguments, daemon=True, name=WORKER_NAME
         )
         with _ctrl_c_held_back():
             self.process.start()
         theirs.close()
-        self.trial: Trial | None = None
-        self._up = False
-        self._begin = 0.0
 
     def start(
         self, study: Study, trial: Trial, data_folder: Path, checkpoints: Path | None
     ) -> None:
-        self.trial, self._begin = trial, time.perf_counter()
+        self.trials.append(trial)
         # where it is dead already, the next read of its connection says so
         with contextlib.suppress(OSError):
             self.connection.send((study, trial, data_folder, checkpoints))
 
-    def begin(self) -> None:
-        """Note that the process is up: a trial that it was handed before begins now."""
-        self._up, self._begin = True, time.perf_counter()
+    def turn_of(self, trial: Trial, seconds: float) -> None:
+        """Note that a trial takes its turn, which began so many seconds ago."""
+        self._turn, self._begin = trial, time.perf_counter() - seconds
 
-    def trial_now(self) -> Trial:
-        assert self.trial is not None  # noqa: S101 - only busy workers are asked
-        return self.trial
+    def in_turn(self) -> Trial:
+        """Return the trial whose doing it is, whatever happens now."""
+        return self._turn if self._turn in self.trials else self.trials[0]
+
+    def others(self) -> list[Trial]:
+        """Return the trials that have no part in it."""
+        return [trial for trial in self.trials if trial != self.in_turn()]
 
     def seconds(self) -> float:
-        """Return for how long its trial has run; 0 while the process loads its libraries."""
-        return time.perf_counter() - self._begin if self._up else 0.0
+        """Return for how long the trial in turn has run; 0 before any has."""
+        return time.perf_counter() - self._begin if self._turn in self.trials else 0.0
 
     def how_it_ended(self) -> str:
         self.process.join(5)
@@ -187,23 +243,25 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, place: str, at_once: int, trial_timeout: float | None) -> None:
     """Run trials until the other side closes: the life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
     keep_memory()
-    import torch
+    from actbench.lanes import Lanes, Turn
 
-    from actbench.data import study_images
-
-    torch.set_num_threads(1)
+    lanes = Lanes(place, at_once, trial_timeout)
     try:
-        connection.send(None)  # up and running: what ends this process now is the trial's doing
         while True:
-            study, trial, data_folder, checkpoints = connection.recv()
-            data = study_images(data_folder, study)
+            while not lanes.busy or connection.poll():
+                study, trial, data_folder, checkpoints = connection.recv()
+                lanes.add(study, trial, data_folder, connection.send, checkpoints)
             try:
-                connection.send(run_one(study, trial, data, connection.send, checkpoints))
+                for event in lanes.advance():
+                    if isinstance(event, Turn):
+                        connection.send((event.trial, event.seconds))
+                    else:
+                        connection.send(event)
             except ResultsFolderError as error:
                 connection.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
