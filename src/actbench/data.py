@@ -111,7 +111,7 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
         content = source.read()
         # reading may have downloaded the files, so their fingerprint is taken again
         folder = _folder_of(dataset, source.fingerprint())
-        _write_arrays(folder, content)
+        write_arrays(folder, content)
     return folder
 
 
@@ -164,7 +164,16 @@ def _checksum(arrays: dict[str, Any]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _write_arrays(folder: Path, content: dict[str, Any]) -> None:
+def write_arrays(folder: Path, content: dict[str, Any]) -> None:
+    """Write a data set to a folder for ``open_images``.
+
+    Args:
+        folder: is replaced, if it is there.
+        content: ``ImageData``'s images and labels as arrays, ``classes`` and ``flip``.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     arrays = {name: content[name] for name in _ARRAYS}
     about = {
         "classes": list(content["classes"]),

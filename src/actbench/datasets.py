@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import platformdirs
 
 from actbench.errors import UsageError
 
@@ -47,7 +46,12 @@ class Source:
 
 def cache_folder() -> Path:
     """Return the folder for prepared data: ``ACTBENCH_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("ACTBENCH_CACHE") or platformdirs.user_cache_dir("actbench"))
+    asked = os.environ.get("ACTBENCH_CACHE")
+    if asked:
+        return Path(asked)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("actbench"))
 
 
 def _digits(dataset: str, data_dir: str) -> Source:

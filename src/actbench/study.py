@@ -10,8 +10,6 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from actbench.errors import UsageError, did_you_mean
 from actbench.ranges import (
     LARGEST_EPSILON,
@@ -324,6 +322,8 @@ def conflicts(there: Study, here: Study) -> list[str]:
 
 def study_to_toml(study: Study) -> str:
     """Return the study as TOML; ``study_from_toml`` gives it back."""
+    import tomli_w  # what only runs trials goes without
+
     return tomli_w.dumps({"format": STUDY_FORMAT, **_as_plain(study)}, multiline_strings=False)
 
 

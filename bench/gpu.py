@@ -1,0 +1,300 @@
+"""The seed experiment on a GPU: is it right, how long does it take, and where does the time go?
+
+    python bench/gpu.py --json gpu.json
+
+Everything in one call, on synthetic images of CIFAR-10's shape, with nothing installed but PyTorch,
+torchvision, SciPy, tabulate and py-cpuinfo: the source beside this folder is what runs. ``--device
+cpu --small`` tries the script itself where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tabulate import tabulate
+from torch.profiler import ProfilerActivity, profile
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+import plain_loop
+from actbench.activations import resolve_activation
+from actbench.corruptions import SUITES
+from actbench.data import open_images, write_arrays
+from actbench.devices import enter, places, set_precision
+from actbench.evaluation import corrupted_test_images
+from actbench.executors import Finished
+from actbench.models import build_network
+from actbench.steps import DeferredSteps, Steps
+from actbench.study import DEFAULT_ACTIVATIONS, SEVERITIES, Study, Trial
+from actbench.workers import LocalWorkers
+from cifar_shaped import synthetic_images
+from machine import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actbench.executors import Event
+    from actbench.record import TrialRecord
+
+SPEC = "leaky_relu:0.1"
+STEPS_COMPARED = 50
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    train_images: int
+    test_images: int
+    seeds: int
+    epochs: int
+    at_once: tuple[int, ...]
+    plain_steps: int
+    profiled_steps: int
+
+
+FULL = Size(50_000, 10_000, 5, 10, (1, 2, 4, 8, 16, 30), 300, 200)
+SMALL = Size(300, 40, 1, 1, (1, 2), 3, 5)
+
+
+class Bench:
+    """What every measurement shares: the device, the sizes and the images."""
+
+    def __init__(self, device: str, size: Size, folder: Path) -> None:
+        self.device, self.size, self.folder = device, size, folder
+        parts = {"train": size.train_images, "test": size.test_images}
+        arrays = {}
+        for seed, (part, count) in enumerate(parts.items()):
+            arrays[f"{part}_images"], arrays[f"{part}_labels"] = synthetic_images(count, seed)
+        write_arrays(folder, {**arrays, "classes": map(str, range(10)), "flip": True})
+        self.study = Study(
+            dataset="synthetic",
+            device=device,
+            kernels="torch",
+            activations=DEFAULT_ACTIVATIONS,
+            seeds=size.seeds,
+            epochs=size.epochs,
+            corruptions=SUITES["noise"],
+        )
+
+    @contextlib.contextmanager
+    def workers(self, at_once: int) -> Iterator[Workers]:
+        """Yield started workers with their first steps behind them."""
+        workers = Workers(self, at_once)
+        try:
+            yield workers
+        finally:
+            workers.workers.close()
+
+
+class Workers:
+    """Workers that are up: their libraries loaded, the device in use.
+
+    Attributes:
+        start: the seconds that took.
+    """
+
+    def __init__(self, bench: Bench, at_once: int) -> None:
+        self.folder = bench.folder
+        begin = time.perf_counter()
+        self.workers = LocalWorkers(places(bench.device), at_once)
+        first = replace(bench.study, seeds=(0,), epochs=1, train_images=64, corruptions=())
+        self.run(replace(first, activations=("relu",)))
+        self.start = time.perf_counter() - begin
+
+    def run(self, study: Study) -> tuple[float, list[TrialRecord]]:
+        """Return the seconds that a study's trials take, and their records."""
+        records: list[TrialRecord] = []
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Finished):
+                records.append(event.record)
+
+        begin = time.perf_counter()
+        self.workers.run(study, study.trials(), self.folder, hear)
+        seconds = time.perf_counter() - begin
+        failed = [f"{r.activation}, seed {r.seed}: {r.reason}" for r in records if r.status != "ok"]
+        if failed:
+            raise SystemExit("\n".join(failed))
+        return seconds, sorted(records, key=lambda record: record.trial_id)
+
+
+def first_losses(bench: Bench) -> dict[str, Any]:
+    """Compare the losses of the first steps with those of one CPU thread taking them singly."""
+    data = open_images(bench.folder).train_subset(
+        min(STEPS_COMPARED * bench.study.batch_size, bench.size.train_images)
+    )
+    trial = Trial(SPEC, 0)
+    losses = []
+    place = places(bench.device)[0]
+    for taker, where in ((Steps, "cpu"), (DeferredSteps, place)):
+        network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
+        steps = taker(network.to(where), data.to(where), bench.study, trial)
+        losses.append(list(steps.begin(1)))
+    apart = max(abs(a - b) for a, b in zip(*losses, strict=True))
+    return {"steps": len(losses[0]), "largest difference": apart, "within 1e-4": apart < TOLERANCE}
+
+
+def same_records(bench: Bench) -> dict[str, Any]:
+    """Say whether trials have the same records when run again, and when run one by one."""
+    few = min(5000, bench.size.train_images)
+    study = replace(
+        bench.study,
+        activations=("relu", SPEC, "prelu", "rrelu"),
+        seeds=(0, 1),
+        epochs=2,
+        train_images=few,
+        corruptions=("gaussian_noise",),
+    )
+    found = []
+    for at_once in (8, 8, 1):
+        with bench.workers(at_once) as workers:
+            found.append(workers.run(study)[1])
+    return {
+        "trials": len(found[0]),
+        "again": found[0] == found[1],
+        "one by one": found[0] == found[2],
+    }
+
+
+def sweep(bench: Bench) -> dict[str, Any]:
+    """Time the seed experiment: training alone, then with the noise evaluation."""
+    study, trials = bench.study, len(bench.study.trials())
+    begin = time.perf_counter()
+    data = open_images(bench.folder)
+    for name in study.corruptions:
+        for severity in SEVERITIES:
+            corrupted_test_images(data, name, severity)
+    found: dict[str, Any] = {"trials": trials, "noisy images, once": time.perf_counter() - begin}
+    with bench.workers(trials) as workers:
+        found["start"] = workers.start
+        found["trained"], _ = workers.run(replace(study, corruptions=()))
+        found["trained and evaluated"], records = workers.run(study)
+    found["mean accuracy"] = sum(r.clean_accuracy or 0 for r in records) / trials
+    return found
+
+
+def at_once(bench: Bench) -> dict[str, float]:
+    """Return the seconds per trial and epoch against how many trials are under way at once."""
+    found = {}
+    for count in bench.size.at_once:
+        seeds = range(-(-count // len(bench.study.activations)))
+        study = replace(bench.study, seeds=tuple(seeds), epochs=1, corruptions=())
+        with bench.workers(count) as workers:
+            seconds, records = workers.run(study)
+        found[str(count)] = seconds / len(records)
+    return found
+
+
+def precisions(bench: Bench) -> dict[str, float]:
+    """Return the seconds of one epoch of every trial in each precision that the device has."""
+    found = {}
+    for precision in ("fp32", "bf16", *(["tf32"] if bench.device == "cuda" else [])):
+        study = replace(bench.study, precision=precision, epochs=1, corruptions=())
+        with bench.workers(len(study.trials())) as workers:
+            found[precision], _ = workers.run(study)
+    return found
+
+
+def plain(bench: Bench) -> dict[str, float]:
+    """Return the seconds of the tutorial's loop for a trial's epoch, from its first steps."""
+    place = places(bench.device)[0]
+    count = (bench.size.plain_steps + 1) * plain_loop.BATCH_SIZE
+    images = plain_loop.synthetic_data(min(count, bench.size.train_images), test_images=1)
+    loader = plain_loop.make_loader(images("train", plain_loop.TRAIN_TRANSFORM), shuffle=True)
+    model = plain_loop.make_cnn(negative_slope=0.1).to(place)
+    optimizer = plain_loop.make_optimizer(model)
+    begin, taken = 0.0, -1  # the first step is not timed
+    for images_now, labels in loader:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images_now.to(place)), labels.to(place))
+        loss.backward()
+        optimizer.step()
+        if taken < 0:
+            loss.item()
+            begin = time.perf_counter()
+        taken += 1
+    loss.item()
+    step = (time.perf_counter() - begin) / taken
+    return {"steps": taken, "epoch": step * bench.size.train_images / plain_loop.BATCH_SIZE}
+
+
+def steps_by_kernel(bench: Bench) -> dict[str, float]:
+    """Return the µs per step of the kernels that take longest, of one trial alone."""
+    place, trial = places(bench.device)[0], Trial(SPEC, 0)
+    wanted = bench.size.profiled_steps * bench.study.batch_size
+    data = open_images(bench.folder).train_subset(min(wanted, bench.size.train_images)).to(place)
+    network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
+    steps = DeferredSteps(network.to(place), data, bench.study, trial)
+    activity = ProfilerActivity.CUDA if bench.device == "cuda" else ProfilerActivity.CPU
+    with contextlib.ExitStack() as stack:
+        if bench.device == "cuda":
+            stream = torch.cuda.stream(torch.cuda.Stream(place))  # type: ignore[no-untyped-call]
+            stack.enter_context(stream)
+        list(steps.begin(1))  # graphs are captured
+        begin = time.perf_counter()
+        list(steps.begin(2))
+        whole = time.perf_counter() - begin
+        with profile(activities=[activity]) as profiled:
+            list(steps.begin(3))
+    kind = "self_device_time_total" if bench.device == "cuda" else "self_cpu_time_total"
+    events = [(event.key, getattr(event, kind)) for event in profiled.key_averages()]
+    events.sort(key=lambda event: -event[1])
+    found = {name[:70]: total / steps.count for name, total in events[:15]}
+    every = sum(total for _, total in events) / steps.count
+    return {"a whole step": 1e6 * whole / steps.count, "all kernels": every, **found}
+
+
+MEASUREMENTS = {
+    "first losses, CPU and device": first_losses,
+    "the same records": same_records,
+    "the seed experiment, s": sweep,
+    "s per trial and epoch, by trials at once": at_once,
+    "s per epoch of all trials, by precision": precisions,
+    "the tutorial's loop, s": plain,
+    "µs per step, one trial alone": steps_by_kernel,
+}
+
+
+def main() -> None:
+    """Measure everything, write it after each part, and print the table last."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--small", action="store_true", help="try the script: no figures of use")
+    parser.add_argument("--json", type=Path, help="where the figures are written")
+    options = parser.parse_args()
+    if not places(options.device):
+        raise SystemExit("PyTorch finds no GPU; --device cpu --small tries the script itself")
+    found: dict[str, Any] = {"machine": machine()}
+    if options.device == "cuda":
+        found["gpus"] = [torch.cuda.get_device_name(place) for place in places("cuda")]
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["ACTBENCH_CACHE"] = str(Path(name) / "cache")
+        bench = Bench(options.device, SMALL if options.small else FULL, Path(name) / "images")
+        enter(places(options.device)[0])
+        set_precision("fp32")
+        rows = []
+        for title, measure in MEASUREMENTS.items():
+            begin = time.perf_counter()
+            found[title] = measure(bench)
+            print(f"{title}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+            rows += [[title, *item] for item in found[title].items()]
+            if options.json:
+                options.json.write_text(json.dumps(found, indent=1))
+    print(f"{found['machine']}, {', '.join(found.get('gpus', []))}")
+    print(tabulate(rows, ["what", "which", "measured"], tablefmt="pipe", floatfmt=".4g"))
+
+
+if __name__ == "__main__":
+    main()
