@@ -130,6 +130,13 @@ class Workers:
         return seconds, sorted(records, key=lambda record: record.trial_id)
 
 
+def own_stream(place: str) -> contextlib.AbstractContextManager[object]:
+    """Return the context of a stream, on which alone steps can be captured."""
+    if place == "cpu":
+        return contextlib.nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(place))  # type: ignore[no-untyped-call]
+
+
 def first_losses(bench: Bench) -> dict[str, Any]:
     """Compare the losses of the first steps with those of one CPU thread taking them singly."""
     data = open_images(bench.folder).train_subset(
@@ -140,8 +147,9 @@ def first_losses(bench: Bench) -> dict[str, Any]:
     place = places(bench.device)[0]
     for taker, where in ((Steps, "cpu"), (DeferredSteps, place)):
         network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
-        steps = taker(network.to(where), data.to(where), bench.study, trial)
-        losses.append(list(steps.begin(1)))
+        with own_stream(where):
+            steps = taker(network.to(where), data.to(where), bench.study, trial)
+            losses.append(list(steps.begin(1)))
     apart = max(abs(a - b) for a, b in zip(*losses, strict=True))
     return {"steps": len(losses[0]), "largest difference": apart, "within 1e-4": apart < TOLERANCE}
 
@@ -238,10 +246,7 @@ def steps_by_kernel(bench: Bench) -> dict[str, float]:
     network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
     steps = DeferredSteps(network.to(place), data, bench.study, trial)
     activity = ProfilerActivity.CUDA if bench.device == "cuda" else ProfilerActivity.CPU
-    with contextlib.ExitStack() as stack:
-        if bench.device == "cuda":
-            stream = torch.cuda.stream(torch.cuda.Stream(place))  # type: ignore[no-untyped-call]
-            stack.enter_context(stream)
+    with own_stream(place):
         list(steps.begin(1))  # graphs are captured
         begin = time.perf_counter()
         list(steps.begin(2))

@@ -81,7 +81,7 @@ def test_auto_is_stored_as_what_it_was(
     assert Store(folder).study().device == "cpu"
     done = actbench_here("run", *study, "--device", "cpu")
     assert done.code == 0
-    assert "1 of 1 trials are stored already" in done.err
+    assert "all 1 trials are stored already" in done.err
 
 
 def test_a_folder_keeps_the_device_that_it_began_with(

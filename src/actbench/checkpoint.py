@@ -122,7 +122,7 @@ class Checkpoint:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if archive.testzip() is not None:
                 raise ValueError("damaged")
-        state = torch.load(io.BytesIO(content), weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if (state["format"], state["trial_id"]) != (CHECKPOINT_FORMAT, self.trial_id):
             raise ValueError("another trial's")
         return dict(state)

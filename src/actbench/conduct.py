@@ -161,7 +161,8 @@ def _run_pending(
                 f"f(1) = {check.at_one:.4g}"
             )
         if len(pending) < len(part):
-            display.say(f"{len(part) - len(pending)} of {len(part)} trials are stored already")
+            stored = f"{len(part) - len(pending)} of" if pending else "all"
+            display.say(f"{stored} {len(part)} trials are stored already")
         if not pending:
             return
         prepare_corruptions(plan)
