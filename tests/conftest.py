@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 import actbench
 from actbench.store import Store
@@ -36,6 +37,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONIOENCODING", "utf-8")
         patch.setenv("COLUMNS", "300")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Compute as a worker does; on a busy machine, threads would wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -110,7 +110,7 @@ def test_running_again_trains_nothing(
     pd.testing.assert_frame_equal(again.trials, results.trials)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "4 of 4 trials are stored already" in printed.err
+    assert "all 4 trials are stored already" in printed.err
 
 
 def test_the_command_line_finds_the_same_folder_done(

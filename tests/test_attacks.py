@@ -26,7 +26,7 @@ from attacked_network import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
 
     from torch import Tensor
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
 
 SPECS = ("fgsm", "fgsm:norm=l2", "pgd:steps=4", "pgd:steps=4,norm=l2", "square:queries=15")
 EPSILON = {"linf": 0.06, "l2": 1.5}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

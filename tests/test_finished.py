@@ -48,7 +48,7 @@ def test_a_finished_study_is_printed_again_without_a_look_at_its_records(
 def test_json_is_the_same_either_way(copy: Path, actbench_here: Callable[..., Outcome]) -> None:
     (copy / FINISHED_FILE).unlink()
     looked, noted = (actbench_here(*again(copy, "--json")) for _ in range(2))
-    assert "8 of 8 trials are stored already" in looked.err
+    assert "all 8 trials are stored already" in looked.err
     assert "all 8 trials are stored already" in noted.err
     assert noted.out == looked.out
 

@@ -21,7 +21,6 @@ from actbench.training import finish, train
 from actbench.workers import InProcess, LocalWorkers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from actbench.data import ImageData
@@ -69,14 +68,6 @@ def folder() -> Path:
 @pytest.fixture(scope="module")
 def data(folder: Path) -> ImageData:
     return open_images(folder)
-
-
-@pytest.fixture(autouse=True)
-def _threads_given_back() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def ignore(_: object) -> None:

@@ -18,18 +18,7 @@ from actbench.training import Training, finish, train
 from actbench.trial import run_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from actbench.record import Progress
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Compute as a worker does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
