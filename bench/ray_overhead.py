@@ -19,7 +19,7 @@ def seconds_of(study: Study, workers: int, *, on_ray: bool) -> tuple[float, floa
     plan = prepare_study(study)
     prepare_corruptions(plan)
     begin = time.perf_counter()
-    executor = make_executor(workers, len(plan.study.trials()), on_ray=on_ray)
+    executor = make_executor(plan.study, workers, on_ray=on_ray)
     started = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as folder:

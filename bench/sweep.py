@@ -130,7 +130,7 @@ def actbench_trials(data_dir: Path, way: str) -> Parts:
 
 def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[float]) -> None:
     """Do what ``actbench.run`` does in a new folder; note every event with its time, and peaks."""
-    executor = make_executor(WORKERS, len(study.trials()))
+    executor = make_executor(study, WORKERS)
     try:
         plan = prepare_study(study)
         store = Store(folder)

@@ -101,7 +101,7 @@ def test_workers(compare: Compare, tmp_path: Path) -> None:
         executor.run(study, study.trials(), data_folder, lambda event: None)
         return time.perf_counter() - begin
 
-    one, two = make_executor(1, 4), make_executor(2, 4)
+    one, two = make_executor(study, 1), make_executor(study, 2)
     try:
         for executor in (one, two):
             seconds(executor)

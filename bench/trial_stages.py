@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections import defaultdict
+from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -56,16 +57,25 @@ def timed(seconds: dict[str, float]) -> Iterator[None]:
     under_way: list[str] = []
 
     def timing(run: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
-        def run_and_time(*arguments: Any, **options: Any) -> Any:
+        @contextlib.contextmanager
+        def stage(*arguments: Any) -> Iterator[None]:
             if under_way:
-                return run(*arguments, **options)
+                yield
+                return
             under_way.append(name(*arguments))
             begun = time.perf_counter()
-            result = run(*arguments, **options)
+            yield
             seconds[under_way.pop()] += time.perf_counter() - begun
-            return result
 
-        return run_and_time
+        def run_and_time(*arguments: Any, **options: Any) -> Any:
+            with stage(*arguments):
+                return run(*arguments, **options)
+
+        def run_in_stretches_and_time(*arguments: Any, **options: Any) -> Any:
+            with stage(*arguments):
+                return (yield from run(*arguments, **options))
+
+        return run_in_stretches_and_time if isgeneratorfunction(run) else run_and_time
 
     with contextlib.ExitStack() as patches:
         for (module, function), stage in STAGES.items():

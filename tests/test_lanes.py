@@ -11,7 +11,7 @@ from torch import nn
 
 from actbench.activations import resolve_activation
 from actbench.checkpoint import Checkpoint
-from actbench.data import open_images, prepare
+from actbench.data import open_images, prepare, write_arrays
 from actbench.executors import Finished, Retried, run_one
 from actbench.lanes import Lanes, Turn
 from actbench.models import build_network
@@ -61,8 +61,17 @@ class Greedy(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
-    return prepare("digits")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data of a few digits, so that a trial takes a moment."""
+    digits = open_images(prepare("digits"))
+    folder = tmp_path_factory.mktemp("few") / "digits"
+    parts = {
+        f"{part}_{what}": getattr(digits, f"{part}_{what}")[:count].numpy()
+        for part, count in (("train", 600), ("test", 40))
+        for what in ("images", "labels")
+    }
+    write_arrays(folder, {**parts, "classes": digits.classes, "flip": digits.flip})
+    return folder
 
 
 @pytest.fixture(scope="module")
