@@ -22,7 +22,8 @@ from actbench.statistics import (
     summarise,
     variance_sources,
 )
-from actbench.study import SEVERITIES, trial_id
+from actbench.store import no_search_for_cycles
+from actbench.study import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,8 +75,9 @@ class Frames:
 
     def __init__(self, study: Study, records: Mapping[str, TrialRecord]) -> None:
         self.study = study
-        order = [trial_id(study, t) for a in study.activations for t in study.trials_of(a)]
-        self.records = [records[name] for name in order if name in records]
+        found = {_key(record): record for record in records.values()}
+        order = [(activation, seed) for activation in study.activations for seed in study.seeds]
+        self.records = [found[pair] for pair in order if pair in found]
         self.metrics = metrics_for(study.corruptions, study.attacks, study.epsilons)
         self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r) for r in self.records])
         self.corruptions = self._frame(
@@ -218,6 +220,7 @@ class Frames:
         return pd.concat(parts, ignore_index=True)
 
 
+@no_search_for_cycles()
 def read_frames(store: Store, study: Study) -> Frames:
     """Return the frames of what the store holds of the study.
 

@@ -97,8 +97,13 @@ def rank_correlation(one: Floats, other: Floats) -> float:
     """Return Spearman's ρ, ties at their mean rank; NaN below three pairs or without variation."""
     if len(one) < LEAST_RANKED or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
-    ranks, others = (pd.Series(side).rank() for side in (one, other))
-    return float(ranks.corr(others))
+    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (counts.cumsum() - (counts - 1) / 2)[place]
+    return ranks
 
 
 def mechanism_correlations(
@@ -124,8 +129,8 @@ def mechanism_correlations(
         known = values.replace([np.inf, -np.inf], np.nan).dropna(subset=[mechanism, outcome])
         sides = known[mechanism].to_numpy(np.float64), known[outcome].to_numpy(np.float64)
         by_seed = [
-            rank_correlation(part[mechanism].to_numpy(float), part[outcome].to_numpy(float))
-            for _, part in known.groupby("seed")
+            rank_correlation(*(side[rows_of_seed] for side in sides))
+            for rows_of_seed in known.groupby("seed").indices.values()
         ]
         within = np.array([found for found in by_seed if math.isfinite(found)])
         interval = paired_t(within)

@@ -141,7 +141,7 @@ class Store:
             ResultsFolderError: a record is of another format, or cannot be read.
         """
         found = {}
-        with _no_search_for_cycles():
+        with no_search_for_cycles():
             for trial in study.trials():
                 with contextlib.suppress(ValueError):
                     record = self._read(self._path(study, trial))
@@ -238,7 +238,7 @@ class Store:
 
 
 @contextlib.contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
+def no_search_for_cycles() -> Iterator[None]:
     """Spare a fifth of the time: many records are many objects, and all of them stay."""
     before = gc.isenabled()
     gc.disable()

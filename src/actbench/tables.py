@@ -37,9 +37,11 @@ def to_csv(frame: pd.DataFrame) -> str:
     """Return the frame as CSV, text cells defused that a spreadsheet would run as a formula."""
     safe = frame.copy()
     for column in safe.columns[[not is_numeric_dtype(kind) for kind in safe.dtypes]]:
-        defused = {cell: _defused(cell) for cell in safe[column].unique()}
-        cells = [defused.get(cell, cell) for cell in safe[column]]  # one NaN is not another
-        safe[column] = pd.Series(cells, safe.index, dtype=object)
+        cells = safe[column].unique()
+        defused = {cell: safer for cell in cells if (safer := _defused(cell)) is not cell}
+        if defused:
+            changed = [defused.get(cell, cell) for cell in safe[column]]
+            safe[column] = pd.Series(changed, safe.index, dtype=object)
     return safe.to_csv(index=False, lineterminator="\n")
 
 

@@ -69,17 +69,21 @@ def crossed_standard_errors(differences: ArrayLike) -> StandardErrors:
     n_seeds, n_images = values.shape
     cells = n_seeds * n_images
     seeds = images = total = math.nan
-    if cells and n_seeds > 1:
-        by_seed = n_images * float(values.mean(axis=1).var(ddof=1)) / cells
+    if not cells:
+        return StandardErrors(seeds, images, total)
+    seed_means, image_means = values.mean(axis=1), values.mean(axis=0)
+    if n_seeds > 1:
+        by_seed = n_images * float(seed_means.var(ddof=1)) / cells
         seeds = math.sqrt(by_seed)
-    if cells and n_images > 1:
-        by_image = n_seeds * float(values.mean(axis=0).var(ddof=1)) / cells
+    if n_images > 1:
+        by_image = n_seeds * float(image_means.var(ddof=1)) / cells
         images = math.sqrt(by_image)
-    if cells and min(n_seeds, n_images) > 1:
-        rest = values - values.mean(axis=1, keepdims=True)
-        rest -= values.mean(axis=0)  # in place: these may be hundreds of megabytes
-        rest += values.mean()
-        residual = float(np.square(rest, out=rest).sum()) / ((n_seeds - 1) * (n_images - 1)) / cells
+    if min(n_seeds, n_images) > 1:
+        squares = float(np.einsum("si,si->", values, values))
+        squares -= n_images * float(seed_means @ seed_means)
+        squares -= n_seeds * float(image_means @ image_means)
+        squares += cells * float(seed_means.mean()) ** 2
+        residual = squares / ((n_seeds - 1) * (n_images - 1)) / cells
         total = math.sqrt(max(by_seed, by_image, by_seed + by_image - residual))
     return StandardErrors(seeds, images, total)
 
@@ -124,7 +128,8 @@ def variance_sources(
         differences = np.empty((len(seeds), n_images))
         for row, seed in zip(differences, sorted(seeds), strict=True):
             ours, theirs = scores[activation, seed], scores[baseline, seed]
-            np.subtract(ours / versions, theirs / versions, out=row)
+            np.subtract(ours, theirs, out=row, dtype=np.float64)
+            row /= versions
         error = crossed_standard_errors(differences)
         rows.append(
             {
