@@ -292,10 +292,12 @@ def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
             f"they must be at least {SMALLEST_SIDE}×{SMALLEST_SIDE}"
         )
     generator = torch.Generator().manual_seed(seed_for("corruption", name, severity))
-    corrupted = []
+    corrupted = torch.empty_like(images, memory_format=torch.contiguous_format)
     for start in range(0, len(images), IMAGES_PER_CHUNK):
         chunk = images[start : start + IMAGES_PER_CHUNK]
         clean = chunk.permute(0, 3, 1, 2).contiguous().float().div_(255)
         result = CORRUPTIONS[name](clean, severity, generator)
-        corrupted.append((result * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous())
-    return torch.cat(corrupted)
+        corrupted[start : start + IMAGES_PER_CHUNK] = (
+            (result * 255).to(torch.uint8).permute(0, 2, 3, 1)
+        )
+    return corrupted

@@ -46,8 +46,14 @@ def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -
     """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
     network.eval()
     with torch.inference_mode(), computing_in(precision, images.device):
-        parts = torch.split(images, EVALUATION_BATCH[images.device.type])
-        return torch.cat([network(normalise(part)).float() for part in parts])
+        size = EVALUATION_BATCH[images.device.type]
+        first: torch.Tensor = network(normalise(images[:size])).float()
+        # one tensor from the start: parts that stay while others come and go break up the heap
+        logits = first.new_empty((len(images), *first.shape[1:]))
+        logits[:size] = first
+        for start in range(size, len(images), size):
+            logits[start : start + size] = network(normalise(images[start : start + size]))
+        return logits
 
 
 def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
