@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -83,6 +84,36 @@ def test_those_not_used_for_longest_give_way(
     cached_images("d", images_of(3))
     assert kept(tmp_path, "acdb") == ["a", "c", "d"]
     assert torch.equal(mapped, images_of(1)())  # who has it mapped keeps it
+
+
+def test_what_a_killed_process_left_half_written_gives_way_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("ACTBENCH_CACHE_LIMIT", "4 kB")
+    left = tmp_path / "images" / ".abc.making"
+    left.parent.mkdir()
+    left.write_bytes(bytes(3500))
+    cached_images("a", images_of(1))
+    assert [path.suffix for path in left.parent.iterdir()] == [".npy"]
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
+    script = (
+        "import resource, torch\n"
+        "from actbench.cache import cached_images\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "cached_images('a', lambda: torch.zeros(100_000, dtype=torch.uint8))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(r"UsageError: cannot write the data cache '.*': 100000 req", done.stderr)
+    assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_other_processes_map_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

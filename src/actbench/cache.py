@@ -6,9 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +14,11 @@ import torch
 
 from actbench.datasets import cache_folder
 from actbench.errors import UsageError
+from actbench.files import writing_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -64,12 +64,12 @@ def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_room(path.parent, content.nbytes)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".making", delete=False) as making:
-            np.save(making, content)
-            making.write(_digest(content))
-        Path(making.name).replace(path)
+        with writing_whole(path, to_disk=False) as file:
+            np.save(file, content)
+            file.write(_digest(content))
     except OSError as error:
-        raise UsageError(f"cannot write the data cache {str(path)!r}: {error.strerror}") from None
+        reason = error.strerror or str(error)  # NumPy's own error for a full disk has no strerror
+        raise UsageError(f"cannot write the data cache {str(path)!r}: {reason}") from None
     return images
 
 
@@ -102,9 +102,12 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Remove the images that were not used for longest, until ``size`` more bytes fit."""
+    """Remove the files that were not used for longest, until ``size`` more bytes fit.
+
+    Among them are those that a process which was killed left half written.
+    """
     kept = []
-    for path in folder.glob("*.npy"):
+    for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process was faster
             status = path.stat()
             kept.append((status.st_atime_ns, path, status.st_size))

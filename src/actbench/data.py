@@ -193,7 +193,8 @@ def write_arrays(folder: Path, content: dict[str, Any]) -> None:
                 Path(making).rename(folder)
                 Path(making).mkdir()
     except OSError as error:
-        raise UsageError(f"cannot write the data cache {str(folder)!r}: {error.strerror}") from None
+        reason = error.strerror or str(error)  # NumPy's own error for a full disk has no strerror
+        raise UsageError(f"cannot write the data cache {str(folder)!r}: {reason}") from None
     if not folder.exists():
         raise UsageError(f"cannot write the data cache {str(folder)!r}")
 
