@@ -17,11 +17,14 @@ SOURCE = Path(actbench.__file__).parent
 ORDER = """
     __init__
     errors
+    terminal
     devices
     files
     specs
     ranges
     study
+    global_state
+    user_code
     lock
     record
     samples
@@ -83,7 +86,6 @@ ORDER = """
     results
     options
     listing
-    terminal
     cli
     __main__
 """.split()  # noqa: SIM905 - a word a line, without the quotes

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actbench.errors import UsageError, did_you_mean
-from actbench.specs import Spec, import_object, parse_spec
+from actbench.specs import Spec, parse_spec
+from actbench.user_code import import_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

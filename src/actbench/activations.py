@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import torch
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.specs import Spec, Value, import_object, parse_spec
+from actbench.global_state import settings_kept
+from actbench.specs import Spec, Value, parse_spec
+from actbench.user_code import import_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,8 +63,8 @@ class ActivationFactory:
     build: Callable[[], nn.Module]
     commutes_with_max: bool = False
 
-    def __call__(self) -> nn.Module:
-        """Return a new module."""
+    def __call__(self, inplace: bool = False) -> nn.Module:
+        """Return a new module; ``inplace``, which torchvision's blocks give, does nothing."""
         return self.build()
 
 
@@ -121,12 +124,15 @@ def _imported(spec: Spec) -> ActivationFactory:
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"activation {spec.name!r}: {key} is {value}; it must be finite")
 
-    if inspect.isclass(found) and issubclass(found, nn.Module):
+    made_by = found
+    while isinstance(made_by, functools.partial):
+        made_by = made_by.func
+    if inspect.isclass(made_by) and issubclass(made_by, nn.Module):
 
         def build() -> nn.Module:
             module: nn.Module = found(**spec.parameters)
             return module
-    elif not inspect.isclass(found) and not isinstance(found, nn.Module) and callable(found):
+    elif callable(made_by) and not (inspect.isclass(made_by) or isinstance(made_by, nn.Module)):
 
         def build() -> nn.Module:
             return FunctionActivation(found, spec.parameters)
@@ -153,17 +159,23 @@ class ActivationCheck:
     trainable_parameters: int
 
 
-def check_activation(factory: ActivationFactory) -> ActivationCheck:
+def check_activation(factory: ActivationFactory, seed: int | None = None) -> ActivationCheck:
     """Return the self-check of an activation, so that a slope of 16 for 0.16 is seen.
+
+    An activation that draws at random takes its numbers from ``seed``, else from the generators as
+    they are.
 
     Raises:
         UsageError: it cannot be built, raises, or returns something other than a tensor of its
             input's shape and floating-point type.
     """
-    points = (torch.arange(-5000, 5001) / 1000).reshape(-1, 1, 1, 1)
+    points = (torch.arange(-5000, 5001, dtype=torch.float32) / 1000).reshape(-1, 1, 1, 1)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), settings_kept(factory.spec):
+            if seed is not None:
+                torch.manual_seed(seed)
             module = factory().eval()
+            points = points.expand(-1, _channels(module), 1, 1)
             with torch.no_grad():
                 values = module(points.clone())
     except Exception as error:  # a user's activation may raise anything at all
@@ -181,7 +193,7 @@ def check_activation(factory: ActivationFactory) -> ActivationCheck:
             f"activation {factory.spec!r} turns shape {tuple(points.shape)} into "
             f"{tuple(values.shape)}; it must keep the shape"
         )
-    flat = values.flatten()
+    flat = values[:, 0].flatten()
     at = {x: float(flat[round((x + 5) * 1000)]) for x in (-1, 0, 1)}
     return ActivationCheck(
         at_minus_one=at[-1],
@@ -190,6 +202,12 @@ def check_activation(factory: ActivationFactory) -> ActivationCheck:
         monotone=bool((flat.diff() >= 0).all()),
         trainable_parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
     )
+
+
+def _channels(module: nn.Module) -> int:
+    """Return for how many channels a module has parameters, as ``torch.nn:PReLU`` may; else 1."""
+    sizes = {p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter)}
+    return max(sizes, default=1) if len(sizes - {1}) == 1 else 1
 
 
 def _type_name(tensor: torch.Tensor) -> str:

@@ -19,7 +19,7 @@ from actbench.errors import ActbenchError, UsageError
 from actbench.listing import list_
 from actbench.options import Folder, Names, Numbers, Seeds
 from actbench.study import AUGMENTATIONS, DEVICES, INITS, KERNELS, PRECISIONS, Study, read_config
-from actbench.terminal import print_what_the_terminal_can, say
+from actbench.terminal import open_closed_streams, print_what_the_terminal_can, say, show
 
 
 class _Terminated(SystemExit):
@@ -210,7 +210,7 @@ def run(
         finished = read_finished(Store(folder), asked, until_decided=until_decided)
     if finished is not None and (finished.complete or not retry_failed):
         if not quiet:
-            click.echo(f"all {finished.planned} trials are stored already", err=True)
+            click.echo(f"all {finished.planned} trials are stored already", file=sys.stderr)
         print_summary(finished, folder, as_json=as_json)
         return int(not finished.complete)
     with _stdout_kept_clean():
@@ -288,14 +288,14 @@ def _list_trials(
     ]
     if as_json:
         content = {"folder": str(folder), "trials": rows}
-        click.echo(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
+        show(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
         return 0
     for row in rows:
         stored = ", stored" if row["stored"] else ""
-        click.echo(f"{row['activation']}, seed {row['seed']}{stored}")
+        show(f"{row['activation']}, seed {row['seed']}{stored}")
     if to_tune:
-        click.echo(f"{to_tune} trials first, to choose learning rates")
-    click.echo(f"{len(rows)} trials, {len(pending & set(trials))} to run, into {folder}")
+        show(f"{to_tune} trials first, to choose learning rates")
+    show(f"{len(rows)} trials, {len(pending & set(trials))} to run, into {folder}")
     return 0
 
 
@@ -336,7 +336,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
     if out is not None:
         for name, text in files.items():
             Store(out).write_text(name, text)
-    click.echo(next(text for name, text in files.items() if name.endswith(".md")), nl=False)
+    show(next(text for name, text in files.items() if name.endswith(".md")), newline=False)
 
 
 @cli.command()
@@ -356,7 +356,7 @@ def show_corruptions(image: Path | None, out: Path) -> None:
         out.write_bytes(content)
     except OSError as error:
         raise UsageError(f"cannot write {str(out)!r}: {error.strerror}") from None
-    click.echo(f"{out} shows every corruption at severities 1 to 5")
+    show(f"{out} shows every corruption at severities 1 to 5")
 
 
 cli.add_command(list_)
@@ -370,6 +370,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)
+    open_closed_streams()
     print_what_the_terminal_can()
     try:
         code = cli.main(asked, prog_name="actbench", standalone_mode=False)
@@ -378,7 +379,7 @@ def main(arguments: list[str] | None = None) -> None:
         say(f"resume with: {command}")
         code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        show(error.format_message())
         code = UsageError.exit_code
     except click.ClickException as error:
         say(error.format_message())

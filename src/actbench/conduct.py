@@ -16,6 +16,7 @@ from actbench.finished import write_finished
 from actbench.lock import held_as_shard, shards_at_work
 from actbench.progress import ProgressDisplay
 from actbench.runner import (
+    check_stored,
     keep_settled,
     pending_trials,
     prepare_corruptions,
@@ -69,6 +70,7 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
             store.set_aside()
         if not store.exists():
             held.enter_context(store.locked())
+        check_stored(plan, store)
         retry_failed = conduct.retry_failed
         if plan.study.tune_lr:
             from actbench.tuning import tune
@@ -122,6 +124,7 @@ def run_shard(study: Study, store: Store, conduct: Conduct, shard: Shard) -> Fra
         held = stack.enter_context(contextlib.ExitStack())
         with store.locked_for_a_moment():
             held.enter_context(held_as_shard(store.folder, shard))
+            check_stored(plan, store)
             corrupt = store.begin(plan.study)
         all_pending = set(pending_trials(plan, store, retry_failed=conduct.retry_failed))
         part = shard.part(plan.study.trials())

@@ -30,6 +30,11 @@ class GradientNorms:
         self._none = torch.zeros((), device=device)
         self._sums = torch.zeros(len(self._weights), dtype=torch.float64, device=device)
 
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers."""
+        return list(self._weights)
+
     def reset(self) -> None:
         """Forget all steps: a new epoch begins."""
         self._sums.zero_()

@@ -28,10 +28,10 @@ class ResultsFolderError(ActbenchError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` with the nearest known name, else all known names."""
+    """Return ``"; did you mean 'x'?"`` with the nearest known name, else all of them, if any."""
     names = sorted(known)
     by_lower_case = {known_name.lower(): known_name for known_name in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {by_lower_case[close[0]]!r}?"
-    return f"; known are {', '.join(names)}"
+    return f"; known are {', '.join(names)}" if names else ""

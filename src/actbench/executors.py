@@ -100,12 +100,23 @@ def run_one(
     """
     import torch
 
+    from actbench.global_state import settings_kept
+    from actbench.models import import_code
     from actbench.trial import run_trial
 
     begin = time.perf_counter()
     checkpoint = None if checkpoints is None else Checkpoint(checkpoints, trial_id(study, trial))
     try:
-        record = yield from run_trial(study, trial, data, report, checkpoint, deferred=deferred)
+        import_code(study)
+        stretches = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
+        while True:
+            with settings_kept():  # what a user's code changes is this stretch's alone
+                try:
+                    next(stretches)
+                except StopIteration as end:
+                    record = end.value
+                    break
+            yield
     except (ResultsFolderError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # what a user's own code raises ends this trial alone

@@ -25,6 +25,9 @@ FINISHED_FILE = ".finished.json"
 def write_finished(store: Store, asked: Study, summary: Summary, *, until_decided: bool) -> None:
     """Note that everything asked for is stored, with every derived file as it is now.
 
+    There is no note where the study has code of the user's own, which has to be imported to know
+    whether it has changed.
+
     Args:
         store: the results folder, held.
         asked: the study as it was asked for, names not yet resolved.
@@ -34,6 +37,8 @@ def write_finished(store: Store, asked: Study, summary: Summary, *, until_decide
     Raises:
         ResultsFolderError: it cannot be written.
     """
+    if store.study().code:
+        return
     note = {
         "state": _state(store.folder, asked, until_decided=until_decided),
         "summary": dataclasses.asdict(summary),

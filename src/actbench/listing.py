@@ -6,6 +6,8 @@ import dataclasses
 
 import click
 
+from actbench.terminal import show
+
 
 @click.group(name="list")
 def list_() -> None:
@@ -87,4 +89,4 @@ def attacks() -> None:
 def _print_table(rows: list[list[str]], headers: list[str]) -> None:
     from tabulate import tabulate
 
-    click.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    show(tabulate(rows, headers=headers, disable_numparse=True))

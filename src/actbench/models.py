@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from actbench.activations import ACTIVATIONS
 from actbench.conv_pool import conv_pool
-from actbench.errors import UsageError
+from actbench.errors import ResultsFolderError, UsageError
 from actbench.initialisation import draw_weights, gain_of
-from actbench.specs import import_object, parse_spec
+from actbench.specs import parse_spec
 from actbench.study import seed_for
+from actbench.user_code import code_of, import_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actbench.activations import ActivationFactory
+    from actbench.specs import Spec
+    from actbench.study import Study
 
     NetworkFactory = Callable[[ActivationFactory, int], nn.Module]
 
@@ -213,14 +219,67 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
         bound = spec.bind(defaults)
         return spec.canonical(bound), factory(**bound)
     found = import_object(spec)
-    if not callable(found):
+    if isinstance(found, nn.Module) or not callable(found):
         raise UsageError(
             f"model {spec.name!r} must be a callable of (activation factory, number of classes)"
         )
     if spec.value is not None:
         raise UsageError(f"model {spec.name!r}: give its parameters by name")
     parameters: dict[str, Any] = spec.parameters
+    _check_signature(spec, found)
     return spec.canonical(parameters), lambda act, classes: found(act, classes, **parameters)
+
+
+def _check_signature(spec: Spec, function: Callable[..., Any]) -> None:
+    """Raise a UsageError where the factory would land in a parameter that is not for it."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    shown = str(signature) if len(str(signature)) <= 100 else f"{str(signature)[:97]}..."
+    wrong = f"model {spec.name!r} takes {shown}; it must take (activation factory, classes)"
+    try:
+        given = signature.bind("factory", "classes", **spec.parameters)
+    except TypeError as error:
+        raise UsageError(f"{wrong}, but there is: {error}") from None
+    first = next(iter(given.arguments))
+    if {"weights", "pretrained"} & set(first.lower().split("_")):
+        raise UsageError(f"{wrong}, and {first!r} comes first")
+
+
+def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return each spec that is the user's own code, with what names its source; all are imported.
+
+    See ``user_code.code_of``; a spec without such a name is left out.
+
+    Raises:
+        UsageError: an import fails, or a source has changed since it was imported.
+    """
+    specs = {text: parse_spec(text, "activation", ACTIVATIONS) for text in activations}
+    specs[model] = parse_spec(model, "model", MODELS)
+    for spec in specs.values():
+        if spec.imported:
+            import_object(spec)
+    named = {text: code_of(spec) for text, spec in specs.items() if spec.imported}
+    return tuple((text, code) for text, code in sorted(named.items()) if code)
+
+
+@functools.lru_cache(maxsize=8)
+def import_code(study: Study) -> None:
+    """Import all of a study's code, so that no trial of this process depends on which came first.
+
+    Raises:
+        ResultsFolderError: it is not the code that the study was prepared with, or an import fails.
+    """
+    try:
+        now = dict(study_code(study.model, study.activations))
+    except UsageError as error:
+        raise ResultsFolderError(f"a worker cannot import the study's code: {error}") from None
+    for text, code in study.code:
+        if now.get(text) != code:
+            raise ResultsFolderError(
+                f"the source of {text} has changed since the run began; run the command again"
+            )
 
 
 def check_network(text: str, activation: ActivationFactory, num_classes: int) -> None:

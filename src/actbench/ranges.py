@@ -85,6 +85,17 @@ def are_rates(value: object) -> bool:
     )
 
 
+def are_pairs_of_texts(value: object) -> bool:
+    """Return whether a value is a tuple of pairs of texts, each first text once."""
+    return (
+        isinstance(value, tuple)
+        and all(
+            isinstance(pair, tuple) and len(pair) == 2 and all(map(is_text, pair)) for pair in value
+        )
+        and len(value) == len(dict(value))
+    )
+
+
 def is_checksum(value: object) -> bool:
     """Return whether a value is empty or a SHA-256 with its name before it."""
     return isinstance(value, str) and re.fullmatch(r"|sha256:[0-9a-f]{64}", value) is not None

@@ -143,6 +143,8 @@ def _run_on_node(
 ) -> Finished:
     """Return the outcome of one trial: what runs on a node of the cluster."""
     sys.path.extend(path for path in import_paths if path not in sys.path)
+    with contextlib.suppress(OSError):  # another node may have no such folder
+        os.chdir(import_paths[0])  # a user's files are named from there
     keep_memory()
     import numpy as np
     import torch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import multiprocessing
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from actbench.lock import Shard
 from actbench.runner import make_executor
 from actbench.sequential import looks
 from actbench.store import Store
-from actbench.workers import WORKER_NAME
+from actbench.user_code import importing
 
 if TYPE_CHECKING:
     import os
@@ -173,8 +172,7 @@ def run(
         out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
         workers: processes of one thread each; 0 is this process, None one for each core. With the
             device ``cuda`` it is how many trials are under way on all GPUs together, None 32 on
-            each. Workers import the calling script anew, so there the call belongs under
-            ``if __name__ == "__main__":``. Notebooks need no such line.
+            each. Workers do not import the calling script.
         executor: ``local``, or ``ray`` for tasks of a Ray cluster.
         ray_address: the cluster, ``auto`` for the one that this machine belongs to; one is started
             on this machine unless given.
@@ -197,10 +195,10 @@ def run(
         ResultsFolderError: the folder is in use, another study's, or cannot be written.
         ActbenchError: no worker process could start.
     """
-    if multiprocessing.current_process().name == WORKER_NAME:
+    if importing():
         raise UsageError(
-            "a worker process imports this script and must not run the study again; call "
-            'actbench.run under `if __name__ == "__main__":`, or with workers=0'
+            f"{importing()} calls actbench.run while a study imports it; put the call under "
+            '`if __name__ == "__main__":`'
         )
     if workers is not None and workers < 0:
         raise UsageError(f"workers is {workers}; it must be a whole number from 0")

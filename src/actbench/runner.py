@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.devices import gpu_names, places, settle_device
-from actbench.errors import UsageError
+from actbench.errors import ResultsFolderError, UsageError
 from actbench.executors import Finished, default_workers
 from actbench.ray_executor import RayTasks
 from actbench.samples import SAMPLES_FILE, samples_to_png
 from actbench.study import SEVERITIES, trial_id
+from actbench.user_code import module_file
 from actbench.workers import InProcess, LocalWorkers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from actbench.activations import ActivationCheck
     from actbench.executors import Event, Executor
@@ -53,18 +54,33 @@ def prepare_study(study: Study) -> Plan:
     Raises:
         UsageError: a name, a parameter or the data is wrong.
     """
+    from actbench.global_state import settings_kept
+
+    with settings_kept(fresh=True):
+        return _prepared(study)
+
+
+def _prepared(study: Study) -> Plan:
     from actbench import attacks, corruptions
     from actbench.activations import check_activation, resolve_activation
     from actbench.cache import cache_limit
     from actbench.data import open_images, prepare, study_images
+    from actbench.global_state import changes, settings_kept
     from actbench.initialisation import gain_of
     from actbench.kernels import settle_kernels
-    from actbench.models import check_network, resolve_model
+    from actbench.models import check_network, resolve_model, study_code
     from actbench.published import check_published
 
     cache_limit()  # a wrong one is found now
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
+    code = study_code(model, [factory.spec for factory in factories])
+    for name, checksum in study.code:
+        if dict(code).get(name, checksum) != checksum:
+            raise UsageError(
+                f"the source of {name} is not the study's: it has changed since that was made; "
+                "leave code out of the configuration to run what is there now"
+            )
     if study.init == "slope_aware":
         for factory in factories:
             gain_of(factory)  # one without a gain is found now
@@ -84,9 +100,15 @@ def prepare_study(study: Study) -> Plan:
             f"the published corruptions are not the study's: their checksum is {published!r}, "
             f"and the study was made with {study.cifar10c_checksum!r}"
         )
-    check_network(model, factories[0], len(data.classes))
+    with settings_kept(model):
+        check_network(model, factories[0], len(data.classes))
     study = dataclasses.replace(study, device=settle_device(study.device, study.precision))
-    kernels, note = settle_kernels(study, factories, len(data.classes))
+    with settings_kept(model):
+        kernels, note = settle_kernels(study, factories, len(data.classes))
+    specs = (model, *(factory.spec for factory in factories))
+    files = {text.partition(":")[0]: module_file(text.partition(":")[0]) for text in specs}
+    notes = [f"{name} is read from {file}" for name, file in files.items() if file is not None]
+    notes += [*changes(specs), *([note] if note else [])]
     resolved = dataclasses.replace(
         study,
         baseline=factories[0].spec,
@@ -96,10 +118,11 @@ def prepare_study(study: Study) -> Plan:
         kernels=kernels,
         corruptions=names,
         attacks=attacks.expand(study.attacks),
+        code=code,
         data_checksum=checksum,
         cifar10c_checksum=published,
     )
-    return Plan(resolved, data_folder, checks, note)
+    return Plan(resolved, data_folder, checks, "\n".join(notes))
 
 
 def keep_settled(study: Study, store: Store) -> Study:
@@ -126,6 +149,56 @@ def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> l
         if record.status == "ok" or not retry_failed
     }
     return [t for t in plan.study.trials() if trial_id(plan.study, t) not in stored]
+
+
+def check_stored(plan: Plan, store: Store) -> None:
+    """Refuse to add to records that the present code would not give.
+
+    An activation's self-check and the network's layers must be those that the records hold.
+
+    Raises:
+        ResultsFolderError: they are not, or a record cannot be read.
+    """
+    from actbench.activations import check_activation, resolve_activation
+    from actbench.data import open_images
+    from actbench.diagnostics import GradientNorms
+    from actbench.models import build_network
+
+    stored = {r.activation: r for r in store.records(plan.study).values() if r.status == "ok"}
+    classes = len(open_images(plan.data_folder).classes) if stored else 0
+    for spec, record in stored.items():
+        factory = resolve_activation(spec)
+        found = _different(record.activation_check, dataclasses.asdict(plan.checks[spec]))
+        if found and check_activation(factory, seed=1) == check_activation(factory, seed=2):
+            raise ResultsFolderError(
+                f"{str(store.folder)!r} holds trials of another {spec}: {found} "
+                "(choose another folder with --out, or begin anew with --restart)"
+            )
+        network, _ = build_network(plan.study.model, factory, classes, seed=0)
+        layers = GradientNorms(network).layers
+        for epoch in record.history[:1]:
+            if list(epoch.grad_norms) != layers:
+                raise ResultsFolderError(
+                    f"{str(store.folder)!r} holds trials of another network than "
+                    f"{plan.study.model}: its layers were {', '.join(epoch.grad_norms)} and are "
+                    f"{', '.join(layers)} now (choose another folder with --out, or begin anew "
+                    "with --restart)"
+                )
+
+
+def _different(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return which values of a self-check differ by more than processors do; empty if none."""
+
+    def same(a: float | None, b: float) -> bool:
+        if a is None or not math.isfinite(b):  # a record has no other word for what is not finite
+            return a is None and not math.isfinite(b)
+        return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6)
+
+    return ", ".join(
+        f"{name} was {stored[name]} and is {now[name]}"
+        for name in now
+        if name in stored and not same(stored[name], now[name])
+    )
 
 
 def run_trials(

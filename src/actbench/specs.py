@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import math
+import os
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actbench.errors import UsageError, did_you_mean
 
@@ -16,15 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Value = float | int | bool | str
-_IMPORT_PATH = re.compile(r"(?P<module>[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)(?::(?P<rest>.*))?")
+_IMPORT_PATH = re.compile(
+    r"(?P<module>(?:[A-Za-z]:[\\/])?[^:\0]*\.py|[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)(?::(?P<rest>.*))?"
+)
 
 
 @dataclass(frozen=True)
 class Spec:
     """A spec text taken apart: ``name``, or ``name:value``, or ``name:key=value,key=value``.
 
-    For a user's own object, ``package.module:name`` is the name, and what follows a further colon
-    are its parameters.
+    For a user's own object, ``package.module:name`` or ``./file.py:name`` is the name, and what
+    follows a further colon are its parameters.
     """
 
     kind: str
@@ -102,10 +103,19 @@ def parse_spec(text: str, kind: str, known: Iterable[str], *, importable: bool =
     if name in names:
         return _with_parameters(text, kind, name, rest, imported=False)
     if imported is not None and importable:
-        path = f"{imported['module']}:{imported['name']}"
+        module = imported["module"]
+        module = _plain_path(module) if module.endswith(".py") else module
+        path = f"{module}:{imported['name']}"
         return _with_parameters(text, kind, path, imported["rest"] or "", imported=True)
-    your_own = " (your own: package.module:Name)" if importable else ""
+    your_own = " (your own: package.module:Name or ./file.py:Name)" if importable else ""
     raise UsageError(f"unknown {kind} {name!r}{did_you_mean(name, names)}{your_own}")
+
+
+def _plain_path(path: str) -> str:
+    """Return a path relative to the current folder where it lies in that, absolute elsewhere."""
+    full = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - links stay as they are
+    relative = os.path.relpath(full)
+    return full if relative.startswith("..") else f"./{Path(relative).as_posix()}"
 
 
 def _with_parameters(text: str, kind: str, name: str, rest: str, *, imported: bool) -> Spec:
@@ -142,30 +152,3 @@ def _value_text(value: Value) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
-
-
-def import_object(spec: Spec) -> Any:
-    """Return the object that an import path names; the current folder is looked in as well.
-
-    Raises:
-        UsageError: the module cannot be imported, or has no such name.
-    """
-    module_name, _, name = spec.name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a user's module may raise anything at all
-        raise UsageError(
-            f"{spec.kind} {spec.name!r}: cannot import {module_name!r}: "
-            f"{type(error).__name__}: {error}".replace("\n", " ")
-        ) from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UsageError(
-                f"{spec.kind} {spec.name!r}: {module_name!r} has no {part!r}"
-                f"{did_you_mean(part, [n for n in dir(found) if not n.startswith('_')])}"
-            )
-        found = getattr(found, part)
-    return found

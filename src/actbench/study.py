@@ -17,6 +17,7 @@ from actbench.ranges import (
     LARGEST_SEED,
     LARGEST_SEED_COUNT,
     are_different,
+    are_pairs_of_texts,
     are_rates,
     are_texts,
     are_texts_or_none,
@@ -94,7 +95,9 @@ class Study:
     [0, 1].
     ``margin`` is the largest difference in accuracy, as a fraction, that does not matter in
     practice; ``looks`` are the numbers of seeds after which a growing study is looked at, and is
-    empty for one of a fixed size. The defaults are the study that ``actbench run`` makes.
+    empty for one of a fixed size. ``code`` has for each spec that is the user's own code a checksum
+    of its source, or the installed package's version; it is filled in when the study is prepared.
+    The defaults are the study that ``actbench run`` makes.
 
     Raises:
         UsageError: a value has the wrong type or lies outside its range.
@@ -171,6 +174,12 @@ class Study:
             "a rising list of numbers of seeds from 2, or empty",
         ),
     )
+    code: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata=check(
+            are_pairs_of_texts, 'a list of pairs such as ["mine:act", "sha256:…"], each spec once'
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in _TUPLES:
@@ -222,6 +231,10 @@ class Study:
         """Return the learning rate that an activation is trained with."""
         return dict(self.learning_rates).get(activation, self.learning_rate)
 
+    def code_of(self, activation: str) -> list[list[str]]:
+        """Return the entries of ``code`` that decide an activation's trials: its, the network's."""
+        return [list(pair) for pair in self.code if pair[0] in (activation, self.model)]
+
     def trials(self) -> list[Trial]:
         """Return all trials, seed by seed, so that an interrupted study holds whole pairs."""
         return [Trial(a, seed) for seed in self.seeds for a in self.activations]
@@ -251,7 +264,7 @@ def _as_plain(study: Study) -> dict[str, Any]:
 
 _TUPLES = (
     *("activations", "seeds", "corruptions", "attacks", "epsilons", "looks"),
-    *("tune_lr", "learning_rates"),
+    *("tune_lr", "learning_rates", "code"),
 )
 _NOT_IDENTITY = frozenset(
     {*("activations", "seeds", "baseline", "margin", "looks")}
@@ -289,10 +302,14 @@ def trial_id(study: Study, trial: Trial) -> str:
 
     The last twelve characters are from the SHA-256 of everything that decides the trial's numbers.
     What stands at its default is left out, so that a new option leaves stored trials their names.
-    Of the learning rates it is the trial's own that counts, however it was chosen.
+    Of the learning rates it is the trial's own that counts, however it was chosen; of the user's
+    code that of the activation and of the network.
     """
     of_the_study = {"tune_lr", "learning_rates"}
-    own = {"learning_rate": study.learning_rate_of(trial.activation)}
+    own = {
+        "learning_rate": study.learning_rate_of(trial.activation),
+        "code": study.code_of(trial.activation),
+    }
     values = {**study.identity(), **own}
     decides = {k: v for k, v in values.items() if v != _DEFAULTS[k] and k not in of_the_study}
     content = [STUDY_FORMAT, decides, trial.activation, trial.seed]
@@ -304,14 +321,23 @@ def trial_id(study: Study, trial: Trial) -> str:
 def conflicts(there: Study, here: Study) -> list[str]:
     """Return what keeps two studies from sharing a results folder, a line for each field.
 
-    They may have other activations, seeds and looks; an activation's learning rate must be one.
+    They may have other activations, seeds and looks; an activation's learning rate and code must
+    be the same.
     """
     stored, asked = there.identity(), here.identity()
     rates, others = dict(there.learning_rates), dict(here.learning_rates)
     found = [
         f"{name} is {stored[name]!r} there and {asked[name]!r} here"
         for name in asked
-        if name != "learning_rates" and stored[name] != asked[name]
+        if name not in {"learning_rates", "code"} and stored[name] != asked[name]
+    ]
+    code = dict(there.code)
+    found += [
+        f"the source of {name} has changed since its trials were run"
+        if name in code
+        else f"its trials of {name} are stored without a checksum of the source"
+        for name, checksum in here.code
+        if name in (*there.activations, there.model) and code.get(name) != checksum
     ]
     return found + [
         f"the learning rate of {name} is {rates[name]} there and {others[name]} here"

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
+from actbench.terminal import show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,15 +82,15 @@ def summary_of(frames: Frames) -> Summary:
 def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     """Print the summary to stdout, as one JSON document or for people."""
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), **summary.content}))
+        show(json.dumps({"folder": str(folder), **summary.content}))
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
     for table in summary.tables:
-        click.echo(f"{table.title}\n")
-        click.echo(f"{table_within(console.width, table)}\n")
+        show(f"{table.title}\n")
+        show(f"{table_within(console.width, table)}\n")
         for warning in table.warnings:
             console.print(Text(f"⚠ {warning}", "yellow"))
     for sentence in summary.sentences:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 
 import click
@@ -27,6 +28,28 @@ def print_what_the_terminal_can() -> None:
             stream.reconfigure(errors="actbench")
 
 
+def open_closed_streams() -> None:
+    """Let standard input and output that the caller closed lead nowhere.
+
+    The next files to be opened would otherwise take their numbers, and what is printed would be
+    written into them.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            if opened != number:  # a lower number was free too
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def show(text: str = "", *, newline: bool = True) -> None:
+    """Print a text to stdout in its own encoding, which click by itself takes ASCII not to be."""
+    click.echo(text, file=sys.stdout, nl=newline)
+
+
 def say(message: str) -> None:
     """Print one line to stderr, under the command's name."""
-    click.echo(f"actbench: {' '.join(message.split())}", err=True)
+    click.echo(f"actbench: {' '.join(message.split())}", file=sys.stderr)

@@ -18,6 +18,7 @@ from actbench.evaluation import (
     predict,
     score,
 )
+from actbench.global_state import settings_kept
 from actbench.models import build_network
 from actbench.record import CorruptionScore, TrialRecord, pack_counts
 from actbench.steps import seed_generators
@@ -57,9 +58,10 @@ def run_trial(
     seed_generators("self-check", trial.seed)  # whatever ran before in this process
     factory = resolve_activation(trial.activation)
     check = check_activation(factory)
-    network, activation_layers = build_network(
-        study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
-    )
+    with settings_kept():
+        network, activation_layers = build_network(
+            study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
+        )
     network.to(data.train_images.device)
     training = yield from train(network, data, study, trial, report, checkpoint, deferred=deferred)
     trained = TrialRecord(

@@ -6,10 +6,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import Counter, deque
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from actbench.devices import places
@@ -20,7 +23,6 @@ from actbench.study import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import SpawnProcess
-    from pathlib import Path
 
     from actbench.executors import Event
     from actbench.study import Study
@@ -39,13 +41,11 @@ class InProcess:
         tell: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
-        """Run all trials with one computing thread, and give the threads back after."""
-        import torch
-
+        """Run all trials with one computing thread and PyTorch's own settings; restore them."""
+        from actbench.global_state import settings_kept
         from actbench.lanes import Lanes, Turn
 
-        threads = torch.get_num_threads()
-        try:
+        with settings_kept(fresh=True):
             lanes = Lanes(places(study.device)[0], at_once=1)
             for trial in trials:
                 lanes.add(study, trial, data_folder, tell, checkpoints)
@@ -53,8 +53,6 @@ class InProcess:
                 for event in lanes.advance():
                     if not isinstance(event, Turn):
                         tell(event)
-        finally:
-            torch.set_num_threads(threads)
 
     def close(self) -> None:
         """Do nothing: there is no process to end."""
@@ -181,11 +179,11 @@ class _Worker:
         self._begin = 0.0
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, place, at_once, trial_timeout)
+        arguments = (theirs, place, at_once, trial_timeout, str(Path.cwd()))
         self.process: SpawnProcess = context.Process(
             target=_work, args=arguments, daemon=True, name=WORKER_NAME
         )
-        with _ctrl_c_held_back():
+        with _ctrl_c_held_back(), _script_left_out():
             self.process.start()
         theirs.close()
 
@@ -243,8 +241,26 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(connection: Connection, place: str, at_once: int, trial_timeout: float | None) -> None:
+@contextlib.contextmanager
+def _script_left_out() -> Iterator[None]:
+    """Let a process start without the script that runs here, of which it needs nothing.
+
+    It would import that anew: what a script without a main guard does would begin again, and one
+    on standard input is no file.
+    """
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
+
+
+def _work(
+    connection: Connection, place: str, at_once: int, trial_timeout: float | None, folder: str
+) -> None:
     """Run trials until the other side closes: the life of a worker process."""
+    os.chdir(folder)  # a user's files are named from here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
     keep_memory()
