@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import actbench
-from actbench.errors import ActbenchError, ResultsFolderError, UsageError
+from actbench.errors import ResultsFolderError, UsageError
 from actbench.results import default_folder, plan_looks
 from actbench.store import Store
 from actbench.summary import summary_of, table_within
@@ -207,29 +207,10 @@ def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Resu
         results.plot("severty")
 
 
-def test_a_script_without_a_main_guard_is_told_so_and_stores_nothing(tmp_path: Path) -> None:
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        "import actbench\n"
-        "study = actbench.Study(activations=['relu'], seeds=1, epochs=1, corruptions=[])\n"
-        "actbench.run(study, 'out', workers=1)\n",
-        encoding="utf-8",
-    )
-    done = python(script)
-    assert done.returncode == 1
-    assert 'call actbench.run under `if __name__ == "__main__":`' in done.stderr
-    assert f"{ActbenchError.__name__}: no trial could start" in done.stderr
-    assert not (tmp_path / "out" / "trials").exists()
-
-
 def test_the_pages_example_runs_as_it_is_written(tmp_path: Path) -> None:
-    *blocks, guarded = re.findall(
-        r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S
-    )
-    # as cells of a notebook would, all but the last run once; workers import the file again
-    once = "".join(blocks).replace("\n", "\n    ")
+    blocks = re.findall(r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S)
     script = tmp_path / "example.py"
-    script.write_text(f"if __name__ == '__main__':\n    {once}\n{guarded}", encoding="utf-8")
+    script.write_text("".join(blocks), encoding="utf-8")
     done = python(script)
     assert done.returncode == 0, done.stderr
     assert "leaky_relu:0.1 — corrupted accuracy" in done.stdout

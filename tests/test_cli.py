@@ -377,20 +377,23 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
 def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
     send: Callable[[subprocess.Popen[str]], None], code: int, tmp_path: Path
 ) -> None:
-    # a worker imports this script first: there it says so and waits, as its parent does
+    # Python imports this first: a worker then says so and waits, as its parent does
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if '--multiprocessing-fork' in sys.orig_argv:\n"
+        "    print('loading', file=sys.stderr, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
     (tmp_path / "slow.py").write_text(
         "import sys\n"
         "from actbench import cli, conduct\n"
-        "if __name__ == '__main__':\n"
-        "    conduct.prepare_study = lambda _: sys.stdin.read()\n"
-        "    cli.main(['run', '--workers', '1', '--out', 'out'])\n"
-        "else:\n"
-        "    print('loading', file=sys.stderr, flush=True)\n"
-        "    sys.stdin.read()\n"
+        "conduct.prepare_study = lambda _: sys.stdin.read()\n"
+        "cli.main(['run', '--workers', '1', '--out', 'out'])\n"
     )
     with subprocess.Popen(
         [sys.executable, "slow.py"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -404,3 +407,28 @@ def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
     assert process.returncode == code
     assert err.splitlines()[-1] == "actbench: resume with: actbench run --workers 1 --out out"
     assert "Traceback" not in err
+
+
+def test_a_command_without_standard_streams_writes_whole_files(tmp_path: Path) -> None:
+    asked = f"{sys.executable} -m actbench run {' '.join(TINY)} --activation tanh --out out"
+    done = subprocess.run(
+        ["sh", "-c", f"{asked} --corruptions none --workers 1 <&- >&- 2>&-"],
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert len(list((tmp_path / "out" / "trials").iterdir())) == 4
+    assert run_process("report", "out", cwd=tmp_path).code == 0
+
+
+def test_on_an_ascii_terminal_tables_are_ascii(tiny_run: TinyRun, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.folder, tmp_path / "copy")
+    done = subprocess.run(
+        [sys.executable, "-m", "actbench", "report", "copy"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.isascii()
+    assert b" +- " in done.stdout

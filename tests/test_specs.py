@@ -153,3 +153,4 @@ def test_a_module_in_the_current_folder_is_found(
 def test_the_nearest_name_is_offered_or_all_of_them() -> None:
     assert did_you_mean("gellu", KNOWN) == "; did you mean 'gelu'?"
     assert did_you_mean("xyz", ["b", "a"]) == "; known are a, b"
+    assert did_you_mean("xyz", []) == ""

@@ -65,7 +65,8 @@ class ActivationFactory:
 
     def __call__(self, inplace: bool = False) -> nn.Module:
         """Return a new module; ``inplace``, which torchvision's blocks give, does nothing."""
-        return self.build()
+        with settings_kept(self.spec):  # the network's next layer is made as without it
+            return self.build()
 
 
 class FunctionActivation(nn.Module):

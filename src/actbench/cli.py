@@ -190,6 +190,8 @@ def run(
     if {"tune_lr", "learning_rate"} <= set(given):
         raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     study = Study(**{**values, **given})
+    if config:
+        _warn_of_code(config, study, set(values) - set(given))
 
     from actbench.finished import read_finished
     from actbench.results import default_folder, plan_looks
@@ -239,6 +241,28 @@ def run(
         return int((results.trials["status"] != "ok").any())
     print_summary(summary, folder, as_json=as_json)
     return int(not summary.complete)
+
+
+def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
+    """Name the code that a configuration from outside the current folder makes this run import."""
+    if config.resolve().is_relative_to(Path.cwd()):
+        return
+    from actbench.activations import ACTIVATIONS
+    from actbench.models import MODELS
+    from actbench.specs import parse_spec
+
+    specs = [parse_spec(text, "activation", ACTIVATIONS) for text in study.activations]
+    specs = specs if "activations" in from_config else []
+    if "baseline" in from_config:
+        specs.append(parse_spec(study.baseline, "activation", ACTIVATIONS))
+    if "model" in from_config:
+        specs.append(parse_spec(study.model, "model", MODELS))
+    named = dict.fromkeys(spec.name for spec in specs if spec.imported)
+    if named:
+        say(
+            f"warning: {str(config)!r} lies outside the current folder and names code that is "
+            f"imported now: {', '.join(named)}"
+        )
 
 
 def _ask_to_restart(folder: Path) -> None:

@@ -164,9 +164,9 @@ def check_stored(plan: Plan, store: Store) -> None:
     from actbench.diagnostics import GradientNorms
     from actbench.models import build_network
 
-    stored = {r.activation: r for r in store.records(plan.study).values() if r.status == "ok"}
-    classes = len(open_images(plan.data_folder).classes) if stored else 0
-    for spec, record in stored.items():
+    layers: dict[str, list[str]] = {}
+    for record in store.records(plan.study).values():
+        spec = record.activation
         factory = resolve_activation(spec)
         found = _different(record.activation_check, dataclasses.asdict(plan.checks[spec]))
         if found and check_activation(factory, seed=1) == check_activation(factory, seed=2):
@@ -174,14 +174,16 @@ def check_stored(plan: Plan, store: Store) -> None:
                 f"{str(store.folder)!r} holds trials of another {spec}: {found} "
                 "(choose another folder with --out, or begin anew with --restart)"
             )
-        network, _ = build_network(plan.study.model, factory, classes, seed=0)
-        layers = GradientNorms(network).layers
+        if spec not in layers:
+            classes = len(open_images(plan.data_folder).classes)
+            network, _ = build_network(plan.study.model, factory, classes, seed=0)
+            layers[spec] = GradientNorms(network).layers
         for epoch in record.history[:1]:
-            if list(epoch.grad_norms) != layers:
+            if list(epoch.grad_norms) != layers[spec]:
                 raise ResultsFolderError(
                     f"{str(store.folder)!r} holds trials of another network than "
                     f"{plan.study.model}: its layers were {', '.join(epoch.grad_norms)} and are "
-                    f"{', '.join(layers)} now (choose another folder with --out, or begin anew "
+                    f"{', '.join(layers[spec])} now (choose another folder with --out, or begin anew "
                     "with --restart)"
                 )
 

@@ -85,7 +85,7 @@ class Store:
             if different:
                 raise ResultsFolderError(
                     f"{str(self.folder)!r} holds another study: {'; '.join(different)} "
-                    "(choose another folder with --out)"
+                    "(choose another folder with --out, or begin anew with --restart)"
                 )
         self.write_text(STUDY_FILE, study_to_toml(study))
         corrupt = []
