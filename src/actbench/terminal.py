@@ -42,6 +42,7 @@ def open_closed_streams() -> None:
             if opened != number:  # a lower number was free too
                 os.dup2(opened, number)
                 os.close(opened)
+            os.set_inheritable(number, True)  # worker processes have them too
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
