@@ -68,10 +68,8 @@ def _import_module(spec: Spec, module_name: str) -> ModuleType:
         )
     loaded = sys.modules.get(_module_key(module_name))
     if loaded is not None:
-        before = _at_import.get(module_name)
-        if (
-            before is None or before[0] is not loaded.__spec__
-        ):  # others have imported or reloaded it
+        spec_before, _ = _at_import.get(module_name, (None, ""))
+        if spec_before is not loaded.__spec__:  # somebody else has imported it, or reloaded it
             _at_import[module_name] = (loaded.__spec__, _code_of(module_name))
         return loaded
     from actbench.global_state import settings_kept
