@@ -47,6 +47,7 @@ ORDER = """
     training
     trial
     kernels
+    network_check
     store
     executors
     lanes

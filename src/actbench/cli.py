@@ -83,7 +83,8 @@ def cli() -> None:
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="bf16 multiplies in bfloat16: faster, coarser; tf32, on GPUs, in TF32.  [default: fp32]",
+    help="bf16 multiplies in bfloat16: faster, coarser; tf32, on GPUs, in TF32; auto is bf16 where "
+    "the device has bfloat16 arithmetic, else fp32.  [default: fp32]",
 )
 @click.option(
     "--kernels",
