@@ -68,7 +68,11 @@ def cli() -> None:
     "[default: default]",
 )
 @click.option("--momentum", type=float, help="[default: 0.9]")
-@click.option("--weight-decay", type=float, help="[default: 0]")
+@click.option(
+    "--weight-decay",
+    type=float,
+    help="Of all weights but the parameters of activations.  [default: 0]",
+)
 @click.option(
     "--augmentation",
     type=click.Choice(AUGMENTATIONS),

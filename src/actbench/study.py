@@ -82,6 +82,7 @@ class Study:
     rate is chosen, on such images; ``learning_rates`` are those chosen or given, and
     ``learning_rate`` is for all others. ``init`` ``slope_aware`` draws initial weights with each
     activation's gain.
+    ``weight_decay`` leaves out the parameters of activations.
     ``device`` is where networks compute, ``cpu`` or ``cuda``, the GPUs of this machine.
     ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
     weights and sums (``torch.autocast``), in training and in evaluation; ``tf32``, on GPUs alone,

@@ -125,7 +125,9 @@ def describe_recipe(study: Study) -> str:
     """Return how the study's trials were trained, as sentences."""
     count = len(study.seeds)
     data = f"the first {study.train_images} training images, " if study.train_images else ""
-    decay = f", weight decay {study.weight_decay:g}" if study.weight_decay else ""
+    decay = ""
+    if study.weight_decay:
+        decay = f", weight decay {study.weight_decay:g} (not of the parameters of activations)"
     weights = "initial weights"
     if study.init == "slope_aware":
         weights = "the draws of the initial weights, which each activation's gain scales (Kaiming)"
