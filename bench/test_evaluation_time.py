@@ -49,7 +49,7 @@ def test_predict(benchmark: BenchmarkFixture, data: ImageData, model: str, preci
 def test_predict_while_watching_units(benchmark: BenchmarkFixture, data: ImageData) -> None:
     """The same for the cnn while its inactive units are found."""
     network, layers = build_network("cnn", RELU, CLASSES, seed=0)
-    with InactiveUnits(layers):
+    with InactiveUnits(network, layers):
         benchmark.pedantic(
             evaluation.predict, (network, data.test_images), rounds=3, warmup_rounds=1
         )

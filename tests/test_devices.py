@@ -149,3 +149,27 @@ def test_the_device_decides_a_trials_name() -> None:
 def test_names_of_gpus_are_none_without_nvidias_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert devices.gpu_names() == []
+
+
+def test_automatic_precision_is_bf16_where_the_device_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for found, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(devices, "has_bfloat16", lambda _, found=found: found)
+        assert devices.settle_precision("auto", "cpu", "auto") == precision
+        assert devices.settle_precision("auto", "cpu", "native") == "fp32"
+        assert devices.settle_precision("bf16", "cpu", "auto") == "bf16"
+
+
+def test_a_processor_has_bfloat16_where_pytorch_or_the_system_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for capabilities, has in (({"avx512_bf16": True}, True), ({"amx_bf16": False}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert devices.has_bfloat16("cpu") is has
+
+
+def test_gpus_have_bfloat16_from_compute_capability_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, has in ((["8.0", "9.0"], True), (["7.5", "9.0"], False), ([], False)):
+        monkeypatch.setattr(devices, "_gpu_values", lambda _, found=found: found)
+        assert devices.has_bfloat16("cuda") is has

@@ -76,7 +76,7 @@ def test_a_layer_without_a_gradient_has_norm_zero() -> None:
 
 def inactive_shares(network: nn.Module, layers: dict[str, nn.Module]) -> InactiveUnits:
     generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode(), InactiveUnits(layers) as units:
+    with torch.inference_mode(), InactiveUnits(network, layers) as units:
         for _ in range(2):
             network(torch.rand(5, 3, 32, 32, generator=generator) * 2 - 1)
     return units
@@ -101,7 +101,7 @@ def test_units_that_never_get_a_positive_input_are_counted(spec: str) -> None:
 
 def test_a_unit_is_active_when_one_position_of_one_image_of_any_batch_is_positive() -> None:
     layer = nn.Identity()
-    with InactiveUnits({"layer": layer}) as units:
+    with InactiveUnits(layer, {"layer": layer}) as units:
         first, second = -torch.ones(2, 4, 3, 3), -torch.ones(2, 4, 3, 3)
         first[1, 2, 0, 2] = 1e-30
         second[0, 3, 2, 1] = 1e-30
@@ -112,14 +112,14 @@ def test_a_unit_is_active_when_one_position_of_one_image_of_any_batch_is_positiv
 
 def test_an_input_of_exactly_zero_is_inactive() -> None:
     layer = nn.Identity()
-    with InactiveUnits({"layer": layer}) as units:
+    with InactiveUnits(layer, {"layer": layer}) as units:
         layer(torch.zeros(2, 4))
     assert units.fraction() == 1.0
 
 
 def test_the_watch_ends_with_its_block() -> None:
     layer = nn.Identity()
-    with InactiveUnits({"layer": layer}) as units:
+    with InactiveUnits(layer, {"layer": layer}) as units:
         layer(torch.zeros(1, 4))
     layer(torch.ones(1, 4))
     assert units.fraction() == 1.0
@@ -131,5 +131,5 @@ def test_watching_changes_no_output() -> None:
     (images, _), *_ = random_batches(1)
     with torch.inference_mode():
         plain = network(images)
-        with InactiveUnits(layers):
+        with InactiveUnits(network, layers):
             assert torch.equal(network(images), plain)

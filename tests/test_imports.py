@@ -50,6 +50,7 @@ ORDER = """
     training
     trial
     kernels
+    network_check
     store
     executors
     lanes

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from actbench import conv_pool
+from actbench import conv_pool, devices, runner
 from actbench.activations import resolve_activation
 from actbench.conv_pool import COMPILERS
 from actbench.data import open_images, prepare
 from actbench.models import PoolingConv2d, build_network, has_native_step
+from actbench.runner import keep_settled, prepare_study
 from actbench.store import Store
 from actbench.study import Study, Trial, study_from_toml, study_to_toml, trial_id
 from actbench.training import finish, train
@@ -212,3 +214,24 @@ def test_native_in_bf16_is_refused(actbench_here: Callable[..., Outcome]) -> Non
         "actbench: kernels is native, which computes in fp32 alone, and precision is bf16; "
         "it must be auto or torch\n"
     )
+
+
+def test_bf16_on_a_processor_without_it_is_warned_of_with_a_measured_ratio(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = Study(activations=("relu",), precision="bf16", train_images=130, corruptions=())
+    monkeypatch.setattr(runner, "has_bfloat16", lambda _: True)
+    assert prepare_study(study).note == ""
+    monkeypatch.setattr(runner, "has_bfloat16", lambda _: False)
+    note = prepare_study(study).note
+    ratio = re.search(r"cnn with relu takes (\S+) times as long as in fp32", note)
+    assert ratio is not None
+    assert float(ratio[1]) > 0
+    monkeypatch.setattr(devices, "has_bfloat16", lambda _: False)
+    plan = prepare_study(dataclasses.replace(study, precision="auto"))
+    assert (plan.study.precision, plan.note) == ("fp32", "")
+    store = Store(tmp_path / "results")
+    store.begin(plan.study)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda _: True)
+    again = keep_settled(dataclasses.replace(study, precision="auto"), store)
+    assert again.precision == "fp32"

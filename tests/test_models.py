@@ -15,7 +15,6 @@ from actbench.models import (
     ActivationPool,
     PoolingConv2d,
     build_network,
-    check_network,
     max_pool,
     pooled_layers,
     resolve_model,
@@ -229,42 +228,6 @@ def test_a_network_of_the_users_own_is_called_with_the_activation_and_the_classe
     assert parameter_count(network) == 3072 * 5 + 5 + 5 * 4 + 4
     assert list(layers) == ["2"]
     assert isinstance(layers["2"], nn.Tanh)
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("return 3", "fails on two images: AttributeError"),
-        ("raise KeyError('a\\nb')", "fails on two images: KeyError"),
-        ("return nn.Sequential(nn.Linear(10, classes), activation())", "fails on two images"),
-        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))", "does not use the act"),
-        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3), activation())", "gives (2, 3)"),
-        ("return nn.Sequential(nn.Flatten(), activation(), nn.MaxPool1d(307))", "nothing to train"),
-    ],
-)
-def test_a_network_of_the_users_own_that_cannot_be_trained_is_refused_before_training(
-    body: str, message: str, user_module: Callable[[str], str]
-) -> None:
-    source = f"from torch import nn\n\ndef build(activation, classes):\n    {body}\n"
-    with pytest.raises(UsageError, match="model 'user_module") as error:
-        check_network(f"{user_module(source)}:build", resolve_activation("relu"), 10)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_network_of_the_users_own_without_such_a_parameter_is_refused(
-    user_module: Callable[[str], str],
-) -> None:
-    spec = f"{user_module(OWN_NETWORK)}:build:breadth=3"
-    with pytest.raises(UsageError, match="unexpected keyword argument 'breadth'"):
-        check_network(spec, resolve_activation("relu"), 10)
-
-
-def test_a_network_that_works_is_left_in_peace(user_module: Callable[[str], str]) -> None:
-    before = torch.get_rng_state()
-    check_network(f"{user_module(OWN_NETWORK)}:build:width=3", resolve_activation("rrelu"), 10)
-    check_network("cnn", resolve_activation("relu"), 10)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])

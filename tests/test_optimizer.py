@@ -60,3 +60,25 @@ def test_training_does_not_load_the_compiler() -> None:
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], env=os.environ).returncode == 0
+
+
+def test_weight_decay_leaves_out_what_it_is_told_to() -> None:
+    ours, theirs = network(), network()
+    slope = ours[1].weight
+    recipe = {"momentum": 0.9, "weight_decay": 0.1}
+    sgd = SGD(ours.parameters(), learning_rate=0.05, undecayed=[slope], **recipe)
+    others = [p for p in theirs.parameters() if p is not theirs[1].weight]
+    reference = torch.optim.SGD(
+        [{"params": others}, {"params": [theirs[1].weight], "weight_decay": 0}],
+        lr=0.05,
+        fused=True,
+        **recipe,
+    )
+    x = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    for _ in range(3):
+        for model, optimizer in ((ours, sgd), (theirs, reference)):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import statistics
@@ -13,10 +14,14 @@ import pandas as pd
 import pytest
 
 from actbench.frames import Frames
+from actbench.page import to_html
 from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store import Store
 from actbench.study import SEVERITIES, Study, trial_id
+from actbench.summary import summary_of
 from actbench.tables import derived_files, to_csv, to_markdown
+from actbench.verdicts import verdict_sentences
+from synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from conftest import TinyRun
@@ -332,3 +337,58 @@ def test_metrics_that_are_tested_side_by_side_carry_a_warning(tiny_run: TinyRun)
     for name in ("summary.md", "report.html"):
         text = (tiny_run.folder / name).read_text(encoding="utf-8")
         assert "Metrics are not corrected for one another" in text
+
+
+# warnings above the answer
+
+
+@pytest.fixture(scope="module")
+def with_an_identical_one() -> Frames:
+    """Three seeds of relu and tanh, and of elu with the results of relu."""
+    study = Study(activations=("relu", "tanh", "elu"), seeds=3)
+    records = synthetic_records(study)
+    relu = {r.seed: r for r in records.values() if r.activation == "relu"}
+    for name, record in records.items():
+        if record.activation == "elu":
+            names = {"trial_id": name, "activation": "elu", "activation_check": {"at_one": 1.0}}
+            records[name] = dataclasses.replace(relu[record.seed], **names)
+        if record.activation == "tanh" and record.seed:
+            records[name] = dataclasses.replace(record, notes=("a layer was not watched",))
+    return Frames(study, records)
+
+
+def test_an_activation_with_the_baselines_results_to_the_last_bit_gets_no_verdict(
+    with_an_identical_one: Frames,
+) -> None:
+    rows = with_an_identical_one.comparisons.set_index("activation")
+    assert set(rows.loc["elu", "verdict"]) == {"identical"}
+    assert "identical" not in set(rows.loc["tanh", "verdict"])
+    sentences = [s for s in verdict_sentences(with_an_identical_one) if s.startswith("elu")]
+    assert "this is no comparison" in sentences[0]
+    assert "equivalent" not in sentences[0]
+
+
+def test_one_result_that_differs_makes_it_a_comparison_again(
+    with_an_identical_one: Frames,
+) -> None:
+    records = {r.trial_id: r for r in with_an_identical_one.records}
+    *_, last = records
+    other = dataclasses.replace(records[last], clean_loss=0.81)
+    frames = Frames(with_an_identical_one.study, {**records, last: other})
+    assert "identical" not in set(frames.comparisons["verdict"])
+    assert not any("to the last bit" in note for note in frames.notes())
+
+
+def test_every_document_begins_with_what_to_know_of_the_trials(
+    with_an_identical_one: Frames,
+) -> None:
+    same, note = with_an_identical_one.notes()
+    assert same.startswith("elu has the results of relu to the last bit in all 3 pairs")
+    assert note == "tanh, 2 of 3 trials: a layer was not watched."
+    documents = {
+        "summary.md": derived_files(with_an_identical_one)["summary.md"],
+        "report.html": to_html(with_an_identical_one, {}, {}),
+    }
+    for text in documents.values():
+        assert text.index(same) < text.index(note) < text.index("over relu")
+    assert summary_of(with_an_identical_one).tables[0].warnings == [same, note]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,8 @@ from actbench.training import Training, finish, train
 from actbench.trial import run_trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actbench.record import Progress
 
 
@@ -187,3 +190,35 @@ def test_relu_and_a_leaky_slope_of_zero_agree_in_bf16_as_well(model: str, data: 
     relu, _, _ = trained(data, "relu", model=model, epochs=1, precision="bf16")
     leaky, _, _ = trained(data, "leaky_relu:0", model=model, epochs=1, precision="bf16")
     assert same(relu, leaky)
+
+
+def test_weight_decay_does_not_move_the_parameters_of_activations(
+    data: ImageData, user_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+import torch
+class Act(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(0.25))
+    def forward(self, x):
+        return torch.relu(x) + 0 * self.slope
+"""
+    spec = f"{user_module(source)}:Act"
+    built: list[torch.nn.Module] = []
+
+    def build(*arguments: Any) -> tuple[torch.nn.Module, dict[str, torch.nn.Module]]:
+        network, layers = build_network(*arguments)
+        built.append(network)
+        return network, layers
+
+    monkeypatch.setattr("actbench.trial.build_network", build)
+    weights = {}
+    for decay in (0.0, 0.1):
+        study = Study(activations=(spec,), baseline=spec, epochs=1, weight_decay=decay)
+        few = {"corruptions": (), "kernels": "torch"}
+        finish(run_trial(replace(study, **few), Trial(spec, 0), data, lambda _: None))
+        weights[decay] = dict(built[-1].state_dict())
+    slopes = [value.item() for name, value in weights[0.1].items() if name.endswith("slope")]
+    assert slopes == [0.25, 0.25, 0.25]
+    assert not same(weights[0.0], weights[0.1])

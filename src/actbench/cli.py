@@ -68,7 +68,11 @@ def cli() -> None:
     "[default: default]",
 )
 @click.option("--momentum", type=float, help="[default: 0.9]")
-@click.option("--weight-decay", type=float, help="[default: 0]")
+@click.option(
+    "--weight-decay",
+    type=float,
+    help="Of all weights but the parameters of activations.  [default: 0]",
+)
 @click.option(
     "--augmentation",
     type=click.Choice(AUGMENTATIONS),
@@ -83,7 +87,8 @@ def cli() -> None:
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="bf16 multiplies in bfloat16: faster, coarser; tf32, on GPUs, in TF32.  [default: fp32]",
+    help="bf16 multiplies in bfloat16: faster, coarser; tf32, on GPUs, in TF32; auto is bf16 where "
+    "the device has bfloat16 arithmetic, else fp32.  [default: fp32]",
 )
 @click.option(
     "--kernels",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from actbench.study import Study
 
 CACHE_FORMAT = 1
+VALIDATION_SHARE = 0.1
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -62,6 +63,11 @@ class ImageData:
             return self
         images, labels = self.train_images[:count], self.train_labels[:count]
         return replace(self, train_images=images, train_labels=labels)
+
+    @property
+    def tuning_images(self) -> int:
+        """How many training images are held out while learning rates are chosen: a tenth."""
+        return max(1, round(VALIDATION_SHARE * len(self.train_images)))
 
     def validation_split(self, count: int) -> ImageData:
         """Return the same data with ``count`` training images in the place of the test images.

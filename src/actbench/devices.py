@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 from actbench.errors import UsageError
 
@@ -33,6 +34,41 @@ def settle_device(asked: str, precision: str) -> str:
     return device
 
 
+def settle_precision(asked: str, device: str, kernels: str) -> str:
+    """Return a study's precision; ``auto`` is ``bf16`` where the device computes in it.
+
+    It is ``fp32`` elsewhere, and where native kernels are asked for, which compute in nothing else.
+    """
+    if asked != "auto":
+        return asked
+    return "bf16" if kernels != "native" and has_bfloat16(device) else "fp32"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Return whether the processor, or every GPU of this machine, computes in bfloat16.
+
+    Others convert to float32 and back at each operation. On GPUs that is so from compute capability
+    8.0 (Ampere) on.
+    """
+    if device == "cuda":
+        found = _gpu_values("compute_cap")
+        return bool(found) and all(float(value) >= 8 for value in found)
+    import torch
+
+    try:
+        capabilities = torch.cpu.get_capabilities()
+    except AttributeError:  # an older PyTorch
+        return "bf16" in _processor_flags()
+    return any("bf16" in name and bool(has) for name, has in capabilities.items())
+
+
+def _processor_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def places(device: str) -> list[str]:
     """Return what a device consists of, as PyTorch names it: ``cpu``, or each GPU that it finds."""
     if device == "cpu":
@@ -44,13 +80,15 @@ def places(device: str) -> list[str]:
 
 
 def gpu_names() -> list[str]:
-    """Return the names of this machine's GPUs, none where NVIDIA's own tool cannot tell them.
+    """Return the names of this machine's GPUs, none where NVIDIA's own tool cannot tell them."""
+    return _gpu_values("name")
 
-    PyTorch would have to start using them for it.
-    """
+
+def _gpu_values(what: str) -> list[str]:
+    """Return a property of each GPU; PyTorch would have to start using them for it."""
     try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607
+        done = subprocess.run(  # noqa: S603
+            ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=20,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch.utils.hooks import RemovableHandle
+
+T = TypeVar("T")
 
 
 class GradientNorms:
@@ -58,38 +61,111 @@ class InactiveUnits:
     """Watches activation layers over a test set: which units never get a positive input.
 
     A unit is a channel of a convolution's or a neuron of a linear layer's output. It is inactive
-    when its pre-activation is ≤ 0 at every position of every image seen. Use as a context manager
-    around the forward passes.
+    when its pre-activation is ≤ 0 at every position of every image seen. A layer that runs several
+    times in one pass of the network is counted at each place: ``act``, ``act (call 2)``. Use as a
+    context manager around the passes.
+
+    Attributes:
+        failed: why a layer, by name, could not be watched.
     """
 
-    def __init__(self, activation_layers: Mapping[str, nn.Module]) -> None:
-        self._layers = activation_layers
-        self._largest: dict[str, torch.Tensor] = {}
+    def __init__(self, network: nn.Module, activation_layers: Mapping[str, nn.Module]) -> None:
+        self._network, self._layers = network, activation_layers
+        self._calls: Counter[str] = Counter()
+        self._largest: dict[tuple[str, int], torch.Tensor] = {}
         self._handles: list[RemovableHandle] = []
+        self.failed: dict[str, str] = {}
 
     def __enter__(self) -> Self:
+        def begin(*_: object) -> None:
+            self._calls.clear()
+
+        self._handles.append(self._network.register_forward_pre_hook(begin))
         for name, layer in self._layers.items():
 
-            def watch(_: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
-                x = inputs[0]
-                units = x.amax((0, *range(2, x.dim())))
-                before = self._largest.get(name)
-                self._largest[name] = units if before is None else torch.maximum(before, units)
+            def watch(
+                _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], name: str = name
+            ) -> None:
+                self._calls[name] += 1
+                try:
+                    self._take(name, next(iter((*inputs, *named.values()))))
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # whatever a user's network does, its trial goes on
+                    self.failed.setdefault(name, in_a_line(error))
 
-            self._handles.append(layer.register_forward_pre_hook(watch))
+            self._handles.append(layer.register_forward_pre_hook(watch, with_kwargs=True))
         return self
+
+    def _take(self, name: str, x: torch.Tensor) -> None:
+        place = name, self._calls[name]
+        units = x.amax((0, *range(2, x.dim())))
+        before = self._largest.get(place)
+        self._largest[place] = units if before is None else torch.maximum(before, units)
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
 
     def fractions(self) -> dict[str, float]:
-        """Return the share of inactive units, in [0, 1], by activation layer."""
+        """Return the share of inactive units, in [0, 1], by the place of an activation layer."""
         return {
-            name: float((largest <= 0).double().mean()) for name, largest in self._largest.items()
+            name if call == 1 else f"{name} (call {call})": float((largest <= 0).double().mean())
+            for (name, call), largest in self._largest.items()
+            if name not in self.failed
         }
 
-    def fraction(self) -> float:
-        """Return the share of inactive units among the units of all layers together."""
+    def fraction(self) -> float | None:
+        """Return the share of inactive units among those of all layers; None if one failed."""
+        if self.failed:
+            return None
         largest = torch.cat(list(self._largest.values())) if self._largest else torch.ones(1)
         return float((largest <= 0).double().mean())
+
+    @property
+    def idle(self) -> list[str]:
+        """The names of the layers that did not run."""
+        ran = {name for name, _ in self._largest} | set(self.failed)
+        return [name for name in self._layers if name not in ran]
+
+    def notes(self) -> tuple[str, ...]:
+        """Return which layers did not run, and which could not be watched and why."""
+        idle = ", ".join(self.idle)
+        found = [f"the network never runs its activation layers {idle}"] if idle else []
+        found += [
+            f"inactive units of {name} could not be counted ({why})"
+            for name, why in self.failed.items()
+        ]
+        return tuple(found)
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an exception's type and message, the message in at most 200 characters."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
+
+
+def attempt(what: str, measure: Callable[[], T], notes: list[str]) -> T | None:
+    """Return what ``measure`` returns; where it raises, add a line to ``notes`` and return None.
+
+    Raises:
+        torch.OutOfMemoryError: a GPU's memory is not enough, with what else there is in it.
+    """
+    try:
+        return measure()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a user's network does, its trial is stored
+        notes.append(f"{what} could not be measured ({in_a_line(error)})")
+        return None
+
+
+def untrained_note(grad_norms: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
+    """Return which layers no gradient reached in any of the epochs, as a sentence, or nothing."""
+    epochs = list(grad_norms)
+    layers = [name for name in epochs[0] if not any(norms[name] for norms in epochs)]
+    if not layers:
+        return ()
+    return (
+        f"no gradient reaches {', '.join(layers)}: the loss does not change with their weights",
+    )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EVALUATION_BATCH = {"cpu": 64, "cuda": 2000}  # a larger one leaves the processor's caches
 GRADIENT_BATCH = 256
 CALIBRATION_BINS = 15
+PROBABILITY_TOLERANCE = 0.01  # of an image's sum, which bfloat16 rounds
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def computing_in(precision: str, device: torch.device) -> torch.autocast:
 def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -> torch.Tensor:
     """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
     network.eval()
-    with torch.inference_mode(), computing_in(precision, images.device):
+    # no inference mode: a layer may keep a tensor that training meets again
+    with torch.no_grad(), computing_in(precision, images.device):
         size = EVALUATION_BATCH[images.device.type]
         first: torch.Tensor = network(normalise(images[:size])).float()
         # one tensor from the start: parts that stay while others come and go break up the heap
@@ -92,10 +94,44 @@ def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float((true - others).double().mean())
 
 
+def output_warnings(
+    network: nn.Module, images: torch.Tensor, logits: torch.Tensor, precision: str = "fp32"
+) -> tuple[str, ...]:
+    """Return why accuracy under attack may be overstated, as seen from a network's outputs.
+
+    Args:
+        network: is evaluated once more on the first images.
+        images: uint8 (N, 32, 32, 3).
+        logits: what ``predict`` returned for them, float32 (N, classes).
+        precision: as in ``predict``.
+    """
+    found = []
+    sums = logits.double().sum(1)
+    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < PROBABILITY_TOLERANCE).all()):
+        found.append(
+            "its outputs are probabilities (none is negative, and those of an image sum to 1), "
+            "where logits are expected; the cross-entropy of probabilities hardly changes, which "
+            "misleads training and gradient attacks"
+        )
+    some = slice(EVALUATION_BATCH[images.device.type])
+    with torch.random.fork_rng(devices=[]):
+        again = predict(network, images[some], precision)
+    if not torch.allclose(again, logits[some], rtol=1e-3, atol=1e-4, equal_nan=True):
+        found.append(
+            "its outputs for the same images differ from call to call in evaluation mode, so it "
+            "draws random numbers there or goes on changing, which gradient attacks cannot follow"
+        )
+    return tuple(found)
+
+
 def input_gradient_norm(
     network: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str = "fp32"
 ) -> float:
-    """Return the mean over images of the L2 norm of the loss gradient in the image in [0, 1]."""
+    """Return the mean over images of the L2 norm of the loss gradient in the image in [0, 1].
+
+    Raises:
+        ValueError: the loss does not depend differentiably on the images.
+    """
     network.eval()
     total = 0.0
     parts = zip(
@@ -106,7 +142,11 @@ def input_gradient_norm(
         with computing_in(precision, x.device):
             logits = network(x)
         loss = F.cross_entropy(logits.float(), batch_labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, x)
+        gradient = None
+        if loss.requires_grad:
+            (gradient,) = torch.autograd.grad(loss, x, allow_unused=True)
+        if gradient is None:
+            raise ValueError("no gradient reaches the images")
         total += float(gradient.flatten(1).double().norm(dim=1).sum())
     return 2 * total / len(images)  # normalised pixels are 2x − 1
 

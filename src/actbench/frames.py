@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,6 +18,7 @@ from actbench.robustness import (
     relative_corruption_error,
 )
 from actbench.statistics import (
+    IDENTICAL,
     compare,
     mean_corruption_error,
     spending_level,
@@ -132,6 +135,8 @@ class Frames:
             margin=study.margin,
             level=self.level(),
         )
+        self._identical: dict[str, int] = {}
+        self._mark_identical()
         self._add_masking_warnings()
         self.mechanism = mechanism_correlations(values)
         self.variance = self._variance()
@@ -179,6 +184,46 @@ class Frames:
         """Return the masking guard's warnings by seed, for the trials that have some."""
         ours = [r for r in self.records if r.activation == activation]
         return {r.seed: _warnings(r) for r in ours if _warnings(r)}
+
+    def notes(self) -> list[str]:
+        """Return what to know of the trials besides, a sentence for each activation and note.
+
+        An activation whose trials are the baseline's to the last bit is named first.
+        """
+        baseline = self.study.baseline
+        found = [
+            f"{name} has the results of {baseline} to the last bit in all {n} pairs: both compute "
+            "the same function on what the network gives them, or the network does not run it."
+            for name, n in self._identical.items()
+        ]
+        counts = Counter(
+            (r.activation, note) for r in self.records for note in (*r.notes, *r.output_warnings)
+        )
+        stored = Counter(r.activation for r in self.records)
+        return found + [
+            f"{name}, {count} of {stored[name]} trials: {note}."
+            for (name, note), count in counts.items()
+        ]
+
+    def _mark_identical(self) -> None:
+        """Find the activations whose trials differ from the baseline's in no bit.
+
+        Their verdicts are taken back: nothing was compared.
+        """
+        found = {_key(r): r for r in self.records if r.status == "ok"}
+        for name in self.study.activations:
+            keys = [((name, seed), (self.study.baseline, seed)) for seed in self.study.seeds]
+            pairs = [
+                (found[ours], found[base]) for ours, base in keys if ours in found and base in found
+            ]
+            if name == self.study.baseline or not pairs:
+                continue
+            if any(_result(ours) != _result(base) for ours, base in pairs):
+                continue
+            self._identical[name] = len(pairs)
+            rows = self.comparisons["activation"] == name
+            self.comparisons.loc[rows, "verdict"] = IDENTICAL
+            self.comparisons.loc[rows, "note"] = "identical to the last bit in all pairs"
 
     def _add_masking_warnings(self) -> None:
         """Say beside every summary of robust accuracy how many trials have masked gradients."""
@@ -238,7 +283,14 @@ def _key(record: TrialRecord) -> tuple[str, int]:
 
 
 def _warnings(record: TrialRecord) -> tuple[str, ...]:
-    return record.masking.warnings if record.masking else ()
+    return (*record.masking.warnings, *record.output_warnings) if record.masking else ()
+
+
+def _result(record: TrialRecord) -> TrialRecord:
+    """Return a record without what names its trial: equal ones have the same results."""
+    return dataclasses.replace(
+        record, trial_id="", activation="", activation_check={}, kernels="", notes=()
+    )
 
 
 def _trial_row(record: TrialRecord) -> dict[str, object]:

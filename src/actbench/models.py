@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     NetworkFactory = Callable[[ActivationFactory, int], nn.Module]
 
 
+LAYOUT_NOTE = (
+    "the code fails on images in channels_last memory (as .view does; .reshape would not), so it "
+    "is given contiguous ones, which takes more time"
+)
+
+
 class PoolingConv2d(nn.Conv2d):
     """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
 
@@ -282,41 +288,20 @@ def import_code(study: Study) -> None:
             )
 
 
-def check_network(text: str, activation: ActivationFactory, num_classes: int) -> None:
-    """Try a network of the user's own on two images, so that it fails before any training.
-
-    Raises:
-        UsageError: it cannot be built, does not use the activation, has nothing to train, or gives
-            something other than logits (N, classes).
-    """
-    spec = parse_spec(text, "model", MODELS)
-    if not spec.imported:
-        return
-    try:
-        network, layers = build_network(text, activation, num_classes, seed=0)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            logits = network.eval()(torch.zeros(2, 3, 32, 32))
-    except Exception as error:  # a user's network may raise anything at all
-        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise UsageError(f"model {spec.name!r} fails on two images: {reason}") from error
-    if not layers:
-        raise UsageError(f"model {spec.name!r} does not use the activation factory it is given")
-    if not any(p.requires_grad for p in network.parameters()):
-        raise UsageError(f"model {spec.name!r} has nothing to train")
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != (2, num_classes):
-        raise UsageError(
-            f"model {spec.name!r} gives {shape} for two images and {num_classes} classes; "
-            f"it must give logits {(2, num_classes)}"
-        )
-
-
 def has_native_step(model: str, activations: Iterable[ActivationFactory], num_classes: int) -> bool:
     """Return whether the network has a convolution that pools, with one of the activations."""
     _, factory = resolve_model(model)
     with torch.random.fork_rng(devices=[]):
         networks = (factory(a, num_classes) for a in activations if a.commutes_with_max)
         return any(isinstance(m, PoolingConv2d) for network in networks for m in network.modules())
+
+
+def is_own(model: str, activation: ActivationFactory) -> bool:
+    """Return whether the network or the activation is the user's own code."""
+    return (
+        parse_spec(model, "model", MODELS).imported
+        or parse_spec(activation.spec, "activation", ACTIVATIONS).imported
+    )
 
 
 def build_network(
@@ -332,8 +317,10 @@ def build_network(
     Every activation of a seed starts from the same weights: those of the network built around the
     identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
     ``initialisation``). What an activation adds of its own (PReLU's slopes) is drawn from a seed of
-    its own. The network is in channels_last. With ``kernels`` ``native``, convolution and max-pool
-    are one operation wherever a ``PoolingConv2d`` has both.
+    its own. Parameters that only the first images define (lazy layers, slopes of a shape that is
+    not known before) are there too. The network is in channels_last, or takes contiguous images
+    where a user's code fails on others (see ``takes_contiguous``). With ``kernels`` ``native``,
+    convolution and max-pool are one operation wherever a ``PoolingConv2d`` has both.
     """
     _, factory = resolve_model(model)
     built: list[nn.Module] = []
@@ -344,17 +331,95 @@ def build_network(
 
     recording = dataclasses.replace(activation, build=build_activation)
     with torch.random.fork_rng(devices=[]):
+        needs = _Needs()
+        if is_own(model, activation):
+            needs = _needs(lambda: factory(activation, num_classes))
         torch.manual_seed(seed_for("initial weights", seed))
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
         initial = factory(identity, num_classes)
+        if needs.images:
+            _evaluate(initial)
         if init == "slope_aware":
             draw_weights(initial, gain_of(activation), seed)
         start = initial.state_dict()
         torch.manual_seed(seed_for("activation parameters", seed))
         network = factory(recording, num_classes)
+        if needs.images:
+            _evaluate(network)
     network.load_state_dict(start, strict=False)
     for module in network.modules():
         if isinstance(module, PoolingConv2d):
             module.kernels = kernels
     layers = {name: module for name, module in network.named_modules() if module in built}
-    return network.to(memory_format=torch.channels_last), layers
+    if needs.contiguous:
+        network.register_forward_pre_hook(_as_contiguous)
+    else:
+        network = network.to(memory_format=torch.channels_last)
+    return network, layers
+
+
+def takes_contiguous(network: nn.Module) -> bool:
+    """Return whether the images that ``build_network``'s network is given are made contiguous."""
+    return _as_contiguous in network._forward_pre_hooks.values()
+
+
+def _as_contiguous(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(x.contiguous() for x in inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Needs:
+    """Whether a network must see images to have all its parameters, and have them contiguous."""
+
+    images: bool = False
+    contiguous: bool = False
+
+
+def _needs(build: Callable[[], nn.Module]) -> _Needs:
+    """Return what a user's network needs, found out on networks that are then thrown away.
+
+    What fails either way is left for the check before training to report.
+    """
+    trial = build()
+    before = _parameter_names(trial)
+    lazy = any(nn.parameter.is_lazy(p) for p in trial.parameters())
+    _succeeds(lambda: _evaluate(trial))
+    images = lazy or _parameter_names(trial) != before
+    if _succeeds(lambda: _train(trial.to(memory_format=torch.channels_last))):
+        return _Needs(images)
+
+    def train_contiguous() -> None:
+        network = build()
+        _evaluate(network)
+        _train(network, torch.contiguous_format)
+
+    return _Needs(images, contiguous=_succeeds(train_contiguous))
+
+
+def _parameter_names(network: nn.Module) -> set[str]:
+    return {name for name, _ in network.named_parameters(remove_duplicate=False)}
+
+
+def _succeeds(run: Callable[[], object]) -> bool:
+    try:
+        run()
+    except Exception:  # a user's code may raise anything at all
+        return False
+    return True
+
+
+def _noise() -> torch.Tensor:
+    """Return two images of noise in [−1, 1], contiguous."""
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def _evaluate(network: nn.Module) -> None:
+    with torch.no_grad():
+        network.eval()(_noise())
+    network.train()
+
+
+def _train(network: nn.Module, memory_format: torch.memory_format = torch.channels_last) -> None:
+    logits = network.train()(_noise().to(memory_format=memory_format))
+    if isinstance(logits, torch.Tensor) and logits.requires_grad:
+        logits.sum().backward()  # type: ignore[no-untyped-call]

@@ -17,6 +17,8 @@ class SGD:
     Constructing a ``torch.optim.Optimizer`` imports PyTorch's compiler, which takes every worker a
     second and 100 MB, and each of its steps spends twice the kernel's time around it.
 
+    Weight decay is not applied to ``undecayed``.
+
     Attributes:
         parameters: what is trained.
         momenta: a momentum buffer for each of them, all zero at first.
@@ -29,11 +31,13 @@ class SGD:
         learning_rate: float,
         momentum: float,
         weight_decay: float,
+        undecayed: Iterable[torch.Tensor] = (),
     ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.momenta = [torch.zeros_like(p) for p in self.parameters]
         self._learning_rate, self._momentum = learning_rate, momentum
         self._weight_decay = weight_decay
+        self._undecayed = {id(p) for p in undecayed}
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
@@ -43,14 +47,20 @@ class SGD:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        for decay, undecayed in ((self._weight_decay, False), (0.0, True)):
+            self._step(decay, undecayed=undecayed)
+
+    def _step(self, weight_decay: float, *, undecayed: bool) -> None:
         parameters: list[torch.Tensor] = []
         gradients: list[torch.Tensor] = []
         momenta: list[torch.Tensor | None] = []
         for parameter, momentum in zip(self.parameters, self.momenta, strict=True):
-            if parameter.grad is not None:
+            if parameter.grad is not None and (id(parameter) in self._undecayed) == undecayed:
                 parameters.append(parameter)
                 gradients.append(parameter.grad)
                 momenta.append(momentum)
+        if not parameters:
+            return
         sgd(
             parameters,
             gradients,
@@ -58,7 +68,7 @@ class SGD:
             fused=True,
             lr=self._learning_rate,
             momentum=self._momentum,
-            weight_decay=self._weight_decay,
+            weight_decay=weight_decay,
             dampening=0,
             nesterov=False,
             maximize=False,

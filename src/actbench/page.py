@@ -104,6 +104,7 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         planned=len(study.trials()),
         stored=len(frames.trials),
         answers=_answers(frames),
+        notes=frames.notes(),
         alone=verdict_sentences(frames) if len(study.activations) == 1 else [],
         tally=_tally(frames),
         level=f"{frames.level():.3g}",

@@ -146,6 +146,8 @@ class TrialRecord:
     ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
     ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
     ``kernels`` are those that computed it: ``torch``, or ``native`` as well.
+    ``notes`` say what a reader must know of this trial besides, such as a diagnostic that failed;
+    ``output_warnings`` why accuracy under attack may be overstated, as seen from its outputs.
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
@@ -170,6 +172,8 @@ class TrialRecord:
     attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
     masking: MaskingChecks | None = field(default=None, metadata=_LATER)
     kernels: str = field(default="torch", metadata=_LATER)
+    notes: tuple[str, ...] = field(default=(), metadata=_LATER)
+    output_warnings: tuple[str, ...] = field(default=(), metadata=_LATER)
 
     @property
     def trial(self) -> Trial:
@@ -231,6 +235,8 @@ def record_from_json(text: str) -> TrialRecord:
         content["corruptions"] = tuple(CorruptionScore(**s) for s in content["corruptions"])
         if "attacks" in content:
             content["attacks"] = tuple(AttackScore(**score) for score in content["attacks"])
+        for name in {"notes", "output_warnings"} & set(content):
+            content[name] = tuple(content[name])
         if "masking" in content:
             found = content["masking"]
             excess = tuple((epsilon, share) for epsilon, share in found["white_box_excess"])

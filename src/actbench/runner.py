@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.devices import gpu_names, places, settle_device
+from actbench.devices import gpu_names, has_bfloat16, places, settle_device, settle_precision
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.executors import Finished, default_workers
 from actbench.ray_executor import RayTasks
@@ -67,8 +67,9 @@ def _prepared(study: Study) -> Plan:
     from actbench.data import open_images, prepare, study_images
     from actbench.global_state import changes, settings_kept
     from actbench.initialisation import gain_of
-    from actbench.kernels import settle_kernels
-    from actbench.models import check_network, resolve_model, study_code
+    from actbench.kernels import settle_kernels, slow_bfloat16
+    from actbench.models import resolve_model, study_code
+    from actbench.network_check import check_networks
     from actbench.published import check_published
 
     cache_limit()  # a wrong one is found now
@@ -100,21 +101,26 @@ def _prepared(study: Study) -> Plan:
             f"the published corruptions are not the study's: their checksum is {published!r}, "
             f"and the study was made with {study.cifar10c_checksum!r}"
         )
+    device = settle_device(study.device, study.precision)
+    precision = settle_precision(study.precision, device, study.kernels)
+    study = dataclasses.replace(study, model=model, device=device, precision=precision)
+    counts = [len(data.train_images)]
+    if study.tune_lr:
+        counts.append(counts[0] - data.tuning_images)
     with settings_kept(model):
-        check_network(model, factories[0], len(data.classes))
-    study = dataclasses.replace(study, device=settle_device(study.device, study.precision))
-    with settings_kept(model):
+        notes = check_networks(study, factories, data, counts)
         kernels, note = settle_kernels(study, factories, len(data.classes))
+        if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
+            notes.append(slow_bfloat16(study, factories[0], data))
     specs = (model, *(factory.spec for factory in factories))
     files = {text.partition(":")[0]: module_file(text.partition(":")[0]) for text in specs}
-    notes = [f"{name} is read from {file}" for name, file in files.items() if file is not None]
+    notes += [f"{name} is read from {file}" for name, file in files.items() if file is not None]
     notes += [*changes(specs), *([note] if note else [])]
     resolved = dataclasses.replace(
         study,
         baseline=factories[0].spec,
         activations=tuple(factory.spec for factory in factories[1:]),
         learning_rates=rates,
-        model=model,
         kernels=kernels,
         corruptions=names,
         attacks=attacks.expand(study.attacks),
@@ -131,7 +137,7 @@ def keep_settled(study: Study, store: Store) -> Study:
     Raises:
         ResultsFolderError: the stored study cannot be read.
     """
-    names = [name for name in ("device", "kernels") if getattr(study, name) == "auto"]
+    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
     if not names or not store.holds_study():
         return study
     stored = store.study()

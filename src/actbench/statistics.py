@@ -52,7 +52,8 @@ __all__ = [
 ]
 
 NO_VERDICT = "no verdict"
-VERDICTS = ("better", "worse", "higher", "lower", "equivalent", "undecided", NO_VERDICT)
+IDENTICAL = "identical"
+VERDICTS = ("better", "worse", "higher", "lower", "equivalent", "undecided", NO_VERDICT, IDENTICAL)
 
 SUMMARY_FIGURES = ("mean", "std", "ci_low", "ci_high", "n")
 COMPARISON_COLUMNS = (

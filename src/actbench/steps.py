@@ -20,7 +20,7 @@ from actbench.optimizer import SGD
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import nn
 
@@ -34,18 +34,29 @@ STEPS_IN_A_GRAPH = 8
 class Steps:
     """Takes each step of an epoch when its loss is asked for.
 
+    ``undecayed`` are parameters without weight decay: those of activations, whose decay towards 0
+    would change the function that the study is about.
+
     Attributes:
         optimizer: holds the trained parameters and their momenta.
         norms: the gradient norms of the epoch's steps so far.
         count: the number of steps of an epoch.
     """
 
-    def __init__(self, network: nn.Module, data: ImageData, study: Study, trial: Trial) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        data: ImageData,
+        study: Study,
+        trial: Trial,
+        undecayed: Iterable[torch.Tensor] = (),
+    ) -> None:
         self.optimizer = SGD(
             network.parameters(),
             learning_rate=study.learning_rate_of(trial.activation),
             momentum=study.momentum,
             weight_decay=study.weight_decay,
+            undecayed=undecayed,
         )
         self.norms = GradientNorms(network)
         self.count = math.ceil(len(data.train_images) / study.batch_size)
@@ -91,8 +102,15 @@ class DeferredSteps(Steps):
     would repeat what was drawn on the host, and what it draws on the device would depend on others.
     """
 
-    def __init__(self, network: nn.Module, data: ImageData, study: Study, trial: Trial) -> None:
-        super().__init__(network, data, study, trial)
+    def __init__(
+        self,
+        network: nn.Module,
+        data: ImageData,
+        study: Study,
+        trial: Trial,
+        undecayed: Iterable[torch.Tensor] = (),
+    ) -> None:
+        super().__init__(network, data, study, trial, undecayed)
         images = len(data.train_images)
         device = data.train_images.device
         self._order = torch.zeros(images, dtype=torch.int64, device=device)

@@ -47,7 +47,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 AUGMENTATIONS = ("auto", "flip", "none")
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("fp32", "tf32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 KERNELS = ("auto", "native", "torch")
 INITS = ("default", "slope_aware")
 
@@ -83,10 +83,12 @@ class Study:
     rate is chosen, on such images; ``learning_rates`` are those chosen or given, and
     ``learning_rate`` is for all others. ``init`` ``slope_aware`` draws initial weights with each
     activation's gain.
+    ``weight_decay`` leaves out the parameters of activations.
     ``device`` is where networks compute, ``cpu`` or ``cuda``, the GPUs of this machine.
     ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
     weights and sums (``torch.autocast``), in training and in evaluation; ``tf32``, on GPUs alone,
-    rounds their factors to 10 bits. ``kernels`` ``native`` computes convolution and max-pool as one
+    rounds their factors to 10 bits; ``auto`` is bf16 where the device computes in it.
+    ``kernels`` ``native`` computes convolution and max-pool as one
     operation compiled on this machine, ``torch`` never. ``auto`` becomes one of the others when the
     study is prepared.
     ``cifar10c`` is the folder of the published CIFAR-10-C files, which then stand for the

@@ -58,7 +58,8 @@ def summary_of(frames: Frames) -> Summary:
     from actbench.verdicts import verdict_sentences
 
     rows, headers = compact_rows(frames)
-    tables = [Table(f"{frames.study.data_label}, {frames.study.model}", headers, rows, [])]
+    title = f"{frames.study.data_label}, {frames.study.model}"
+    tables = [Table(title, headers, rows, frames.notes())]
     attacked = attack_section(frames)
     if attacked is not None:
         title, warnings = attacked.title, list(attacked.warnings)
@@ -126,5 +127,6 @@ def shortened(text: str, longest: int) -> str:
 
 def _coloured(sentence: str) -> list[str | tuple[str, str]]:
     colours = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
+    colours |= {"identical": "yellow"}
     parts = re.split(rf"(?<=: )({'|'.join(colours)})", sentence)
     return [(part, colours[part]) if part in colours else part for part in parts]

@@ -119,6 +119,7 @@ def summary_markdown(frames: Frames) -> str:
     parts = [
         f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared with "
         f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
+        *(f"**Warning:** {_escaped(note)}" for note in frames.notes()),
         "\n".join(f"- {_escaped(sentence)}" for sentence in verdict_sentences(frames)),
         f"Differences are paired by seed, with their 95 % t interval. {describe_recipe(study)}",
         "## Summary",

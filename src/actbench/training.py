@@ -11,8 +11,9 @@ from actbench.record import EpochRecord, Progress
 from actbench.steps import DeferredSteps, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
+    import torch
     from torch import nn
 
     from actbench.checkpoint import Checkpoint
@@ -40,6 +41,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     *,
     deferred: bool = False,
+    undecayed: Iterable[torch.Tensor] = (),
 ) -> Generator[None, None, Training]:
     """Train the network in place by SGD with momentum and cross-entropy; return the history.
 
@@ -51,8 +53,9 @@ def train(
     This is a generator: it yields in every epoch, where other trials may go on in the same process,
     and its value is the training (see ``finish``). With ``deferred``, the epoch's steps are then
     under way on the device already, and a loss that is not finite ends the training after them.
+    Weight decay leaves out the parameters in ``undecayed``.
     """
-    steps = (DeferredSteps if deferred else Steps)(network, data, study, trial)
+    steps = (DeferredSteps if deferred else Steps)(network, data, study, trial, undecayed)
     history = list(checkpoint.restore(network, steps.optimizer)) if checkpoint else []
     for epoch in range(len(history) + 1, study.epochs + 1):
         losses = steps.begin(epoch)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actbench.activations import check_activation, resolve_activation
-from actbench.diagnostics import InactiveUnits
+from actbench.diagnostics import InactiveUnits, attempt, untrained_note
 from actbench.evaluation import (
     attack_scores,
     calibration_error,
     corrupted_test_images,
     input_gradient_norm,
     logit_margin,
+    output_warnings,
     predict,
     score,
 )
 from actbench.global_state import settings_kept
-from actbench.models import build_network
+from actbench.models import LAYOUT_NOTE, build_network, takes_contiguous
 from actbench.record import CorruptionScore, TrialRecord, pack_counts
 from actbench.steps import seed_generators
 from actbench.study import SEVERITIES, trial_id
@@ -63,7 +64,12 @@ def run_trial(
             study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
         )
     network.to(data.train_images.device)
-    training = yield from train(network, data, study, trial, report, checkpoint, deferred=deferred)
+    training = yield from train(
+        *(network, data, study, trial, report, checkpoint),
+        deferred=deferred,
+        undecayed=[p for layer in activation_layers.values() for p in layer.parameters()],
+    )
+    notes = [LAYOUT_NOTE] if takes_contiguous(network) else []
     trained = TrialRecord(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
@@ -73,12 +79,13 @@ def run_trial(
         activation_check=asdict(check),
         history=training.history,
         kernels=study.kernels,
+        notes=tuple(notes),
     )
     if training.diverged:
         return trained
 
     seed_generators("evaluation", trial.seed)  # whether training was resumed or not
-    with InactiveUnits(activation_layers) as inactive:
+    with InactiveUnits(network, activation_layers) as inactive:
         logits = predict(network, data.test_images, study.precision)
     clean = score(logits, data.test_labels)
     corruptions = []
@@ -91,7 +98,20 @@ def run_trial(
             ece = calibration_error(corrupted, data.test_labels)
             corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss, ece))
             counts += scores.correct.cpu().numpy()
-    attacks, masking = attack_scores(network, data, study) if study.attacks else ((), None)
+    notes += [*inactive.notes(), *untrained_note(e.grad_norms for e in training.history)]
+    warnings = output_warnings(network, data.test_images, logits, study.precision)
+    attacked = None
+    if study.attacks:
+        attacked = attempt(
+            "accuracy under attack", lambda: attack_scores(network, data, study), notes
+        )
+    attacks, masking = attacked or ((), None)
+    images, labels = data.test_images, data.test_labels
+    gradient_norm = attempt(
+        "the input gradient norm",
+        lambda: input_gradient_norm(network, images, labels, study.precision),
+        notes,
+    )
     return replace(
         trained,
         clean_accuracy=clean.accuracy,
@@ -99,13 +119,13 @@ def run_trial(
         clean_ece=calibration_error(logits, data.test_labels),
         corruptions=tuple(corruptions),
         logit_margin=logit_margin(logits, data.test_labels),
-        input_gradient_norm=input_gradient_norm(
-            network, data.test_images, data.test_labels, study.precision
-        ),
+        input_gradient_norm=gradient_norm,
         inactive=inactive.fractions(),
         inactive_fraction=inactive.fraction(),
         clean_correct=pack_counts(clean.correct.cpu().numpy()),
         corrupted_correct=pack_counts(counts),
         attacks=attacks,
         masking=masking,
+        notes=tuple(notes),
+        output_warnings=warnings,
     )

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 TUNING_FOLDER = "tuning"
 TUNING_FILE = "tuning.csv"
-VALIDATION_SHARE = 0.1
 # Not the study's: these do not change when it grows, and nothing is chosen on its own trials.
 TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
 COLUMNS = ("activation", "learning_rate", "n", "validation_accuracy", "validation_loss", "chosen")
@@ -49,8 +48,7 @@ def tuning_plans(plan: Plan) -> list[Plan]:
         return []
     from actbench.data import study_images
 
-    trained_on = len(study_images(plan.data_folder, study).train_images)
-    held_out = max(1, round(VALIDATION_SHARE * trained_on))
+    held_out = study_images(plan.data_folder, study).tuning_images
     return [
         dataclasses.replace(
             plan,

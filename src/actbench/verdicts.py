@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from actbench.statistics import IDENTICAL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -114,6 +116,8 @@ def _verdict(row: Mapping[Any, Any]) -> str:
         return f"equivalent within {margin}"
     if row["verdict"] == "undecided" and not pd.isna(row["seeds_needed"]):
         return f"undecided (about {row['seeds_needed']} seeds would detect {margin[1:]})"
+    if row["verdict"] == IDENTICAL:
+        return "identical to the last bit in every pair, so this is no comparison (see the warning)"
     return str(row["verdict"])
 
 
@@ -121,7 +125,9 @@ def describe_recipe(study: Study) -> str:
     """Return how the study's trials were trained, as sentences."""
     count = len(study.seeds)
     data = f"the first {study.train_images} training images, " if study.train_images else ""
-    decay = f", weight decay {study.weight_decay:g}" if study.weight_decay else ""
+    decay = ""
+    if study.weight_decay:
+        decay = f", weight decay {study.weight_decay:g} (not of the parameters of activations)"
     weights = "initial weights"
     if study.init == "slope_aware":
         weights = "the draws of the initial weights, which each activation's gain scales (Kaiming)"

@@ -1,0 +1,84 @@
+"""docs/bring-your-own.md as it is written: its files are written, its commands and scripts run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from actbench.activations import resolve_activation
+from actbench.models import build_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Outcome
+
+PAGE = Path(__file__).parents[1] / "docs" / "bring-your-own.md"
+BLOCKS = re.findall(r"^```(.*?)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+QUICK = ("--epochs", "1", "--seeds", "1", "--corruptions", "none", "--workers", "0", "--quiet")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the current folder, with the files that the page shows."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    files = {kind.partition("file=")[2]: text for kind, text in BLOCKS if "file=" in kind}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    yield tmp_path
+    for name in files:
+        sys.modules.pop(Path(name).stem, None)
+
+
+def blocks(kind: str) -> list[str]:
+    return [text for found, text in BLOCKS if found == kind]
+
+
+def test_every_example_is_of_a_kind_that_is_run() -> None:
+    kinds = {kind.partition(" file=")[0] for kind, _ in BLOCKS}
+    assert kinds == {"python", "sh", ""}  # files and scripts, commands, the layout of images
+    assert len(blocks("sh")) == 3
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_a_command_of_the_page_runs(
+    text: str, folder: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    name, *arguments = shlex.split(text)
+    assert name == "actbench"
+    if "imagefolder" in arguments:
+        draw = np.random.default_rng(0)
+        (layout,) = blocks("")
+        for path in map(Path, layout.split()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / path)
+    else:
+        arguments += ["--train-images", "64"]
+    done = actbench_here(*arguments, *QUICK, "--out", "out")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_a_script_of_the_page_runs(
+    text: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(compile(text, "script.py", "exec"), {"__name__": "__main__"})
+    assert "my_activations:LearnedLeak — clean accuracy" in capsys.readouterr().out
+    assert (folder / "results" / "mine" / "summary.md").exists()
+
+
+def test_the_learned_slopes_of_the_page_are_trained_with_one_for_each_channel(folder: Path) -> None:
+    spec = "my_activations:LearnedLeak:start=0.2"
+    network, _ = build_network("my_networks:small", resolve_activation(spec), 10, 0)
+    slopes = {n: p for n, p in network.named_parameters() if n.endswith("slope")}
+    assert {name: len(slope) for name, slope in slopes.items()} == {"2.slope": 16, "6.slope": 64}
+    assert all((slope == 0.2).all() for slope in slopes.values())
