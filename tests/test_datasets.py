@@ -28,8 +28,10 @@ from actbench.data import ImageData, open_images, prepare
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from conftest import Outcome
 
 RED, GREEN, BLUE = (200, 30, 40), (10, 180, 20), (0, 0, 250)
 
@@ -699,3 +701,42 @@ def test_the_users_cache_folder_is_the_default(
     assert datasets.cache_folder() == tmp_path / "actbench"
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "mine"))
     assert datasets.cache_folder() == tmp_path / "mine"
+
+
+# what a run says of the images
+
+
+def drawings(root: Path) -> str:
+    noise = np.random.default_rng(0)
+    sizes = {"train": 8, "test": 4}
+    return write_folder(
+        root,
+        {
+            f"{part}/{name}/{i}.png": Image.fromarray(noise.integers(0, 256, (30, 40), np.uint8))
+            for part, count in sizes.items()
+            for name in "ab"
+            for i in range(count)
+        },
+    )
+
+
+def test_a_run_says_before_training_and_in_the_report_what_was_done_to_the_images(
+    actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    options = ["run", "--dataset", "imagefolder", "--data-dir", drawings(tmp_path / "images")]
+    options += ["--epochs", "1", "--seeds", "2", "--activation", "leaky_relu:0.1"]
+    options += ["--corruptions", "none", "--workers", "0", "--out"]
+    done = actbench_here(*options, "out")
+    assert done.code == 0
+    said = (
+        "24 of 24 images were resized to 32×32 pixels (all of them 40×30); "
+        "24 of them are not square and lost their aspect ratio"
+    )
+    assert f"data: {said}" in done.err
+    assert said in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+    inside = tmp_path / "images" / "train" / "results"
+    refused = actbench_here(*options, str(inside))
+    assert refused.code == 2
+    assert "lies inside the data folder" in refused.err
+    assert not inside.exists()

@@ -204,6 +204,8 @@ def record_to_json(record: TrialRecord) -> str:
     for item in fields(record):
         if item.metadata.get("later") and getattr(record, item.name) == item.default:
             del content[item.name]
+    if record.masking and record.masking.misleading_gradient_share is None:
+        del content["masking"]["misleading_gradient_share"]
     head = {"format": RECORD_FORMAT, "checksum": _checksum(content)}
     return json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n"
 
