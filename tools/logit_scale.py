@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=360, help="how many test images to attack")
     parser.add_argument("--levels", type=int, nargs="+", default=[4, 16], help="ε in 1/255")
+    parser.add_argument("--attacks", nargs="+", default=ATTACKS)
     parser.add_argument("--gap", type=float, default=perturbations.LOGIT_GAP, help="MIFPE's T")
     options = parser.parse_args()
     perturbations.LOGIT_GAP = options.gap
@@ -73,7 +74,7 @@ def main() -> None:
     for scale in SCALES:
         predict = partial(scaled, network, scale)
         survived = {}
-        for attack in map(resolve, ATTACKS):
+        for attack in map(resolve, options.attacks):
             for levels in options.levels:
                 epsilon = levels / 255 * (L2_UNIT if attack.norm == "l2" else 1)
                 result = attack(predict, images, labels, epsilon, attack.generator(epsilon))
