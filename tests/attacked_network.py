@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
+from actbench.perturbations import LOGIT_GAP
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -37,6 +39,21 @@ class SmallCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
         return self.layers((images - 0.5) / 0.5)
+
+
+class WithScaledLogits(nn.Module):
+    """A network whose logits are scaled so that the two largest lie ``LOGIT_GAP`` apart."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits; the factor is a constant to their gradient."""
+        logits = self.network(images)
+        largest = logits.detach().topk(2, dim=1).values
+        return logits * (LOGIT_GAP / (largest[:, :1] - largest[:, 1:]))
 
 
 def enlarged_digits() -> tuple[Tensor, Tensor]:
@@ -90,8 +107,11 @@ def foolbox_correct(
     labels: Tensor,
     epsilon: float,
 ) -> Tensor:
-    """Return bool (N,): classified rightly unchanged and under foolbox's attack."""
-    model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    """Return bool (N,): classified rightly unchanged and under foolbox's attack.
+
+    foolbox's loss is the plain cross-entropy, so its network's logits are scaled as ours are.
+    """
+    model = foolbox.PyTorchModel(WithScaledLogits(network), bounds=(0, 1), device="cpu")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)  # not our seed, lest both start at the same points
         _, _, broken = attack(model, images, labels, epsilons=epsilon)

@@ -227,7 +227,7 @@ def spatter(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
         mud[mud < 0.8] = 0
         brown = np.array([63, 42, 20]) / 255
         return cut(x * (1 - mud[..., None]) + brown * mud[..., None])
-    depth = cut(liquid)
+    depth = (np.trunc(liquid * 255) % 256).astype(np.uint8)  # as the original wraps
     distance = np.minimum(distance_from(canny_edges(depth)), 20)
     # A hair above, so that nine whole distances have a whole mean.
     levels = np.floor(filtered(distance, np.ones((3, 3)) / 9) + 1e-9).astype(int)

@@ -91,5 +91,5 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         clean_correct=pack_counts(correct),
         corrupted_correct=pack_counts(correct * len(scores)) if scores else "",
         attacks=attacks,
-        masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0) if attacks else None,
+        masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0, 0.0) if attacks else None,
     )

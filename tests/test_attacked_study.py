@@ -188,7 +188,7 @@ def test_an_attack_named_twice_is_refused() -> None:
 
 # the warning beside the number
 
-MASKED = MaskingChecks(50, 10, 0.5, 0.0, ((8 / 255, 0.25),), 0.0)
+MASKED = MaskingChecks(50, 10, 0.5, 0.0, ((8 / 255, 0.25),), 0.0, 0.0)
 SIGN = "50.0% of 50 images have an input gradient of zero"
 
 

@@ -13,7 +13,11 @@ import torch.nn.functional as F
 from actbench.attacks import FGSM, PGD, Square, expand, resolve
 from actbench.errors import UsageError
 from actbench.masking import MaskingChecks, masking_checks
-from actbench.perturbations import ascent_direction, uniform_in_unit_ball
+from actbench.perturbations import (
+    ascent_direction,
+    logit_gradient,
+    uniform_in_unit_ball,
+)
 from actbench.study import DEFAULT_EPSILONS
 from attacked_network import (
     TRAINED_ON,
@@ -354,15 +358,60 @@ def test_the_guard_is_silent_on_an_ordinary_network(network, images, labels):
     assert checks.classes == 10
 
 
-def test_the_guard_sees_a_saturated_softmax(network, images, labels):
-    checks = guarded(lambda batch: 1e4 * network(batch), images, labels)
-    assert checks.zero_gradient_share > 0.5
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_scale_of_the_logits_changes_no_attack(spec, network, images, labels):
+    """The plain cross-entropy left up to 31 points more accuracy at 40 times the logits."""
+    plain = run(spec, network, images, labels)
+    for scale in (10, 20, 40, 1e4, 1e-4):
+        scaled = run(spec, lambda batch, scale=scale: scale * network(batch), images, labels)
+        assert scaled.accuracy == pytest.approx(plain.accuracy, abs=0.01)
+
+
+def test_the_scale_of_the_logits_raises_no_warning(network, images, labels):
+    assert guarded(lambda batch: 1e4 * network(batch), images, labels).warnings == ()
+
+
+@pytest.mark.parametrize("margin", [1e-30, 1.0, 17.0, 100.0, 1e30])
+def test_the_gradient_in_the_logits_is_exact_at_any_margin(margin):
+    """In float64 from the definition: a softmax with the two largest logits 8 apart."""
+    logits = margin * torch.tensor([[5.0, 4.0, 1.0], [0.0, 4.0, 5.0]])
+    gradient = logit_gradient(logits, torch.tensor([0, 2]))
+    shares = torch.tensor([[0.0, -8.0, -32.0], [-40.0, -8.0, 0.0]]).double().softmax(1)
+    expected = shares - torch.eye(3)[[0, 2]]
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_the_gradient_in_the_logits_is_finite_where_the_largest_are_equal():
+    logits = torch.tensor([[2.0, 2.0, 1.0], [3.0, 2.0, 2.0]])
+    gradient = logit_gradient(logits, torch.tensor([0, 1]))
+    expected = torch.tensor([[-0.5, 0.5, 0.0], [1.0, -1.0, 0.0]])
+    torch.testing.assert_close(gradient, expected, atol=1e-3, rtol=0)
+
+
+def test_the_guard_sees_a_gradient_along_which_the_margin_does_not_fall(network, images, labels):
+    """A gradient of the wrong sign, as a rounding error may give."""
+
+    def predict(batch: Tensor) -> Tensor:
+        logits = network(batch)
+        return 2 * logits.detach() - logits
+
+    checks = guarded(predict, images, labels)
+    assert checks.misleading_gradient_share > 0.8
+    assert any("the label's margin does not fall" in warning for warning in checks.warnings)
+
+
+def test_the_guard_sees_a_softmax_that_the_network_applies_itself(network, images, labels):
+    checks = guarded(lambda batch: (1e3 * network(batch)).softmax(1), images, labels)
+    assert checks.zero_gradient_share + checks.misleading_gradient_share > 0.5
     assert checks.large_epsilon_accuracy > 0.5
-    assert len(checks.warnings) == 3
-    assert "zero" in checks.warnings[0]
-    assert "white-box" in checks.warnings[1]
-    assert "ε = 0.5" in checks.warnings[2]
+    assert any("input gradient" in warning for warning in checks.warnings)
+    assert any("ε = 0.5" in warning for warning in checks.warnings)
     assert all("\n" not in warning and "200" in warning for warning in checks.warnings)
+
+
+def test_figures_of_attacks_that_depend_on_the_scale_of_the_logits_are_warned_of():
+    earlier = MaskingChecks(200, 10, 0.0, 0.0, (), 0.0)
+    assert "scale of the logits" in earlier.warnings[0]
 
 
 def test_the_guard_sees_an_input_that_is_quantised(network, images, labels):

@@ -21,7 +21,7 @@ from corrupted_images import (
     natural_images,
     reference_images,
 )
-from corruptions_reference import REFERENCE
+from corruptions_reference import REFERENCE, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,6 +144,21 @@ def test_corruptions_with_draws_agree_with_the_reference_on_the_same_draws(
         [corrupt_with(name, images[[seed]], severity, seed) for seed in range(20)]
     )
     assert_same_images(name, corrupted, expected, images)
+
+
+def test_spatter_wraps_above_255_as_the_originals_conversion_to_uint8_does() -> None:
+    """At severity 3 about one image in seven has liquid above 1, which clamping would change."""
+    wrapping = []
+    for seed in range(60):
+        noise = torch.randn(32, 32, generator=torch.Generator().manual_seed(seed)) * 0.3 + 0.65
+        if smoothed(noise.numpy(), 1).max() > 1.001:
+            wrapping.append(seed)
+    assert len(wrapping) >= 5
+    images = natural_images(60, seed=2)
+    for seed in wrapping:
+        expected = reference_images("spatter", images[[seed]], 3, seeds=range(seed, seed + 1))
+        ours = corrupt_with("spatter", images[[seed]], 3, seed)
+        assert np.abs(ours.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)

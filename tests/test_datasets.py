@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import socket
+import struct
 import tarfile
 import threading
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ from actbench.data import ImageData, open_images, prepare
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from conftest import Outcome
 
 RED, GREEN, BLUE = (200, 30, 40), (10, 180, 20), (0, 0, 250)
 
@@ -90,7 +93,7 @@ def test_photographs_may_be_mirrored(tmp_path: Path) -> None:
 def test_images_come_class_by_class_in_turn_so_that_the_first_stand_for_all(
     tmp_path: Path,
 ) -> None:
-    many = {f"train/{c}/{i}.png": solid(RED) for c in "abc" for i in range(4)}
+    many = {f"train/{c}/{i}.png": solid((i, 0, 0)) for c in "abc" for i in range(4)}
     data = read_folder(tmp_path, {**many, **{f"test/{c}/0.png": solid(RED) for c in "abc"}})
     assert data.train_labels.tolist() == [0, 1, 2] * 4
 
@@ -130,23 +133,67 @@ def test_an_image_of_32_by_32_is_read_as_it_is(
     assert np.abs(image.astype(int) - ramp).max() <= tolerance
 
 
-def palette_with_transparency() -> bytes:
+def saved_float(value: float) -> bytes:
+    return as_bytes(Image.fromarray(np.full((32, 32), value, np.float32)), "TIFF")
+
+
+def saved_int32(value: int) -> bytes:
+    return as_bytes(Image.fromarray(np.full((32, 32), value, np.int32)), "TIFF")
+
+
+def pgm(level: int, largest: int) -> bytes:
+    kind = ">u2" if largest > 255 else "u1"
+    return f"P5 32 32 {largest}\n".encode() + np.full(1024, level, kind).tobytes()
+
+
+def tiff_of_12_bits(level: int) -> bytes:
+    """Return a TIFF of 32×32 grey levels, two of them packed into three bytes."""
+    pair = (level << 12 | level).to_bytes(3, "big")
+    tags = [(256, 32), (257, 32), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 32)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    entries += struct.pack("<HHII", 279, 4, 1, 1536)
+    return struct.pack("<2sHIH", b"II", 42, 8, 9) + entries + b"\0" * 4 + pair * 512
+
+
+def blended(colour: int, opacity: int) -> int:
+    """Return a colour on white under an opacity from 0 to 255."""
+    return round((colour * opacity + 255 * (255 - opacity)) / 255)
+
+
+def half_red_palette() -> bytes:
     image = solid(RED).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
-    return as_bytes(image, "PNG", transparency=bytes([255, 128, 0, 0]))
+    return as_bytes(image, "PNG", transparency=bytes([128] * 4))
 
 
-def sixteen_bits() -> bytes:
-    return as_bytes(Image.fromarray(np.full((32, 32), 200 * 257, np.uint16)))
-
-
+HALF_RED = tuple(blended(value, 128) for value in RED)
 MODES: dict[str, tuple[bytes, tuple[int, int, int], int]] = {
     "palette": (as_bytes(solid(RED).convert("P", palette=Image.Palette.ADAPTIVE)), RED, 0),
-    "palette with transparency": (palette_with_transparency(), RED, 0),
-    "alpha": (as_bytes(Image.new("RGBA", (32, 32), (*RED, 128))), RED, 0),
+    "palette with transparency": (half_red_palette(), HALF_RED, 1),
+    "alpha": (as_bytes(Image.new("RGBA", (32, 32), (*RED, 128))), HALF_RED, 1),
+    "opaque alpha": (as_bytes(Image.new("RGBA", (32, 32), (*RED, 255))), RED, 0),
     "grey": (as_bytes(Image.new("L", (32, 32), 77)), (77, 77, 77), 0),
-    "grey with alpha": (as_bytes(Image.new("LA", (32, 32), (77, 9))), (77, 77, 77), 0),
+    "grey with alpha": (
+        as_bytes(Image.new("LA", (32, 32), (77, 51))),
+        (blended(77, 51),) * 3,
+        1,
+    ),
+    "grey with a transparent level": (
+        as_bytes(Image.new("L", (32, 32), 77), "PNG", transparency=77),
+        (255, 255, 255),
+        0,
+    ),
     "black and white": (as_bytes(Image.new("1", (32, 32), 1)), (255, 255, 255), 0),
-    "16 bits": (sixteen_bits(), (200, 200, 200), 0),
+    "16 bits": (as_bytes(Image.fromarray(np.full((32, 32), 200 * 257, np.uint16))), (200,) * 3, 0),
+    "16-bit TIFF": (
+        as_bytes(Image.fromarray(np.full((32, 32), 200 * 257, np.uint16)), "TIFF"),
+        (200,) * 3,
+        0,
+    ),
+    "12-bit TIFF": (tiff_of_12_bits(200 * 16), (200,) * 3, 0),
+    "8-bit PGM": (pgm(200, 255), (200,) * 3, 0),
+    "16-bit PGM": (pgm(200 * 257, 65535), (200,) * 3, 0),
+    "10-bit PGM": (pgm(512, 1023), (128,) * 3, 1),
+    "floats": (saved_float(0.4), (102,) * 3, 0),
     "CMYK": (as_bytes(solid(RED).convert("CMYK"), "JPEG", quality=100), RED, 4),
     "GIF": (as_bytes(solid(RED), "GIF"), RED, 0),
     "WebP": (as_bytes(solid(RED), "WEBP", lossless=True), RED, 0),
@@ -161,6 +208,55 @@ def test_an_image_of_any_mode_becomes_red_green_and_blue(mode: str, tmp_path: Pa
     assert np.abs(image.astype(int) - colour).max() <= tolerance
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_drawing_in_the_alpha_channel_is_black_on_white(mode: str, tmp_path: Path) -> None:
+    alpha = Image.new("L", (32, 32), 0)
+    alpha.paste(255, (8, 8, 24, 24))
+    if mode == "P":
+        drawing = alpha.point(lambda level: level // 255, "L").convert("P")
+        drawing.putpalette([0] * 6)
+        content = as_bytes(drawing, "PNG", transparency=bytes([0, 255]))
+    else:
+        drawing = Image.new(mode, (32, 32))
+        drawing.putalpha(alpha)
+        content = as_bytes(drawing)
+    image = first_test_image(tmp_path, content)
+    assert (image[8:24, 8:24] == 0).all()
+    assert int((image == 255).all(axis=2).sum()) == 32 * 32 - 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (saved_float(300.0), "floats from 300 to 300; they must lie in [0, 1]"),
+        (saved_float(float("nan")), "floats from nan to nan"),
+        (saved_int32(70_000), "whole numbers, whose range the file does not say"),
+    ],
+)
+def test_an_image_whose_range_is_not_known_is_refused_by_name(
+    content: bytes, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the image '.*1\.png'") as error:
+        first_test_image(tmp_path, content)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.eps"])
+def test_an_eps_of_any_name_starts_no_ghostscript(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gs here leaves a file when it is started."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    eps = as_bytes(solid(RED), "EPS")
+    with pytest.raises(UsageError, match="is no image in a format that is read"):
+        first_test_image(tmp_path / "data", eps, name)
+    assert not (tmp_path / "started").exists()
+
+
 def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
     image = solid(RED)
     image.paste(BLUE, (0, 0, 32, 16))  # the sky, on top
@@ -170,6 +266,85 @@ def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
     assert tuple(read[3, 3]) == BLUE
 
 
+def broken_exif() -> bytes:
+    """Return EXIF data that says to turn the image, and that its resolution is a text."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    content = bytearray(exif.tobytes())
+    content[content.index(b"\x01\x1a\x00\x05") + 3] = 2
+    return bytes(content)
+
+
+def test_a_picture_with_broken_exif_is_read_unturned_and_counted(tmp_path: Path) -> None:
+    image = solid(RED)
+    image.paste(BLUE, (0, 0, 32, 16))
+    content = as_bytes(image, "JPEG", quality=100, exif=broken_exif())
+    data = read_folder(tmp_path, {**SMALL, "train/a/1.png": content, "test/b/1.png": content})
+    assert data.train_images[0, 3, 16, 2] > 200
+    assert (
+        "2 of 5 images have EXIF data that cannot be read and were not turned, such as "
+        "'train/a/1.png'"
+    ) in data.notes
+
+
+def test_what_was_done_to_how_many_images_is_said(tmp_path: Path) -> None:
+    files = {**SMALL, "train/a/1.png": solid(RED, (64, 48)), "test/a/1.png": solid(BLUE, (64, 48))}
+    data = read_folder(tmp_path, {**files, "test/b/1.png": solid(GREEN, (20, 20))})
+    assert data.notes[0] == (
+        "3 of 5 images were resized to 32×32 pixels (of 2 sizes, most often 64×48); "
+        "2 of them are not square and lost their aspect ratio"
+    )
+
+
+def test_images_of_32_by_32_need_no_note(tmp_path: Path) -> None:
+    noise = {name: Image.effect_noise((32, 32), 50) for name in SMALL}
+    assert read_folder(tmp_path, noise).notes == ()
+
+
+def test_the_same_picture_in_two_classes_is_named(tmp_path: Path) -> None:
+    data = read_folder(tmp_path, {**SMALL, "train/b/2.png": solid(RED)})
+    assert (
+        "1 picture is in more than one class, pixel by pixel, such as in 'a' and 'b'" in data.notes
+    )
+    assert "6 of 6 images are of one colour all over" in data.notes
+
+
+def test_a_data_set_of_one_picture_is_refused(tmp_path: Path) -> None:
+    alike = {name: solid(RED) for name in SMALL} | {"test/a/1.png": solid(BLUE)}
+    with pytest.raises(UsageError, match="all 3 training images are the same picture"):
+        read_folder(tmp_path, alike)
+
+
+def test_a_class_may_be_named_in_either_unicode_form(tmp_path: Path) -> None:
+    train, test = "caf\u00e9", "cafe\u0301"
+    files = {name.replace("/a/", f"/{train}/"): image for name, image in SMALL.items()}
+    files[f"test/{test}/1.png"] = files.pop(f"test/{train}/1.png")
+    data = read_folder(tmp_path, files)
+    assert data.classes == ("b", train)
+    assert data.test_images[data.test_labels == 1][0, 0, 0].tolist() == list(BLUE)
+
+
+def test_a_class_in_both_unicode_forms_in_one_part_is_named(tmp_path: Path) -> None:
+    files = {**SMALL, "train/caf\u00e9/1.png": solid(RED), "train/cafe\u0301/1.png": solid(RED)}
+    with pytest.raises(UsageError, match=r"two folders for the class 'café'.*NFC and NFD"):
+        read_folder(tmp_path, files)
+
+
+@pytest.mark.parametrize("place", ["train/results", "test/a/results"])
+def test_results_and_cache_inside_the_images_are_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path, SMALL)
+    with pytest.raises(UsageError, match="lies inside the data folder"):
+        datasets.check_apart(tmp_path / place, "imagefolder", root)
+    datasets.check_apart(tmp_path / "results", "imagefolder", root)
+    datasets.check_apart(tmp_path / place, "cifar10", root)
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / place))
+    with pytest.raises(UsageError, match="lies inside the data folder"):
+        prepare("imagefolder", root)
+    assert not (tmp_path / place).exists()
+
+
 def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_folder(tmp_path, SMALL)
     folder = prepare("imagefolder", root)
@@ -177,7 +352,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def poison(path: Path) -> None:
         raise AssertionError(f"{path} is decoded again")
 
-    monkeypatch.setattr(datasets, "read_image", poison)
+    monkeypatch.setattr(datasets, "_decode", poison)
     assert prepare("imagefolder", root) == folder
 
 
@@ -526,3 +701,42 @@ def test_the_users_cache_folder_is_the_default(
     assert datasets.cache_folder() == tmp_path / "actbench"
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "mine"))
     assert datasets.cache_folder() == tmp_path / "mine"
+
+
+# what a run says of the images
+
+
+def drawings(root: Path) -> str:
+    noise = np.random.default_rng(0)
+    sizes = {"train": 8, "test": 4}
+    return write_folder(
+        root,
+        {
+            f"{part}/{name}/{i}.png": Image.fromarray(noise.integers(0, 256, (30, 40), np.uint8))
+            for part, count in sizes.items()
+            for name in "ab"
+            for i in range(count)
+        },
+    )
+
+
+def test_a_run_says_before_training_and_in_the_report_what_was_done_to_the_images(
+    actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    options = ["run", "--dataset", "imagefolder", "--data-dir", drawings(tmp_path / "images")]
+    options += ["--epochs", "1", "--seeds", "2", "--activation", "leaky_relu:0.1"]
+    options += ["--corruptions", "none", "--workers", "0", "--out"]
+    done = actbench_here(*options, "out")
+    assert done.code == 0
+    said = (
+        "24 of 24 images were resized to 32×32 pixels (all of them 40×30); "
+        "24 of them are not square and lost their aspect ratio"
+    )
+    assert f"data: {said}" in done.err
+    assert said in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+    inside = tmp_path / "images" / "train" / "results"
+    refused = actbench_here(*options, str(inside))
+    assert refused.code == 2
+    assert "lies inside the data folder" in refused.err
+    assert not inside.exists()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LIMIT_VARIABLE = "ACTBENCH_CACHE_LIMIT"
 DEFAULT_LIMIT = "10 GB"
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_FORMAT = 2
+_FORMAT = 3  # counts changes to what the same key stands for, corruptions' formulas included
 _CHECKED: set[tuple[Path, int, int]] = set()
 
 

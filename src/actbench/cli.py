@@ -293,12 +293,14 @@ def _list_trials(
     study: Study, folder: Path, shard: str | None, *, again: tuple[bool, bool], as_json: bool
 ) -> int:
     """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
+    from actbench.datasets import check_apart
     from actbench.lock import Shard
     from actbench.runner import keep_settled, pending_trials, prepare_study
     from actbench.store import Store
     from actbench.tuning import pending_choice, tuning_plans, with_rates
 
     everything, failed = again
+    check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     with _stdout_kept_clean():
         plan = prepare_study(study if everything else keep_settled(study, store))

@@ -158,6 +158,8 @@ def _run_pending(
             display.say(f"a record was damaged and is set aside as {path}")
         if plan.note:
             display.say(plan.note)
+        for note in plan.study.data_notes if pending else ():
+            display.say(f"data: {note}")
         for spec, check in plan.checks.items() if pending else ():
             display.say(
                 f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from actbench.datasets import DATASETS, cache_folder
+from actbench.datasets import DATASETS, SIZE, cache_folder, check_apart
 from actbench.errors import UsageError, did_you_mean
 from actbench.study import seed_for
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from actbench.study import Study
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 VALIDATION_SHARE = 0.1
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -34,7 +34,8 @@ class ImageData:
 
     Images are uint8 of shape (N, 32, 32, 3), height × width × colour; labels are int64 of shape
     (N,), each the index of its name in ``classes``. ``flip`` says whether a left-right mirrored
-    image keeps its label. ``checksum`` is the SHA-256 of all images and labels.
+    image keeps its label. ``checksum`` is the SHA-256 of all images and labels. ``notes`` has a
+    sentence for each thing that was done to the images or is suspect in them.
     """
 
     train_images: torch.Tensor
@@ -44,6 +45,7 @@ class ImageData:
     classes: tuple[str, ...]
     flip: bool
     checksum: str
+    notes: tuple[str, ...] = ()
 
     def to(self, device: str) -> ImageData:
         """Return the same data in a device's memory; as it is where it lies there already."""
@@ -110,6 +112,7 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
     """
     if dataset not in DATASETS:
         raise UsageError(f"unknown dataset {dataset!r}{did_you_mean(dataset, DATASETS)}")
+    check_apart(cache_folder(), dataset, data_dir)
     find, _ = DATASETS[dataset]
     source = find(dataset, data_dir)
     folder = _folder_of(dataset, source.fingerprint())
@@ -139,6 +142,7 @@ def open_images(folder: Path) -> ImageData:
         classes=tuple(about["classes"]),
         flip=about["flip"],
         checksum=about["checksum"],
+        notes=tuple(about["notes"]),
     )
 
 
@@ -175,16 +179,19 @@ def write_arrays(folder: Path, content: dict[str, Any]) -> None:
 
     Args:
         folder: is replaced, if it is there.
-        content: ``ImageData``'s images and labels as arrays, ``classes`` and ``flip``.
+        content: ``ImageData``'s images and labels as arrays, ``classes`` and ``flip``; ``notes``
+            if there are some.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: it cannot be written, or all training images are the same.
     """
     arrays = {name: content[name] for name in _ARRAYS}
+    classes = list(content["classes"])
     about = {
-        "classes": list(content["classes"]),
+        "classes": classes,
         "flip": content["flip"],
         "checksum": _checksum(arrays),
+        "notes": [*content.get("notes", ()), *_suspect_images(arrays, classes)],
     }
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -203,6 +210,39 @@ def write_arrays(folder: Path, content: dict[str, Any]) -> None:
         raise UsageError(f"cannot write the data cache {str(folder)!r}: {reason}") from None
     if not folder.exists():
         raise UsageError(f"cannot write the data cache {str(folder)!r}")
+
+
+def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
+    """Return a sentence for each sign that the images do not show what the labels say.
+
+    Raises:
+        UsageError: all training images are the same.
+    """
+    labels_of: dict[bytes, set[int]] = {}
+    constant, count = 0, 0
+    for part in ("train", "test"):
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        count += len(images)
+        for image, label in zip(images, labels.tolist(), strict=True):
+            labels_of.setdefault(hashlib.sha256(image.tobytes()).digest(), set()).add(label)
+            constant += bool((image == image[0, 0]).all())
+        if part == "train" and len(labels_of) == 1:
+            raise UsageError(
+                f"all {count} training images are the same picture once read as {SIZE}×{SIZE} "
+                "pixels; there is nothing to learn"
+            )
+    notes = []
+    shared = [sorted(labels) for labels in labels_of.values() if len(labels) > 1]
+    if shared:
+        first, second = (classes[label] for label in shared[0][:2])
+        pictures = "picture is" if len(shared) == 1 else "pictures are"
+        notes.append(
+            f"{len(shared)} {pictures} in more than one class, pixel by pixel, such as in "
+            f"{first!r} and {second!r}"
+        )
+    if constant:
+        notes.append(f"{constant} of {count} images are of one colour all over")
+    return notes
 
 
 def batches(

@@ -9,6 +9,9 @@ import os
 import socket
 import stat
 import sys
+import unicodedata
+import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
+    from PIL import Image
 
     Pixels = npt.NDArray[np.uint8]
 
@@ -36,8 +40,8 @@ class Source:
 
     ``fingerprint`` names its files as they are now (every name, size and time of change); ``read``
     gives ``train_images``, ``test_images`` (uint8, (N, 32, 32, 3)), ``train_labels``,
-    ``test_labels`` (int64, (N,)), ``classes`` (their names) and ``flip`` (whether a mirrored image
-    keeps its label).
+    ``test_labels`` (int64, (N,)), ``classes`` (their names), ``flip`` (whether a mirrored image
+    keeps its label) and ``notes`` (a sentence for each thing that was done to the images).
     """
 
     fingerprint: Callable[[], str]
@@ -83,6 +87,7 @@ def _read_digits() -> dict[str, Any]:
         "test_labels": labels[test],
         "classes": [str(name) for name in bunch.target_names],
         "flip": False,
+        "notes": [f"all {len(labels)} images were enlarged from 8×8 to 32×32 pixels"],
     }
 
 
@@ -149,7 +154,7 @@ class _Torchvision:
             socket.setdefaulttimeout(before)
 
     def _read(self, dataset: str, root: Path) -> dict[str, Any]:
-        content: dict[str, Any] = {"flip": self.flip}
+        content: dict[str, Any] = {"flip": self.flip, "notes": []}
         for part, images in zip(
             ("train", "test"), self._find_or_download(dataset, root), strict=True
         ):
@@ -157,6 +162,11 @@ class _Torchvision:
             labels = images.labels if self.name == "SVHN" else images.targets
             content[f"{part}_labels"] = np.asarray(labels, dtype=np.int64)
             content["classes"] = getattr(images, "classes", [str(digit) for digit in range(10)])
+        if np.ndim(images.data) == 3:
+            count = len(content["train_images"]) + len(content["test_images"])
+            content["notes"].append(
+                f"all {count} images were framed in black from 28×28 to 32×32 pixels"
+            )
         return content
 
 
@@ -222,6 +232,25 @@ def _image_folder(dataset: str, data_dir: str) -> Source:
     return Source(digest.hexdigest, lambda: _read_image_folder(root, parts, classes))
 
 
+def check_apart(folder: Path, dataset: str, data_dir: str) -> None:
+    """Check that files written to a folder cannot be read as images of the data set.
+
+    Raises:
+        UsageError: the folder lies inside ``train`` or ``test`` of an image folder, or is one.
+    """
+    if dataset != "imagefolder" or not data_dir:
+        return
+    with contextlib.suppress(OSError, RuntimeError):  # such a data_dir is refused later
+        where = folder.expanduser().resolve()
+        root = Path(data_dir).expanduser().resolve()
+        for part in (root / "train", root / "test"):
+            if where.is_relative_to(part.resolve()):
+                raise UsageError(
+                    f"{str(folder)!r} lies inside the data folder {str(part)!r}, so its files "
+                    "would be read as images; give a folder outside it"
+                )
+
+
 def _class_names(root: Path, parts: dict[str, list[str]]) -> list[str]:
     found: dict[str, set[str]] = {}
     for part, names in parts.items():
@@ -229,9 +258,16 @@ def _class_names(root: Path, parts: dict[str, list[str]]) -> list[str]:
         loose = next((name for name in names if "/" not in name), None)
         if loose is not None:
             raise UsageError(f"{str(folder / loose)!r} lies outside a class folder")
-        found[part] = {name.partition("/")[0] for name in names}
+        folders = sorted({name.partition("/")[0] for name in names})
+        found[part] = set(map(_composed, folders))
+        if len(found[part]) < len(folders):
+            twice = next(name for name in folders if name != _composed(name))
+            raise UsageError(
+                f"{str(folder)!r} has two folders for the class {_composed(twice)!r}, which differ "
+                "in Unicode normalisation (NFC and NFD) only; merge them"
+            )
         there = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
-        empty = sorted(there - found[part])
+        empty = sorted(there - set(folders))
         if not found[part]:
             raise UsageError(
                 f"{str(folder)!r} has no images; it needs {part}/<class>/<image files>"
@@ -250,51 +286,166 @@ def _class_names(root: Path, parts: dict[str, list[str]]) -> list[str]:
     return sorted(found["train"])
 
 
+def _composed(name: str) -> str:
+    """Return a class's name in NFC: file systems differ in which form they keep."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _read_image_folder(
     root: Path, parts: dict[str, list[str]], classes: list[str]
 ) -> dict[str, Any]:
     index = {name: label for label, name in enumerate(classes)}
     content: dict[str, Any] = {"classes": classes, "flip": True}
+    sizes: Counter[tuple[int, int]] = Counter()
+    unturned: list[str] = []
     for part, names in parts.items():
         # class by class in turn, so that the first images of a set stand for all classes
         seen = dict.fromkeys(classes, 0)
         turns: list[tuple[int, int, str]] = []
         for name in names:
-            label = name.partition("/")[0]
+            label = _composed(name.partition("/")[0])
             turns.append((seen[label], index[label], name))
             seen[label] += 1
         turns.sort()
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            images = list(pool.map(read_image, (root / part / name for _, _, name in turns)))
-        content[f"{part}_images"] = np.stack(images)
+        paths = [root / part / name for _, _, name in turns]
+        # Pillow warns of every odd tag of every file
+        with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            warnings.filterwarnings("ignore", module="PIL")
+            images = list(pool.map(_decode, paths))
+        sizes.update(image.size for image in images)
+        unturned += [
+            f"{part}/{name}"
+            for (_, _, name), image in zip(turns, images, strict=True)
+            if image.unturned
+        ]
+        content[f"{part}_images"] = np.stack([image.pixels for image in images])
         content[f"{part}_labels"] = np.array([label for _, label, _ in turns], dtype=np.int64)
+    content["notes"] = _reading_notes(sizes, unturned)
     return content
+
+
+def _reading_notes(sizes: Counter[tuple[int, int]], unturned: list[str]) -> list[str]:
+    """Return what was done to the images of a folder, given how many have which width × height."""
+    notes = []
+    others = {size: count for size, count in sizes.items() if size != (SIZE, SIZE)}
+    if others:
+        (width, height), _ = max(others.items(), key=lambda item: (item[1], item[0]))
+        which = "all of them" if len(others) == 1 else f"of {len(others)} sizes, most often"
+        note = (
+            f"{sum(others.values())} of {sizes.total()} images were resized to {SIZE}×{SIZE} "
+            f"pixels ({which} {width}×{height})"
+        )
+        squeezed = sum(count for (w, h), count in others.items() if w != h)
+        if squeezed:
+            note += f"; {squeezed} of them are not square and lost their aspect ratio"
+        notes.append(note)
+    if unturned:
+        notes.append(
+            f"{len(unturned)} of {sizes.total()} images have EXIF data that cannot be read and "
+            f"were not turned, such as {unturned[0]!r}"
+        )
+    return notes
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An image as uint8 (32, 32, 3), its width × height in the file, and whether its EXIF failed.
+
+    The size is that after turning.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    unturned: bool
 
 
 def read_image(path: Path) -> Pixels:
     """Return an image file as uint8 (32, 32, 3), shrunk or enlarged as need be.
 
+    Transparent pixels show white behind them. Grey levels of more than 8 bits are scaled from the
+    range of their format, and floats from [0, 1].
+
     Raises:
-        UsageError: Pillow cannot read it.
+        UsageError: it is in no format or mode that is read, or damaged.
     """
+    return _decode(path).pixels
+
+
+def _decode(path: Path) -> _Decoded:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # Pillow warns of the straight way
-            image = image.convert("RGB")
-            if image.size != (SIZE, SIZE):
-                image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-            return np.array(image)
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            image.load()
+            bits = _grey_bits(image)
+            turned: Image.Image = image
+            unturned = False
+            try:
+                turned = ImageOps.exif_transpose(image)
+            except Exception:  # whatever a tag that is not what it says makes Pillow raise
+                unturned = True
+            picture = _as_rgb(turned, bits)
+            size = picture.size
+            if size != (SIZE, SIZE):
+                picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            return _Decoded(np.array(picture), size, unturned)
+    except UsageError as error:
+        raise UsageError(f"cannot read the image {str(path)!r}: {error}") from None
     except UnidentifiedImageError:
-        raise UsageError(f"{str(path)!r} is no image that Pillow can read") from None
+        raise UsageError(
+            f"{str(path)!r} is no image in a format that is read ({', '.join(FORMATS)})"
+        ) from None
     except Exception as error:  # Pillow's readers raise whatever their format makes them raise
         reason = " ".join(str(error).replace(str(path), "it").split())[:120]
         raise UsageError(f"cannot read the image {str(path)!r}: {reason}") from None
+
+
+# Those that Pillow decodes itself: for others, such as EPS, it starts programs.
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
+    *("TGA", "TIFF", "WEBP"),
+)
+_BITS_PER_SAMPLE = 258  # the TIFF tag
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Return how many bits a file has for grey levels of more than 8 bits; 0 if it does not say."""
+    if image.format != "TIFF":
+        return 16  # Pillow scales them to these
+    # mode I is for signed levels and for 32 bits, of which files use any part
+    tags: dict[int, tuple[int, ...]] = getattr(image, "tag_v2", {})
+    return tags.get(_BITS_PER_SAMPLE, (16,))[0] if image.mode != "I" else 0
+
+
+def _as_rgb(image: Image.Image, grey_bits: int) -> Image.Image:
+    """Return an image of any mode as 8-bit RGB; see ``_grey_bits``.
+
+    Raises:
+        UsageError: the range of its values is not known, or they are floats outside [0, 1].
+    """
+    from PIL import Image
+
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise UsageError(
+                f"its pixels are floats from {values.min():.4g} to {values.max():.4g}; they must "
+                "lie in [0, 1], or be saved as whole numbers of 8 or 16 bits"
+            )
+        image = Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    elif image.mode.startswith("I"):
+        if not grey_bits:
+            raise UsageError(
+                "its pixels are signed or 32-bit whole numbers, whose range the file does not say; "
+                "save it with 8 or 16 bits"
+            )
+        levels = np.asarray(image).astype(np.int64) >> (grey_bits - 8)
+        image = Image.fromarray(levels.astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
 
 
 _MNIST_FILES = tuple(

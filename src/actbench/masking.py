@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from actbench.attacks import BATCH_SIZE, PGD, resolve
-from actbench.perturbations import batches, input_gradient, logits_of
+from actbench.perturbations import (
+    ascent_direction,
+    batches,
+    input_gradient,
+    is_correct,
+    logit_gradient,
+    logits_of,
+)
 from actbench.record import LARGE_EPSILON, MaskingChecks
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from actbench.perturbations import Predict
 
 ALLOWED_STANDARD_ERRORS = 3
+SMALL_STEP = 1 / 255
 
 
 def masking_checks(
@@ -35,6 +43,8 @@ def masking_checks(
 ) -> MaskingChecks:
     """Return the guard's findings on a trained network; draws no random numbers.
 
+    A gradient misleads where one step of ``SMALL_STEP`` along its signs does not lower the label's
+    margins over the other classes, weighted as the gradient weighs them: to first order it must.
     PGD at ``LARGE_EPSILON`` starts at the image itself: noise that large misleads a network by
     itself, and would hide that the gradient does not.
 
@@ -50,11 +60,16 @@ def masking_checks(
     Raises:
         UsageError: a key of ``survived`` names no attack.
     """
-    zero, non_finite = [], []
+    zero, non_finite, misleading = [], [], []
     for some in batches(torch.ones_like(labels), batch_size):
-        _, gradient = input_gradient(predict, images[some], labels[some])
+        logits, gradient = input_gradient(predict, images[some], labels[some])
         zero.append((gradient == 0).flatten(1).all(1))
         non_finite.append(~gradient.isfinite().flatten(1).all(1))
+        stepped = (images[some] + SMALL_STEP * ascent_direction(gradient, "linf")).clamp(0, 1)
+        moved = (stepped != images[some]).flatten(1).any(1)
+        change = logits_of(predict, stepped).double() - logits.double()
+        rise = (logit_gradient(logits, labels[some]) * change).sum(1)
+        misleading.append(is_correct(logits, labels[some]) & moved & ~(rise > 0))
     pgd = PGD(steps=10, random_start=False)
     large = pgd(predict, images, labels, LARGE_EPSILON, pgd.generator(LARGE_EPSILON), batch_size)
     return MaskingChecks(
@@ -62,6 +77,7 @@ def masking_checks(
         classes=logits_of(predict, images[:1]).shape[1],
         zero_gradient_share=float(torch.cat(zero).double().mean()),
         non_finite_gradient_share=float(torch.cat(non_finite).double().mean()),
+        misleading_gradient_share=float(torch.cat(misleading).double().mean()),
         white_box_excess=_white_box_excess(survived),
         large_epsilon_accuracy=large.accuracy,
     )

@@ -91,10 +91,13 @@ class AttackScore:
 class MaskingChecks:
     """What the guard found on one trained network.
 
-    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose cross-entropy
-    gradient is zero in every pixel, or not finite in some. ``white_box_excess`` has, for each ε
+    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose gradient is zero
+    in every pixel, is not finite in some, or misleads: the image is classified rightly, and a small
+    step along the gradient does not lower the label's margin. ``white_box_excess`` has, for each ε
     where it is more than chance, (ε, accuracy under all white-box attacks minus accuracy under
     all black-box ones). ``large_epsilon_accuracy`` is that under PGD at ``LARGE_EPSILON``.
+    ``misleading_gradient_share`` is None in records whose attacks ascended the plain cross-entropy,
+    which depends on the scale of the logits.
     """
 
     images: int
@@ -103,6 +106,7 @@ class MaskingChecks:
     non_finite_gradient_share: float
     white_box_excess: tuple[tuple[float, float], ...]
     large_epsilon_accuracy: float
+    misleading_gradient_share: float | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -113,9 +117,18 @@ class MaskingChecks:
         ignores its input. Near zero is therefore taken to be half the chance level.
         """
         found = []
+        if self.misleading_gradient_share is None:
+            found.append(
+                "fgsm and pgd were run by an earlier version, in which accuracy under them depends "
+                "on the scale of the logits; run this trial again in a new folder"
+            )
         for share, what in (
             (self.zero_gradient_share, "an input gradient of zero"),
             (self.non_finite_gradient_share, "an input gradient that is not finite"),
+            (
+                self.misleading_gradient_share or 0,
+                "an input gradient along which the label's margin does not fall",
+            ),
         ):
             if share > NEGLIGIBLE_SHARE:
                 found.append(
@@ -195,6 +208,8 @@ def record_to_json(record: TrialRecord) -> str:
     for item in fields(record):
         if item.metadata.get("later") and getattr(record, item.name) == item.default:
             del content[item.name]
+    if record.masking and record.masking.misleading_gradient_share is None:
+        del content["masking"]["misleading_gradient_share"]
     head = {"format": RECORD_FORMAT, "checksum": _checksum(content)}
     return json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actbench.conduct import Conduct, run_alone, run_shard
+from actbench.datasets import check_apart
 from actbench.errors import UsageError, did_you_mean
 from actbench.lock import Shard
 from actbench.runner import make_executor
@@ -210,6 +211,7 @@ def run(
         raise UsageError(f"ray_address is {ray_address!r}, but the executor is {executor!r}")
     study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
     store = Store(default_folder(study) if out is None else Path(out))
+    check_apart(store.folder, study.dataset, study.data_dir)
     conduct = Conduct(
         make_executor=lambda settled: make_executor(
             settled,

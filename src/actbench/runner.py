@@ -89,7 +89,8 @@ def _prepared(study: Study) -> Plan:
     names = corruptions.expand(study.corruptions, published=bool(study.cifar10c))
     checks = {factory.spec: check_activation(factory) for factory in factories}
     data_folder = prepare(study.dataset, study.data_dir)
-    checksum, data = open_images(data_folder).checksum, study_images(data_folder, study)
+    read, data = open_images(data_folder), study_images(data_folder, study)
+    checksum = read.checksum
     if study.data_checksum not in ("", checksum):
         raise UsageError(
             f"the data is not the study's: its checksum is {checksum}, "
@@ -126,6 +127,7 @@ def _prepared(study: Study) -> Plan:
         attacks=attacks.expand(study.attacks),
         code=code,
         data_checksum=checksum,
+        data_notes=read.notes,
         cifar10c_checksum=published,
     )
     return Plan(resolved, data_folder, checks, "\n".join(notes))

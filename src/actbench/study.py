@@ -75,9 +75,11 @@ class Study:
     """One configuration: data, network, activations × seeds, recipe and measurements.
 
     ``seeds`` may be given as a count (``3`` is seeds 0, 1, 2) and every tuple as a list; the
-    baseline is put first among the activations where it is missing. ``train_images`` is how many
-    of the first training images are used, 0 for all; ``augmentation`` ``auto`` mirrors training
-    images at random where the data set's labels allow it, ``flip`` always, ``none`` never.
+    baseline is put first among the activations where it is missing. ``data_notes`` is set when the
+    study is prepared: what was done to the images when they were read.
+    ``train_images`` is how many of the first training images are used, 0 for all;
+    ``augmentation`` ``auto`` mirrors training images at random where the data set's labels allow
+    it, ``flip`` always, ``none`` never.
     ``validation_images`` of the training images, drawn at random, take the place of the test
     images and are not trained on. ``tune_lr`` is the grid from which each activation's learning
     rate is chosen, on such images; ``learning_rates`` are those chosen or given, and
@@ -109,6 +111,9 @@ class Study:
     dataset_name: str = field(default="", metadata=check(is_text_or_empty, "a line of text"))
     data_dir: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
     data_checksum: str = field(default="", metadata=_CHECKSUM)
+    data_notes: tuple[str, ...] = field(
+        default=(), metadata=check(are_texts_or_none, "a list of sentences")
+    )
     train_images: int = field(default=0, metadata=whole(0, " (all of them)"))
     validation_images: int = field(default=0, metadata=whole(0))
     model: str = field(default="cnn", metadata=check(is_text, "a network's name"))
@@ -266,11 +271,11 @@ def _as_plain(study: Study) -> dict[str, Any]:
 
 _TUPLES = (
     *("activations", "seeds", "corruptions", "attacks", "epsilons", "looks"),
-    *("tune_lr", "learning_rates", "code"),
+    *("tune_lr", "learning_rates", "code", "data_notes"),
 )
 _NOT_IDENTITY = frozenset(
     {*("activations", "seeds", "baseline", "margin", "looks")}
-    | {"dataset_name", "data_dir", "cifar10c"}
+    | {"dataset_name", "data_dir", "data_notes", "cifar10c"}
 )
 
 

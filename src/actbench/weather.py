@@ -96,8 +96,9 @@ def spatter(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Return x with drops of water (severities 1 to 3) or splashes of mud (4 and 5) over it.
 
     Liquid is smoothed Gaussian noise, cut below a threshold. Water adds pale turquoise in
-    proportion to the liquid times its relief. Mud replaces x by brown where the smoothed mask of
-    liquid is at least 0.8.
+    proportion to the liquid, in 256 levels, times its relief. Levels above 255 wrap around to 0, as
+    they do in the original's conversion to uint8. Mud replaces x by brown where the smoothed mask
+    of liquid is at least 0.8.
     """
     mean, sigma, smoothing, threshold, strength = (
         (0.62, 0.1, 0.7, 0.7, 0.5),
@@ -110,7 +111,8 @@ def spatter(images: Tensor, severity: int, generator: Generator) -> Tensor:
     noise = torch.randn(count, height, width, generator=generator) * sigma + mean
     liquid = smooth(noise, smoothing)
     if severity <= 3:
-        depth = (torch.where(liquid < threshold, 0.0, liquid).clamp_(max=1) * 255).to(torch.uint8)
+        layer = torch.where(liquid < threshold, 0.0, liquid) * 255
+        depth = layer.to(torch.int32).remainder_(256).to(torch.uint8)
         water = depth * torch.from_numpy(_relief(depth.numpy()))
         water = water / water.amax(dim=(1, 2), keepdim=True).clamp_(min=1)
         turquoise = torch.tensor([175, 238, 238]).view(3, 1, 1) / 255
