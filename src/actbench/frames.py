@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from actbench.corruption_error import corruption_error_by_trial, mean_corruption_error
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
 from actbench.robustness import (
-    matched_accuracy,
+    beyond_clean_error,
+    matched_accuracies,
     mechanism_correlations,
-    relative_corruption_error,
 )
 from actbench.statistics import (
     compare,
-    mean_corruption_error,
     spending_level,
     summarise,
     variance_sources,
@@ -68,7 +68,8 @@ class Frames:
         attacks: a row per activation × seed × attack × ε: accuracy, masking warning.
         summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
         comparisons: a row per activation × metric: paired difference and verdict.
-        matched: corrupted accuracy at matched clean accuracy (see ``matched_accuracy``).
+        matched: a row per trial: corrupted accuracy at matched clean accuracy, and the slope
+            (see ``matched_accuracies``).
         mechanism: a row per mechanism: its rank correlation with corrupted accuracy, with n.
         variance: a row per activation × primary metric: uncertainty from seeds and test images.
     """
@@ -113,17 +114,12 @@ class Frames:
                 for s in r.attacks
             ],
         )
-        self.matched = matched_accuracy(
-            *(
-                self.trials[name].to_numpy(float)
-                for name in ("clean_accuracy", "corrupted_accuracy")
-            )
-        )
+        self.matched = matched_accuracies(self.trials, study.baseline)
         values = self.values()
         self.summary = summarise(values, self.metrics)
         errors = mean_corruption_error(self.corruptions, study.baseline)
         self.summary.insert(2, "mce", self.summary["activation"].map(errors))
-        added = relative_corruption_error(self.corruptions, self.trials, study.baseline)
+        added = mean_corruption_error(self._added_errors(), study.baseline)
         self.summary.insert(3, "relative_mce", self.summary["activation"].map(added))
         self.comparisons = compare(
             values,
@@ -148,8 +144,11 @@ class Frames:
     def values(self) -> pd.DataFrame:
         """Return a row per trial and a column per metric, as the statistics take them."""
         values = self.trials.drop(columns=["status", "epochs", "reason"])
-        values["matched_accuracy"] = self.matched.accuracies
         pair = ["activation", "seed"]
+        values = values.merge(self.matched.drop(columns="slope"), "left", on=pair)
+        for name, scores in (("mce", self.corruptions), ("relative_mce", self._added_errors())):
+            errors = corruption_error_by_trial(scores, self.study.baseline).rename(name)
+            values = values.merge(errors, "left", left_on=pair, right_index=True)
         means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
         values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
         if self.attacks.empty:
@@ -159,6 +158,9 @@ class Frames:
             "accuracy", pair, "metric", sort=False
         )
         return values.merge(robust, "left", left_on=pair, right_index=True)
+
+    def _added_errors(self) -> pd.DataFrame:
+        return beyond_clean_error(self.corruptions, self.trials)
 
     def unattacked(self) -> pd.DataFrame:
         """Return ``activation``, ``seed`` and ``accuracy`` on the attacked images, unchanged."""

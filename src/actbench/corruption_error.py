@@ -1,0 +1,79 @@
+"""Mean corruption error, relative to the baseline's: by activation, and by trial for intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
+    """Return each activation's mean corruption error in percent; the baseline is 100.
+
+    mCE as Hendrycks & Dietterich (2019, section 4.2) define it, with the study's own baseline as
+    the yardstick: for each corruption the errors summed over severities divided by the baseline's,
+    averaged over corruptions. Errors are averaged over the seeds for which both have every
+    accuracy that the table holds.
+
+    Args:
+        corruptions: the columns ``activation``, ``seed``, ``corruption``, ``severity`` and
+            ``accuracy`` in [0, 1], NaN where there is none.
+        baseline: the activation to divide by.
+
+    Returns:
+        A series named "mce" by activation in order of first appearance. A corruption under which
+        the baseline makes no error is no yardstick and is left out of that activation's average;
+        NaN where nothing remains, or no seed is shared.
+
+    Raises:
+        ValueError: an activation × seed × corruption × severity appears twice.
+    """
+    by_trial = corruption_error_by_trial(corruptions, baseline)
+    activations = pd.Index(pd.unique(corruptions["activation"]), name="activation")
+    means = by_trial.groupby(level="activation").mean()
+    return means.reindex(activations).rename("mce")
+
+
+def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
+    """Return values by trial whose mean over seeds is the activation's mean corruption error.
+
+    The mean corruption error is a mean of ratios A / B of errors averaged over seeds. With a and b
+    one seed's errors, (a − b A / B) / B is, to first order, that seed's part in the ratio's error
+    (linearisation: Cochran 1977, section 6.4). Its mean over corruptions, added to the mean
+    corruption error, is the trial's value, so a t interval over seeds of the value less 100 is that
+    of the mean corruption error less the baseline's. The baseline's own values are all 100.
+
+    Args:
+        corruptions: as for ``mean_corruption_error``.
+        baseline: likewise.
+
+    Returns:
+        A series by (activation, seed), in percent, of the seeds that are shared with the baseline.
+
+    Raises:
+        ValueError: as ``mean_corruption_error``.
+    """
+    table = 1 - corruptions.pivot(  # noqa: PD010 - pivot_table would average what appears twice
+        index=["activation", "seed"], columns=["corruption", "severity"], values="accuracy"
+    )
+    errors = table.dropna().T.groupby(level="corruption").sum().T
+    trained = errors.index.get_level_values("activation")
+    theirs = errors[trained == baseline].droplevel("activation")
+    found = {}
+    for activation in pd.unique(trained):
+        ours = errors[trained == activation].droplevel("activation")
+        seeds = ours.index.intersection(theirs.index)
+        a, b = (side.loc[seeds].to_numpy(np.float64) for side in (ours, theirs))
+        usable = b.sum(axis=0) > 0
+        if not usable.any():
+            continue
+        a, b = a[:, usable], b[:, usable]
+        divisor = b.mean(axis=0)
+        ratio = a.mean(axis=0) / divisor
+        parts = ratio + (a - ratio * b) / divisor
+        found.update(
+            {
+                (activation, seed): 100 * part
+                for seed, part in zip(seeds, parts.mean(1), strict=True)
+            }
+        )
+    return pd.Series(found, table.index, dtype=float).dropna()
