@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 
 def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
@@ -36,11 +43,8 @@ def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series
 def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
     """Return values by trial whose mean over seeds is the activation's mean corruption error.
 
-    The mean corruption error is a mean of ratios A / B of errors averaged over seeds. With a and b
-    one seed's errors, (a − b A / B) / B is, to first order, that seed's part in the ratio's error
-    (linearisation: Cochran 1977, section 6.4). Its mean over corruptions, added to the mean
-    corruption error, is the trial's value, so a t interval over seeds of the value less 100 is that
-    of the mean corruption error less the baseline's. The baseline's own values are all 100.
+    They are those of ``linearised_ratio``, so that a t interval over seeds of the values less 100
+    is one of the mean corruption error less the baseline's. The baseline's own values are all 100.
 
     Args:
         corruptions: as for ``mean_corruption_error``.
@@ -58,7 +62,7 @@ def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Se
     errors = table.dropna().T.groupby(level="corruption").sum().T
     trained = errors.index.get_level_values("activation")
     theirs = errors[trained == baseline].droplevel("activation")
-    found = {}
+    found: dict[tuple[str, int], float] = {}
     for activation in pd.unique(trained):
         ours = errors[trained == activation].droplevel("activation")
         seeds = ours.index.intersection(theirs.index)
@@ -67,13 +71,26 @@ def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Se
         if not usable.any():
             continue
         a, b = a[:, usable], b[:, usable]
-        divisor = b.mean(axis=0)
-        ratio = a.mean(axis=0) / divisor
-        parts = ratio + (a - ratio * b) / divisor
-        found.update(
-            {
-                (activation, seed): 100 * part
-                for seed, part in zip(seeds, parts.mean(1), strict=True)
-            }
-        )
+        values = 100 * linearised_ratio(a, b)
+        found.update(zip(((activation, seed) for seed in seeds), values, strict=True))
     return pd.Series(found, table.index, dtype=float).dropna()
+
+
+def linearised_ratio(errors: Floats, baseline: Floats) -> Floats:
+    """Return a value for each seed; their mean is the mean over corruptions of a ratio of means.
+
+    With A and B a corruption's errors averaged over seeds, and a and b those of one seed,
+    (a − b A / B) / B is to first order that seed's part in the error of A / B (Cochran 1977,
+    section 6.4). The value is A / B plus this, averaged over corruptions.
+
+    Args:
+        errors: shape (seeds, corruptions), finite.
+        baseline: likewise, of the same pairs, with means over seeds above 0.
+
+    Returns:
+        Shape (seeds,).
+    """
+    divisor = baseline.mean(axis=0)
+    ratio = errors.mean(axis=0) / divisor
+    values: Floats = (ratio + (errors - ratio * baseline) / divisor).mean(axis=1)
+    return values
