@@ -81,7 +81,7 @@ def linearised_ratio(errors: Floats, baseline: Floats) -> Floats:
 
     With A and B a corruption's errors averaged over seeds, and a and b those of one seed,
     (a − b A / B) / B is to first order that seed's part in the error of A / B (Cochran 1977,
-    section 6.4). The value is A / B plus this, averaged over corruptions.
+    chapter 6). The value is A / B plus this, averaged over corruptions.
 
     Args:
         errors: shape (seeds, corruptions), finite.

@@ -45,7 +45,7 @@ def matched_difference(
 
     The intercept of the least-squares line of the paired differences in the outcome on those in the
     covariate, with the t interval for an intercept on n − 2 degrees of freedom (Draper & Smith
-    1998, section 1.4). The interval contains the uncertainty of the slope, so it is wide where the
+    1998, chapter 1). The interval contains the uncertainty of the slope, so it is wide where the
     line must be continued far beyond the pairs. Where the covariate never differs, the
     result is that of ``paired_t``.
 

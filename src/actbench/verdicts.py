@@ -112,7 +112,8 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     if row["verdict"] == "equivalent":
         return f"equivalent within ±{100 * row['margin']:g} points"
     if row["verdict"] == "undecided" and (needed := seeds_range(row)) != DASH:
-        return f"undecided (a verdict takes about {needed} seeds)"
+        margin = f"{100 * row['margin']:g} points"
+        return f"undecided (about {needed} seeds needed at a margin of {margin})"
     return str(row["verdict"])
 
 
