@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.api import OLS, add_constant
 
-from actbench.corruption_error import linearised_ratio, mean_corruption_error
+from actbench.corruption_error import corruption_error_by_trial, linearised_ratio
 from actbench.frames import Frames
 from actbench.matched import matched_difference
 from actbench.paired import paired_t
@@ -49,7 +49,8 @@ def trials(clean_errors: dict[str, float]) -> pd.DataFrame:
 
 
 def relative_error(table: pd.DataFrame, clean_errors: dict[str, float]) -> dict[str, float]:
-    found = mean_corruption_error(beyond_clean_error(table, trials(clean_errors)), "relu")
+    added = beyond_clean_error(table, trials(clean_errors))
+    found = corruption_error_by_trial(added, "relu").groupby("activation").mean()
     return {str(name): value for name, value in found.items()}
 
 

@@ -19,6 +19,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
+from actbench.corruption_error import corruption_error_by_trial
 from actbench.paired import (
     detectable_effect,
     equivalence_p_value,
@@ -32,7 +33,6 @@ from actbench.statistics import (
     VERDICTS,
     compare,
     looks,
-    mean_corruption_error,
     metrics_for,
     spending_level,
     summarise,
@@ -652,6 +652,10 @@ def corruption_table(accuracies: dict[tuple[str, int, str, int], float]) -> pd.D
     return frame.assign(accuracy=list(accuracies.values()))
 
 
+def mean_corruption_error(table: pd.DataFrame) -> pd.Series:
+    return corruption_error_by_trial(table, "relu").groupby("activation").mean()
+
+
 def test_mean_corruption_error_is_the_ratio_of_summed_errors_averaged_over_corruptions() -> None:
     table = corruption_table(
         {
@@ -665,8 +669,7 @@ def test_mean_corruption_error_is_the_ratio_of_summed_errors_averaged_over_corru
             ("x", 0, "snow", 2): 0.9,
         }
     )
-    result = mean_corruption_error(table, "relu")
-    assert result.name == "mce"
+    result = mean_corruption_error(table)
     assert result["relu"] == pytest.approx(100)
     assert result["x"] == pytest.approx(100 * (0.3 / 0.6 + 0.3 / 0.2) / 2)
 
@@ -677,17 +680,17 @@ def test_mean_corruption_error_uses_the_seeds_that_both_have() -> None:
     diverged = pd.DataFrame(
         [{"activation": "x", "seed": 2, "corruption": "fog", "severity": 1, "accuracy": np.nan}]
     )
-    result = mean_corruption_error(pd.concat([table, diverged]), "relu")
+    result = mean_corruption_error(pd.concat([table, diverged]))
     assert result.to_dict() == pytest.approx({"relu": 100, "x": 50})
 
 
 def test_mean_corruption_error_without_a_yardstick_is_not_a_division_by_zero() -> None:
     perfect = {("relu", 0, "fog", 1): 1.0, ("x", 0, "fog", 1): 0.9}
-    assert mean_corruption_error(corruption_table(perfect), "relu").isna().all()
+    assert corruption_error_by_trial(corruption_table(perfect), "relu").empty
     usable = {**perfect, ("relu", 0, "snow", 1): 0.8, ("x", 0, "snow", 1): 0.9}
-    result = mean_corruption_error(corruption_table(usable), "relu")
+    result = mean_corruption_error(corruption_table(usable))
     assert result.to_dict() == pytest.approx({"relu": 100, "x": 50})
-    assert mean_corruption_error(corruption_table(usable), "absent").isna().all()
+    assert corruption_error_by_trial(corruption_table(usable), "absent").empty
 
 
 # Two sources of variance

@@ -1,4 +1,4 @@
-"""Mean corruption error, relative to the baseline's: by activation, and by trial for intervals."""
+"""Mean corruption error, relative to the baseline's, by trial."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
-    """Return each activation's mean corruption error in percent; the baseline is 100.
+def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
+    """Return a value by trial whose mean over seeds is the activation's mean corruption error.
 
     mCE as Hendrycks & Dietterich (2019, section 4.2) define it, with the study's own baseline as
     the yardstick: for each corruption the errors summed over severities divided by the baseline's,
     averaged over corruptions. Errors are averaged over the seeds for which both have every
-    accuracy that the table holds.
+    accuracy that the table holds. The values are those of ``linearised_ratio``, so that a t
+    interval over seeds of the values less 100 is one of the mean corruption error less the
+    baseline's.
 
     Args:
         corruptions: the columns ``activation``, ``seed``, ``corruption``, ``severity`` and
@@ -27,34 +29,12 @@ def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series
         baseline: the activation to divide by.
 
     Returns:
-        A series named "mce" by activation in order of first appearance. A corruption under which
-        the baseline makes no error is no yardstick and is left out of that activation's average;
-        NaN where nothing remains, or no seed is shared.
+        A series by (activation, seed), in percent: 100 for the baseline's trials. Seeds that are
+        not shared with the baseline are left out. So is a corruption under which the baseline makes
+        no error, and an activation for which none remains.
 
     Raises:
         ValueError: an activation × seed × corruption × severity appears twice.
-    """
-    by_trial = corruption_error_by_trial(corruptions, baseline)
-    activations = pd.Index(pd.unique(corruptions["activation"]), name="activation")
-    means = by_trial.groupby(level="activation").mean()
-    return means.reindex(activations).rename("mce")
-
-
-def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
-    """Return values by trial whose mean over seeds is the activation's mean corruption error.
-
-    They are those of ``linearised_ratio``, so that a t interval over seeds of the values less 100
-    is one of the mean corruption error less the baseline's. The baseline's own values are all 100.
-
-    Args:
-        corruptions: as for ``mean_corruption_error``.
-        baseline: likewise.
-
-    Returns:
-        A series by (activation, seed), in percent, of the seeds that are shared with the baseline.
-
-    Raises:
-        ValueError: as ``mean_corruption_error``.
     """
     table = 1 - corruptions.pivot(  # noqa: PD010 - pivot_table would average what appears twice
         index=["activation", "seed"], columns=["corruption", "severity"], values="accuracy"

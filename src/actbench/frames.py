@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from actbench.corruption_error import corruption_error_by_trial, mean_corruption_error
+from actbench.corruption_error import corruption_error_by_trial
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
@@ -117,10 +117,8 @@ class Frames:
         self.matched = matched_accuracies(self.trials, study.baseline)
         values = self.values()
         self.summary = summarise(values, self.metrics)
-        errors = mean_corruption_error(self.corruptions, study.baseline)
-        self.summary.insert(2, "mce", self.summary["activation"].map(errors))
-        added = mean_corruption_error(self._added_errors(), study.baseline)
-        self.summary.insert(3, "relative_mce", self.summary["activation"].map(added))
+        for place, name in enumerate(("mce", "relative_mce"), start=2):
+            self.summary.insert(place, name, self.summary[f"{name}_mean"])
         self.comparisons = compare(
             values,
             baseline=study.baseline,
@@ -146,7 +144,8 @@ class Frames:
         values = self.trials.drop(columns=["status", "epochs", "reason"])
         pair = ["activation", "seed"]
         values = values.merge(self.matched.drop(columns="slope"), "left", on=pair)
-        for name, scores in (("mce", self.corruptions), ("relative_mce", self._added_errors())):
+        added = beyond_clean_error(self.corruptions, self.trials)
+        for name, scores in (("mce", self.corruptions), ("relative_mce", added)):
             errors = corruption_error_by_trial(scores, self.study.baseline).rename(name)
             values = values.merge(errors, "left", left_on=pair, right_index=True)
         means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
@@ -158,9 +157,6 @@ class Frames:
             "accuracy", pair, "metric", sort=False
         )
         return values.merge(robust, "left", left_on=pair, right_index=True)
-
-    def _added_errors(self) -> pd.DataFrame:
-        return beyond_clean_error(self.corruptions, self.trials)
 
     def unattacked(self) -> pd.DataFrame:
         """Return ``activation``, ``seed`` and ``accuracy`` on the attacked images, unchanged."""

@@ -38,7 +38,7 @@ def beyond_clean_error(corruptions: pd.DataFrame, trials: pd.DataFrame) -> pd.Da
     that average.
 
     Args:
-        corruptions: as for ``mean_corruption_error``.
+        corruptions: as for ``corruption_error_by_trial``.
         trials: the columns ``activation``, ``seed`` and ``clean_accuracy`` in [0, 1].
     """
     both = corruptions.merge(

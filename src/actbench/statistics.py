@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from actbench.corruption_error import mean_corruption_error
 from actbench.matched import matched_difference
 from actbench.metrics import Metric, metrics_for
 from actbench.paired import (
@@ -45,7 +44,6 @@ __all__ = [
     "decide",
     "holm",
     "looks",
-    "mean_corruption_error",
     "metrics_for",
     "spending_level",
     "summarise",
