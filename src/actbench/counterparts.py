@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from actbench.errors import UsageError
-from actbench.statistics import compare, holm, verdict_of
+from actbench.statistics import compare, decide
 from actbench.tables import to_csv, to_markdown
 from actbench.verdicts import DASH, probability, signed
 
@@ -35,9 +35,13 @@ COUNTERPART_COLUMNS = (
     "seeds_needed",
     "verdict",
     "note",
+    "p_equivalence_holm",
+    "seeds_needed_low",
+    "seeds_needed_high",
 )
 LEVEL = 0.05
 ALL = "mean of all"
+_RELATIVE = ("matched_accuracy", "mce", "relative_mce")  # to each study's own baseline
 _SHOWN = ("clean_accuracy", "corrupted_accuracy", "clean_loss", "grad_norm_first")
 
 
@@ -49,7 +53,7 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     means over them are paired as well: what changes for all has a narrower interval there. The
     rule of the verdicts is that of ``statistics.compare`` at the level 0.05, with Holm's
     correction within a metric over all rows. The metrics are those that all studies have, without
-    the accuracy at matched clean accuracy, which goes by each study's own line.
+    those that are relative to each study's own baseline.
 
     Args:
         studies: two or more, by the name that the tables give them; the first is the reference,
@@ -68,13 +72,16 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
     metrics = {
         k: m
         for k, m in first.metrics.items()
-        # accuracy at matched clean accuracy goes by each study's own line
-        if k != "matched_accuracy" and all(k in f.metrics for f in studies.values())
+        if k not in _RELATIVE and all(k in f.metrics for f in studies.values())
+    }
+    values = {name: frames.values() for name, frames in studies.items()}
+    shared = {
+        other: _shared([values[reference], values[other]], first.study.activations, list(metrics))
+        for other in others
     }
     parts = []
-    for other in others:
-        sides = {reference: first.values(), other: studies[other].values()}
-        groups = _shared(list(sides.values()), first.study.activations, list(metrics))
+    for other, groups in shared.items():
+        sides = (reference, other)
         for activation, rows in groups.items():
             named = [r.assign(activation=side) for r, side in zip(rows, sides, strict=True)]
             part = compare(
@@ -83,16 +90,13 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
                 metrics=metrics,
                 margin=first.study.margin,
                 level=LEVEL,
+                tests=sum(map(len, shared.values())),
             )
             part = part.rename(columns={"activation": "study", "baseline": "reference"})
             parts.append(part.assign(activation=activation))
         if not any((part["study"] == other).any() for part in parts):
             raise UsageError(f"{other} shares no trial with {reference}")
-    table = pd.concat(parts, ignore_index=True)
-    table["p_holm"] = table.groupby("metric")["p_value"].transform(lambda p: holm(p.to_numpy()))
-    table["verdict"] = [
-        verdict_of(row, metrics[row["metric"]], LEVEL) for row in table.to_dict("records")
-    ]
+    table = decide(pd.concat(parts, ignore_index=True), metrics, LEVEL)
     for place, row in table.to_dict("index").items():
         both = (first, studies[row["study"]])
         mean_of_all = row["activation"] == ALL

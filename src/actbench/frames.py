@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from actbench.corruption_error import corruption_error_by_trial
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
 from actbench.robustness import (
-    matched_accuracy,
+    beyond_clean_error,
+    matched_accuracies,
     mechanism_correlations,
-    relative_corruption_error,
 )
 from actbench.statistics import (
     IDENTICAL,
     compare,
-    mean_corruption_error,
     spending_level,
     summarise,
     variance_sources,
@@ -71,7 +71,8 @@ class Frames:
         attacks: a row per activation × seed × attack × ε: accuracy, masking warning.
         summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
         comparisons: a row per activation × metric: paired difference and verdict.
-        matched: corrupted accuracy at matched clean accuracy (see ``matched_accuracy``).
+        matched: a row per trial: corrupted accuracy at matched clean accuracy, and the slope
+            (see ``matched_accuracies``).
         mechanism: a row per mechanism: its rank correlation with corrupted accuracy, with n.
         variance: a row per activation × primary metric: uncertainty from seeds and test images.
     """
@@ -116,18 +117,11 @@ class Frames:
                 for s in r.attacks
             ],
         )
-        self.matched = matched_accuracy(
-            *(
-                self.trials[name].to_numpy(float)
-                for name in ("clean_accuracy", "corrupted_accuracy")
-            )
-        )
+        self.matched = matched_accuracies(self.trials, study.baseline)
         values = self.values()
         self.summary = summarise(values, self.metrics)
-        errors = mean_corruption_error(self.corruptions, study.baseline)
-        self.summary.insert(2, "mce", self.summary["activation"].map(errors))
-        added = relative_corruption_error(self.corruptions, self.trials, study.baseline)
-        self.summary.insert(3, "relative_mce", self.summary["activation"].map(added))
+        for place, name in enumerate(("mce", "relative_mce"), start=2):
+            self.summary.insert(place, name, self.summary[f"{name}_mean"])
         self.comparisons = compare(
             values,
             baseline=study.baseline,
@@ -153,8 +147,12 @@ class Frames:
     def values(self) -> pd.DataFrame:
         """Return a row per trial and a column per metric, as the statistics take them."""
         values = self.trials.drop(columns=["status", "epochs", "reason"])
-        values["matched_accuracy"] = self.matched.accuracies
         pair = ["activation", "seed"]
+        values = values.merge(self.matched.drop(columns="slope"), "left", on=pair)
+        added = beyond_clean_error(self.corruptions, self.trials)
+        for name, scores in (("mce", self.corruptions), ("relative_mce", added)):
+            errors = corruption_error_by_trial(scores, self.study.baseline).rename(name)
+            values = values.merge(errors, "left", left_on=pair, right_index=True)
         means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
         values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
         if self.attacks.empty:

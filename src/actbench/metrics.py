@@ -21,6 +21,8 @@ class Metric:
             The margin is stated in accuracy, so only accuracies and their differences have it.
         kind: "fraction" where people read percent (points, for a difference), else "number".
         guarded: whether a masked gradient can feign the value, so that a warning belongs beside it.
+        matched: an outcome and a covariate, both columns: activations are compared in the outcome
+            at equal values of the covariate. Empty for a plain difference.
     """
 
     name: str
@@ -29,6 +31,12 @@ class Metric:
     has_margin: bool = False
     kind: Literal["fraction", "number"] = "number"
     guarded: bool = False
+    matched: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that activations are compared by, the one of the difference first."""
+        return self.matched or (self.name,)
 
 
 _METRICS = (
@@ -43,7 +51,10 @@ _METRICS = (
         "higher",
         has_margin=True,
         kind="fraction",
+        matched=("corrupted_accuracy", "clean_accuracy"),
     ),
+    Metric("mce", "mCE, %", "lower"),
+    Metric("relative_mce", "relative mCE, %", "lower"),
     Metric("grad_norm_first", "first-layer gradient norm", "none"),
     Metric("grad_norm_ratio", "gradient norm ratio, first to last layer", "none"),
     Metric("inactive_fraction", "inactive units", "none", kind="fraction"),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 POWER = 0.8
-MOST_SEEDS = 1_000_000
 
 
 # Differences that vary by less than this share of the values compared are rounding, not spread:
@@ -175,32 +174,3 @@ def detectable_effect(n: int, level: float = 0.05, power: float = POWER) -> floa
     if _power(highest, n, level) < power:
         return math.nan
     return float(brentq(lambda d: _power(d, n, level) - power, 0, highest, rtol=1e-9))
-
-
-def seeds_needed(effect: float, level: float = 0.05, power: float = POWER) -> int:
-    """Return the fewest pairs, from 2, that show an effect with ``power``.
-
-    The inverse of ``detectable_effect``; a study this large tells a difference as large as the
-    margin from none. (Showing *equivalence* with the same power, where the truth is no difference
-    at all, takes about a tenth more: 8.6 against 7.8 times the squared deviation over margin.)
-
-    Args:
-        effect: above zero, in standard deviations of the paired differences.
-        level: of the two-sided paired t-test.
-        power: wanted.
-
-    Returns:
-        The number, or one above a million where a million is not enough.
-    """
-    z = special.ndtri(1 - level / 2) + special.ndtri(power)
-    enough_if_deviation_were_known = z**2 / effect**2
-    if enough_if_deviation_were_known > MOST_SEEDS:
-        return MOST_SEEDS + 1
-    low, step = max(1, math.floor(enough_if_deviation_were_known) - 1), 1
-    high = low + 1
-    while _power(effect, high, level) < power:
-        low, high, step = high, high + 2 * step, 2 * step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _power(effect, middle, level) >= power else (middle, high)
-    return min(high, MOST_SEEDS + 1)

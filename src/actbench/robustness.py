@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from actbench.paired import paired_t
-from actbench.statistics import mean_corruption_error
+from actbench.matched import matched_difference
+from actbench.paired import paired_differences, paired_t
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,69 +27,55 @@ MECHANISM_COLUMNS = (
     "within_ci_low",
     "within_ci_high",
 )
-LEAST_TRIALS = 5  # a line through fewer leaves too little over to speak of residuals
 LEAST_RANKED = 3  # two values have a rank correlation of ±1 whatever they are
 
 
-def relative_corruption_error(
-    corruptions: pd.DataFrame, trials: pd.DataFrame, baseline: str
-) -> pd.Series[float]:
-    """Return each activation's relative mean corruption error in percent; the baseline is 100.
+def beyond_clean_error(corruptions: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the corruptions with 1 less what each adds to the trial's clean error as accuracy.
 
-    As ``mean_corruption_error``, but each trial's clean error is subtracted from its errors under
-    corruption first (Hendrycks & Dietterich 2019, section 4.2), so it compares what corruption
-    adds. A corruption that adds nothing for the baseline is left out of that average.
+    The mean corruption error of that frame is the relative mean corruption error (Hendrycks &
+    Dietterich 2019, section 4.2). A corruption that adds nothing for the baseline is left out of
+    that average.
 
     Args:
-        corruptions: as for ``mean_corruption_error``.
+        corruptions: as for ``corruption_error_by_trial``.
         trials: the columns ``activation``, ``seed`` and ``clean_accuracy`` in [0, 1].
-        baseline: the activation to divide by.
-
-    Returns:
-        A series named "relative_mce" by activation; NaN where nothing remains.
     """
     both = corruptions.merge(
         trials[["activation", "seed", "clean_accuracy"]], on=["activation", "seed"]
     )
-    added = both["clean_accuracy"].astype(float) - both["accuracy"]
-    found = mean_corruption_error(both.assign(accuracy=1 - added), baseline)
-    return found.rename("relative_mce")
+    return both.assign(accuracy=1 - both["clean_accuracy"].astype(float) + both["accuracy"])
 
 
-@dataclass(frozen=True, eq=False)
-class MatchedAccuracy:
-    """Corrupted accuracy with the part that clean accuracy predicts taken away.
+def matched_accuracies(trials: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return what each trial's corrupted accuracy would be at its counterpart's clean accuracy.
 
-    ``accuracies`` (trials,) are what each trial would have, by the line through all of them, at the
-    study's mean clean accuracy: its residual plus the mean corrupted accuracy. ``slope`` is the
-    line's, in points per point, and ``n`` the trials that it goes through.
-    """
-
-    accuracies: Floats
-    slope: float
-    n: int
-
-
-def matched_accuracy(clean: Floats, corrupted: Floats) -> MatchedAccuracy:
-    """Return corrupted accuracy at matched clean accuracy, by least squares over all trials.
-
-    A difference of two such values is the difference of their residuals, which is what is compared
-    pair by pair (cf. effective robustness: Taori et al. 2020). All values and the slope are NaN
-    with fewer than five trials or where clean accuracy does not vary.
+    The counterpart is the baseline's trial of the same seed. A trial is moved along its
+    activation's line (see ``matched_difference``); their mean differs from the baseline's by that
+    line's intercept (cf. effective robustness: Taori et al. 2020). The baseline's trials stay.
 
     Args:
-        clean: (trials,), NaN where there is none.
-        corrupted: (trials,), likewise.
+        trials: the columns ``activation``, ``seed``, ``clean_accuracy``, ``corrupted_accuracy``.
+        baseline: the activation that is matched.
+
+    Returns:
+        The columns ``activation``, ``seed``, ``matched_accuracy`` and ``slope``, NaN where the
+        difference is not estimable.
     """
-    known = np.isfinite(clean) & np.isfinite(corrupted)
-    n = int(known.sum())
-    values = np.full(len(clean), np.nan)
-    if n < LEAST_TRIALS or np.ptp(clean[known]) == 0:
-        return MatchedAccuracy(values, math.nan, n)
-    apart = clean[known] - clean[known].mean()
-    slope = float(apart @ corrupted[known] / (apart @ apart))
-    values[known] = corrupted[known] - slope * apart
-    return MatchedAccuracy(values, slope, n)
+    columns = ["clean_accuracy", "corrupted_accuracy"]
+    known = trials[["activation", "seed", *columns]].astype(dict.fromkeys(columns, float)).dropna()
+    theirs = known[known["activation"] == baseline].set_index("seed")[columns]
+    parts = [known[known["activation"] == baseline].assign(slope=math.nan)]
+    for _, ours in known[known["activation"] != baseline].groupby("activation", sort=False):
+        paired = ours[ours["seed"].isin(theirs.index)]
+        clean, corrupted = (
+            paired_differences(paired[name], theirs.loc[paired["seed"], name]) for name in columns
+        )
+        slope = matched_difference(corrupted, clean).slope if len(clean) else 0
+        moved = paired["corrupted_accuracy"] - slope * clean
+        parts.append(paired.assign(corrupted_accuracy=moved, slope=slope))
+    table = pd.concat(parts).rename(columns={"corrupted_accuracy": "matched_accuracy"})
+    return table.drop(columns="clean_accuracy")
 
 
 def rank_correlation(one: Floats, other: Floats) -> float:

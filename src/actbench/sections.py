@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actbench.metrics import epsilon_text
-from actbench.robustness import LEAST_TRIALS
-from actbench.verdicts import DASH, MASKED, interval, number, percent, probability, signed
+from actbench.statistics import NO_VERDICT
+from actbench.verdicts import DASH, MASKED, MINUS, interval, number, percent, probability, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,7 @@ def robustness_sections(frames: Frames) -> list[Section]:
     """Return the sections that the study has data for, in their order."""
     made = (
         attack_section(frames),
+        _error_section(frames),
         _matched_section(frames),
         _mechanism_section(frames),
         _calibration_section(frames, "ece", "Calibration error", ", %", percent),
@@ -110,48 +111,78 @@ def attack_section(frames: Frames) -> Section | None:
     )
 
 
+def _error_section(frames: Frames) -> Section | None:
+    """Return the error under corruption relative to the baseline's, with verdicts."""
+    rows = []
+    for name, label in (("mce", "mCE"), ("relative_mce", "relative mCE")):
+        compared = frames.comparisons[frames.comparisons["metric"] == name]
+        found = frames.summary.set_index("activation")[name]
+        rows += [
+            [
+                row["activation"],
+                label,
+                str(row["n"]),
+                f"{found[row['activation']]:.1f}",
+                _between(100 + row["ci_low"], 100 + row["ci_high"]),
+                probability(row["p_holm"]),
+                row["verdict"],
+            ]
+            for row in compared.to_dict("records")
+            if math.isfinite(found[row["activation"]])
+        ]
+    if not rows:
+        return None
+    return Section(
+        id="errors",
+        title="Error under corruption relative to the baseline's",
+        headers=["activation", "metric", "n", "value, %", "95 % interval", "p (Holm)", "verdict"],
+        rows=rows,
+        note=f"{frames.study.baseline} is 100 %; lower is better. mCE is the mean, over "
+        "corruptions, of the error divided by the baseline's; relative mCE subtracts the clean "
+        "error from both first. The t intervals are over n pairs, of the linearised ratios.",
+    )
+
+
+def _between(low: float, high: float) -> str:
+    return f"[{low:.1f}, {high:.1f}]".replace("-", MINUS) if math.isfinite(low) else DASH
+
+
 def _matched_section(frames: Frames) -> Section | None:
-    """Return robustness that is not bought by clean accuracy: relative mCE, matched accuracy."""
+    """Return corrupted accuracy at matched clean accuracy, with verdicts."""
     if not np.isfinite(frames.summary["corrupted_accuracy_mean"]).any():
         return None
     compared = frames.comparisons
     compared = compared[compared["metric"] == "matched_accuracy"].set_index("activation")
-    verdicts = compared.to_dict("index")
+    means = frames.summary.set_index("activation")["matched_accuracy_mean"]
+    slopes = frames.matched.groupby("activation")["slope"].first()
     rows = []
-    for row in frames.summary.to_dict("records"):
-        pair = verdicts.get(row["activation"], {})
-        errors = (row["mce"], row["relative_mce"])
+    for activation, row in compared.to_dict("index").items():
+        estimated = row["n"] < 2 or row["verdict"] != NO_VERDICT
         rows.append(
             [
-                row["activation"],
-                str(row["matched_accuracy_n"]),
-                *(f"{error:.1f}" if math.isfinite(error) else DASH for error in errors),
-                percent(row["matched_accuracy_mean"], row["matched_accuracy_std"]),
-                signed(pair.get("difference", math.nan), points=True),
-                interval(pair.get("ci_low", math.nan), pair.get("ci_high", math.nan), points=True),
-                probability(pair.get("p_holm", math.nan)),
-                pair.get("verdict", DASH),
+                str(activation),
+                str(row["n"]),
+                percent(means.get(activation, math.nan)),
+                signed(row["difference"], points=True),
+                interval(row["ci_low"], row["ci_high"], points=True),
+                number(slopes.get(activation, math.nan)),
+                probability(row["p_holm"]),
+                row["verdict"] if estimated else "not estimable",
             ]
         )
-    matched = frames.matched
-    line = (
-        f"over {matched.n} trials, {matched.slope:.2f} points per point of clean accuracy"
-        if math.isfinite(matched.slope)
-        else f"which takes {LEAST_TRIALS} trials of different clean accuracy"
-    )
     return Section(
         id="matched",
         title="Robustness at matched clean accuracy",
         headers=[
-            *("activation", "n", "mCE, %", "relative mCE, %", "matched accuracy, %"),
-            *("difference, points", "95 % interval", "p (Holm)", "verdict"),
+            *("activation", "n", "matched accuracy, %", "difference, points", "95 % interval"),
+            *("slope", "p (Holm)", "verdict"),
         ],
         rows=rows,
-        note="Relative mCE compares what corruption adds to the clean error. Matched accuracy is "
-        "corrupted accuracy at the study's mean clean accuracy, mean ± standard deviation over n "
-        f"seeds: each trial's is moved along the regression of one on the other ({line}). "
-        f"Differences from {frames.study.baseline} are those of the residuals, pair by pair; their "
-        "intervals take the line as given.",
+        note="Corrupted accuracy where clean accuracy does not differ from "
+        f"{frames.study.baseline}'s: the intercept of the line of the paired differences in the "
+        "one on those in the other, with n pairs. The slope is in points per point; the interval "
+        "contains its uncertainty. Not estimable: fewer than five pairs, or clean differences that "
+        "vary too little from seed to seed; comparisons.csv says which.",
     )
 
 

@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from actbench.matched import matched_difference
 from actbench.metrics import Metric, metrics_for
 from actbench.paired import (
     CONFIDENCE,
-    MOST_SEEDS,
     detectable_effect,
     equivalence_p_value,
     paired_differences,
     paired_t,
-    seeds_needed,
 )
+from actbench.planning import seeds_needed
 from actbench.sequential import looks, spending_level
 from actbench.variance import variance_sources
 
@@ -41,14 +41,13 @@ __all__ = [
     "VERDICTS",
     "Metric",
     "compare",
+    "decide",
     "holm",
     "looks",
-    "mean_corruption_error",
     "metrics_for",
     "spending_level",
     "summarise",
     "variance_sources",
-    "verdict_of",
 ]
 
 NO_VERDICT = "no verdict"
@@ -74,7 +73,11 @@ COMPARISON_COLUMNS = (
     "verdict",
     "level",
     "note",
+    "p_equivalence_holm",
+    "seeds_needed_low",
+    "seeds_needed_high",
 )
+_SEEDS = ["seeds_needed", "seeds_needed_low", "seeds_needed_high"]
 
 # Beyond this a square overflows or loses its meaning, so a value is treated as infinite.
 _LARGEST_VALUE = 1e100
@@ -132,18 +135,19 @@ def compare(
     metrics: Mapping[str, Metric],
     margin: float = 0.005,
     level: float = 0.05,
+    tests: int | None = None,
 ) -> pd.DataFrame:
     """Return every activation's paired difference from the baseline in every metric, and a verdict.
 
-    The verdict of a row, from its corrected difference test and its equivalence test:
+    The verdict of a row, from its corrected difference test and its corrected equivalence test:
 
-    - "equivalent": ``p_equivalence`` ≤ level, whether or not there is a significant difference (a
-      difference that is surely there and surely inside the margin does not matter), or the values
-      are identical in all of at least two pairs;
+    - "equivalent": ``p_equivalence_holm`` ≤ level, whether or not there is a significant difference
+      (one that is surely there and surely inside the margin does not matter), or the values are
+      identical in all of at least two pairs;
     - "better" or "worse", by the metric's direction, where ``p_holm`` ≤ level; "higher" or "lower"
       for a metric without a better side;
     - "undecided" otherwise;
-    - "no verdict" with fewer than two pairs.
+    - "no verdict" with fewer than two pairs, or where the difference cannot be estimated.
 
     Args:
         values: one row per trial with the columns ``activation``, ``seed`` and one per metric; NaN
@@ -152,6 +156,8 @@ def compare(
         metrics: by column; a metric without a column counts as without values.
         margin: the largest difference in accuracy that is of no practical interest, above 0.
         level: of every test, in (0, 1); ``spending_level`` gives it for a repeated look.
+        tests: how many activations ``seeds_needed`` takes to be corrected for one another, where
+            ``decide`` will correct over more than are compared here.
 
     Returns:
         A row per activation × metric, activations other than the baseline in order of first
@@ -160,12 +166,16 @@ def compare(
         ``ci_low`` and ``ci_high`` its 95 % t interval (whatever ``level``), ``p_value`` the
         two-sided paired t-test's, ``p_holm`` the same after Holm's correction over the activations
         tested in this metric, ``p_equivalence`` that of two one-sided tests against ± ``margin``
-        (``paired`` tells what becomes of differences without spread). ``pair_correlation`` is
-        Pearson's, from three pairs. ``minimum_detectable_effect`` (in the metric's unit) is what
-        this many pairs show with 80 % power, and ``seeds_needed`` (nullable integer) how many show
-        a difference as large as the margin with that power; both take the deviation seen for the
-        true one and ``level`` without Holm's correction. What could not be computed is NaN, and
-        ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``.
+        (``paired`` tells what becomes of differences without spread), ``p_equivalence_holm`` the
+        same after Holm's correction. ``pair_correlation`` is Pearson's, from three pairs.
+        ``minimum_detectable_effect`` (in the metric's unit) is what this many pairs show with 80 %
+        power, at ``level`` without Holm's correction and with the deviation seen for the true one.
+        ``seeds_needed`` (nullable integer) is how many pairs lead to a verdict with 80 % power
+        (see ``planning``), between ``seeds_needed_low`` and ``_high`` by the deviation's 80 %
+        interval; for an undecided row all three are above ``n``. What could not be computed is NaN,
+        and ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``.
+
+        A metric with ``matched`` is compared by ``matched_difference`` of its two columns.
 
     Raises:
         ValueError: ``margin`` or ``level`` is out of range, or a trial appears twice.
@@ -176,56 +186,92 @@ def compare(
         raise ValueError(f"level is {level}; it must lie between 0 and 1")
     trials = _Trials(values, metrics)
     others = [activation for activation in trials.activations if activation != baseline]
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, metric in metrics.items():
-        family = [_compare_pair(trials, other, baseline, metric, margin, level) for other in others]
-        corrected = holm(np.array([row["p_value"] for row in family], dtype=np.float64))
-        for other, row, p_holm in zip(others, family, corrected, strict=True):
-            row["p_holm"] = p_holm
-            row["verdict"] = verdict_of(row, metric, level)
-            rows[other, name] = row
-    table = pd.DataFrame(
-        [rows[other, name] for other in others for name in metrics],
-        columns=list(COMPARISON_COLUMNS),
-    )
-    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level"), "float64")
-    return table.astype({**numbers, "n": "int64", "seeds_needed": "Int64"})
+    tests = len(others) if tests is None else tests
+    rows = [
+        _compare_pair(trials, other, baseline, metric, margin, level, tests)
+        for other in others
+        for metric in metrics.values()
+    ]
+    table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level", "p_equivalence_holm"), "float64")
+    table = table.astype({**numbers, "n": "int64", **dict.fromkeys(_SEEDS, "Int64")})
+    return decide(table, metrics, level)
+
+
+def decide(table: pd.DataFrame, metrics: Mapping[str, Metric], level: float) -> pd.DataFrame:
+    """Return the table of ``compare`` with Holm's correction over a metric's rows, and verdicts.
+
+    The columns ``p_holm``, ``p_equivalence_holm`` and ``verdict`` are made anew, and the seeds that
+    an undecided row needs are raised above its ``n``.
+    """
+    table = table.copy()
+    families = [table["metric"] == name for name in table["metric"].unique()]
+    for column, corrected in (("p_value", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
+        for rows in families:
+            table.loc[rows, corrected] = holm(table.loc[rows, column].to_numpy(np.float64))
+    table["verdict"] = [
+        _verdict(row, metrics[row["metric"]], level) for row in table.to_dict("records")
+    ]
+    undecided = table["verdict"] == "undecided"
+    for column in _SEEDS:
+        more = table[column].clip(lower=table["n"] + 1)
+        table[column] = table[column].where(~undecided, more)
+    return table
 
 
 def _compare_pair(
-    trials: _Trials, activation: str, baseline: str, metric: Metric, margin: float, level: float
+    trials: _Trials,
+    activation: str,
+    baseline: str,
+    metric: Metric,
+    margin: float,
+    level: float,
+    tests: int,
 ) -> dict[str, Any]:
-    """Return a row of ``compare`` that still lacks ``p_holm`` and ``verdict``."""
-    both = trials.finite(activation, metric.name) & trials.finite(baseline, metric.name)
-    ours = trials.column(activation, metric.name)[both]
-    theirs = trials.column(baseline, metric.name)[both]
+    """Return a row of ``compare`` that still lacks what ``decide`` adds."""
+    both = trials.pairs(activation, baseline, metric)
+    sides = [
+        (trials.column(activation, name)[both], trials.column(baseline, name)[both])
+        for name in metric.columns
+    ]
+    ours, theirs = sides[0]
     n = len(ours)
-    differences = paired_differences(ours, theirs)
-    test = paired_t(differences)
+    differences = [paired_differences(*side) for side in sides]
+    notes = trials.left_out(activation, baseline, metric) if n else []
+    correlation = effect = equivalence = math.nan
+    needed: tuple[float, ...] = (math.nan,) * 3
+    if metric.matched and n > 1:
+        matched = matched_difference(differences[0], differences[1], margin)
+        test, equivalence = matched.test, matched.p_equivalence
+        notes += [matched.reason] * bool(matched.reason)
+    else:
+        test = paired_t(differences[0])
+        if metric.has_margin:
+            equivalence = float(equivalence_p_value(differences[0], margin))
     mean, deviation = float(test.difference), float(test.deviation)
-    notes = trials.left_out(activation, baseline, metric.name) if n else []
-    correlation = effect = needed = equivalence = math.nan
     if n == 0:
         notes.insert(0, "no seed has a finite value for both")
     elif n == 1:
         notes.insert(0, "one pair only, so no interval and no test")
     elif deviation == 0 and mean == 0:
         notes.insert(0, "identical in every pair")
-        effect, needed = 0.0, 2
+        effect, needed = 0.0, (2, 2, 2)
     elif deviation == 0:
         notes.insert(
             0,
             "the same difference in every pair, so no spread to go by: sign-flip test, not t-test",
         )
-        needed = 1 + math.ceil(-math.log2(level))
-    else:
+        needed = (1 + math.ceil(math.log2(tests / level)),) * 3
+    elif deviation > 0:
         effect = detectable_effect(n, level) * deviation
         if math.isnan(effect):
             notes.append("at this level so few pairs detect nothing")
-        needed = seeds_needed(margin / deviation, level) if metric.has_margin else math.nan
-        if needed > MOST_SEEDS:
+        if metric.has_margin:
+            found = seeds_needed(margin, deviation, n + 1 - len(sides), tests, level)
+            needed = (found.number, found.low, found.high)
+        if math.inf in needed:
             notes.append("more than a million seeds needed")
-            needed = math.nan
+            needed = tuple(number if math.isfinite(number) else math.nan for number in needed)
     if n >= 3 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
         correlation = float(np.corrcoef(ours, theirs)[0, 1])
     elif n >= 2:
@@ -234,11 +280,9 @@ def _compare_pair(
             if n == 2
             else "no pair correlation, as one side does not vary"
         )
-    if metric.has_margin:
-        equivalence = float(equivalence_p_value(differences, margin))
-    else:
+    if not metric.has_margin:
         notes.append("no natural margin, so equivalence is not tested")
-        needed = math.nan
+        needed = (math.nan,) * 3
     return {
         "activation": activation,
         "baseline": baseline,
@@ -252,7 +296,7 @@ def _compare_pair(
         "margin": margin if metric.has_margin else math.nan,
         "pair_correlation": correlation,
         "minimum_detectable_effect": effect,
-        "seeds_needed": needed,
+        **dict(zip(_SEEDS, needed, strict=True)),
         "level": level,
         "note": "; ".join(notes),
     }
@@ -273,12 +317,12 @@ def holm(p_values: Floats) -> Floats:
     return corrected
 
 
-def verdict_of(row: Mapping[Any, Any], metric: Metric, level: float) -> str:
+def _verdict(row: Mapping[Any, Any], metric: Metric, level: float) -> str:
     """Return the verdict of a row of ``compare``, by the rule that stands there."""
-    if row["n"] < 2:
+    if row["n"] < 2 or math.isnan(row["difference"]):
         return NO_VERDICT
     identical = row["difference"] == 0 and row["ci_low"] == row["ci_high"]
-    if identical or row["p_equivalence"] <= level:
+    if identical or row["p_equivalence_holm"] <= level:
         return "equivalent"
     if not row["p_holm"] <= level:
         return "undecided"
@@ -286,49 +330,6 @@ def verdict_of(row: Mapping[Any, Any], metric: Metric, level: float) -> str:
     if metric.direction == "none":
         return "higher" if higher else "lower"
     return "better" if higher == (metric.direction == "higher") else "worse"
-
-
-def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
-    """Return each activation's mean corruption error in percent; the baseline is 100.
-
-    mCE as Hendrycks & Dietterich (2019, section 4.2) define it, with the study's own baseline as
-    the yardstick: for each corruption the errors summed over severities divided by the baseline's,
-    averaged over corruptions. Errors are averaged over the seeds for which both have every
-    accuracy that the table holds.
-
-    Args:
-        corruptions: the columns ``activation``, ``seed``, ``corruption``, ``severity`` and
-            ``accuracy`` in [0, 1], NaN where there is none.
-        baseline: the activation to divide by.
-
-    Returns:
-        A series named "mce" by activation in order of first appearance. A corruption under which
-        the baseline makes no error is no yardstick and is left out of that activation's average;
-        NaN where nothing remains, or no seed is shared.
-
-    Raises:
-        ValueError: an activation × seed × corruption × severity appears twice.
-    """
-    table = 1 - corruptions.pivot(  # noqa: PD010 - pivot_table would average what appears twice
-        index=["activation", "seed"], columns=["corruption", "severity"], values="accuracy"
-    )
-    table = table.dropna()
-    activations = pd.unique(corruptions["activation"])
-    result = pd.Series(math.nan, index=pd.Index(activations, name="activation"), name="mce")
-    for activation in activations:
-        trained = table.index.get_level_values("activation")
-        ours = table[trained == activation].droplevel("activation")
-        theirs = table[trained == baseline].droplevel("activation")
-        seeds = ours.index.intersection(theirs.index)
-        if len(seeds) == 0:
-            continue
-        over_severities = [
-            side.loc[seeds].mean().groupby(level="corruption").sum() for side in (ours, theirs)
-        ]
-        usable = over_severities[1] > 0
-        if usable.any():
-            result[activation] = 100 * (over_severities[0] / over_severities[1])[usable].mean()
-    return result
 
 
 class _Trials:
@@ -346,7 +347,7 @@ class _Trials:
             raise ValueError("values has more than one row for a trial")
         self._planned = planned > 0
         self._values = {}
-        for name in metrics:
+        for name in {column for m in metrics.values() for column in (m.name, *m.columns)}:
             table = np.full(planned.shape, np.nan)
             if name in values:
                 table[place] = values[name].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -365,15 +366,24 @@ class _Trials:
         usable: NDArray[np.bool_] = np.abs(self.column(activation, metric)) <= _LARGEST_VALUE
         return usable
 
-    def left_out(self, activation: str, baseline: str, metric: str) -> list[str]:
+    def pairs(self, activation: str, baseline: str, metric: Metric) -> NDArray[np.bool_]:
+        """Return the seeds for which both have a usable value of all that the metric takes."""
+        usable = [
+            self.finite(side, name) for name in metric.columns for side in (activation, baseline)
+        ]
+        everywhere: NDArray[np.bool_] = np.logical_and.reduce(usable)
+        return everywhere
+
+    def left_out(self, activation: str, baseline: str, metric: Metric) -> list[str]:
         """Return what to say about the seeds that either was planned with but that give no pair."""
         planned = np.zeros_like(self._absent, dtype=bool)
         infinite, absent = planned.copy(), planned.copy()
         for side in (activation, baseline):
             if side in self._rows:
                 planned |= self._planned[self._rows[side]]
-            absent |= np.isnan(self.column(side, metric))
-            infinite |= ~self.finite(side, metric)
+            for name in metric.columns:
+                absent |= np.isnan(self.column(side, name))
+                infinite |= ~self.finite(side, name)
         counts = {"missing": (planned & absent).sum(), "infinite": (infinite & ~absent).sum()}
         return [
             f"{count} of {planned.sum()} seeds left out, as a value is {reason}"

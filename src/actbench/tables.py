@@ -21,6 +21,7 @@ from actbench.verdicts import (
     number,
     percent,
     probability,
+    seeds_range,
     signed,
     verdict_sentences,
 )
@@ -160,11 +161,12 @@ def summary_markdown(frames: Frames) -> str:
 def _margin_note(frames: Frames) -> list[str]:
     margin = f"{100 * frames.study.margin:g}"
     return [
-        f"p (Holm) is the paired t-test's, corrected over the activations; p (equivalent) is that "
-        f"of two one-sided tests against ±{margin} points, and a dash there means that the metric "
-        "has no natural margin. MDE is the difference that this many pairs detect with 80 % power; "
-        f"seeds needed is how many detect {margin} points. Tests are at the level "
-        f"{frames.level():.3g}. {METRICS_ALONE}"
+        f"p (Holm) is the paired t-test's and p (equivalent) that of two one-sided tests against "
+        f"±{margin} points, each corrected over the activations; a dash means that the metric has "
+        "no natural margin. MDE is the difference that this many pairs detect with 80 % power, "
+        "uncorrected; seeds needed is how many pairs lead to a verdict with 80 % power, whatever "
+        "the true difference, for the 80 % interval of the standard deviation. Tests are at the "
+        f"level {frames.level():.3g}. {METRICS_ALONE}"
     ]
 
 
@@ -182,10 +184,10 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
                 signed(row["difference"], points=points),
                 interval(row["ci_low"], row["ci_high"], points=points),
                 probability(row["p_holm"]),
-                probability(row["p_equivalence"]),
+                probability(row["p_equivalence_holm"]),
                 number(row["pair_correlation"]),
                 number(row["minimum_detectable_effect"] * (100 if points else 1)),
-                DASH if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
+                seeds_range(row),
                 row["verdict"] + MASKED * _is_masked(frames, row),
             ]
         )

@@ -111,14 +111,33 @@ def _sentence(frames: Frames, row: Mapping[Any, Any], *, first: bool) -> str:
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
-    margin = f"±{100 * row['margin']:g} points"
     if row["verdict"] == "equivalent":
-        return f"equivalent within {margin}"
-    if row["verdict"] == "undecided" and not pd.isna(row["seeds_needed"]):
-        return f"undecided (about {row['seeds_needed']} seeds would detect {margin[1:]})"
+        return f"equivalent within ±{100 * row['margin']:g} points"
+    if row["verdict"] == "undecided" and (needed := seeds_range(row)) != DASH:
+        margin = f"{100 * row['margin']:g} points"
+        return f"undecided (about {needed} seeds needed at a margin of {margin})"
     if row["verdict"] == IDENTICAL:
         return "identical to the last bit in every pair, so this is no comparison (see the warning)"
     return str(row["verdict"])
+
+
+def seeds_range(row: Mapping[Any, Any]) -> str:
+    """Return the range of seeds that a verdict needs, ``40–90``, or a dash.
+
+    Above 99 both ends are rounded up to two digits: they are never below what they were.
+    """
+    low, high = (row[f"seeds_needed_{end}"] for end in ("low", "high"))
+    if pd.isna(low):
+        return DASH
+    if pd.isna(high):
+        return f"{_rounded_up(low)} or more"
+    low, high = _rounded_up(low), _rounded_up(high)
+    return f"{low}–{high}" if low < high else f"{low}"
+
+
+def _rounded_up(count: int) -> int:
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
 
 
 def describe_recipe(study: Study) -> str:
