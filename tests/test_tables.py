@@ -61,10 +61,14 @@ def test_numbers_stay_numbers_in_csv() -> None:
     assert text == "difference,name\n-0.5,'-x\n,\n"
 
 
-def test_csv_keeps_numbers_to_the_last_bit() -> None:
-    values = [0.1 + 0.2, 1 / 3, 1e-300, 5e-324]
-    text = to_csv(pd.DataFrame({"x": values}))
-    assert [float(line) for line in text.splitlines()[1:]] == values
+def test_csv_has_twelve_significant_digits_whatever_the_last_ones_are() -> None:
+    values = [0.1 + 0.2, 1 / 3, -2e15 / 3, 1.2345678901249e-300, 1.0, math.inf, math.nan]
+    elsewhere = [math.nextafter(value, 2 * value) for value in values]
+    text = to_csv(pd.DataFrame({"x": values, "n": range(7)}))
+    assert text == to_csv(pd.DataFrame({"x": elsewhere, "n": range(7)}))
+    cells = [line.split(",")[0] for line in text.splitlines()[1:]]
+    shown = ["0.3", "0.333333333333", "-666666666667000.0", "1.23456789012e-300", "1.0", "inf", ""]
+    assert cells == shown
 
 
 def test_a_bar_or_a_line_break_does_not_break_a_markdown_table() -> None:

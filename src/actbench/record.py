@@ -146,6 +146,7 @@ class TrialRecord:
     ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
     ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
     ``kernels`` are those that computed it: ``torch``, or ``native`` as well.
+    ``largest_class_share`` is the share of the test images that its largest class has, in (0, 1].
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
@@ -170,6 +171,7 @@ class TrialRecord:
     attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
     masking: MaskingChecks | None = field(default=None, metadata=_LATER)
     kernels: str = field(default="torch", metadata=_LATER)
+    largest_class_share: float | None = field(default=None, metadata=_LATER)
 
     @property
     def trial(self) -> Trial:

@@ -25,6 +25,7 @@ from actbench.paired import (
     seeds_needed,
 )
 from actbench.sequential import looks, spending_level
+from actbench.signed_rank import signed_rank
 from actbench.variance import variance_sources
 
 if TYPE_CHECKING:
@@ -73,10 +74,14 @@ COMPARISON_COLUMNS = (
     "verdict",
     "level",
     "note",
+    "p_wilcoxon",
+    "p_wilcoxon_holm",
+    "verdict_wilcoxon",
 )
 
 # Beyond this a square overflows or loses its meaning, so a value is treated as infinite.
 _LARGEST_VALUE = 1e100
+_ROUNDING = 1e-12
 
 
 def summarise(values: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
@@ -164,7 +169,10 @@ def compare(
         this many pairs show with 80 % power, and ``seeds_needed`` (nullable integer) how many show
         a difference as large as the margin with that power; both take the deviation seen for the
         true one and ``level`` without Holm's correction. What could not be computed is NaN, and
-        ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``.
+        ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``. From six pairs on,
+        ``p_wilcoxon`` is the p-value of Wilcoxon's signed-rank test, ``p_wilcoxon_holm`` the same
+        after Holm's correction, and ``verdict_wilcoxon`` what it says ("undecided" where it finds
+        no difference; "no verdict" where so few pairs cannot reach ``level``).
 
     Raises:
         ValueError: ``margin`` or ``level`` is out of range, or a trial appears twice.
@@ -183,11 +191,13 @@ def compare(
             row["p_holm"] = p_holm
             row["verdict"] = verdict_of(row, metric, level)
             rows[other, name] = row
+        judge_by_ranks([rows[other, name] for other in others], metric, level)
     table = pd.DataFrame(
         [rows[other, name] for other in others for name in metrics],
         columns=list(COMPARISON_COLUMNS),
     )
-    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level"), "float64")
+    ranks = ("p_wilcoxon", "p_wilcoxon_holm")
+    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level", *ranks), "float64")
     return table.astype({**numbers, "n": "int64", "seeds_needed": "Int64"})
 
 
@@ -201,6 +211,7 @@ def _compare_pair(
     n = len(ours)
     differences = paired_differences(ours, theirs)
     test = paired_t(differences)
+    ranks = signed_rank(differences)
     mean, deviation = float(test.difference), float(test.deviation)
     notes = trials.left_out(activation, baseline, metric.name) if n else []
     correlation = effect = needed = equivalence = math.nan
@@ -254,6 +265,8 @@ def _compare_pair(
         "seeds_needed": needed,
         "level": level,
         "note": "; ".join(notes),
+        "p_wilcoxon": ranks.p_value,
+        "ranks": ranks,
     }
 
 
@@ -281,10 +294,40 @@ def verdict_of(row: Mapping[Any, Any], metric: Metric, level: float) -> str:
         return "equivalent"
     if not row["p_holm"] <= level:
         return "undecided"
-    higher = row["difference"] > 0
+    return _direction(metric, higher=row["difference"] > 0)
+
+
+def _direction(metric: Metric, *, higher: bool) -> str:
     if metric.direction == "none":
         return "higher" if higher else "lower"
     return "better" if higher == (metric.direction == "higher") else "worse"
+
+
+def judge_by_ranks(family: list[dict[str, Any]], metric: Metric, level: float) -> None:
+    """Add Wilcoxon's corrected p-value and verdict to all rows of ``compare`` in one metric.
+
+    Each row's ``ranks`` (its ``SignedRank``) is taken away.
+    """
+    p_values = np.array([row["p_wilcoxon"] for row in family], dtype=np.float64)
+    tests = int(np.isfinite(p_values).sum())
+    for row, p_holm in zip(family, holm(p_values), strict=True):
+        ranks = row.pop("ranks")
+        row["p_wilcoxon_holm"] = p_holm
+        row["verdict_wilcoxon"] = NO_VERDICT
+        if p_holm <= level:
+            row["verdict_wilcoxon"] = _direction(metric, higher=ranks.sign > 0)
+        elif tests * ranks.least_p_value <= level:
+            row["verdict_wilcoxon"] = "undecided"
+
+
+def ranks_disagree(row: Mapping[Any, Any]) -> bool:
+    """Return whether the signed-rank test contradicts the verdict of a row of ``compare``.
+
+    A difference that ranks find is no contradiction to "equivalent": it is there, and too small to
+    matter.
+    """
+    told = (row["verdict"], row["verdict_wilcoxon"])
+    return told[0] != told[1] and NO_VERDICT not in told and "equivalent" not in told
 
 
 def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
@@ -324,7 +367,7 @@ def mean_corruption_error(corruptions: pd.DataFrame, baseline: str) -> pd.Series
         over_severities = [
             side.loc[seeds].mean().groupby(level="corruption").sum() for side in (ours, theirs)
         ]
-        usable = over_severities[1] > 0
+        usable = over_severities[1] > _ROUNDING  # 1e-17 is rounding, not an error made
         if usable.any():
             result[activation] = 100 * (over_severities[0] / over_severities[1])[usable].mean()
     return result

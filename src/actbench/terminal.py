@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from actbench.printable import printable
+
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "…": "...", "⚠": "!"}
 )
@@ -29,4 +31,4 @@ def print_what_the_terminal_can() -> None:
 
 def say(message: str) -> None:
     """Print one line to stderr, under the command's name."""
-    click.echo(f"actbench: {' '.join(message.split())}", err=True)
+    click.echo(f"actbench: {' '.join(printable(message).split())}", err=True)

@@ -14,6 +14,7 @@ from actbench.evaluation import (
     calibration_error,
     corrupted_test_images,
     input_gradient_norm,
+    largest_class_share,
     logit_margin,
     predict,
     score,
@@ -71,6 +72,7 @@ def run_trial(
         activation_check=asdict(check),
         history=training.history,
         kernels=study.kernels,
+        largest_class_share=largest_class_share(data.test_labels),
     )
     if training.diverged:
         return trained
