@@ -62,7 +62,7 @@ def _lost(frames: Frames) -> list[str]:
     if not told:
         return []
     return [
-        f"Trials without a result: {'; '.join(told)}. They are left out of every mean, so verdicts "
+        f"No result: {'; '.join(told)}. They are left out of every mean, so verdicts "
         "speak of the other seeds only."
     ]
 

@@ -33,7 +33,7 @@ KNOWN_CLASS_SHARES = {
 # samples (tools/simulate_missing_trials.py cutoffs). The usual 3.5 (Iglewicz & Hoaglin 1993) would
 # flag a trial in 21 % of arms of five seeds, as so few values do not determine a spread.
 LEAST_TRIALS = 5
-_CUTOFFS = ((5, 19.0), (6, 11.0), (8, 8.0), (10, 7.0), (15, 6.0), (20, 5.2), (30, 4.8), (50, 4.5))
+_CUTOFFS = ((5, 19.0), (6, 11.0), (8, 8.0), (10, 7.1), (15, 6.1), (20, 5.4), (30, 4.8), (50, 4.5))
 
 
 def above_chance(

@@ -97,11 +97,15 @@ def verdict_sentences(frames: Frames) -> list[str]:
 
 def lost_trials(frames: Frames, activation: str) -> str:
     """Return how many of an activation's stored trials diverged or crashed; empty where none."""
-    counts = {status: frames.lost(activation, status) for status in ("diverged", "crashed")}
     stored = int((frames.trials["activation"] == activation).sum())
-    told = [f"{count} {status}" for status, count in counts.items() if count]
-    seeds = f"{stored} seed{'s' * (stored != 1)}"
-    return f"{' and '.join(told)} of {seeds} of {activation}" if told else ""
+    told = ""
+    for status in ("diverged", "crashed"):
+        count = frames.lost(activation, status)
+        if count and told:
+            told += f" and {count} {status}"
+        elif count:
+            told = f"{count} of {stored} seed{'s' * (stored != 1)} of {activation} {status}"
+    return told
 
 
 def _without_result(frames: Frames, activation: str) -> list[str]:
