@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_ROUNDING = 1e-12  # 1e-17 is rounding, not an error made
+
 
 def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
     """Return a value by trial whose mean over seeds is the activation's mean corruption error.
@@ -47,7 +49,7 @@ def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Se
         ours = errors[trained == activation].droplevel("activation")
         seeds = ours.index.intersection(theirs.index)
         a, b = (side.loc[seeds].to_numpy(np.float64) for side in (ours, theirs))
-        usable = b.sum(axis=0) > 0
+        usable = b.mean(axis=0) > _ROUNDING
         if not usable.any():
             continue
         a, b = a[:, usable], b[:, usable]

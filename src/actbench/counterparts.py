@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from actbench.errors import UsageError
-from actbench.statistics import compare, decide
-from actbench.tables import to_csv, to_markdown
+from actbench.statistics import NO_VERDICT, compare, decide
+from actbench.studies import warnings_markdown
+from actbench.tables import escape_markdown, to_csv, to_markdown
 from actbench.verdicts import DASH, probability, signed
 
 if TYPE_CHECKING:
@@ -98,10 +99,15 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
             raise UsageError(f"{other} shares no trial with {reference}")
     table = decide(pd.concat(parts, ignore_index=True), metrics, LEVEL)
     for place, row in table.to_dict("index").items():
-        both = (first, studies[row["study"]])
         mean_of_all = row["activation"] == ALL
-        activations = first.study.activations if mean_of_all else (row["activation"],)
-        masked = any(study.masking(name) for study in both for name in activations)
+        arms = first.study.activations if mean_of_all else (row["activation"],)
+        if metrics[row["metric"]].direction != "none" and any(map(first.mostly_at_chance, arms)):
+            note = "; ".join(filter(None, [row["note"], f"{reference} is at chance"]))
+            table.loc[place, ["verdict", "note"]] = [NO_VERDICT, note]
+            table.loc[place, "seeds_needed"] = pd.NA
+            row["note"] = note
+        both = (first, studies[row["study"]])
+        masked = any(study.masking(name) for study in both for name in arms)
         if metrics[row["metric"]].guarded and masked:
             note = "; ".join(filter(None, [row["note"], "signs of masked gradients"]))
             table.loc[place, "note"] = note
@@ -147,8 +153,10 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
     first = studies[reference]
     parts = [
         "# The same trials under other studies",
-        f"Each row pairs the trials of a study with those of {reference} that have the same "
-        "activation and seed: the difference from it, with its 95 % t interval, n pairs, p after "
+        *warnings_markdown(studies),
+        f"Each row pairs the trials of a study with those of {escape_markdown(reference)} that "
+        "have the same activation and seed: the difference from it, with its 95 % t interval, n "
+        "pairs, p after "
         "Holm's correction over a metric's rows, and the verdict; the margin is "
         f"±{100 * first.study.margin:g} points.",
     ]
@@ -160,8 +168,8 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
         ]
         headers = ["activation", "metric", "difference", "n", "p (Holm)", "verdict"]
         parts += [
-            f"## {other} against {reference}",
-            _what_differs(first, studies[other]),
+            escape_markdown(f"## {other} against {reference}"),
+            escape_markdown(_what_differs(first, studies[other])),
             to_markdown(rows, headers),
         ]
     return "\n\n".join(parts) + "\n"

@@ -65,6 +65,11 @@ def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
     return Scores(float(correct.double().mean()), float(loss), correct)
 
 
+def largest_class_share(labels: torch.Tensor) -> float:
+    """Return the accuracy, in (0, 1], of always naming the class that most int64 labels have."""
+    return float(labels.bincount().max()) / len(labels)
+
+
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the expected calibration error in [0, 1], over 15 bins of the top confidence.
 

@@ -14,6 +14,7 @@ from actbench.figure_axes import (
     intervals,
     legend_height,
     looks_of,
+    of_activation,
     panel_rows,
     panels,
     percent_axis,
@@ -59,7 +60,7 @@ def attacks(frames: Frames) -> Figure | None:
         for axes, name in zip(grid, names, strict=True):
             axes.set_title(shorten(name))
             for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
-                part = means[name].loc[[activation]].droplevel("activation")
+                part = of_activation(means[name], activation)
                 draw_band(axes, look, part, shift, series=len(of))
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(len(places)), ["0", *map(epsilon_text, epsilons)])

@@ -168,11 +168,8 @@ def draw_by_epoch(axes: Axes, of: Mapping[str, Look], means: pd.DataFrame) -> No
     """Draw a band for each activation; ``means`` is indexed by activation and epoch."""
     last = int(means.index.get_level_values("epoch").max())
     few = last <= MOST_MARKED_EPOCHS
-    present = set(means.index.get_level_values("activation"))
     for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3 * few), strict=True):
-        if activation in present:
-            part = means.loc[[activation]].droplevel("activation")
-            draw_band(axes, look, part, shift, series=len(of), marked=few)
+        draw_band(axes, look, of_activation(means, activation), shift, series=len(of), marked=few)
     axes.set_xlim(0.6, last + 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
@@ -182,10 +179,18 @@ def steady_ticks() -> MaxNLocator:
     return MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
 
 
+def of_activation(means: pd.DataFrame, activation: str) -> pd.DataFrame:
+    """Return one activation's rows of ``intervals``, without that level; empty if it has none."""
+    rows = means.index.get_level_values("activation") == activation
+    return means[rows].droplevel("activation")
+
+
 def percent_axis(axes: Axes, *means: pd.DataFrame) -> None:
     """Let the y axis show all means and intervals, in percent: ten points or more."""
     shown = pd.concat(means)
     low, high = float(shown.min().min()), float(shown.max().max())
+    if not math.isfinite(high - low):
+        low, high = 0.0, 100.0
     missing = max(0.0, 10 - (high - low)) / 2
     low, high = low - missing, high + missing
     low, high = low - max(0.0, high - 100), high - min(0.0, low)

@@ -18,6 +18,7 @@ from actbench.figure_axes import (
     legend_height,
     log_axis,
     looks_of,
+    of_activation,
     panel_rows,
     panels,
     titled,
@@ -101,7 +102,7 @@ def _by_layer(
     axes = figure.subplots()
     width = 0.35 if norms else 0.6
     for (activation, look), shift in zip(of.items(), dodge(len(of), width), strict=True):
-        part = means.loc[[activation]].droplevel("activation")
+        part = of_activation(means, activation)
         draw_points(axes, look, part, shift, joined=norms)
     ticks = range(0, len(layers), -(-len(layers) // 26))
     labels = [shorten(layers[i].removesuffix(".activation"), 18) for i in ticks]

@@ -23,6 +23,7 @@ from actbench.figure_axes import (
     intervals,
     legend_height,
     looks_of,
+    of_activation,
     panel_rows,
     panels,
     percent_axis,
@@ -45,7 +46,6 @@ from actbench.sections import masking_warnings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -111,7 +111,7 @@ def severity(frames: Frames) -> Figure | None:
         for axes, name in zip(grid, names, strict=True):
             axes.set_title(shorten(name.replace("_", " ")))
             for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
-                part = means[name].loc[[activation]].droplevel("activation")
+                part = of_activation(means[name], activation)
                 draw_band(axes, look, part, shift, series=len(of))
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(6), ["clean", *"12345"])
@@ -144,30 +144,27 @@ def slope(frames: Frames) -> Figure | None:
             for name in names
         }
         accuracies = [means[name] for name in names if name.endswith("accuracy")]
+        few = values["seed"].nunique() <= MOST_SEEDS_DRAWN
+        singles = {name: scales[name] * values.loc[:, [name] * few] for name in names}
+        accuracies += [singles[name] for name in names if name.endswith("accuracy")]
         for axes, name in zip(grid, names, strict=True):
             percent = scales[name] == 100
             axes.set_ylabel(f"{frames.metrics[name].label}{', %' if percent else ''}")
-            single = _draw_seeds(axes, values, name, scales[name])
+            for _, seed in values.groupby("seed") if few else ():
+                line = scales[name] * seed[name]
+                axes.plot(seed["slope"], line, color=FAINT, linewidth=0.6, alpha=0.5)
             joined = means[name].droplevel("activation").sort_index()
             axes.plot(joined.index, joined["mean"], color=FAINT, linewidth=1.4)
             for activation, look in of.items():
-                part = means[name].loc[[activation]].droplevel("activation")
+                part = of_activation(means[name], activation)
                 draw_points(axes, look, part, joined=False)
             axes.xaxis.set_major_locator(steady_ticks())
             if name.endswith("accuracy"):
                 percent_axis(axes, *accuracies)
             else:
+                single = singles[name].set_axis(["mean"] * few, axis="columns")
                 axis_from_zero(axes, pd.concat([means[name], single]), percent=percent)
         return settle(figure)
-
-
-def _draw_seeds(axes: Axes, values: pd.DataFrame, name: str, scale: float) -> pd.DataFrame:
-    """Draw a thin line for each seed, unless there are too many; return what was drawn."""
-    if values["seed"].nunique() > MOST_SEEDS_DRAWN:
-        return pd.DataFrame({"mean": []})
-    for _, seed in values.groupby("seed"):
-        axes.plot(seed["slope"], scale * seed[name], color=FAINT, linewidth=0.6, alpha=0.5)
-    return pd.DataFrame({"mean": scale * values[name]})
 
 
 def training(frames: Frames) -> Figure | None:

@@ -7,8 +7,15 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from actbench.comparison_notes import (
+    add_note,
+    note_ranks,
+    scored_as_chance,
+    withhold_at_chance,
+)
 from actbench.corruption_error import corruption_error_by_trial
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
@@ -27,14 +34,18 @@ from actbench.statistics import (
 )
 from actbench.store import no_search_for_cycles
 from actbench.study import SEVERITIES
+from actbench.trial_checks import KNOWN_CLASS_SHARES, flags_of_arm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     from actbench.record import TrialRecord
     from actbench.store import Store
     from actbench.study import Study
 
+_ROUNDING = 1e-12  # of a mean of accuracies; one test image is far more
 TRIAL_COLUMNS = (
     "activation",
     "seed",
@@ -53,6 +64,7 @@ TRIAL_COLUMNS = (
     "logit_margin",
     "input_gradient_norm",
     "reason",
+    "flag",
 )
 
 
@@ -71,6 +83,8 @@ class Frames:
         attacks: a row per activation × seed × attack × ε: accuracy, masking warning.
         summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
         comparisons: a row per activation × metric: paired difference and verdict.
+        sensitivity: primary comparisons once more, with diverged trials scored as chance.
+        class_share: the largest class's share of the test images, None where it is not known.
         matched: a row per trial: corrupted accuracy at matched clean accuracy, and the slope
             (see ``matched_accuracies``).
         mechanism: a row per mechanism: its rank correlation with corrupted accuracy, with n.
@@ -83,7 +97,8 @@ class Frames:
         order = [(activation, seed) for activation in study.activations for seed in study.seeds]
         self.records = [found[pair] for pair in order if pair in found]
         self.metrics = metrics_for(study.corruptions, study.attacks, study.epsilons)
-        self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r) for r in self.records])
+        scores = len(study.corruptions) * len(SEVERITIES)
+        self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r, scores) for r in self.records])
         self.corruptions = self._frame(
             ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
             [(*_key(r), *vars(s).values()) for r in self.records for s in r.corruptions],
@@ -118,6 +133,9 @@ class Frames:
             ],
         )
         self.matched = matched_accuracies(self.trials, study.baseline)
+        self.class_share = self._class_share()
+        self._at_chance: dict[str, NDArray[np.bool_]] = {}
+        self._flag_trials()
         values = self.values()
         self.summary = summarise(values, self.metrics)
         for place, name in enumerate(("mce", "relative_mce"), start=2):
@@ -129,6 +147,19 @@ class Frames:
             margin=study.margin,
             level=self.level(),
         )
+        self.sensitivity = scored_as_chance(
+            values,
+            self.trials["status"] == "diverged",
+            self.class_share,
+            baseline=study.baseline,
+            metrics={name: self.metrics[name] for name in self.primary()},
+            margin=study.margin,
+            level=self.level(),
+        )
+        for table in (self.comparisons, self.sensitivity):
+            if self.mostly_at_chance(study.baseline):
+                withhold_at_chance(table, self.metrics)
+            note_ranks(table)
         self._identical: dict[str, int] = {}
         self._mark_identical()
         self._add_masking_warnings()
@@ -146,14 +177,16 @@ class Frames:
 
     def values(self) -> pd.DataFrame:
         """Return a row per trial and a column per metric, as the statistics take them."""
-        values = self.trials.drop(columns=["status", "epochs", "reason"])
+        values = self.trials.drop(columns=["status", "epochs", "reason", "flag"])
         pair = ["activation", "seed"]
         values = values.merge(self.matched.drop(columns="slope"), "left", on=pair)
         added = beyond_clean_error(self.corruptions, self.trials)
         for name, scores in (("mce", self.corruptions), ("relative_mce", added)):
             errors = corruption_error_by_trial(scores, self.study.baseline).rename(name)
             values = values.merge(errors, "left", left_on=pair, right_index=True)
-        means = self.corruptions.pivot_table("accuracy", pair, "corruption", sort=False)
+        by_corruption = self.corruptions.groupby([*pair, "corruption"])["accuracy"]
+        whole = by_corruption.count() == len(SEVERITIES)
+        means = by_corruption.mean().where(whole).unstack("corruption")  # noqa: PD010 - no duplicates
         values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
         if self.attacks.empty:
             return values
@@ -163,13 +196,62 @@ class Frames:
         )
         return values.merge(robust, "left", left_on=pair, right_index=True)
 
+    def _class_share(self) -> float | None:
+        """Return the largest class's share of the test images, None where nothing states it.
+
+        Records of earlier versions have none: then that of a known data set serves, or an equal
+        share of each class, which the largest has at least.
+        """
+        for record in self.records:
+            if record.largest_class_share:
+                return record.largest_class_share
+        known = KNOWN_CLASS_SHARES.get(self.study.dataset)
+        classes = next((r.masking.classes for r in self.records if r.masking), 0)
+        return known or (1 / classes if classes else None)
+
+    def _flag_trials(self) -> None:
+        """Note which trials are at chance, and give ``trials`` its column ``flag``."""
+        self.trials["flag"] = ""
+        images = next((len(found) for r in self.records if len(found := _correct(r))), 0)
+        for activation, part in self.trials.groupby("activation", sort=False):
+            values = {name: part[name].to_numpy(np.float64) for name in self.primary()}
+            hits = np.zeros(len(part), dtype=np.bool_)
+            if images:
+                hits, flags = flags_of_arm(values, images, self.class_share)
+                self.trials.loc[part.index, "flag"] = flags
+            self._at_chance[str(activation)] = hits
+
+    def at_chance(self, activation: str) -> int:
+        """Return how many of the activation's networks are not above chance on clean images."""
+        return int(self._at_chance.get(activation, np.zeros(0)).sum())
+
+    def finished(self, activation: str) -> int:
+        """Return how many of the activation's stored trials have a result."""
+        ours = self.trials["activation"] == activation
+        return int((ours & self.trials["clean_accuracy"].notna()).sum())
+
+    @property
+    def baseline_at_chance(self) -> bool:
+        """Whether half of the baseline's networks or more are not above chance."""
+        return self.mostly_at_chance(self.study.baseline)
+
+    def mostly_at_chance(self, activation: str) -> bool:
+        """Return whether half of the activation's networks or more are not above chance."""
+        hits = self.at_chance(activation)
+        return hits > 0 and 2 * hits >= self.finished(activation)
+
+    def lost(self, activation: str, status: str) -> int:
+        """Return how many of the activation's stored trials have this status."""
+        ours = self.trials["activation"] == activation
+        return int((ours & (self.trials["status"] == status)).sum())
+
     def unattacked(self) -> pd.DataFrame:
         """Return ``activation``, ``seed`` and ``accuracy`` on the attacked images, unchanged."""
         count = self.study.attack_images
         rows: list[object] = [
-            (*_key(r), unpack_counts(r.clean_correct)[:count].mean())
+            (*_key(r), _correct(r)[:count].mean())
             for r in self.records
-            if r.attacks
+            if r.attacks and len(_correct(r))
         ]
         return self._frame(("activation", "seed", "accuracy"), rows)
 
@@ -233,15 +315,17 @@ class Frames:
             sides = (comparison["activation"], comparison["baseline"])
             counted = [f"{hits[name]} of {name}" for name in sides if hits[name]]
             if counted and self.metrics[comparison["metric"]].guarded:
-                notes = [comparison["note"], f"signs of masked gradients in {', '.join(counted)}"]
-                self.comparisons.loc[place, "note"] = "; ".join(filter(None, notes))
+                note = f"signs of masked gradients in {', '.join(counted)}"
+                add_note(self.comparisons, [place], note)
 
     def primary(self) -> list[str]:
         """Return the names of the metrics that a study is decided by."""
         return ["clean_accuracy", *["corrupted_accuracy"] * bool(self.study.corruptions)]
 
     def undecided(self) -> bool:
-        """Return whether some activation is still undecided in a primary metric."""
+        """Return whether further seeds may decide some activation in a primary metric."""
+        if self.baseline_at_chance:
+            return False
         rows = self.comparisons[self.comparisons["metric"].isin(self.primary())]
         return bool(rows["verdict"].isin(["undecided", "no verdict"]).any())
 
@@ -255,7 +339,9 @@ class Frames:
                 else ("corrupted_correct", corrupted_versions)
             )
             scores = {
-                _key(r): unpack_counts(getattr(r, column)) for r in self.records if r.status == "ok"
+                _key(r): unpack_counts(packed)
+                for r in self.records
+                if r.status == "ok" and (packed := getattr(r, column))
             }
             part = variance_sources(scores, self.study.baseline, versions)
             part.insert(2, "metric", metric)
@@ -291,7 +377,14 @@ def _result(record: TrialRecord) -> TrialRecord:
     )
 
 
-def _trial_row(record: TrialRecord) -> dict[str, object]:
+def _correct(record: TrialRecord) -> NDArray[np.uint8]:
+    """Return per test image whether it was classified correctly; empty where it is not stored."""
+    packed = record.clean_correct
+    return unpack_counts(packed) if packed else np.zeros(0, dtype=np.uint8)
+
+
+def _trial_row(record: TrialRecord, scores: int) -> dict[str, object]:
+    """Return a row of ``trials``; a mean over corruptions needs all of their ``scores``."""
     row: dict[str, object] = {
         "activation": record.activation,
         "seed": record.seed,
@@ -305,15 +398,17 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "input_gradient_norm": record.input_gradient_norm,
         "reason": record.reason,
     }
-    if record.status == "ok":
+    if record.status == "ok" and record.history:
         last = record.history[-1]
         norms = list(last.grad_norms.values())
         row["train_loss"] = last.train_loss
         if norms:
             row["grad_norm_first"], row["grad_norm_last"] = norms[0], norms[-1]
             row["grad_norm_ratio"] = norms[0] / norms[-1] if norms[-1] else math.nan
-        if record.corruptions and record.clean_accuracy is not None:
-            corrupted = math.fsum(s.accuracy for s in record.corruptions) / len(record.corruptions)
-            row["corrupted_accuracy"] = corrupted
-            row["accuracy_drop"] = record.clean_accuracy - corrupted
+    whole = record.status == "ok" and len(record.corruptions) == scores > 0
+    if whole and record.clean_accuracy is not None:
+        corrupted = math.fsum(s.accuracy for s in record.corruptions) / scores
+        row["corrupted_accuracy"] = corrupted
+        drop = record.clean_accuracy - corrupted
+        row["accuracy_drop"] = drop if abs(drop) > _ROUNDING else 0.0
     return row

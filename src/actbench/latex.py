@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from actbench.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -93,7 +95,8 @@ def escape_latex(text: str) -> str:
     Accented Latin and small Greek letters and common signs become commands. Another character that
     LaTeX's own fonts lack is named by its code point, ``U+65E5``, rather than lost.
     """
-    return "".join(map(_escape_character, unicodedata.normalize("NFC", " ".join(text.split()))))
+    shown = " ".join(printable(text).split())
+    return "".join(map(_escape_character, unicodedata.normalize("NFC", shown)))
 
 
 def _escape_character(character: str) -> str:

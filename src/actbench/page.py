@@ -15,10 +15,12 @@ from actbench import __version__
 from actbench.figure_axes import finished, seeds_of
 from actbench.figure_style import FAINT, GRID, HUES, INK, PAPER, SHADE
 from actbench.figures import STRIP, caption
+from actbench.printable import printable
 from actbench.sections import means_over_seeds, robustness_sections
 from actbench.statistics import VERDICTS
 from actbench.study import study_to_toml
-from actbench.tables import comparison_rows, summary_rows, variance_rows
+from actbench.study_warnings import chance_note, sensitivity_rows, study_warnings
+from actbench.tables import SENSITIVITY_NOTE, comparison_rows, summary_rows, variance_rows
 from actbench.verdicts import METRICS_ALONE, arm, describe_recipe, verdict_sentences
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ _COLOURS = {
 
 
 _WORDS = {
-    *("activation", "metric", "verdict", "what would sharpen it"),
+    *("activation", "metric", "verdict", "what would sharpen it", "without diverged trials"),
     *("attack", "masked gradients", "mechanism", "corruption"),
 }
 
@@ -91,6 +93,7 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     script = templates.get_template("report.js").render()
     pictures = {name: _picture(name, svg, frames) for name, svg in svgs.items()}
@@ -101,10 +104,13 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         style=Markup(templates.get_template("report.css").render()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        warnings=study_warnings(frames),
+        chance_note=chance_note(frames),
+        sensitivity=_sensitivity(frames),
+        sensitivity_note=SENSITIVITY_NOTE,
         planned=len(study.trials()),
         stored=len(frames.trials),
         answers=_answers(frames),
-        notes=frames.notes(),
         alone=verdict_sentences(frames) if len(study.activations) == 1 else [],
         tally=_tally(frames),
         level=f"{frames.level():.3g}",
@@ -125,6 +131,11 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
         machine=_machine(environment),
         toml=study_to_toml(study),
     )
+
+
+def _shown(value: object) -> object:
+    """Return what a template's expression shows: our own markup as it is, other text printable."""
+    return printable(value) if type(value) is str else value
 
 
 def _answers(frames: Frames) -> list[Answer]:
@@ -179,6 +190,11 @@ def _comparisons(frames: Frames, *, primary: bool) -> Table:
         _verdict_third(headers),
         [_verdict_third(row) for row in rows],
     )
+
+
+def _sensitivity(frames: Frames) -> Table:
+    rows, headers = sensitivity_rows(frames)
+    return Table("sensitivity", "With diverged trials scored as chance", headers, rows)
 
 
 def _verdict_third(cells: list[str]) -> list[str]:

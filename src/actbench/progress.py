@@ -12,6 +12,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from actbench.executors import Finished, Retried
+from actbench.printable import printable
 
 if TYPE_CHECKING:
     from actbench.executors import Event
@@ -56,8 +57,8 @@ class ProgressDisplay:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a line; names in it are shown as they are, not as markup."""
-        self._console.print(Text(text), soft_wrap=True)
+        """Print a line; names in it are shown as text: no markup and no control characters."""
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def tell(self, event: Event) -> None:
         """Take in what an executor tells."""

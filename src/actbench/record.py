@@ -161,6 +161,7 @@ class TrialRecord:
     ``kernels`` are those that computed it: ``torch``, or ``native`` as well.
     ``notes`` say what a reader must know of this trial besides, such as a diagnostic that failed;
     ``output_warnings`` why accuracy under attack may be overstated, as seen from its outputs.
+    ``largest_class_share`` is the share of the test images that its largest class has, in (0, 1].
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
@@ -187,6 +188,7 @@ class TrialRecord:
     kernels: str = field(default="torch", metadata=_LATER)
     notes: tuple[str, ...] = field(default=(), metadata=_LATER)
     output_warnings: tuple[str, ...] = field(default=(), metadata=_LATER)
+    largest_class_share: float | None = field(default=None, metadata=_LATER)
 
     @property
     def trial(self) -> Trial:

@@ -92,6 +92,11 @@ class Results:
         return self.frames.comparisons
 
     @property
+    def sensitivity(self) -> pd.DataFrame:
+        """The primary comparisons that diverged trials touch, with these scored as chance."""
+        return self.frames.sensitivity
+
+    @property
     def mechanism(self) -> pd.DataFrame:
         """A row per mechanism: its rank correlation with corrupted accuracy, with n."""
         return self.frames.mechanism
@@ -107,6 +112,13 @@ class Results:
         from actbench.verdicts import verdict_sentences
 
         return verdict_sentences(self.frames)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before the verdicts: networks at chance, lost trials, odd trials."""
+        from actbench.study_warnings import study_warnings
+
+        return study_warnings(self.frames)
 
     @property
     def complete(self) -> bool:

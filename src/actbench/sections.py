@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from actbench.frames import Frames
 
 
+_NOTHING = (math.nan, math.nan, 0)  # mean, deviation and count where no trial has a value
+
+
 @dataclass(frozen=True)
 class Section:
     """A table with its title, what stands below it, and warnings that must not be missed.
@@ -45,14 +48,15 @@ def means_over_seeds(
 ) -> tuple[list[list[str]], list[str]]:
     """Return rows and headers: a column's values down, activations across, mean ± std over seeds.
 
-    Corruptions and epochs are down, as there may be many of them.
+    Corruptions and epochs are down, as there may be many of them. A dash: no trial has a value.
     """
     by_seed = frame.groupby(["activation", by, "seed"], sort=False)[value].mean()
-    cells = by_seed.groupby(["activation", by], sort=False).agg(["mean", "std"])
-    known = cells.index.get_level_values(0)
+    groups = by_seed.groupby(["activation", by], sort=False).agg(["mean", "std"])
+    cells = {key: show(*row) for key, row in zip(groups.index, groups.to_numpy(), strict=True)}
+    known = {activation for activation, _ in cells}
     across = [activation for activation in frames.study.activations if activation in known]
     rows = [
-        [str(down).replace("_", " "), *(show(*cells.loc[(name, down)]) for name in across)]
+        [str(down).replace("_", " "), *(cells.get((name, down), DASH) for name in across)]
         for down in frame[by].unique()
     ]
     return rows, [by, *across]
@@ -85,12 +89,13 @@ def attack_section(frames: Frames) -> Section | None:
     rows = []
     for attack in study.attacks:
         for activation in frames.attacks["activation"].unique():
-            mean, spread, n = unchanged[(activation,)]
+            mean, spread, n = unchanged.get((activation,), _NOTHING)
             hits = len(frames.masking(activation))
             cells = [percent(mean, spread)]
             for epsilon in epsilons:
-                mean, spread, _ = attacked[activation, attack, epsilon]
-                cells.append(percent(mean, spread) + MASKED * bool(hits))
+                mean, spread, found = attacked.get((activation, attack, epsilon), _NOTHING)
+                n = max(n, found)
+                cells.append(percent(mean, spread) + MASKED * bool(hits and found))
             found = f"{hits} of {n} trials{MASKED}" if hits else "none found"
             rows.append([activation, attack, f"{n}", *cells, found])
     images = frames.attacked_images()
@@ -244,7 +249,10 @@ def _calibration_section(
         [
             str(corruption).replace("_", " "),
             str(severity),
-            *(show(*spread[corruption, severity, name]) for name in activations),
+            *(
+                show(*spread.get((corruption, severity, name), _NOTHING[:2]))
+                for name in activations
+            ),
         ]
         for corruption, severity in places
     ]

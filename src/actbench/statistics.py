@@ -25,6 +25,7 @@ from actbench.paired import (
 )
 from actbench.planning import seeds_needed
 from actbench.sequential import looks, spending_level
+from actbench.signed_rank import signed_rank
 from actbench.variance import variance_sources
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ COMPARISON_COLUMNS = (
     "p_equivalence_holm",
     "seeds_needed_low",
     "seeds_needed_high",
+    "p_wilcoxon",
+    "p_wilcoxon_holm",
+    "verdict_wilcoxon",
 )
 _SEEDS = ["seeds_needed", "seeds_needed_low", "seeds_needed_high"]
 
@@ -173,7 +177,10 @@ def compare(
         ``seeds_needed`` (nullable integer) is how many pairs lead to a verdict with 80 % power
         (see ``planning``), between ``seeds_needed_low`` and ``_high`` by the deviation's 80 %
         interval; for an undecided row all three are above ``n``. What could not be computed is NaN,
-        and ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``.
+        and ``note`` says why in plain words. ``verdict`` is one of ``VERDICTS``. From six pairs on,
+        ``p_wilcoxon`` is the p-value of Wilcoxon's signed-rank test, ``p_wilcoxon_holm`` the same
+        after Holm's correction, and ``verdict_wilcoxon`` what it says ("undecided" where it finds
+        no difference; "no verdict" where so few pairs cannot reach ``level``).
 
         A metric with ``matched`` is compared by ``matched_difference`` of its two columns.
 
@@ -192,8 +199,11 @@ def compare(
         for other in others
         for metric in metrics.values()
     ]
+    for name, metric in metrics.items():
+        judge_by_ranks([row for row in rows if row["metric"] == name], metric, level)
     table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
-    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level", "p_equivalence_holm"), "float64")
+    corrected = ("p_equivalence_holm", "p_wilcoxon", "p_wilcoxon_holm")
+    numbers = dict.fromkeys((*COMPARISON_COLUMNS[4:13], "level", *corrected), "float64")
     table = table.astype({**numbers, "n": "int64", **dict.fromkeys(_SEEDS, "Int64")})
     return decide(table, metrics, level)
 
@@ -240,6 +250,7 @@ def _compare_pair(
     notes = trials.left_out(activation, baseline, metric) if n else []
     correlation = effect = equivalence = math.nan
     needed: tuple[float, ...] = (math.nan,) * 3
+    ranks = signed_rank(() if metric.matched else differences[0])
     if metric.matched and n > 1:
         matched = matched_difference(differences[0], differences[1], margin)
         test, equivalence = matched.test, matched.p_equivalence
@@ -299,6 +310,8 @@ def _compare_pair(
         **dict(zip(_SEEDS, needed, strict=True)),
         "level": level,
         "note": "; ".join(notes),
+        "p_wilcoxon": ranks.p_value,
+        "ranks": ranks,
     }
 
 
@@ -326,10 +339,40 @@ def _verdict(row: Mapping[Any, Any], metric: Metric, level: float) -> str:
         return "equivalent"
     if not row["p_holm"] <= level:
         return "undecided"
-    higher = row["difference"] > 0
+    return _direction(metric, higher=row["difference"] > 0)
+
+
+def _direction(metric: Metric, *, higher: bool) -> str:
     if metric.direction == "none":
         return "higher" if higher else "lower"
     return "better" if higher == (metric.direction == "higher") else "worse"
+
+
+def judge_by_ranks(family: list[dict[str, Any]], metric: Metric, level: float) -> None:
+    """Add Wilcoxon's corrected p-value and verdict to all rows of ``compare`` in one metric.
+
+    Each row's ``ranks`` (its ``SignedRank``) is taken away.
+    """
+    p_values = np.array([row["p_wilcoxon"] for row in family], dtype=np.float64)
+    tests = int(np.isfinite(p_values).sum())
+    for row, p_holm in zip(family, holm(p_values), strict=True):
+        ranks = row.pop("ranks")
+        row["p_wilcoxon_holm"] = p_holm
+        row["verdict_wilcoxon"] = NO_VERDICT
+        if p_holm <= level:
+            row["verdict_wilcoxon"] = _direction(metric, higher=ranks.sign > 0)
+        elif tests * ranks.least_p_value <= level:
+            row["verdict_wilcoxon"] = "undecided"
+
+
+def ranks_disagree(row: Mapping[Any, Any]) -> bool:
+    """Return whether the signed-rank test contradicts the verdict of a row of ``compare``.
+
+    A difference that ranks find is no contradiction to "equivalent": it is there, and too small to
+    matter.
+    """
+    told = (row["verdict"], row["verdict_wilcoxon"])
+    return told[0] != told[1] and NO_VERDICT not in told and "equivalent" not in told
 
 
 class _Trials:

@@ -12,7 +12,8 @@ from actbench.frames import read_frames
 from actbench.metrics import metrics_for
 from actbench.statistics import NO_VERDICT
 from actbench.store import Store
-from actbench.tables import to_csv, to_markdown
+from actbench.study_warnings import study_warnings
+from actbench.tables import escape_markdown, to_csv, to_markdown
 from actbench.verdicts import DASH, signed
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
     parts = [
         "# Studies side by side",
         f"{len(questions)} comparisons: {counted}.",
+        *warnings_markdown(studies),
         to_markdown(*_comparison_rows(studies, table)),
         "Each cell is the difference from the baseline, paired by seed, with its 95 % t interval, "
         f"n pairs and the study's verdict; the margin is ±{100 * first.margin:g} points. Verdicts "
@@ -172,6 +174,15 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
             to_markdown(left_out, ["activation", "study"]),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def warnings_markdown(studies: Mapping[str, Frames]) -> list[str]:
+    """Return each study's warnings as paragraphs of Markdown."""
+    return [
+        f"**Warning:** {escape_markdown(f'{name}: {warning}')}"
+        for name, frames in studies.items()
+        for warning in study_warnings(frames)
+    ]
 
 
 def _comparison_rows(

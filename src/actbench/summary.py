@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actbench.printable import printable
 from actbench.terminal import show
 
 if TYPE_CHECKING:
@@ -31,14 +32,16 @@ class Summary:
     """A study's answer, made from its stored records.
 
     Attributes:
+        warnings: what a reader must know before the verdicts.
         tables: a row per activation each.
         sentences: the verdicts, ``activation — …`` each.
         planned: how many trials the study has.
         complete: whether all of them are stored and none diverged or crashed.
         content: what ``--json`` prints, less the folder: study, trials, summary, comparisons,
-            attacks.
+            attacks, warnings, sensitivity.
     """
 
+    warnings: list[str]
     tables: list[Table]
     sentences: list[str]
     planned: int
@@ -54,18 +57,21 @@ class Summary:
 def summary_of(frames: Frames) -> Summary:
     """Return the summary of a study's frames."""
     from actbench.sections import attack_section
+    from actbench.study_warnings import study_warnings
     from actbench.tables import compact_rows
     from actbench.verdicts import verdict_sentences
 
     rows, headers = compact_rows(frames)
     title = f"{frames.study.data_label}, {frames.study.model}"
-    tables = [Table(title, headers, rows, frames.notes())]
+    tables = [Table(title, headers, rows, [])]
     attacked = attack_section(frames)
     if attacked is not None:
         title, warnings = attacked.title, list(attacked.warnings)
         tables.append(Table(title, attacked.headers, attacked.rows, warnings))
     planned = len(frames.study.trials())
+    warnings = study_warnings(frames)
     return Summary(
+        warnings=warnings,
         tables=tables,
         sentences=verdict_sentences(frames),
         planned=planned,
@@ -76,6 +82,8 @@ def summary_of(frames: Frames) -> Summary:
             "summary": json.loads(frames.summary.to_json(orient="records")),
             "comparisons": json.loads(frames.comparisons.to_json(orient="records")),
             "attacks": json.loads(frames.attacks.to_json(orient="records")),
+            "warnings": warnings,
+            "sensitivity": json.loads(frames.sensitivity.to_json(orient="records")),
         },
     )
 
@@ -89,15 +97,18 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     from rich.text import Text
 
     console = Console()
+    for warning in summary.warnings:
+        console.print(Text(f"⚠ {printable(warning)}", "yellow"))
     for table in summary.tables:
-        show(f"{table.title}\n")
-        show(f"{table_within(console.width, table)}\n")
+        show(f"{printable(table.title)}\n")
+        show(f"{printable(table_within(console.width, table))}\n")
         for warning in table.warnings:
-            console.print(Text(f"⚠ {warning}", "yellow"))
+            console.print(Text(f"⚠ {printable(warning)}", "yellow"))
     for sentence in summary.sentences:
-        name, dash, rest = sentence.partition(" — ")
+        name, dash, rest = printable(sentence).partition(" — ")
         console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
-    console.print(Text(f"The tables lie in {folder}; read {folder / 'summary.md'}"), soft_wrap=True)
+    where = printable(f"The tables lie in {folder}; read {folder / 'summary.md'}")
+    console.print(Text(where), soft_wrap=True)
 
 
 def table_within(width: int, table: Table) -> str:
@@ -112,7 +123,7 @@ def table_within(width: int, table: Table) -> str:
             colalign=("left", *["right"] * (len(table.headers) - 1)),
         )
 
-    longest = max(len(name) for name, *_ in table.rows)
+    longest = max((len(name) for name, *_ in table.rows), default=12)
     excess = max(map(len, text(longest).splitlines())) - width
     return text(longest if excess <= 0 else max(12, longest - excess))
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_float_dtype, is_numeric_dtype
 from tabulate import tabulate
 
 from actbench.latex import latex_document, to_latex
+from actbench.printable import printable
 from actbench.sections import means_over_seeds, robustness_sections
+from actbench.study_warnings import chance_note, sensitivity_rows, study_warnings
 from actbench.verdicts import (
     DASH,
     MASKED,
@@ -31,12 +34,20 @@ if TYPE_CHECKING:
 
     from actbench.frames import Frames
 
+# What Markdown takes for markup. A bracket is one where a link's address or label can follow; other
+# brackets, such as an interval's, stay readable in the source.
+_MARKUP = re.compile(r"[|`*~]|!(?=\[)|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Return the frame as CSV, text cells defused that a spreadsheet would run as a formula."""
+    """Return the frame as CSV, text cells defused that a spreadsheet would run as a formula.
+
+    Numbers are rounded to 12 significant digits: processors and libraries differ in the last ones.
+    """
     safe = frame.copy()
+    for column in safe.columns[[is_float_dtype(kind) for kind in safe.dtypes]]:
+        safe[column] = [float(f"{number:.12g}") for number in safe[column].astype("float64")]
     for column in safe.columns[[not is_numeric_dtype(kind) for kind in safe.dtypes]]:
         cells = safe[column].unique()
         defused = {cell: safer for cell in cells if (safer := _defused(cell)) is not cell}
@@ -50,25 +61,28 @@ def _defused(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     safe = f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
-    return safe.replace("\r", "\n")  # csv quotes a line feed, but not every version a lone return
+    # csv quotes a line feed, but not every version a lone return
+    return printable(safe.replace("\r", "\n"))
 
 
 def to_markdown(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
     """Return a Markdown table of text cells; ``|`` and line breaks in them are escaped."""
-    table = [[_escaped(cell) for cell in row] for row in rows]
+    table = [[escape_markdown(cell) for cell in row] for row in rows]
     return tabulate(
         table,
-        headers=[_escaped(header) for header in headers],
+        headers=[escape_markdown(header) for header in headers],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=("left", *["right"] * (len(headers) - 1)),
     )
 
 
-def _escaped(cell: str) -> str:
-    for old, new in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("`", "\\`"), ("*", "\\*")):
+def escape_markdown(cell: str) -> str:
+    """Return Markdown that shows the text as it reads, in one line, without links or images."""
+    cell = " ".join(printable(cell).split())
+    for old, new in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;")):
         cell = cell.replace(old, new)
-    return " ".join(cell.split())
+    return _MARKUP.sub(r"\\\g<0>", cell)
 
 
 def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
@@ -116,25 +130,27 @@ def compact_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
 def summary_markdown(frames: Frames) -> str:
     """Return ``summary.md``: the answer in sentences, then the tables."""
     study = frames.study
-    baseline = _escaped(study.baseline)
+    baseline = escape_markdown(study.baseline)
     parts = [
-        f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared with "
+        f"# {escape_markdown(f'{study.data_label}, {study.model}')}: activations compared with "
         f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
-        *(f"**Warning:** {_escaped(note)}" for note in frames.notes()),
-        "\n".join(f"- {_escaped(sentence)}" for sentence in verdict_sentences(frames)),
-        f"Differences are paired by seed, with their 95 % t interval. {describe_recipe(study)}",
+        *(f"**Warning:** {escape_markdown(warning)}" for warning in study_warnings(frames)),
+        "\n".join(f"- {escape_markdown(sentence)}" for sentence in verdict_sentences(frames)),
+        "Differences are paired by seed, with their 95 % t interval. "
+        f"{escape_markdown(describe_recipe(study))}",
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
         to_markdown(*summary_rows(frames)),
         "Corrupted accuracy is the plain mean over the corruptions and severities below; drop is "
         f"clean less corrupted; mCE is the error under corruption relative to {baseline}'s, which "
         "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
-        "pre-activation is ≤ 0 at every position of every test image.",
+        f"pre-activation is ≤ 0 at every position of every test image. {chance_note(frames)}",
         *_failures(frames),
         *_sections(frames, folded=False),
         "## Paired differences from the baseline",
         to_markdown(*comparison_rows(frames, frames.comparisons)),
         *_margin_note(frames),
+        *_sensitivity(frames),
         "## Where the uncertainty comes from",
         to_markdown(*variance_rows(frames)),
         "Standard errors of the difference, in points: for other seeds on the same test images, "
@@ -152,18 +168,36 @@ def summary_markdown(frames: Frames) -> str:
         parts.append("## Mean gradient norm by layer and epoch")
         for layer, part in frames.gradients.groupby("layer", sort=False):
             parts += [
-                f"### {_escaped(str(layer))}",
+                f"### {escape_markdown(str(layer))}",
                 to_markdown(*means_over_seeds(part, frames, "epoch", "grad_norm", number)),
             ]
     return "\n\n".join(parts) + "\n"
 
 
+SENSITIVITY_NOTE = (
+    "Each diverged trial is given the accuracy of a network at chance instead of being left out: "
+    "an activation that diverges on seeds on which it would have done badly looks better without "
+    "them. Crashed trials stay left out."
+)
+
+
+def _sensitivity(frames: Frames) -> list[str]:
+    if frames.sensitivity.empty:
+        return []
+    return [
+        "## With diverged trials scored as chance",
+        to_markdown(*sensitivity_rows(frames)),
+        SENSITIVITY_NOTE,
+    ]
+
+
 def _margin_note(frames: Frames) -> list[str]:
     margin = f"{100 * frames.study.margin:g}"
     return [
-        f"p (Holm) is the paired t-test's and p (equivalent) that of two one-sided tests against "
+        "p (Holm) is the paired t-test's and p (equivalent) that of two one-sided tests against "
         f"±{margin} points, each corrected over the activations; a dash means that the metric has "
-        "no natural margin. MDE is the difference that this many pairs detect with 80 % power, "
+        "no natural margin. p (ranks) is Wilcoxon's signed-rank test's, corrected likewise, from "
+        "six pairs on. MDE is the difference that this many pairs detect with 80 % power, "
         "uncorrected; seeds needed is how many pairs lead to a verdict with 80 % power, whatever "
         "the true difference, for the 80 % interval of the standard deviation. Tests are at the "
         f"level {frames.level():.3g}. {METRICS_ALONE}"
@@ -184,6 +218,7 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
                 signed(row["difference"], points=points),
                 interval(row["ci_low"], row["ci_high"], points=points),
                 probability(row["p_holm"]),
+                probability(row["p_wilcoxon_holm"]),
                 probability(row["p_equivalence_holm"]),
                 number(row["pair_correlation"]),
                 number(row["minimum_detectable_effect"] * (100 if points else 1)),
@@ -198,6 +233,7 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
         "difference",
         "95 % interval",
         "p (Holm)",
+        "p (ranks)",
         "p (equivalent)",
         "pair correlation",
         "MDE",
@@ -236,8 +272,8 @@ def _sections(frames: Frames, *, folded: bool) -> list[str]:
         if section.folded != folded:
             continue
         parts += [f"## {section.title}"]
-        parts += [f"**Warning:** {_escaped(warning)}" for warning in section.warnings]
-        parts += [to_markdown(section.rows, section.headers), _escaped(section.note)]
+        parts += [f"**Warning:** {escape_markdown(warning)}" for warning in section.warnings]
+        parts += [to_markdown(section.rows, section.headers), escape_markdown(section.note)]
     return parts
 
 
@@ -258,15 +294,26 @@ def summary_latex(frames: Frames) -> str:
     study = frames.study
     name = ", ".join(filter(None, [study.data_label, study.model, arm(study)]))
     recipe = describe_recipe(study)
+    warnings = " ".join(f"Warning: {warning}" for warning in study_warnings(frames))
     tables = [
         to_latex(
             *compact_rows(frames),
             columns="lrrrrr",
             caption=f"{name}: accuracy, clean and under corruption, mean ± standard deviation "
             "over n seeds. Drop, in points, is clean less corrupted; mCE is the error under "
-            f"corruption relative to that of {study.baseline}. {recipe}",
+            f"corruption relative to that of {study.baseline}. {recipe} {warnings}",
         )
     ]
+    if len(frames.sensitivity):
+        rows, headers = sensitivity_rows(frames)
+        tables.append(
+            to_latex(
+                rows,
+                headers,
+                columns="lllrrrrl",
+                caption=f"{name}: with diverged trials scored as chance. {SENSITIVITY_NOTE}",
+            )
+        )
     tables += [
         to_latex(
             section.rows,
@@ -307,6 +354,7 @@ def derived_files(frames: Frames) -> dict[str, str]:
         "mechanism.csv": to_csv(frames.mechanism),
         "summary.csv": to_csv(frames.summary),
         "comparisons.csv": to_csv(frames.comparisons),
+        "sensitivity.csv": to_csv(frames.sensitivity),
         "summary.md": summary_markdown(frames),
         "summary.tex": summary_latex(frames),
     }

@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from actbench.printable import printable
+
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "…": "...", "⚠": "!"}
 )
@@ -53,4 +55,4 @@ def show(text: str = "", *, newline: bool = True) -> None:
 
 def say(message: str) -> None:
     """Print one line to stderr, under the command's name."""
-    click.echo(f"actbench: {' '.join(message.split())}", file=sys.stderr)
+    click.echo(f"actbench: {' '.join(printable(message).split())}", file=sys.stderr)

@@ -14,6 +14,7 @@ from actbench.evaluation import (
     calibration_error,
     corrupted_test_images,
     input_gradient_norm,
+    largest_class_share,
     logit_margin,
     output_warnings,
     predict,
@@ -80,6 +81,7 @@ def run_trial(
         history=training.history,
         kernels=study.kernels,
         notes=tuple(notes),
+        largest_class_share=largest_class_share(data.test_labels),
     )
     if training.diverged:
         return trained

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from actbench.statistics import IDENTICAL
+from actbench.statistics import IDENTICAL, ranks_disagree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,8 +90,45 @@ def verdict_sentences(frames: Frames) -> list[str]:
             for position, metric in enumerate(reversed(frames.primary()))
             if (activation, metric) in rows
         ]
+        parts += _without_result(frames, activation) if parts else []
         sentences.append(f"{activation} — {' '.join(parts) or 'no trial is stored.'}")
     return sentences
+
+
+def lost_trials(frames: Frames, activation: str) -> str:
+    """Return how many of an activation's stored trials diverged or crashed; empty where none."""
+    stored = int((frames.trials["activation"] == activation).sum())
+    told = ""
+    for status in ("diverged", "crashed"):
+        count = frames.lost(activation, status)
+        if count and told:
+            told += f" and {count} {status}"
+        elif count:
+            told = f"{count} of {stored} seed{'s' * (stored != 1)} of {activation} {status}"
+    return told
+
+
+def _without_result(frames: Frames, activation: str) -> list[str]:
+    """Return what became of the pair's lost trials, and the verdicts with diverged ones scored."""
+    sides = (activation, frames.study.baseline)
+    lost = [told for side in sides if (told := lost_trials(frames, side))]
+    if not lost:
+        return []
+    sentences = [f"Left out: {', '.join(lost)}."]
+    scored = frames.sensitivity[frames.sensitivity["activation"] == activation]
+    if len(scored):
+        parts = [
+            f"{frames.metrics[row['metric']].label} {signed(row['difference'], points=True)} points"
+            f"{_between(row)}, n = {row['n']}: {row['verdict']}"
+            for row in reversed(scored.to_dict("records"))
+        ]
+        sentences.append(f"With diverged trials scored as chance: {'; '.join(parts)}.")
+    return sentences
+
+
+def _between(row: Mapping[Any, Any]) -> str:
+    shown = interval(row["ci_low"], row["ci_high"], points=True)
+    return "" if shown == DASH else f" {shown}"
 
 
 def _sentence(frames: Frames, row: Mapping[Any, Any], *, first: bool) -> str:
@@ -101,24 +138,34 @@ def _sentence(frames: Frames, row: Mapping[Any, Any], *, first: bool) -> str:
         return f"{label}: no seed has a result for both."
     difference = signed(row["difference"], points=True)
     over = f" over {row['baseline']}" if first else ""
+    n = f"n = {row['n']}"
+    if any(lost_trials(frames, row[side]) for side in ("activation", "baseline")):
+        n += f" of {len(frames.study.seeds)} seeds"
     if row["n"] == 1:
-        return f"{label} {difference} points{over}, n = 1: no verdict from a single pair."
-    interval = f"[{signed(row['ci_low'], points=True)}, {signed(row['ci_high'], points=True)}]"
-    text = f"{label} {difference} points {interval}{over}"
-    p = probability(row["p_holm"])
-    text += f", n = {row['n']}, p (Holm) {p if p.startswith('<') else f'= {p}'}"
-    return f"{text}: {_verdict(row)}."
+        return f"{label} {difference} points{over}, {n}: no verdict from a single pair."
+    text = f"{label} {difference} points{_between(row)}{over}, {n}, "
+    text += _equals("p (Holm)", row["p_holm"])
+    return f"{text}: {_verdict(row)}{' as the baseline is at chance' * frames.baseline_at_chance}."
+
+
+def _equals(name: str, value: float) -> str:
+    shown = probability(value)
+    return f"{name} {shown if shown.startswith('<') else f'= {shown}'}"
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
+    ranks = ""
+    if ranks_disagree(row):
+        p = _equals("p (Holm)", row["p_wilcoxon_holm"])
+        ranks = f"; by ranks (Wilcoxon) {row['verdict_wilcoxon']}, {p}"
     if row["verdict"] == "equivalent":
         return f"equivalent within ±{100 * row['margin']:g} points"
     if row["verdict"] == "undecided" and (needed := seeds_range(row)) != DASH:
         margin = f"{100 * row['margin']:g} points"
-        return f"undecided (about {needed} seeds needed at a margin of {margin})"
+        return f"undecided (about {needed} seeds needed at a margin of {margin}){ranks}"
     if row["verdict"] == IDENTICAL:
         return "identical to the last bit in every pair, so this is no comparison (see the warning)"
-    return str(row["verdict"])
+    return f"{row['verdict']}{ranks}"
 
 
 def seeds_range(row: Mapping[Any, Any]) -> str:

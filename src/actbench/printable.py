@@ -1,0 +1,27 @@
+"""Text of the users' own, without the characters that act instead of being shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """Return the text with U+FFFD in the place of each character that is not shown as itself.
+
+    These are Unicode's categories C: control characters, so that no name or reason can steer a
+    terminal; marks that turn the direction of writing; lone surrogates; code points without a
+    character. Line feeds, tabs and spaces of any width stay; other white space, such as a carriage
+    return, becomes a space.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character in "\n\t":
+        return character
+    category = unicodedata.category(character)
+    if character.isspace():
+        return character if category == "Zs" else " "
+    return "\ufffd" if category[0] == "C" else character
