@@ -55,6 +55,9 @@ ORDER = """
     runner
     metrics
     paired
+    matched
+    planning
+    corruption_error
     sequential
     variance
     statistics
