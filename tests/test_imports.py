@@ -59,6 +59,9 @@ ORDER = """
     runner
     metrics
     paired
+    matched
+    planning
+    corruption_error
     sequential
     variance
     statistics

@@ -39,11 +39,11 @@ def spending_level(n: int, first: int, last: int, level: float = 0.05) -> float:
     use what has been added since the look before.
 
     Guarantee: the levels of all looks add up to ``level``. By the union bound, a test that errs
-    with at most probability a at level a (for Holm's procedure: that errs anywhere in its family)
-    errs at any look, whatever ends the study, with at most probability ``level``. This leans on no
-    approximation of how the looks depend on each other, and so holds from two seeds on, for the
-    difference test and for the equivalence test alike. The looks must be fixed beforehand: raising
-    ``last`` once the results are known spends the allowance twice.
+    with at most probability a at level a (for Holm's procedure: that errs for any activation in one
+    metric) errs at any look, whatever ends the study, with at most probability ``level``. This
+    leans on no approximation of how the looks depend on each other, and so holds from two seeds on,
+    for the difference test and for the equivalence test alike. The looks must be fixed beforehand:
+    raising ``last`` once the results are known spends the allowance twice.
 
     Args:
         n: seeds so far, one of ``looks(first, last)``.
