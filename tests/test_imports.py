@@ -22,6 +22,7 @@ ORDER = """
     specs
     ranges
     study
+    plain
     lock
     record
     samples

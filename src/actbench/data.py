@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from actbench.datasets import DATASETS, cache_folder
+from actbench.datasets import DATASETS, SIZE, cache_folder
 from actbench.errors import UsageError, did_you_mean
+from actbench.plain import from_plain, parse_json
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
@@ -120,20 +121,28 @@ def _folder_of(dataset: str, fingerprint: str) -> Path:
     return cache_folder() / "data" / f"{dataset}-{digest[:16]}"
 
 
+@dataclass(frozen=True)
+class _About:
+    """What ``about.json`` says of the arrays beside it."""
+
+    classes: tuple[str, ...]
+    flip: bool
+    checksum: str
+
+
+def _read_about(folder: Path) -> _About:
+    return from_plain(_About, parse_json((folder / "about.json").read_text(encoding="utf-8")))
+
+
 def open_images(folder: Path) -> ImageData:
     """Return the data of a folder that ``prepare`` gave, mapped from its files."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = _read_about(folder)
     arrays = {
         # copy-on-write, as torch wants a writable array; the pages stay shared
         name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
         for name in _ARRAYS
     }
-    return ImageData(
-        **arrays,
-        classes=tuple(about["classes"]),
-        flip=about["flip"],
-        checksum=about["checksum"],
-    )
+    return ImageData(**arrays, classes=about.classes, flip=about.flip, checksum=about.checksum)
 
 
 def study_images(folder: Path, study: Study) -> ImageData:
@@ -148,11 +157,26 @@ def study_images(folder: Path, study: Study) -> ImageData:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = _read_about(folder)
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    except (OSError, ValueError, EOFError):
+    except Exception:  # what NumPy raises for a damaged file has many types
         return False
-    return isinstance(about, dict) and about.get("checksum") == _checksum(arrays)
+    return about.checksum == _checksum(arrays) and all(
+        _fits(arrays[f"{part}_images"], arrays[f"{part}_labels"], len(about.classes))
+        for part in ("train", "test")
+    )
+
+
+def _fits(images: Any, labels: Any, classes: int) -> bool:
+    return bool(
+        images.dtype == np.uint8
+        and labels.dtype == np.int64
+        and images.shape == (len(images), SIZE, SIZE, 3)
+        and labels.shape == (len(images),)
+        and len(images) > 0
+        and labels.min() >= 0
+        and labels.max() < classes
+    )
 
 
 def _checksum(arrays: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAKING = ".making"
+CORRUPT = ".corrupt"
 
 
 @contextlib.contextmanager
@@ -42,3 +44,15 @@ def writing_whole(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
     except BaseException:
         making.unlink(missing_ok=True)
         raise
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to the first free of ``<name>.corrupt``, ``<name>.corrupt.1``, ….
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    first = path.with_name(f"{path.name}{CORRUPT}")
+    others = (first.with_name(f"{first.name}.{number}") for number in itertools.count(1))
+    names = itertools.chain([first], others)
+    return path.replace(next(name for name in names if not os.path.lexists(name)))

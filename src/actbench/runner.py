@@ -18,7 +18,7 @@ from actbench.errors import UsageError
 from actbench.executors import Finished, default_workers
 from actbench.ray_executor import RayTasks
 from actbench.samples import SAMPLES_FILE, samples_to_png
-from actbench.study import SEVERITIES, trial_id
+from actbench.study import SEVERITIES, trial_names
 from actbench.workers import InProcess, LocalWorkers
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> l
         for name, record in store.records(plan.study).items()
         if record.status == "ok" or not retry_failed
     }
-    return [t for t in plan.study.trials() if trial_id(plan.study, t) not in stored]
+    name_of = trial_names(plan.study)
+    return [trial for trial in plan.study.trials() if name_of(trial) not in stored]
 
 
 def run_trials(
@@ -137,7 +138,7 @@ def run_trials(
 ) -> None:
     """Run trials and store each record as it comes; ``tell`` hears every event after that."""
     environment = _environment(plan.study.device)
-    known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
+    known = set(map(trial_names(plan.study), plan.study.trials()))
 
     def handle(event: Event) -> None:
         if isinstance(event, Finished):

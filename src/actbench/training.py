@@ -53,7 +53,7 @@ def train(
     under way on the device already, and a loss that is not finite ends the training after them.
     """
     steps = (DeferredSteps if deferred else Steps)(network, data, study, trial)
-    history = list(checkpoint.restore(network, steps.optimizer)) if checkpoint else []
+    history = list(checkpoint.restore(network, steps.optimizer, study.epochs)) if checkpoint else []
     for epoch in range(len(history) + 1, study.epochs + 1):
         losses = steps.begin(epoch)
         yield
