@@ -16,6 +16,7 @@ import torch
 
 from actbench.datasets import DATASETS, SIZE, cache_folder
 from actbench.errors import UsageError, did_you_mean
+from actbench.files import map_array
 from actbench.plain import from_plain, parse_json
 from actbench.study import seed_for
 
@@ -138,8 +139,7 @@ def open_images(folder: Path) -> ImageData:
     """Return the data of a folder that ``prepare`` gave, mapped from its files."""
     about = _read_about(folder)
     arrays = {
-        # copy-on-write, as torch wants a writable array; the pages stay shared
-        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        name: torch.from_numpy(map_array(folder / f"{name}.npy"))  # writable, as torch wants it
         for name in _ARRAYS
     }
     return ImageData(**arrays, classes=about.classes, flip=about.flip, checksum=about.checksum)
@@ -158,13 +158,14 @@ def study_images(folder: Path, study: Study) -> ImageData:
 def _is_whole(folder: Path) -> bool:
     try:
         about = _read_about(folder)
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    except Exception:  # what NumPy raises for a damaged file has many types
+        arrays = {name: map_array(folder / f"{name}.npy") for name in _ARRAYS}
+    except (OSError, ValueError):
         return False
-    return about.checksum == _checksum(arrays) and all(
+    fit = all(
         _fits(arrays[f"{part}_images"], arrays[f"{part}_labels"], len(about.classes))
         for part in ("train", "test")
     )
+    return fit and about.checksum == _checksum(arrays)
 
 
 def _fits(images: Any, labels: Any, classes: int) -> bool:

@@ -7,10 +7,12 @@ import itertools
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
 
 MAKING = ".making"
 CORRUPT = ".corrupt"
@@ -56,3 +58,21 @@ def set_aside(path: Path) -> Path:
     others = (first.with_name(f"{first.name}.{number}") for number in itertools.count(1))
     names = itertools.chain([first], others)
     return path.replace(next(name for name in names if not os.path.lexists(name)))
+
+
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """Return the array of a ``.npy`` file, mapped copy-on-write: unchanged pages are shared.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file.
+    """
+    import numpy as np  # what only reads a study goes without
+
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="c")
+    except OSError:
+        raise
+    except Exception as error:  # what NumPy raises for a damaged header has many types
+        raise ValueError(str(error).splitlines()[0] if str(error) else "it is empty") from None
+    return array
