@@ -396,13 +396,18 @@ def no_network(*_: object) -> None:
     raise OSError("the network is not to be used here")
 
 
-def run(times: int, seed: int, kind: str) -> tuple[dict[str, Counter[str]], list[str]]:
+def run(
+    times: int, seed: int, kind: str, minutes: float
+) -> tuple[dict[str, Counter[str]], list[str]]:
     """Return the outcomes by kind, and every case in which something did not hold."""
+    end = time.monotonic() + 60 * minutes
     fuzz = Fuzz()
     outcomes: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
     broken = []
     kinds = random.Random(seed).choices(list(KINDS), list(KINDS.values()), k=times)
     for number in range(times):
+        if time.monotonic() > end:
+            break
         if number % 500 == 499:
             sys.stderr.write(f"{number + 1} of {times} cases, {len(broken)} broken\n")
         name = kind or kinds[number]
@@ -426,6 +431,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=KINDS, default="", help="this kind only")
+    parser.add_argument("--minutes", type=float, default=600, help="stop after so many")
     arguments = parser.parse_args()
     socket.socket.connect = no_network  # type: ignore[method-assign, assignment]
     torch.set_num_threads(1)
@@ -433,7 +439,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         os.environ["ACTBENCH_CACHE"] = str(Path(work) / "cache")
         os.chdir(work)
-        outcomes, broken = run(arguments.times, arguments.seed, arguments.kind)
+        outcomes, broken = run(arguments.times, arguments.seed, arguments.kind, arguments.minutes)
         os.chdir("/")
     for case in broken[:20]:
         sys.stdout.write(f"{case}\n")
@@ -442,8 +448,9 @@ def main() -> int:
             listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
             sys.stdout.write(f"{name}: {counts.total()} files: {listed}\n")
     seconds = time.monotonic() - begin
+    done = sum(counts.total() for counts in outcomes.values())
     sys.stdout.write(
-        f"{arguments.times} cases, seed {arguments.seed}: {len(broken)} broken ({seconds:.0f} s)\n"
+        f"{done} cases, seed {arguments.seed}: {len(broken)} broken ({seconds:.0f} s)\n"
     )
     return bool(broken)
 
