@@ -18,6 +18,7 @@ from actbench.activations import resolve_activation
 from actbench.checkpoint import Checkpoint
 from actbench.data import open_images, prepare
 from actbench.errors import ResultsFolderError
+from actbench.executors import Retried, run_one
 from actbench.models import build_network
 from actbench.optimizer import SGD
 from actbench.record import EpochRecord, record_to_json
@@ -195,7 +196,7 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
     untouched, ignored = bits(network, optimizer), 0
     for _ in range(60):
         checkpoint.path.write_bytes(DAMAGES[damage](content, draw))
-        if checkpoint.restore(network, optimizer) == ():
+        if checkpoint.restore(network, optimizer, 3) == ():
             assert bits(network, optimizer) == untouched
             ignored += 1
         else:  # the damage is in what nobody reads, such as a time or padding
@@ -209,21 +210,59 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
 def test_what_is_no_checkpoint_counts_as_none(content: bytes, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
     checkpoint.path.write_bytes(content)
-    assert checkpoint.restore(*network_and_optimizer()) == ()
+    assert checkpoint.restore(*network_and_optimizer(), 3) == ()
+
+
+HISTORIES: dict[str, list[object]] = {
+    "none": [],
+    "more epochs than the study": [replace(HISTORY[0], epoch=n) for n in (1, 2, 3, 4)],
+    "a gap": [replace(HISTORY[0], epoch=n) for n in (1, 3)],
+    "text for a number": [replace(HISTORY[0], train_loss="2")],  # type: ignore[arg-type]
+    "an accuracy above 1": [replace(HISTORY[0], test_accuracy=25.0)],
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_checkpoint_of_another_history_is_set_aside_and_named(
+    history: str, tmp_path: Path
+) -> None:
+    named: list[Path] = []
+    checkpoint = Checkpoint(tmp_path, "trial", named.append)
+    network, optimizer = network_and_optimizer()
+    checkpoint.save(network, optimizer, HISTORIES[history])  # type: ignore[arg-type]
+    content = checkpoint.path.read_bytes()
+    assert checkpoint.restore(network, optimizer, 3) == ()
+    assert named == [tmp_path / "trial.pt.corrupt"]
+    assert named[0].read_bytes() == content
+    assert not checkpoint.path.exists()
+
+
+def test_a_trial_with_a_damaged_checkpoint_says_so_and_gives_the_same_record(
+    data: ImageData, tmp_path: Path
+) -> None:
+    trial, told = Trial("relu", 0), []
+    undisturbed = finish(run_trial(STUDY, trial, data, ignore))
+    checkpoint = Checkpoint(tmp_path, undisturbed.trial_id)
+    checkpoint.path.write_bytes(b"nonsense")
+    done = finish(run_one(STUDY, trial, data, told.append, tmp_path))
+    assert done.record == undisturbed
+    assert [event.reason for event in told if isinstance(event, Retried)] == [
+        f"its checkpoint was damaged and is set aside as {checkpoint.path}.corrupt"
+    ]
 
 
 def test_another_trials_checkpoint_counts_as_none(tmp_path: Path) -> None:
     other = Checkpoint(tmp_path, "other")
     other.save(*network_and_optimizer(), HISTORY)
     other.path.rename(Checkpoint(tmp_path, "trial").path)
-    assert Checkpoint(tmp_path, "trial").restore(*network_and_optimizer()) == ()
+    assert Checkpoint(tmp_path, "trial").restore(*network_and_optimizer(), 3) == ()
 
 
 def test_a_checkpoint_that_does_not_fit_the_network_counts_as_none(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
     checkpoint.save(*network_and_optimizer(), HISTORY)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-    assert checkpoint.restore(network, optimizer_of(network)) == ()
+    assert checkpoint.restore(network, optimizer_of(network), 3) == ()
 
 
 # writing

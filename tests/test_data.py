@@ -111,7 +111,14 @@ def test_every_process_gets_the_same_digits(digits: ImageData, tmp_path: Path) -
 # the cache
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "cut", "emptied", "missing", "not json", "list"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("flipped bit", "cut", "emptied", "missing", "not json", "list"),
+        *("classes that are a number", "a class too few", "levels without end"),
+        "a header that is not closed",
+    ],
+)
 def test_a_damaged_cache_is_made_again(
     damage: str, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +139,15 @@ def test_a_damaged_cache_is_made_again(
             about.write_text("{")
         case "list":
             about.write_text("[]")
+        case "classes that are a number":
+            about.write_text(json.dumps({**json.loads(about.read_text()), "classes": 10}))
+        case "a class too few":
+            classes = [str(name) for name in range(9)]
+            about.write_text(json.dumps({**json.loads(about.read_text()), "classes": classes}))
+        case "levels without end":
+            about.write_text("[" * 200_000)
+        case "a header that is not closed":
+            array.write_bytes(content[:60] + b"((" + content[62:])
     again = open_images(prepare("digits"))
     assert again.checksum == digits.checksum
     assert torch.equal(again.train_images, digits.train_images)

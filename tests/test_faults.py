@@ -260,6 +260,6 @@ def test_every_damaged_record_is_named_and_done_again(
     damaged.write_bytes(content)
     done = actbench_here(*asked, "--out", "out")
     assert done.code == 0
-    assert f"a record was damaged and is set aside as out/trials/{damaged.name}.corrupt" in done.err
+    assert f"a file was damaged and is set aside as out/trials/{damaged.name}.corrupt" in done.err
     assert damaged.with_suffix(".json.corrupt").read_bytes() == content
     assert damaged.read_bytes() == (tiny_run.folder / "trials" / damaged.name).read_bytes()

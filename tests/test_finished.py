@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,3 +97,41 @@ def test_another_study_is_not_finished(other: Study, tiny_run: TinyRun) -> None:
 def test_a_folder_in_use_is_refused(copy: Path) -> None:
     with Store(copy).locked(), pytest.raises(ResultsFolderError, match="held by another run"):
         read_finished(Store(copy), ASKED, until_decided=False)
+
+
+FORGERIES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "text for a count": lambda note: note["summary"].update(planned="8"),
+    "no tables": lambda note: note["summary"].pop("tables"),
+    "a table without rows": lambda note: note["summary"]["tables"][0].update(rows=[]),
+    "a row of numbers": lambda note: note["summary"]["tables"][0].update(rows=[[1, 2]]),
+    "a sentence too deep": lambda note: note["summary"].update(sentences=[[[["x"]]]]),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_note_of_the_right_state_is_not_taken(forgery: str, copy: Path) -> None:
+    path = copy / FINISHED_FILE
+    note = json.loads(path.read_text(encoding="utf-8"))
+    assert read_finished(Store(copy), ASKED, until_decided=False) is not None
+    FORGERIES[forgery](note)
+    path.write_text(json.dumps(note), encoding="utf-8")
+    assert read_finished(Store(copy), ASKED, until_decided=False) is None
+
+
+def test_a_note_of_endless_brackets_is_not_taken(copy: Path) -> None:
+    (copy / FINISHED_FILE).write_text("[" * 200_000, encoding="utf-8")
+    assert read_finished(Store(copy), ASKED, until_decided=False) is None
+
+
+def test_a_report_names_the_record_that_it_leaves_out(
+    copy: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    path = sorted((copy / "trials").iterdir())[0]
+    content = path.read_bytes().replace(b'"seed": 0', b'"seed": 1')
+    path.write_bytes(content)
+    done = actbench_here("report", str(copy))
+    assert done.code == 0
+    assert done.err == (
+        f"actbench: {path} is damaged and left out: its checksum is not that of its content\n"
+    )
+    assert path.read_bytes() == content

@@ -23,6 +23,7 @@ ORDER = """
     specs
     ranges
     study
+    plain
     global_state
     user_code
     lock

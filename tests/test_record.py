@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from actbench.record import (
     RECORD_FORMAT,
     CorruptionScore,
     EpochRecord,
+    MaskingChecks,
     OtherFormatError,
     TrialRecord,
     pack_counts,
@@ -35,10 +37,28 @@ RECORD = TrialRecord(
     status="ok",
     activation_check={"at_zero": 0.0, "monotone": True},
     history=(EpochRecord(1, 2.5, 2.25, 0.1 + 0.2, {"conv1": 1e-300, "fc": 1 / 3}),),
-    clean_accuracy=1 / 7,
+    clean_accuracy=0.5,
     corruptions=(CorruptionScore("shot_noise", 5, 0.5, 1.5, 0.25),),
     inactive={"act1": 0.125},
+    clean_correct=pack_counts(np.array([1, 0], np.uint8)),
+    corrupted_correct=pack_counts(np.array([1, 0], np.uint8)),
 )
+
+
+def deep(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def forged(changes: dict[str, object]) -> str:
+    """Return RECORD's JSON with other values and the checksum that belongs to them."""
+    content = {**json.loads(record_to_json(RECORD)), **changes}
+    del content["format"], content["checksum"]
+    text = json.dumps(content, sort_keys=True)
+    checksum = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return json.dumps({"format": RECORD_FORMAT, "checksum": checksum, **content})
 
 
 def test_a_record_survives_its_json_to_the_last_bit() -> None:
@@ -86,6 +106,68 @@ def test_a_record_that_was_changed_is_none(old: str, new: str) -> None:
     assert old in text
     with pytest.raises(ValueError):
         record_from_json(text.replace(old, new))
+
+
+FORGERIES: dict[str, tuple[dict[str, object], str]] = {
+    "text for a seed": ({"seed": "3"}, "seed is '3'"),
+    "true for a seed": ({"seed": True}, "seed is True"),
+    "a negative seed": ({"seed": -1}, "seed is -1"),
+    "an accuracy in percent": ({"clean_accuracy": 71.5}, "clean_accuracy is 71.5; it must be a"),
+    "no accuracy": ({"clean_accuracy": None}, "clean_accuracy is empty"),
+    "a list of losses": ({"clean_loss": [1.0]}, "clean_loss is list"),
+    "an activation in two lines": ({"activation": "re\nlu"}, "activation is"),
+    "no history": ({"history": []}, "history is empty"),
+    "a history of text": ({"history": "12"}, "history is '12'; it must be a list"),
+    "an epoch without a loss": ({"history": [{"epoch": 1}]}, "fields of EpochRecord"),
+    "the second epoch first": (
+        {"history": [asdict(replace(RECORD.history[0], epoch=2))]},
+        "epochs of its history",
+    ),
+    "a severity of 6": (
+        {"corruptions": [asdict(replace(RECORD.corruptions[0], severity=6))]},
+        "corruptions severity is 6",
+    ),
+    "an inactive share of text": ({"inactive": {"act1": "0"}}, "inactive is '0'"),
+    "a list for a table": ({"inactive": [1]}, "inactive is list"),
+    "scores that are not packed": ({"clean_correct": "AAAA"}, "not packed counts"),
+    "scores that are not base64": ({"clean_correct": "é"}, ""),
+    "no scores": ({"clean_correct": ""}, "clean_correct is empty"),
+    "scores above 1": ({"clean_correct": pack_counts(np.array([2], np.uint8))}, "0 or 1"),
+    "scores of other images": (
+        {"corrupted_correct": pack_counts(np.array([1], np.uint8))},
+        "a count up to 1 for each of 2 test images",
+    ),
+    "more scores than corruptions": (
+        {"corrupted_correct": pack_counts(np.array([9, 9], np.uint8))},
+        "a count up to 1",
+    ),
+    "a masking guard of no classes": (
+        {"masking": {**asdict(MaskingChecks(5, 10, 0.0, 0.0, (), 0.0)), "classes": 0}},
+        "masking classes is 0",
+    ),
+    "an excess of three numbers": (
+        {"masking": asdict(MaskingChecks(5, 10, 0.0, 0.0, ((0.1, 0.1, 0.1),), 0.0))},  # type: ignore[arg-type]
+        "masking white_box_excess is",
+    ),
+    "text that has no UTF-8": ({"reason": "\ud800"}, "surrogates not allowed"),
+    "levels without end": ({"activation_check": deep(300)}, "nested too deep"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_value_with_the_right_checksum_is_no_record(forgery: str) -> None:
+    changes, fault = FORGERIES[forgery]
+    with pytest.raises(ValueError) as error:
+        record_from_json(forged(changes))
+    assert fault in str(error.value)
+
+
+def test_a_gradient_norm_that_was_not_finite_comes_back_as_nan() -> None:
+    epoch = replace(RECORD.history[0], grad_norms={"conv1": math.inf})
+    text = record_to_json(replace(RECORD, history=(epoch,)))
+    stored = record_from_json(text)
+    assert math.isnan(stored.history[0].grad_norms["conv1"])
+    assert record_to_json(stored) == text
 
 
 NO_RECORDS = ["", "{", "[]", "null", "3", "{}", '{"format": null}', "[" * 99_999]

@@ -12,12 +12,14 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from actbench.errors import ResultsFolderError
-from actbench.record import TrialRecord, record_to_json
+from actbench.record import CorruptionScore, TrialRecord, pack_counts, record_to_json
 from actbench.store import Store
 from actbench.study import Study, trial_id
+from synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +36,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def record_of(position: int, study: Study = STUDY) -> TrialRecord:
-    trial = study.trials()[position]
-    return TrialRecord(
-        trial_id=trial_id(study, trial), activation=trial.activation, seed=trial.seed, status="ok"
-    )
+    return synthetic_records(study)[trial_id(study, study.trials()[position])]
 
 
 def files_in(folder: Path) -> set[str]:
@@ -189,10 +188,75 @@ def test_a_damaged_record_counts_as_none_and_is_set_aside_when_a_run_begins(
     before = files_in(store.folder)
     assert list(store.records(STUDY)) == [record_of(1).trial_id]
     assert files_in(store.folder) == before, "reading changed the folder"
-    assert store.begin(STUDY) == [path.with_suffix(".json.corrupt")]
+    assert list(store.damaged(STUDY)) == [path]
+    assert list(store.begin(STUDY)) == [path.with_suffix(".json.corrupt")]
     assert not path.exists()
     assert path.with_suffix(".json.corrupt").read_bytes() == content
     assert list(store.records(STUDY)) == [record_of(1).trial_id]
+
+
+SMALL = record_of(0)
+MISFITS: dict[str, tuple[dict[str, object], str]] = {
+    "another activation": ({"activation": "elu"}, "another trial's record"),
+    "another seed": ({"seed": 7}, "another trial's record"),
+    "too few epochs": ({"history": SMALL.history[:3]}, "3 epochs, and the study has 10"),
+    "too many epochs": (
+        {"history": (*SMALL.history, replace(SMALL.history[0], epoch=11))},
+        "11 epochs, and the study has 10",
+    ),
+    "fewer corruptions": (
+        {
+            "corruptions": SMALL.corruptions[:3],
+            "corrupted_correct": pack_counts(np.ones(50, np.uint8)),
+        },
+        "corruptions and severities",
+    ),
+    "other corruptions": (
+        {"corruptions": (*SMALL.corruptions[1:], CorruptionScore("fog", 1, 0.5, 1.0, 0.1))},
+        "corruptions and severities",
+    ),
+    "other test images": (
+        {
+            "clean_correct": pack_counts(np.ones(7, np.uint8)),
+            "corrupted_correct": pack_counts(np.ones(7, np.uint8)),
+        },
+        "it is of 7 test images, and others are of 50",
+    ),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_a_record_that_does_not_belong_to_its_study_is_damaged(misfit: str, store: Store) -> None:
+    changes, fault = MISFITS[misfit]
+    for position in (1, 2, 3):
+        store.write_record(record_of(position))
+    store.write_record(replace(SMALL, **changes))
+    path = store.folder / "trials" / f"{SMALL.trial_id}.json"
+    assert list(store.records(STUDY)) == [record_of(i).trial_id for i in (1, 2, 3)]
+    ((damaged, found),) = store.damaged(STUDY).items()
+    assert damaged == path
+    assert fault in found
+
+
+def test_no_damaged_file_takes_the_place_of_an_earlier_one(store: Store) -> None:
+    path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
+    path.parent.mkdir()
+    for content in ("first", "second", "third"):
+        path.write_text(content)
+        (aside,) = store.begin(STUDY)
+        assert aside.read_text() == content
+    kept = {file.read_text() for file in path.parent.iterdir()}
+    assert kept == {"first", "second", "third"}
+
+
+def test_a_study_is_read_once_however_many_trials_it_has(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = replace(STUDY, seeds=tuple(range(1000)))
+    calls, identity = [], Study.identity
+    monkeypatch.setattr(Study, "identity", lambda study: calls.append(1) or identity(study))
+    store.records(large)
+    assert len(calls) == 1
 
 
 def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -> None:
@@ -211,9 +275,14 @@ def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> Non
     assert store.environment() == {}
     store.write_environment({"seconds": {"relu": 1.5}})
     assert store.environment() == {"seconds": {"relu": 1.5}}
-    for damaged in ("{", "[]", ""):
-        (store.folder / "environment.json").write_text(damaged)
+    path = store.folder / "environment.json"
+    for damaged in ("{", "[]", "", '{"seconds": [1]}', '{"seconds": {"relu": "1"}}', "[" * 200_000):
+        path.write_text(damaged)
         assert store.environment() == {}
+        (aside,) = store.begin(STUDY)
+        assert aside.name.startswith("environment.json.corrupt")
+        assert aside.read_text() == damaged
+        assert not path.exists()
 
 
 # one writer

@@ -269,3 +269,11 @@ def test_a_growing_study_takes_new_seeds_up_to_its_last_look() -> None:
     assert last is not None
     assert last.seeds == (4, 7, 8, 9, 10)
     assert next_look(last) is None
+
+
+@pytest.mark.parametrize("text", ["epochs = " + "[" * 200_000, "epochs" + ".a" * 3000 + " = 1"])
+def test_a_value_nested_without_end_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        study_from_toml(text, "'my.toml'")
+    assert "'my.toml'" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

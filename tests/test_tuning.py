@@ -14,7 +14,6 @@ import torch
 
 from actbench.data import open_images, prepare, study_images
 from actbench.errors import ActbenchError, UsageError
-from actbench.record import TrialRecord
 from actbench.results import run
 from actbench.runner import prepare_study
 from actbench.store import Store
@@ -27,6 +26,7 @@ from actbench.tuning import (
     with_rates,
 )
 from conftest import same_files
+from synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,14 +136,11 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
         for trial in part.study.trials():
             rate = part.study.learning_rate
             diverged = rate == 0.4 and trial.seed == TUNING_SEEDS[1]
-            record = TrialRecord(
-                trial_id=trial_id(part.study, trial),
-                activation=trial.activation,
-                seed=trial.seed,
-                status="diverged" if diverged else "ok",
-                clean_accuracy=None if diverged else 0.5,
-                clean_loss=None if diverged else losses[rate],
-            )
+            name, status = trial_id(part.study, trial), "diverged" if diverged else "ok"
+            made = synthetic_records(part.study, failed={(trial.activation, trial.seed): status})
+            record = made[name]
+            if not diverged:
+                record = dataclasses.replace(record, clean_accuracy=0.5, clean_loss=losses[rate])
             tuning_store(store).write_record(record)
     tuned = with_rates(plan, store).study
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))

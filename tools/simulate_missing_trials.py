@@ -137,8 +137,8 @@ def main() -> None:
     rows = {"diverged": diverged, "collapsed": collapsed, "cutoffs": cutoffs}[options.table](
         options.studies
     )
-    print(tabulate(rows, HEADERS[options.table], tablefmt="pipe", disable_numparse=True))  # noqa: T201
-    print(f"\nn = {options.studies} studies a row")  # noqa: T201
+    print(tabulate(rows, HEADERS[options.table], tablefmt="pipe", disable_numparse=True))
+    print(f"\nn = {options.studies} studies a row")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 from actbench.datasets import cache_folder
 from actbench.errors import UsageError
-from actbench.files import writing_whole
+from actbench.files import map_array, writing_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
         OSError: there is no such file.
         ValueError: it is damaged.
     """
-    images: npt.NDArray[np.uint8] = np.load(path, mmap_mode="c")
+    images: npt.NDArray[np.uint8] = map_array(path)
     status = path.stat()
     seen = (path, status.st_size, status.st_mtime_ns)
     if seen not in _CHECKED:

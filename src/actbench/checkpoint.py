@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError
-from actbench.files import writing_whole
+from actbench.files import set_aside, writing_whole
+from actbench.plain import from_plain
 from actbench.record import EpochRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -34,10 +35,12 @@ class Checkpoint:
     Attributes:
         folder: where checkpoints lie.
         trial_id: the trial; another one's file is never taken.
+        when_damaged: is called with the new name of a damaged file that was set aside.
     """
 
     folder: Path
     trial_id: str
+    when_damaged: Callable[[Path], None] = lambda _: None
     _due: float = field(default=0, init=False)
 
     def is_due(self) -> bool:
@@ -92,22 +95,38 @@ class Checkpoint:
         end = time.monotonic()
         self._due = end + (end - begin) / SHARE
 
-    def restore(self, network: nn.Module, optimizer: SGD) -> tuple[EpochRecord, ...]:
+    def restore(self, network: nn.Module, optimizer: SGD, epochs: int) -> tuple[EpochRecord, ...]:
         """Bring network and optimiser to the stored state and return the history up to there.
 
-        A file that is damaged, another trial's or does not fit the network counts as none: then
-        both stay as they are and the history is empty.
+        A file that is damaged, another trial's or does not fit the network or the number of epochs
+        is set aside as ``*.corrupt``: then both stay as they are and the history is empty.
+
+        Raises:
+            ResultsFolderError: a damaged file cannot be renamed.
         """
         try:
             state = self._read()
             weights, momenta = state["network"], state["momenta"]
-            history = tuple(EpochRecord(**epoch) for epoch in state["history"])
-            fits = _shapes(weights) == _shapes(network.state_dict()) and (
-                _shapes(dict(enumerate(momenta))) == _shapes(dict(enumerate(optimizer.momenta)))
+            history = from_plain(tuple[EpochRecord, ...], state["history"])
+            numbers = [epoch.epoch for epoch in history]
+            fits = numbers == list(range(1, len(numbers) + 1)) and 1 <= len(numbers) <= epochs
+            fits = (
+                fits
+                and _shapes(weights) == _shapes(network.state_dict())
+                and (
+                    _shapes(dict(enumerate(momenta))) == _shapes(dict(enumerate(optimizer.momenta)))
+                )
             )
-        except Exception:  # what the reader raises for a damaged file has many types
+        except FileNotFoundError:
             return ()
+        except Exception:  # what the reader raises for a damaged file has many types
+            fits = False
         if not fits:
+            try:
+                self.when_damaged(set_aside(self.path))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise ResultsFolderError(f"cannot rename {str(self.path)!r}: {reason}") from None
             return ()
         network.load_state_dict(weights)
         for momentum, stored in zip(optimizer.momenta, momenta, strict=True):

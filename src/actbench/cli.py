@@ -343,6 +343,8 @@ def report(folder: Path, *, as_json: bool) -> int:
     study = store.study()
     with store.locked_for_a_moment():
         frames = write_report(store, study)
+        for path, fault in store.damaged(study).items():
+            say(f"{path} is damaged and left out: {fault}")
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
 

@@ -28,7 +28,7 @@ from actbench.study import next_look
 from actbench.summary import summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from actbench.executors import Executor
@@ -148,14 +148,14 @@ def _run_pending(
     part: Sequence[Trial],
     executor: Executor,
     conduct: Conduct,
-    corrupt: Sequence[Path],
+    corrupt: Mapping[Path, str],
 ) -> None:
     """Run the pending trials of ``part`` and show how it goes on."""
     planned = len(plan.study.trials())
     quiet, verbose = conduct.quiet, conduct.verbose
     with ProgressDisplay(len(pending), quiet=quiet, verbose=verbose) as display:
-        for path in corrupt:
-            display.say(f"a record was damaged and is set aside as {path}")
+        for path, fault in corrupt.items():
+            display.say(f"a file was damaged and is set aside as {path}: {fault}")
         if plan.note:
             display.say(plan.note)
         for note in plan.study.data_notes if pending else ():

@@ -16,6 +16,8 @@ import torch
 
 from actbench.datasets import DATASETS, SIZE, cache_folder, check_apart
 from actbench.errors import UsageError, did_you_mean
+from actbench.files import map_array
+from actbench.plain import from_plain, parse_json
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
@@ -129,20 +131,33 @@ def _folder_of(dataset: str, fingerprint: str) -> Path:
     return cache_folder() / "data" / f"{dataset}-{digest[:16]}"
 
 
+@dataclass(frozen=True)
+class _About:
+    """What ``about.json`` says of the arrays beside it."""
+
+    classes: tuple[str, ...]
+    flip: bool
+    checksum: str
+    notes: tuple[str, ...]
+
+
+def _read_about(folder: Path) -> _About:
+    return from_plain(_About, parse_json((folder / "about.json").read_text(encoding="utf-8")))
+
+
 def open_images(folder: Path) -> ImageData:
     """Return the data of a folder that ``prepare`` gave, mapped from its files."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = _read_about(folder)
     arrays = {
-        # copy-on-write, as torch wants a writable array; the pages stay shared
-        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
+        name: torch.from_numpy(map_array(folder / f"{name}.npy"))  # writable, as torch wants it
         for name in _ARRAYS
     }
     return ImageData(
         **arrays,
-        classes=tuple(about["classes"]),
-        flip=about["flip"],
-        checksum=about["checksum"],
-        notes=tuple(about["notes"]),
+        classes=about.classes,
+        flip=about.flip,
+        checksum=about.checksum,
+        notes=about.notes,
     )
 
 
@@ -158,11 +173,27 @@ def study_images(folder: Path, study: Study) -> ImageData:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    except (OSError, ValueError, EOFError):
+        about = _read_about(folder)
+        arrays = {name: map_array(folder / f"{name}.npy") for name in _ARRAYS}
+    except (OSError, ValueError):
         return False
-    return isinstance(about, dict) and about.get("checksum") == _checksum(arrays)
+    fit = all(
+        _fits(arrays[f"{part}_images"], arrays[f"{part}_labels"], len(about.classes))
+        for part in ("train", "test")
+    )
+    return fit and about.checksum == _checksum(arrays)
+
+
+def _fits(images: Any, labels: Any, classes: int) -> bool:
+    return bool(
+        images.dtype == np.uint8
+        and labels.dtype == np.int64
+        and images.shape == (len(images), SIZE, SIZE, 3)
+        and labels.shape == (len(images),)
+        and len(images) > 0
+        and labels.min() >= 0
+        and labels.max() < classes
+    )
 
 
 def _checksum(arrays: dict[str, Any]) -> str:

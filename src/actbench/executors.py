@@ -85,7 +85,7 @@ def run_one(
     study: Study,
     trial: Trial,
     data: ImageData,
-    report: Callable[[Progress], None],
+    report: Callable[[Event], None],
     checkpoints: Path | None,
     *,
     deferred: bool = False,
@@ -105,7 +105,13 @@ def run_one(
     from actbench.trial import run_trial
 
     begin = time.perf_counter()
-    checkpoint = None if checkpoints is None else Checkpoint(checkpoints, trial_id(study, trial))
+
+    def when_damaged(path: Path) -> None:
+        report(Retried(trial, f"its checkpoint was damaged and is set aside as {path}"))
+
+    checkpoint = None
+    if checkpoints is not None:
+        checkpoint = Checkpoint(checkpoints, trial_id(study, trial), when_damaged)
     try:
         import_code(study)
         stretches = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
@@ -133,10 +139,15 @@ def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRe
         activation=trial.activation,
         seed=trial.seed,
         status="crashed",
-        reason=" ".join(reason.split())[:300],
-        trace=trace,
+        reason=" ".join(_encodable(reason).split())[:300],
+        trace=_encodable(trace),
         kernels=study.kernels,
     )
+
+
+def _encodable(text: str) -> str:
+    """Return the text, what has no UTF-8 in it as escapes: a lone surrogate of a file's name."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def too_late(study: Study, trial: Trial, timeout: float, seconds: float) -> Finished:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
+
 MAKING = ".making"
+CORRUPT = ".corrupt"
 
 
 @contextlib.contextmanager
@@ -42,3 +46,33 @@ def writing_whole(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
     except BaseException:
         making.unlink(missing_ok=True)
         raise
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to the first free of ``<name>.corrupt``, ``<name>.corrupt.1``, ….
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    first = path.with_name(f"{path.name}{CORRUPT}")
+    others = (first.with_name(f"{first.name}.{number}") for number in itertools.count(1))
+    names = itertools.chain([first], others)
+    return path.replace(next(name for name in names if not os.path.lexists(name)))
+
+
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """Return the array of a ``.npy`` file, mapped copy-on-write: unchanged pages are shared.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file.
+    """
+    import numpy as np  # what only reads a study goes without
+
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="c")
+    except OSError:
+        raise
+    except Exception as error:  # what NumPy raises for a damaged header has many types
+        raise ValueError(str(error).splitlines()[0] if str(error) else "it is empty") from None
+    return array

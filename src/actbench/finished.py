@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from actbench.datasets import DATASETS
 from actbench.errors import UsageError
+from actbench.plain import parse_json
 from actbench.summary import Summary
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_finished(store: Store, asked: Study, *, until_decided: bool) -> Summary
         return None
     with store.locked_for_a_moment():
         try:
-            note = json.loads((store.folder / FINISHED_FILE).read_text(encoding="utf-8"))
+            note = parse_json((store.folder / FINISHED_FILE).read_text(encoding="utf-8"))
             if note["state"] == _state(store.folder, asked, until_decided=until_decided):
                 return Summary.from_plain(note["summary"])
         except (OSError, ValueError, TypeError, KeyError, UsageError):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from actbench.errors import UsageError
+from actbench.files import map_array
 from actbench.study import SEVERITIES
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _path(folder: str, name: str) -> Path:
 def _open(folder: str, name: str) -> npt.NDArray[Any]:
     path = _path(folder, name)
     try:
-        return np.load(path, mmap_mode="c")  # type: ignore[no-any-return]
+        return map_array(path)
     except FileNotFoundError:
         raise UsageError(f"cifar10c {folder!r} has no {path.name}: {str(path)!r}") from None
     except (OSError, ValueError, EOFError) as error:

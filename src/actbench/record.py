@@ -7,12 +7,21 @@ import hashlib
 import json
 import math
 import zlib
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from actbench.study import Trial
+from actbench.plain import Must, from_plain, parse_json
+from actbench.ranges import (
+    LARGEST_EPSILON,
+    LARGEST_SEED,
+    is_number,
+    is_text,
+    is_text_or_empty,
+    is_whole,
+)
+from actbench.study import SEVERITIES, Study, Trial
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,6 +37,18 @@ _LATER = {"later": True}
 LARGE_EPSILON = 0.5
 # A share of the images that moves an accuracy by a point at most is not warned of.
 NEGLIGIBLE_SHARE = 0.01
+
+# What the fields of a record may hold: ``record_from_json`` refuses anything else.
+Share = Annotated[float, Must(is_number(0, 1), "a number from 0 to 1")]
+NotNegative = Annotated[float, Must(lambda v: not v < 0, "a number from 0")]  # or NaN
+Epsilon = Annotated[float, Must(is_number(0, LARGEST_EPSILON, above=True), "a number above 0")]
+Count = Annotated[int, Must(is_whole(1), "a whole number from 1")]
+Seed = Annotated[int, Must(is_whole(0, LARGEST_SEED), "a whole number from 0")]
+Severity = Annotated[int, Must(lambda v: v in SEVERITIES, "a severity")]
+Name = Annotated[str, Must(is_text, "a line of text")]
+Layer = Annotated[str, Must(is_text_or_empty, "a module's name")]
+Status = Annotated[str, Must(lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}")]
+Kernels = Annotated[str, Must(lambda v: v in ("native", "torch"), "native or torch")]
 
 
 class OtherFormatError(ValueError):
@@ -60,31 +81,31 @@ class EpochRecord:
     of the loss gradient in that layer's weight.
     """
 
-    epoch: int
-    train_loss: float
-    test_loss: float
-    test_accuracy: float
-    grad_norms: dict[str, float]
+    epoch: Count
+    train_loss: NotNegative
+    test_loss: NotNegative
+    test_accuracy: Share
+    grad_norms: dict[Layer, NotNegative]
 
 
 @dataclass(frozen=True)
 class CorruptionScore:
     """Test accuracy (a fraction), mean loss and calibration error under one corruption."""
 
-    corruption: str
-    severity: int
-    accuracy: float
-    loss: float
-    ece: float
+    corruption: Name
+    severity: Severity
+    accuracy: Share
+    loss: NotNegative
+    ece: NotNegative
 
 
 @dataclass(frozen=True)
 class AttackScore:
     """Accuracy, a fraction, under one attack at one ε, on the images that the study attacks."""
 
-    attack: str
-    epsilon: float
-    accuracy: float
+    attack: Name
+    epsilon: Epsilon
+    accuracy: Share
 
 
 @dataclass(frozen=True)
@@ -100,13 +121,13 @@ class MaskingChecks:
     which depends on the scale of the logits.
     """
 
-    images: int
-    classes: int
-    zero_gradient_share: float
-    non_finite_gradient_share: float
-    white_box_excess: tuple[tuple[float, float], ...]
-    large_epsilon_accuracy: float
-    misleading_gradient_share: float | None = None
+    images: Count
+    classes: Count
+    zero_gradient_share: Share
+    non_finite_gradient_share: Share
+    white_box_excess: tuple[tuple[Epsilon, Share], ...]
+    large_epsilon_accuracy: Share
+    misleading_gradient_share: Share | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -165,30 +186,30 @@ class TrialRecord:
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
-    trial_id: str
-    activation: str
-    seed: int
-    status: str
+    trial_id: Name
+    activation: Name
+    seed: Seed
+    status: Status
     reason: str = ""
     trace: str = ""
     activation_check: dict[str, float | bool | int] = field(default_factory=dict)
     history: tuple[EpochRecord, ...] = ()
-    clean_accuracy: float | None = None
-    clean_loss: float | None = None
-    clean_ece: float | None = None
+    clean_accuracy: Share | None = None
+    clean_loss: NotNegative | None = None
+    clean_ece: NotNegative | None = None
     corruptions: tuple[CorruptionScore, ...] = ()
     logit_margin: float | None = None
-    input_gradient_norm: float | None = None
-    inactive: dict[str, float] = field(default_factory=dict)
-    inactive_fraction: float | None = None
+    input_gradient_norm: NotNegative | None = None
+    inactive: dict[Layer, Share] = field(default_factory=dict)
+    inactive_fraction: Share | None = None
     clean_correct: str = ""
     corrupted_correct: str = ""
     attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
     masking: MaskingChecks | None = field(default=None, metadata=_LATER)
-    kernels: str = field(default="torch", metadata=_LATER)
+    kernels: Kernels = field(default="torch", metadata=_LATER)
     notes: tuple[str, ...] = field(default=(), metadata=_LATER)
     output_warnings: tuple[str, ...] = field(default=(), metadata=_LATER)
-    largest_class_share: float | None = field(default=None, metadata=_LATER)
+    largest_class_share: Share | None = field(default=None, metadata=_LATER)
 
     @property
     def trial(self) -> Trial:
@@ -197,11 +218,6 @@ class TrialRecord:
 
 
 _KNOWN = {item.name for item in fields(TrialRecord)}
-_REQUIRED = {
-    item.name
-    for item in fields(TrialRecord)
-    if item.default is MISSING and item.default_factory is MISSING
-}
 
 
 def record_to_json(record: TrialRecord) -> str:
@@ -228,10 +244,7 @@ def record_from_json(text: str) -> TrialRecord:
         OtherFormatError: it is a record of another format.
         ValueError: the text is no such record.
     """
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise ValueError("not a record") from None
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("not a record")
     found = content.pop("format", None)
@@ -245,24 +258,65 @@ def record_from_json(text: str) -> TrialRecord:
         raise OtherFormatError(f"format {found}; this actbench reads {RECORD_FORMAT}")
     if not whole:
         raise ValueError("its checksum is not that of its content")
-    if not _REQUIRED <= set(content) <= _KNOWN:
-        raise ValueError("not the fields of a record")
-    try:
-        content["history"] = tuple(EpochRecord(**epoch) for epoch in content["history"])
-        content["corruptions"] = tuple(CorruptionScore(**s) for s in content["corruptions"])
-        if "attacks" in content:
-            content["attacks"] = tuple(AttackScore(**score) for score in content["attacks"])
-        for name in {"notes", "output_warnings"} & set(content):
-            content[name] = tuple(content[name])
-        if "masking" in content:
-            found = content["masking"]
-            excess = tuple((epsilon, share) for epsilon, share in found["white_box_excess"])
-            content["masking"] = MaskingChecks(**{**found, "white_box_excess": excess})
-    except (TypeError, KeyError) as error:
-        raise ValueError(str(error)) from None
-    if content["status"] not in STATUSES:
-        raise ValueError(f"status {content['status']!r}")
-    return TrialRecord(**content)
+    record = from_plain(TrialRecord, content)
+    _check_complete(record)
+    return record
+
+
+def _check_complete(record: TrialRecord) -> None:
+    """Check what the fields of a record say of one another.
+
+    Raises:
+        ValueError: they contradict each other, or one is empty that a trial with a result has.
+    """
+    if [epoch.epoch for epoch in record.history] != list(range(1, len(record.history) + 1)):
+        raise ValueError("the epochs of its history are not 1, 2, 3, …")
+    if record.status != "ok":
+        return
+    for name in ("history", "clean_accuracy", "clean_correct"):
+        if getattr(record, name) in ((), None, ""):
+            raise ValueError(f"{name} is empty, and its status is ok")
+    clean = unpack_counts(record.clean_correct)
+    if clean.size == 0 or clean.max() > 1:
+        raise ValueError("clean_correct is not 0 or 1 for each test image")
+    if record.corruptions:
+        corrupted = unpack_counts(record.corrupted_correct)
+        if corrupted.size != clean.size or corrupted.max() > len(record.corruptions):
+            raise ValueError(
+                f"corrupted_correct is not a count up to {len(record.corruptions)} for each of "
+                f"{clean.size} test images"
+            )
+
+
+def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:
+    """Check that a record is of this trial and has the measurements that its study asks for.
+
+    Raises:
+        ValueError: it is not, or has not.
+    """
+    if record.trial != trial:
+        raise ValueError("it is another trial's record")
+    epochs = len(record.history)
+    if epochs > study.epochs or (record.status == "ok" and epochs != study.epochs):
+        raise ValueError(f"its history has {epochs} epochs, and the study has {study.epochs}")
+    if record.status != "ok":
+        return
+    for what, found, asked in (
+        (
+            "corruptions and severities",
+            [(score.corruption, score.severity) for score in record.corruptions],
+            [(name, severity) for name in study.corruptions for severity in SEVERITIES],
+        ),
+        (
+            "attacks and epsilons",
+            [(score.attack, score.epsilon) for score in record.attacks],
+            [(name, epsilon) for name in study.attacks for epsilon in study.epsilons],
+        ),
+    ):
+        if found != asked and sorted(found) != sorted(asked):
+            raise ValueError(f"its {what} are not those of the study")
+    if study.attacks and record.masking is None:
+        raise ValueError("it has attacks and no masking checks")
 
 
 def _finite(value: Any) -> Any:
@@ -282,5 +336,12 @@ def pack_counts(counts: npt.NDArray[np.uint8]) -> str:
 
 
 def unpack_counts(text: str) -> npt.NDArray[np.uint8]:
-    """Return the counts, uint8 of shape (test images,), that ``pack_counts`` wrote."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    """Return the counts, uint8 of shape (test images,), that ``pack_counts`` wrote.
+
+    Raises:
+        ValueError: it did not write this text.
+    """
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    except zlib.error as error:
+        raise ValueError(f"not packed counts: {error}") from None

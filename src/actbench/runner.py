@@ -18,7 +18,7 @@ from actbench.errors import ResultsFolderError, UsageError
 from actbench.executors import Finished, default_workers
 from actbench.ray_executor import RayTasks
 from actbench.samples import SAMPLES_FILE, samples_to_png
-from actbench.study import SEVERITIES, trial_id
+from actbench.study import SEVERITIES, trial_names
 from actbench.user_code import module_file
 from actbench.workers import InProcess, LocalWorkers
 
@@ -156,7 +156,8 @@ def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> l
         for name, record in store.records(plan.study).items()
         if record.status == "ok" or not retry_failed
     }
-    return [t for t in plan.study.trials() if trial_id(plan.study, t) not in stored]
+    name_of = trial_names(plan.study)
+    return [trial for trial in plan.study.trials() if name_of(trial) not in stored]
 
 
 def check_stored(plan: Plan, store: Store) -> None:
@@ -226,7 +227,7 @@ def run_trials(
 ) -> None:
     """Run trials and store each record as it comes; ``tell`` hears every event after that."""
     environment = _environment(plan.study.device)
-    known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
+    known = set(map(trial_names(plan.study), plan.study.trials()))
 
     def handle(event: Event) -> None:
         if isinstance(event, Finished):

@@ -7,14 +7,24 @@ import gc
 import itertools
 import json
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from actbench.checkpoint import Checkpoint
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.files import MAKING, writing_whole
+from actbench.files import MAKING, set_aside, writing_whole
 from actbench.lock import held_alone, held_for_a_moment
-from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
-from actbench.study import Study, Trial, conflicts, study_from_toml, study_to_toml, trial_id
+from actbench.plain import from_plain, parse_json
+from actbench.record import (
+    NotNegative,
+    OtherFormatError,
+    TrialRecord,
+    check_belongs,
+    record_from_json,
+    record_to_json,
+    unpack_counts,
+)
+from actbench.study import Study, conflicts, study_from_toml, study_to_toml, trial_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +32,12 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.toml"
 ENVIRONMENT_FILE = "environment.json"
+# what the entries of environment.json may be that are computed with
+_ENVIRONMENT: dict[str, Any] = {
+    "start": str,
+    "packages": dict[str, str],
+    "seconds": dict[str, NotNegative],
+}
 
 
 class Store:
@@ -68,13 +84,11 @@ class Store:
         """The folder of the trials under way."""
         return self.folder / "checkpoints"
 
-    def begin(self, study: Study) -> list[Path]:
+    def begin(self, study: Study) -> dict[Path, str]:
         """Make the folder hold ``study``, which may have other activations and seeds than before.
 
-        A file that is no whole record of its trial is set aside as ``*.corrupt``.
-
         Returns:
-            The files that were set aside, by their new names.
+            The files that were damaged: see ``set_damaged_aside``.
 
         Raises:
             ResultsFolderError: the folder holds another study (the differing fields are listed), a
@@ -88,15 +102,37 @@ class Store:
                     "(choose another folder with --out, or begin anew with --restart)"
                 )
         self.write_text(STUDY_FILE, study_to_toml(study))
-        corrupt = []
-        for trial in study.trials():
-            path = self._path(study, trial)
+        return self.set_damaged_aside(study)
+
+    def set_damaged_aside(self, study: Study) -> dict[Path, str]:
+        """Rename every damaged file to ``*.corrupt``; return the new names, each with the fault.
+
+        Raises:
+            ResultsFolderError: a record is of another format, or a file cannot be read or renamed.
+        """
+        try:
+            return {set_aside(path): fault for path, fault in self.damaged(study).items()}
+        except OSError as error:
+            raise ResultsFolderError(
+                f"cannot rename {str(error.filename)!r}: {_reason(error)}"
+            ) from None
+
+    def damaged(self, study: Study) -> dict[Path, str]:
+        """Return the damaged files of the folder, each with what is wrong with it.
+
+        Damaged is a file of the study's trials that is not the whole record of its trial, and an
+        ``environment.json`` that cannot be read.
+
+        Raises:
+            ResultsFolderError: a record is of another format, or cannot be read.
+        """
+        _, damaged = self._read_all(study)
+        with contextlib.suppress(OSError):
             try:
-                self._read(path)
-            except ValueError:
-                corrupt.append(path.with_suffix(".json.corrupt"))
-                _rename(path, corrupt[-1])
-        return corrupt
+                self._environment()
+            except ValueError as error:
+                damaged[self.folder / ENVIRONMENT_FILE] = str(error)
+        return damaged
 
     def sweep(self, study: Study) -> None:
         """Remove what killed processes left behind, while nobody else writes into the folder.
@@ -135,22 +171,35 @@ class Store:
     def records(self, study: Study) -> dict[str, TrialRecord]:
         """Return the records of the study's trials that are stored, by trial id, in its order.
 
-        A file that is no whole record of its trial counts as none.
+        A file that is no whole record of its trial counts as none: see ``damaged``.
 
         Raises:
             ResultsFolderError: a record is of another format, or cannot be read.
         """
-        found = {}
+        return self._read_all(study)[0]
+
+    def _read_all(self, study: Study) -> tuple[dict[str, TrialRecord], dict[Path, str]]:
+        """Return the whole records by trial id, and what is wrong with the other files."""
+        found, damaged = {}, {}
+        name_of = trial_names(study)
+        there = _names_in(self._trials)
         with no_search_for_cycles():
             for trial in study.trials():
-                with contextlib.suppress(ValueError):
-                    record = self._read(self._path(study, trial))
+                name = f"{name_of(trial)}.json"
+                if name not in there:
+                    continue
+                path = self._trials / name
+                try:
+                    record = self._read(path)
                     if record is not None:
+                        check_belongs(record, study, trial)
                         found[record.trial_id] = record
-        return found
-
-    def _path(self, study: Study, trial: Trial) -> Path:
-        return self._trials / f"{trial_id(study, trial)}.json"
+                except ValueError as error:
+                    damaged[path] = str(error)
+        for name, fault in _odd_ones(found).items():
+            del found[name]
+            damaged[self._trials / f"{name}.json"] = fault
+        return found, damaged
 
     def _read(self, path: Path) -> TrialRecord | None:
         """Return the record in a file; None without a file, a ValueError where it is damaged."""
@@ -167,7 +216,7 @@ class Store:
         except OSError as error:
             raise ResultsFolderError(f"cannot read {str(path)!r}: {_reason(error)}") from None
         if record.trial_id != path.stem:
-            raise ValueError("another trial's record")
+            raise ValueError("it is another trial's record")
         self._seen[path] = (signature, record)
         return record
 
@@ -177,13 +226,23 @@ class Store:
         Checkpoint(self.checkpoints, record.trial_id).path.unlink(missing_ok=True)
 
     def environment(self) -> dict[str, Any]:
-        """Return what ``write_environment`` stored; empty where there is none."""
+        """Return what ``write_environment`` stored; empty where there is none or it is damaged."""
         try:
-            text = (self.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8")
-            content = json.loads(text)
+            return self._environment()
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+
+    def _environment(self) -> dict[str, Any]:
+        content = parse_json((self.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is not a JSON object")
+        for name, kind in _ENVIRONMENT.items():
+            if name in content:
+                try:
+                    from_plain(kind, content[name])
+                except ValueError as error:
+                    raise ValueError(f"{name} {error}") from None
+        return content
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Store when, where and how fast the study ran; the only file that holds times."""
@@ -247,6 +306,32 @@ def no_search_for_cycles() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _odd_ones(records: dict[str, TrialRecord]) -> dict[str, str]:
+    """Return the trials whose number of test images is not that of most, with what is wrong."""
+    sizes = {
+        name: unpack_counts(record.clean_correct).size
+        for name, record in records.items()
+        if record.status == "ok"
+    }
+    if len(set(sizes.values())) < 2:
+        return {}
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    return {
+        name: f"it is of {size} test images, and others are of {usual}"
+        for name, size in sizes.items()
+        if size != usual
+    }
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - without a Path for each
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise ResultsFolderError(f"cannot read {str(folder)!r}: {_reason(error)}") from None
 
 
 def _is_there(path: Path) -> bool:

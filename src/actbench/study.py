@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ from actbench.ranges import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Container
     from pathlib import Path
 
 STUDY_FORMAT = 1
@@ -221,7 +224,7 @@ class Study:
             object.__setattr__(self, "activations", (self.baseline, *self.activations))
         for name in ("activations", "corruptions", "attacks"):
             values = getattr(self, name)
-            twice = next((v for v in values if values.count(v) > 1), None)
+            twice = next((v for v, count in Counter(values).items() if count > 1), None)
             if twice is not None:
                 raise UsageError(f"{name} names {twice!r} twice; name each once")
 
@@ -231,7 +234,7 @@ class Study:
         Left out are the lists that a study may grow by, and what only the tables use; without
         attacks, how they would be made stands at its defaults.
         """
-        values = {k: v for k, v in _as_plain(self).items() if k not in _NOT_IDENTITY}
+        values = _as_plain(self, without=_NOT_IDENTITY)
         return values if self.attacks else {**values, **_NO_ATTACK}
 
     def learning_rate_of(self, activation: str) -> float:
@@ -261,11 +264,14 @@ def _shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # a whole number of more digits than Python writes out
         return "too large a number"
+    except RecursionError:
+        return "a table of too many levels"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _as_plain(study: Study) -> dict[str, Any]:
-    values = {item.name: getattr(study, item.name) for item in fields(study)}
+def _as_plain(study: Study, without: Container[str] = ()) -> dict[str, Any]:
+    names = (item.name for item in fields(study) if item.name not in without)
+    values = {name: getattr(study, name) for name in names}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
@@ -312,17 +318,35 @@ def trial_id(study: Study, trial: Trial) -> str:
     Of the learning rates it is the trial's own that counts, however it was chosen; of the user's
     code that of the activation and of the network.
     """
+    return trial_names(study)(trial)
+
+
+def trial_names(study: Study) -> Callable[[Trial], str]:
+    """Return the function that gives each trial of a study its ``trial_id``.
+
+    The study's part of it is made once: for many trials this takes time in proportion to them.
+    """
     of_the_study = {"tune_lr", "learning_rates"}
-    own = {
-        "learning_rate": study.learning_rate_of(trial.activation),
-        "code": study.code_of(trial.activation),
-    }
-    values = {**study.identity(), **own}
-    decides = {k: v for k, v in values.items() if v != _DEFAULTS[k] and k not in of_the_study}
-    content = [STUDY_FORMAT, decides, trial.activation, trial.seed]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", trial.activation).strip("._")[:60]
-    return f"{readable}-seed{trial.seed}-{digest[:12]}"
+    identity = study.identity()
+
+    @functools.cache
+    def of_activation(activation: str) -> tuple[str, list[Any]]:
+        own = {
+            "learning_rate": study.learning_rate_of(activation),
+            "code": study.code_of(activation),
+        }
+        values = {**identity, **own}
+        decides = {k: v for k, v in values.items() if v != _DEFAULTS[k] and k not in of_the_study}
+        readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", activation).strip("._")[:60]
+        return readable, [STUDY_FORMAT, decides, activation]
+
+    def name(trial: Trial) -> str:
+        readable, decides = of_activation(trial.activation)
+        content = json.dumps([*decides, trial.seed], sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        return f"{readable}-seed{trial.seed}-{digest[:12]}"
+
+    return name
 
 
 def conflicts(there: Study, here: Study) -> list[str]:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actbench.plain import from_plain
 from actbench.printable import printable
 from actbench.terminal import show
 
@@ -50,8 +51,16 @@ class Summary:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Summary:
-        """Return the summary that ``dataclasses.asdict`` made these values of."""
-        return cls(**{**values, "tables": [Table(**table) for table in values["tables"]]})
+        """Return the summary that ``dataclasses.asdict`` made these values of.
+
+        Raises:
+            ValueError: it made them of no summary.
+        """
+        summary = from_plain(cls, values)
+        for table in summary.tables:
+            if not table.rows or any(len(row) != len(table.headers) for row in table.rows):
+                raise ValueError(f"the table {table.title!r} is not a row of cells for each line")
+        return summary
 
 
 def summary_of(frames: Frames) -> Summary:

@@ -56,7 +56,7 @@ def train(
     Weight decay leaves out the parameters in ``undecayed``.
     """
     steps = (DeferredSteps if deferred else Steps)(network, data, study, trial, undecayed)
-    history = list(checkpoint.restore(network, steps.optimizer)) if checkpoint else []
+    history = list(checkpoint.restore(network, steps.optimizer, study.epochs)) if checkpoint else []
     for epoch in range(len(history) + 1, study.epochs + 1):
         losses = steps.begin(epoch)
         yield

@@ -18,7 +18,7 @@ from actbench.errors import ActbenchError
 from actbench.progress import ProgressDisplay
 from actbench.runner import pending_trials, run_trials
 from actbench.store import Store
-from actbench.study import Study, seed_for, trial_id
+from actbench.study import Study, seed_for, trial_names
 from actbench.tables import to_csv
 
 if TYPE_CHECKING:
@@ -92,12 +92,16 @@ def tune(
         ActbenchError: as ``with_rates``, or no worker process could start.
     """
     trials_store = tuning_store(store)
+    damaged = {}
+    for part in tuning_plans(plan):
+        damaged.update(trials_store.set_damaged_aside(part.study))
     pending = pending_choice(plan, store, retry_failed=retry_failed)
     count = sum(len(trials) for _, trials in pending)
     with ProgressDisplay(count, quiet=quiet, verbose=verbose) as display:
         if pending:  # the folder is this study's, before anything is trained
-            for path in store.begin(plan.study):
-                display.say(f"a record was damaged and is set aside as {path}")
+            damaged.update(store.begin(plan.study))
+        for path, fault in damaged.items():
+            display.say(f"a file was damaged and is set aside as {path}: {fault}")
         for part, trials in pending:
             display.say(f"choosing learning rates: {part.study.learning_rate:g}")
             run_trials(part, trials_store, trials, executor, display.tell)
@@ -153,9 +157,10 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
     rows = []
     for part in tuning_plans(plan):
         records = tuning_store(store).records(part.study)
+        name_of = trial_names(part.study)
         for activation in part.study.activations:
             trials = part.study.trials_of(activation)
-            found = [records.get(trial_id(part.study, trial)) for trial in trials]
+            found = [records.get(name_of(trial)) for trial in trials]
             whole = [r for r in found if r is not None and r.status == "ok"]
             rows.append((activation, part.study.learning_rate, len(whole), *_means(whole)))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))

@@ -1,34 +1,28 @@
-"""Faults in numbers that are too many for the test suite: kills at random moments, fuzzed files.
+"""Faults in numbers that are too many for the test suite: kills at random moments.
 
 Run one of::
 
     python tests/soak/soak.py kills --times 100
     python tests/soak/soak.py workers --times 10
-    python tests/soak/soak.py files --times 10000
     python tests/soak/soak.py bytes
 
 Each prints what it did and what came of it, and exits with 1 where a promise was broken. ``--seed``
-draws other moments and files.
+draws other moments.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
-
-import tomli_w
 
 SAME_BYTES = (
     "trials.csv",
@@ -181,66 +175,7 @@ def same_bytes(times: int, draw: random.Random, work: Path) -> str:
     return f"the bytes of one worker: {', '.join(way.name for way in ways)}"
 
 
-HOSTILE = (
-    *("", " ", "../../etc/passwd", "/dev/null", "a\0b", "x" * 300, "π" * 99, "=HYPERLINK(1)"),
-    *("\n", "{{7*7}}", "<script>", "relu", "leaky_relu:nan", "leaky_relu:1e999", "prelu:", ":"),
-    *("a:b", "os:nothing", "relu,relu", "noise", "none", "cnn", "deep_cnn:depth=99999999999"),
-    *(0, 1, -1, 2**31, 2**63, 2**64, 10**400, -(10**400), 0.0, -0.5, 1e308, float("inf")),
-    *(float("nan"), True, False, [], [[]], [0], [0, 0], [-1], ["relu"], ["relu", 3], {}, {"a": 1}),
-)
-
-
-def fuzzed(draw: random.Random) -> bytes:
-    """Return a study.toml with something wrong, or perhaps not."""
-    from actbench.study import Study, study_to_toml
-
-    text = study_to_toml(Study(activations=("relu",), seeds=(0,), epochs=1, corruptions=()))
-    import tomllib
-
-    values = tomllib.loads(text)
-    for _ in range(draw.randint(1, 3)):
-        key = draw.choice([*values, "learning_rat", "seed", "__class__", "format", "x" * 200, "é"])
-        values[key] = draw.choice(HOSTILE)
-    content = bytearray(tomli_w.dumps(values).encode())
-    for _ in range(draw.choice([0, 0, 1, 2, 20])):
-        at = draw.randrange(len(content))
-        content[at : at + draw.randint(0, 3)] = draw.randbytes(draw.randint(0, 3))
-    return bytes(content)
-
-
-def files(times: int, draw: random.Random, work: Path) -> str:
-    """Give fuzzed study.toml to ``run --dry-run`` and to ``report``: 0, 2 or 3, and one line."""
-    from actbench import cli
-
-    def no_network(*_: object) -> None:
-        raise OSError("the network is not to be used here")
-
-    socket.socket.connect = no_network  # type: ignore[method-assign, assignment]
-    os.chdir(work)
-    (work / "folder").mkdir()
-    codes: Counter[int] = Counter()
-    for _ in range(times):
-        content = fuzzed(draw)
-        path = work / "folder" / "study.toml"
-        path.write_bytes(content)
-        asked = draw.choice([["run", "--config", str(path), "--dry-run"], ["report", "folder"]])
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                cli.main(asked)
-            except SystemExit as end:
-                code = int(end.code or 0)
-        codes[code] += 1
-        where = f"{content!r} with {asked[0]}: {err.getvalue()[-2000:]}"
-        check(code in (0, 2, 3), f"exit {code} for {where}")
-        check(code == 0 or err.getvalue().count("\n") == 1, f"one line for {where}")
-        hidden = {".lock", ".lock-holder"}
-        found = {str(p.relative_to(work)) for p in work.rglob("*") if p.name not in hidden}
-        check(found == {"folder", "folder/study.toml"}, f"wrote {found} for {where}")
-    return f"{times} files: " + ", ".join(f"{n} ended with {code}" for code, n in codes.items())
-
-
-SOAKS = {"kills": kills, "workers": workers, "files": files, "bytes": same_bytes}
+SOAKS = {"kills": kills, "workers": workers, "bytes": same_bytes}
 
 
 def main() -> int:

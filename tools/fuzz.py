@@ -1,0 +1,459 @@
+"""Damaged and forged files in large numbers: every one is read, or refused and named.
+
+    python tools/fuzz.py --times 10000 --seed 0
+    python tools/fuzz.py --times 500 --kind record
+
+Each case changes one stored file of a small finished study at random: bytes of it, or a value in it
+with the right checksum. Then it is read as a command would read it. What must hold: no traceback,
+one line of error at most, no other file changed, a damaged file kept under its name or under
+``*.corrupt``. Prints the outcomes of each kind; exits with 1 and the case where something did not
+hold. The same seed gives the same cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import tomllib
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+
+from actbench import cli
+from actbench.activations import resolve_activation
+from actbench.cache import cached_images
+from actbench.checkpoint import Checkpoint
+from actbench.data import open_images, prepare
+from actbench.datasets import cache_folder
+from actbench.errors import ActbenchError
+from actbench.finished import FINISHED_FILE, read_finished
+from actbench.frames import read_frames
+from actbench.models import build_network
+from actbench.optimizer import SGD
+from actbench.page import to_html
+from actbench.plain import parse_json
+from actbench.record import EpochRecord
+from actbench.runner import pending_trials, prepare_study
+from actbench.store import ENVIRONMENT_FILE, STUDY_FILE, Store
+from actbench.study import Study, study_to_toml
+from actbench.summary import print_summary, summary_of
+from actbench.tables import derived_files
+from actbench.tuning import choice_table, tuning_plans, tuning_store
+
+ASKED = (
+    *("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--workers", "0", "--quiet"),
+    *("--activation", "relu", "--activation", "tanh", "--corruptions", "gaussian_noise"),
+    *("--attacks", "fgsm", "--attack-images", "16", "--tune-lr", "0.05,0.1", "--out", "out"),
+)
+HOSTILE: tuple[Any, ...] = (
+    *("", " ", "../../etc/passwd", "/dev/null", "a\0b", "x" * 300, "π" * 99, "=HYPERLINK(1)"),
+    *("\n", "{{7*7}}", "<script>", "relu", "leaky_relu:nan", "leaky_relu:1e999", "prelu:", ":"),
+    *("a:b", "os:nothing", "relu,relu", "noise", "none", "cnn", "deep_cnn:depth=99999999999"),
+    *(0, 1, -1, 2, 6, 2**31, 2**63, 2**64, 10**400, -(10**400), 0.0, -0.5, 1.5, 1e308),
+    *(float("inf"), float("nan"), True, False),
+    *([], [[]], [0], [0, 0], [-1], ["relu"], ["relu", 3], {}, {"a": 1}, [{}]),
+)
+ONLY_JSON: tuple[Any, ...] = (None, "\ud800", {"\udfff": 1.0}, [None], {"": None})
+KINDS = {
+    "study": 0.35,
+    "record": 0.35,
+    "environment": 0.07,
+    "tuning": 0.05,
+    "checkpoint": 0.08,
+    "finished": 0.05,
+    "data": 0.03,
+    "images": 0.02,
+}
+
+
+class BrokenError(Exception):
+    """What should have held did not."""
+
+
+def check(holds: bool, promise: str) -> None:
+    if not holds:
+        raise BrokenError(promise)
+
+
+# changing files
+
+
+def changed_bytes(content: bytes, draw: random.Random) -> bytes:
+    """Return the content with some bytes changed, cut or nested without end."""
+    way = draw.randrange(6)
+    if way == 0:
+        return content[: draw.randrange(len(content) + 1)]
+    if way == 1:
+        return draw.choice([b"[", b'{"a":', b"{"]) * draw.choice([100, 2_000, 200_000])
+    if way == 2:
+        at = draw.randrange(len(content))
+        return content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :]
+    changed = bytearray(content)
+    for _ in range(draw.choice([1, 2, 20])):
+        at = draw.randrange(len(changed) + 1)
+        changed[at : at + draw.randint(0, 3)] = draw.randbytes(draw.randint(0, 3))
+    return bytes(changed)
+
+
+def change_value(value: Any, draw: random.Random) -> Any:
+    """Return a plain value, one value somewhere in it replaced, removed or repeated."""
+    if not isinstance(value, (dict, list)) or not value or draw.random() < 0.15:
+        nested = draw.random() < 0.05
+        return levels(draw.choice([5, 50, 300])) if nested else draw.choice(HOSTILE + ONLY_JSON)
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    key = draw.choice(list(value)) if isinstance(value, dict) else draw.randrange(len(value))
+    way = draw.randrange(12)
+    if way == 0:
+        del changed[key]
+    elif way == 1 and isinstance(changed, dict):
+        changed[draw.choice(["", "é", "x" * 200, "\ud800", "__class__"])] = changed.pop(key)
+    elif way == 1:
+        changed.append(changed[key])
+    else:
+        changed[key] = change_value(changed[key], draw)
+    return changed
+
+
+def levels(count: int) -> Any:
+    value: Any = 1
+    for _ in range(count):
+        value = [value]
+    return value
+
+
+def changed_record(content: bytes, draw: random.Random) -> bytes:
+    """Return a record with other values and the checksum that belongs to them, or other bytes."""
+    if draw.random() < 0.2:
+        return changed_bytes(content, draw)
+    values = json.loads(content)
+    head = {"format": values.pop("format"), "checksum": values.pop("checksum")}
+    for _ in range(draw.choice([1, 1, 2])):
+        values = change_value(values, draw)
+        if not isinstance(values, dict):
+            values = {"activation": values}
+    with contextlib.suppress(ValueError):  # not finite: no checksum is that of it
+        text = json.dumps(values, sort_keys=True, allow_nan=False)
+        head["checksum"] = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return json.dumps({**head, **values}, indent=1).encode()
+
+
+def changed_json(content: bytes, draw: random.Random) -> bytes:
+    if draw.random() < 0.3:
+        return changed_bytes(content, draw)
+    return json.dumps(change_value(json.loads(content), draw)).encode()
+
+
+def changed_study(draw: random.Random) -> bytes:
+    """Return a study.toml with something wrong, or perhaps not."""
+    text = study_to_toml(Study(activations=("relu",), seeds=(0,), epochs=1, corruptions=()))
+    values = tomllib.loads(text)
+    for _ in range(draw.randint(1, 3)):
+        key = draw.choice([*values, "learning_rat", "seed", "__class__", "format", "x" * 200, "é"])
+        values[key] = draw.choice(HOSTILE)
+    content = tomli_w.dumps(values).encode()
+    way = draw.random()
+    if way < 0.02:
+        content += b"x" + b".a" * draw.choice([400, 3000]) + b" = 1\n"
+    elif way < 0.04:
+        content = b"epochs = " + b"[" * draw.choice([100, 1000, 200_000]) + content
+    return changed_bytes(content, draw) if draw.random() < 0.4 else content
+
+
+# reading them as the commands do
+
+
+class Fuzz:
+    """A small finished study in the current folder, and a method for each kind of file."""
+
+    def __init__(self) -> None:
+        self.store = Store(Path("out"))
+        code, err = command(list(ASKED))
+        check(code == 0, f"the study ends with 0: {err}")
+        self.study = self.store.study()
+        self.plan = prepare_study(self.study)
+        self.asked = Study(
+            **{**vars(self.study), "learning_rates": ()}  # as the command line gave it
+        )
+        self.whole = Path("whole")
+        shutil.copytree(self.store.folder, self.whole)
+        self.network, _ = build_network("cnn", resolve_activation("prelu"), 10, 0)
+        self.optimizer = SGD(
+            self.network.parameters(), learning_rate=0.1, momentum=0.9, weight_decay=0
+        )
+
+    def restore(self) -> None:
+        """Bring the results folder back to what it was."""
+        shutil.rmtree(self.store.folder)
+        shutil.copytree(self.whole, self.store.folder)
+        self.store = Store(Path("out"))
+
+    def study_case(self, draw: random.Random) -> str:
+        Path("config").mkdir(exist_ok=True)
+        path = Path("config") / STUDY_FILE
+        path.write_bytes(changed_study(draw))
+        asked = draw.choice([["run", "--config", str(path), "--dry-run"], ["report", "config"]])
+        code, err = command(asked)
+        check(code in (0, 2, 3), f"exit {code}: {err}")
+        check(code == 0 or err.count("\n") == 1, f"one line: {err}")
+        found = {p.name for p in Path("config").iterdir()} - {".lock", ".lock-holder"}
+        check(found == {STUDY_FILE}, f"wrote {found}")
+        return f"exit {code}"
+
+    def record_case(self, draw: random.Random) -> str:
+        path = draw.choice(sorted((self.store.folder / "trials").iterdir()))
+        return self.in_folder(path, changed_record(path.read_bytes(), draw), draw)
+
+    def environment_case(self, draw: random.Random) -> str:
+        path = self.store.folder / ENVIRONMENT_FILE
+        return self.in_folder(path, changed_json(path.read_bytes(), draw), draw)
+
+    def in_folder(self, path: Path, content: bytes, draw: random.Random) -> str:
+        original = path.read_bytes()
+        path.write_bytes(content)
+        others = {p: p.read_bytes() for p in path.parent.iterdir() if p != path and p.is_file()}
+        damaged: dict[Path, str] = {}
+        aside: dict[Path, str] = {}
+        way, outcome = draw.random(), ""
+        try:
+            if way < 0.005:
+                code, err = command(["report", "out"])
+                check(code in (0, 1, 3), f"exit {code}: {err}")
+                outcome = f"report ended with {code}"
+                check(path.read_bytes() == content, "the report left the damaged file")
+            else:
+                damaged = self.store.damaged(self.study)
+                if (
+                    not damaged or way < 0.03
+                ):  # without a damaged file the frames are always the same
+                    frames = read_frames(self.store, self.study)
+                    derived_files(frames)
+                    to_html(frames, {}, self.store.environment())
+                    print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
+                check(set(damaged) <= {path}, f"{damaged} are damaged")
+                aside = self.store.begin(self.study)
+                check(len(aside) == len(damaged), "what is damaged is set aside")
+                kept = [*aside, path][0]
+                check(kept.read_bytes() == content, "the damaged file is kept")
+                outcome = "damaged" if damaged else "read"
+        except ActbenchError as error:
+            check(len(str(error).splitlines()) == 1, f"one line: {error}")
+            outcome = f"{type(error).__name__}"
+        if path.parent.name == "trials":
+            same = all(other.read_bytes() == before for other, before in others.items())
+            check(same, "the other records are as they were")
+        if outcome.startswith("report"):
+            self.restore()
+        for name in aside:
+            name.unlink()
+        path.write_bytes(original)
+        return outcome
+
+    def tuning_case(self, draw: random.Random) -> str:
+        path = draw.choice(sorted((self.store.folder / "tuning" / "trials").iterdir()))
+        original = path.read_bytes()
+        content = changed_record(original, draw)
+        path.write_bytes(content)
+        store, aside = tuning_store(self.store), {}
+        plans = tuning_plans(type(self.plan)(self.asked, self.plan.data_folder, {}))
+        check(len(plans) == 2, "two rates are tried")
+        try:
+            for part in plans:
+                aside.update(store.set_damaged_aside(part.study))
+                pending_trials(part, store)
+            choice_table(type(self.plan)(self.asked, self.plan.data_folder, {}), self.store)
+        except ActbenchError as error:
+            check(len(str(error).splitlines()) == 1, f"one line: {error}")
+            path.write_bytes(original)
+            return type(error).__name__
+        kept = [*aside, path][0]
+        check(kept.read_bytes() == content, "the damaged file is kept")
+        for name in aside:
+            name.unlink()
+        path.write_bytes(original)
+        return "damaged" if aside else "read"
+
+    def checkpoint_case(self, draw: random.Random) -> str:
+        named: list[Path] = []
+        checkpoint = Checkpoint(Path("checkpoints"), "trial", named.append)
+        history = [EpochRecord(n, 2.0, 2.1, 0.25, {"conv1": 0.5}) for n in (1, 2)]
+        checkpoint.save(self.network, self.optimizer, history)
+        content = checkpoint.path.read_bytes()
+        if draw.random() < 0.3:
+            content = changed_bytes(content, draw)
+        else:
+            state = torch.load(io.BytesIO(content), weights_only=True)
+            way = draw.randrange(4)
+            if way == 0:
+                state["history"] = [
+                    {**h, "epoch": n} for n, h in enumerate(state["history"] * 3, 1)
+                ]
+            elif way == 1:
+                name = draw.choice(list(state["network"]))
+                odd = (torch.zeros(3), torch.zeros(0), 5, None, "text")
+                state["network"][name] = draw.choice(odd)
+            elif way == 2:
+                state["history"] = change_value(state["history"], draw)
+            else:
+                state = change_value(state, draw)
+            file = io.BytesIO()
+            torch.save(state, file)
+            content = file.getvalue()
+        checkpoint.path.write_bytes(content)
+        found = checkpoint.restore(self.network, self.optimizer, 3)
+        check(len(found) <= 3, "no more epochs than the study has")
+        check(bool(found) != bool(named), "read, or set aside and named")
+        kept = [*named, checkpoint.path][0]
+        check(kept.read_bytes() == content, "the damaged file is kept")
+        shutil.rmtree("checkpoints")
+        return "read" if found else "damaged"
+
+    def finished_case(self, draw: random.Random) -> str:
+        path = self.store.folder / FINISHED_FILE
+        original = path.read_bytes()
+        note = json.loads(original)
+        if draw.random() < 0.2:
+            path.write_bytes(changed_json(path.read_bytes(), draw))
+        else:
+            for _ in range(draw.choice([1, 1, 3])):
+                note["summary"] = change_value(note["summary"], draw)
+            path.write_text(json.dumps(note))
+        # the note's own state is that of another process's arguments, so it is not compared here
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            stated = parse_json(path.read_text(encoding="utf-8"))["state"]
+            import actbench.finished as module
+
+            module._state = lambda *_, **__: stated
+        summary = read_finished(self.store, self.asked, until_decided=False)
+        if summary is not None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                for as_json in (False, True):
+                    print_summary(summary, self.store.folder, as_json=as_json)
+        path.write_bytes(original)
+        return "read" if summary else "not taken"
+
+    def data_case(self, draw: random.Random) -> str:
+        (folder,) = (cache_folder() / "data").iterdir()
+        checksum = self.study.data_checksum
+        path = draw.choice([folder / "about.json", *folder.glob("*.npy")])
+        content = path.read_bytes()
+        if path.suffix == ".json":
+            content = changed_json(content, draw)
+        else:
+            content = changed_bytes(content[:128], draw) + content[128:]
+        path.write_bytes(content)
+        data = open_images(prepare("digits"))
+        check(data.checksum == checksum, "the data are the study's")
+        check(len(data.classes) >= 10, "there is a class for each label")
+        return "read" if path.read_bytes() == content else "prepared again"
+
+    def images_case(self, draw: random.Random) -> str:
+        made = torch.from_numpy(np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3))
+        key = f"fuzz {draw.random()}"
+        before = set((cache_folder() / "images").glob("*.npy"))
+        cached_images(key, lambda: made)
+        (path,) = set((cache_folder() / "images").glob("*.npy")) - before
+        content = path.read_bytes()
+        header = draw.random() < 0.7
+        path.write_bytes(
+            changed_bytes(content[:128], draw) + content[128:]
+            if header
+            else changed_bytes(content, draw)
+        )
+        again: list[int] = []
+        found = cached_images(key, lambda: again.append(1) or made)
+        check(torch.equal(found, made), "the images are those that were made")
+        path.unlink()
+        return "made again" if again else "read"
+
+
+def command(asked: list[str]) -> tuple[int, str]:
+    """Return the exit code and stderr of a command, run in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main(asked)
+        except SystemExit as end:
+            return int(end.code or 0), err.getvalue()
+    return 0, err.getvalue()
+
+
+def no_network(*_: object) -> None:
+    raise OSError("the network is not to be used here")
+
+
+def run(
+    times: int, seed: int, kind: str, minutes: float
+) -> tuple[dict[str, Counter[str]], list[str]]:
+    """Return the outcomes by kind, and every case in which something did not hold."""
+    end = time.monotonic() + 60 * minutes
+    fuzz = Fuzz()
+    outcomes: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
+    broken = []
+    kinds = random.Random(seed).choices(list(KINDS), list(KINDS.values()), k=times)
+    for number in range(times):
+        if time.monotonic() > end:
+            break
+        if number % 500 == 499:
+            sys.stderr.write(f"{number + 1} of {times} cases, {len(broken)} broken\n")
+        name = kind or kinds[number]
+        draw = random.Random(f"{seed} {number}")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                outcome = getattr(fuzz, f"{name}_case")(draw)
+        except Exception as error:
+            lines = traceback.format_exception(error)
+            broken.append(f"case {number}, {name}: {''.join(lines[-6:])[-1500:]}")
+            outcome = "BROKEN"
+            fuzz.restore()
+            shutil.rmtree("checkpoints", ignore_errors=True)
+        outcomes[name][outcome] += 1
+    return outcomes, broken
+
+
+def main() -> int:
+    """Run what was asked for; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--times", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=KINDS, default="", help="this kind only")
+    parser.add_argument("--minutes", type=float, default=600, help="stop after so many")
+    arguments = parser.parse_args()
+    socket.socket.connect = no_network  # type: ignore[method-assign, assignment]
+    torch.set_num_threads(1)
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as work:
+        os.environ["ACTBENCH_CACHE"] = str(Path(work) / "cache")
+        os.chdir(work)
+        outcomes, broken = run(arguments.times, arguments.seed, arguments.kind, arguments.minutes)
+        os.chdir("/")
+    for case in broken[:20]:
+        sys.stdout.write(f"{case}\n")
+    for name, counts in outcomes.items():
+        if counts:
+            listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+            sys.stdout.write(f"{name}: {counts.total()} files: {listed}\n")
+    seconds = time.monotonic() - begin
+    done = sum(counts.total() for counts in outcomes.values())
+    sys.stdout.write(
+        f"{done} cases, seed {arguments.seed}: {len(broken)} broken ({seconds:.0f} s)\n"
+    )
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
