@@ -19,6 +19,7 @@ ORDER = """
     errors
     devices
     files
+    printable
     specs
     ranges
     study
@@ -57,10 +58,14 @@ ORDER = """
     paired
     sequential
     variance
+    signed_rank
+    trial_checks
     statistics
+    comparison_notes
     robustness
     frames
     verdicts
+    study_warnings
     sections
     latex
     tables
