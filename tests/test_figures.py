@@ -20,9 +20,11 @@ from actbench.figures import (
     gradient_depth,
     gradient_norms,
     severity,
+    slope,
     training,
 )
 from actbench.study import Study
+from made_studies import made_frames
 from synthetic import synthetic_frames
 
 if TYPE_CHECKING:
@@ -304,3 +306,14 @@ def test_the_strip_shows_an_image_for_each_corruption_and_severity() -> None:
     assert to_svg(figure) == to_svg(corruption_strip(images))
     assert {"clean", "severity 5", "gaussian noise"} <= set(texts(figure))
     assert "data:image/png;base64" in to_svg(figure)
+
+
+def test_every_seeds_line_of_the_slope_figure_lies_inside_its_frame() -> None:
+    accuracies = {name: [0.97, 0.972, 0.968, 0.971, 0.45] for name in SLOPES}
+    figure = slope(made_frames(accuracies))
+    assert figure is not None
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        for line in axes.get_lines():
+            drawn = np.asarray(line.get_ydata(), dtype=float)
+            assert ((low <= drawn) & (drawn <= high)).all()

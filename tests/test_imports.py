@@ -20,6 +20,7 @@ ORDER = """
     terminal
     devices
     files
+    printable
     specs
     ranges
     study
@@ -65,10 +66,14 @@ ORDER = """
     corruption_error
     sequential
     variance
+    signed_rank
+    trial_checks
     statistics
+    comparison_notes
     robustness
     frames
     verdicts
+    study_warnings
     sections
     latex
     tables

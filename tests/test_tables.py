@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import io
 import math
+import re
 import statistics
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +20,8 @@ from actbench.page import to_html
 from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store import Store
 from actbench.study import SEVERITIES, Study, trial_id
-from actbench.summary import summary_of
-from actbench.tables import derived_files, to_csv, to_markdown
+from actbench.summary import print_summary, summary_of
+from actbench.tables import derived_files, escape_markdown, to_csv, to_markdown
 from actbench.verdicts import verdict_sentences
 from synthetic import synthetic_records
 
@@ -124,6 +126,44 @@ def test_names_and_reasons_of_the_users_are_defused_in_every_file() -> None:
     assert "=cmd\\|' /C calc'!A0" in markdown
     tables = [line for line in markdown.splitlines() if line.startswith("|")]
     assert any("two lines" in line for line in tables)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("![x](http://y)", "\\![x\\](http://y)"),
+        ("[x]: http://y", "[x\\]: http://y"),
+        ("[a][b]", "[a\\][b]"),
+        ("&lt;b&gt; R&D", "&amp;lt;b&gt; R&amp;D".replace("&gt;", "&amp;gt;")),
+        ("+0.5 [-0.1, +1.1], n = 5", "+0.5 [-0.1, +1.1], n = 5"),
+        ("_a_ my_act ~~b~~", "\\_a\\_ my_act \\~\\~b\\~\\~"),
+        ("\x1b[31mred\x07\u202e", "\ufffd[31mred\ufffd\ufffd"),
+    ],
+)
+def test_markdown_shows_a_text_as_it_reads(text: str, shown: str) -> None:
+    assert escape_markdown(text) == shown
+
+
+def test_control_characters_of_names_and_reasons_reach_no_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = Study(
+        dataset_name="![x](http://y)", activations=("relu", "mish"), seeds=1, corruptions=()
+    )
+    records = {}
+    for trial in study.trials():
+        name = trial_id(study, trial)
+        reason = "boom \x1b]0;title\x07 ![x](http://y) \u202e \x9b31m"
+        records[name] = TrialRecord(
+            trial_id=name, activation=trial.activation, seed=0, status="crashed", reason=reason
+        )
+    frames = Frames(study, records)
+    print_summary(summary_of(frames), Path("out\x1b"), as_json=False)
+    printed = capsys.readouterr().out
+    documents = [*derived_files(frames).values(), to_html(frames, {}, {}), printed]
+    for text in documents:
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "![x](" not in derived_files(frames)["summary.md"]
 
 
 # columns and rows

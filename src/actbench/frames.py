@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from actbench.study import Study
 
 _ROUNDING = 1e-12  # of a mean of accuracies; one test image is far more
+_NOT_FLOATS = {
+    *("activation", "seed", "status", "epochs", "reason", "flag"),
+    *("corruption", "severity", "epoch", "layer", "attack", "warning"),
+}
 TRIAL_COLUMNS = (
     "activation",
     "seed",
@@ -168,7 +172,9 @@ class Frames:
 
     @staticmethod
     def _frame(columns: tuple[str, ...], rows: list[object]) -> pd.DataFrame:
-        return pd.DataFrame(rows, columns=list(columns))
+        frame = pd.DataFrame(rows, columns=list(columns))
+        # a column with a None among its numbers, or without any, would hold objects
+        return frame.astype({name: "float64" for name in columns if name not in _NOT_FLOATS})
 
     def level(self) -> float:
         """Return the level of every test: 0.05, or this look's part of it."""
