@@ -62,14 +62,16 @@ def test_a_killed_run_goes_on_after_the_last_whole_epoch_to_the_same_bytes(
 # what a user's own activation may do
 
 MISCHIEF = """
-import os, signal, sys, time
+import multiprocessing, os, signal, sys, time
 from pathlib import Path
 import torch
 
 HERE = Path(__file__).parent
+# what is tried before training, in the parent, works
+IN_A_TRIAL = multiprocessing.current_process().name == "actbench worker"
 
 def raises(x):
-    if x.requires_grad:
+    if IN_A_TRIAL and x.requires_grad:
         raise ValueError("no training\\n with | me")
     return x
 
@@ -79,16 +81,18 @@ class Backward(torch.autograd.Function):
         return x.clone()
     @staticmethod
     def backward(ctx, gradient):
-        raise ArithmeticError("not backwards")
+        if IN_A_TRIAL:
+            raise ArithmeticError("not backwards")
+        return gradient
 
 def raises_backward(x):
     return Backward.apply(x)
 
 def asks_for_too_much_memory(x):
-    return torch.empty(10**15) if x.requires_grad else x
+    return torch.empty(10**15) if IN_A_TRIAL and x.requires_grad else x
 
 def says_too_much(x):
-    if x.requires_grad:
+    if IN_A_TRIAL and x.requires_grad:
         raise ValueError("x" * 10**6)
     return x
 
@@ -97,29 +101,29 @@ def prints_a_megabyte(x):
     return x
 
 def loses_its_shape(x):
-    return x[:, :1] if x.requires_grad else x
+    return x[:, :1] if IN_A_TRIAL and x.requires_grad else x
 
 def is_not_a_number(x):
-    return x * float("nan") if x.requires_grad else x
+    return x * float("nan") if IN_A_TRIAL and x.requires_grad else x
 
 def exits(x):
-    if x.requires_grad:
+    if IN_A_TRIAL and x.requires_grad:
         sys.exit(3)
     return x
 
 def is_killed(x):
-    if x.requires_grad:
+    if IN_A_TRIAL and x.requires_grad:
         os.kill(os.getpid(), signal.SIGKILL)
     return x
 
 def is_killed_once(x):
-    if x.requires_grad and not (HERE / "killed").exists():
+    if IN_A_TRIAL and x.requires_grad and not (HERE / "killed").exists():
         (HERE / "killed").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return x
 
 def hangs(x):
-    while x.requires_grad:
+    while IN_A_TRIAL and x.requires_grad:
         time.sleep(3600)
     return x
 """
@@ -172,7 +176,7 @@ def failed(actbench_here: Callable[..., Outcome], tmp_path: Path) -> str:
     """Return the spec of an activation whose trial has crashed; it would not do so again."""
     source = "from pathlib import Path\n" + (
         "def act(x):\n"
-        "    if x.requires_grad and not Path('mended').exists():\n"
+        "    if len(x) == 40 and not Path('mended').exists():\n"  # the last test images
         "        raise ValueError('broken')\n"
         "    return x\n"
     )

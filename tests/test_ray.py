@@ -85,18 +85,20 @@ def test_nodes_come_and_die_and_the_records_are_those_of_local_workers(
 MISCHIEF = """
 import os, time
 
+# 40: the last batch of test images, which no check before training meets
+
 def raises(x):
-    if x.requires_grad:
+    if len(x) == 40:
         raise ValueError("no training")
     return x
 
 def dies(x):
-    if x.requires_grad:
+    if len(x) == 40:
         os._exit(9)
     return x
 
 def hangs(x):
-    while x.requires_grad:
+    while len(x) == 40:
         time.sleep(3600)
     return x
 """

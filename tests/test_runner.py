@@ -177,11 +177,11 @@ def test_environment_json_says_where_and_how_long(tiny_run: TinyRun) -> None:
 
 # failures
 
-CRASHES_IN_TRAINING = """
+CRASHES_IN_A_TRIAL = """
 import torch
 
 def act(x):
-    if x.requires_grad:
+    if len(x) == 40:  # the last batch of the test images, which no check before training meets
         raise ValueError("no training\\n with | me")
     return x
 """
@@ -190,7 +190,7 @@ def act(x):
 def test_a_trial_that_raises_is_told_and_the_others_go_on(
     actbench_here: Callable[..., Outcome], user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
-    spec = f"{user_module(CRASHES_IN_TRAINING)}:act"
+    spec = f"{user_module(CRASHES_IN_A_TRIAL)}:act"
     done = actbench_here(
         *QUICK, "--activation", spec, "--activation", "tanh", "--workers", "0", "--out", "out"
     )
