@@ -19,6 +19,7 @@ ORDER = """
     errors
     devices
     files
+    parent_death
     specs
     ranges
     study

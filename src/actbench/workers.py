@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from actbench.devices import places
 from actbench.errors import ActbenchError, ResultsFolderError
 from actbench.executors import RETRIES, Finished, Retried, crashed, keep_memory, too_late
+from actbench.parent_death import end_with_parent
 from actbench.study import Trial
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 def _work(connection: Connection, place: str, at_once: int, trial_timeout: float | None) -> None:
     """Run trials until the other side closes: the life of a worker process."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
     keep_memory()
