@@ -8,8 +8,8 @@ import zipfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import ResultsFolderError
-from actbench.files import writing_whole
+from actbench.errors import ResultsFolderError, folder_gone
+from actbench.files import place_of, writing_whole
 from actbench.record import EpochRecord
 
 if TYPE_CHECKING:
@@ -32,13 +32,17 @@ class Checkpoint:
     There is no generator in it: each epoch, and the evaluation, begins by seeding all of them.
 
     Attributes:
-        folder: where checkpoints lie.
+        folder: where checkpoints lie; nothing is written once it is not there any more.
         trial_id: the trial; another one's file is never taken.
     """
 
     folder: Path
     trial_id: str
     _due: float = field(default=0, init=False)
+    _place: tuple[int, int] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._place = place_of(self.folder)
 
     def is_due(self) -> bool:
         """Return whether to write it now: writing takes ``SHARE`` of a trial's time at most.
@@ -66,7 +70,8 @@ class Checkpoint:
         that keeps more than tensors in its state has no checkpoint, as only tensors are read back.
 
         Raises:
-            ResultsFolderError: it cannot be written.
+            ResultsFolderError: it cannot be written, or its folder is not the one that was there
+                when the trial began.
         """
         import torch
 
@@ -81,6 +86,8 @@ class Checkpoint:
             "network": weights,
             "momenta": optimizer.momenta,
         }
+        if self._place is None or place_of(self.folder) != self._place:
+            raise folder_gone(self.folder.parent)
         content = io.BytesIO()  # torch.save into a file turns some errors of writing into others
         torch.save(state, content)
         try:

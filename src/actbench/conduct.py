@@ -54,9 +54,10 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
     """Run what the folder does not hold of a study, write every derived file, return the frames."""
     with contextlib.ExitStack() as stack:
         # A folder in use is found before anything starts; one that is not there is not made
-        # before the study has proved right.
+        # before the study has proved right. Another run may make it meanwhile.
         held = stack.enter_context(contextlib.ExitStack())
-        if store.exists():
+        is_held = store.exists()
+        if is_held:
             held.enter_context(store.locked())
         settled = study if conduct.restart else keep_settled(study, store)
         executor = conduct.make_executor(settled)
@@ -64,10 +65,11 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
         plan = prepare_study(settled)
         from actbench.report import write_report
 
-        if conduct.restart and store.exists():
+        if conduct.restart and is_held:
             held.close()
             store.set_aside()
-        if not store.exists():
+            is_held = False
+        if not is_held:
             held.enter_context(store.locked())
         retry_failed = conduct.retry_failed
         if plan.study.tune_lr:

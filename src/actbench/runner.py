@@ -135,11 +135,16 @@ def run_trials(
     executor: Executor,
     tell: Callable[[Event], None],
 ) -> None:
-    """Run trials and store each record as it comes; ``tell`` hears every event after that."""
+    """Run trials and store each record as it comes; ``tell`` hears every event after that.
+
+    Raises:
+        ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
+    """
     environment = _environment(plan.study.device)
     known = {trial_id(plan.study, trial) for trial in plan.study.trials()}
 
     def handle(event: Event) -> None:
+        store.check_in_place()
         if isinstance(event, Finished):
             store.write_record(event.record)
             with store.locked_for_a_moment():
@@ -147,6 +152,7 @@ def run_trials(
         tell(event)
 
     ordered = dearest_first(trials)
+    store.make_checkpoints_folder()
     executor.run(plan.study, ordered, plan.data_folder, handle, store.checkpoints)
 
 

@@ -10,8 +10,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from actbench.checkpoint import Checkpoint
-from actbench.errors import ResultsFolderError, UsageError
-from actbench.files import MAKING, writing_whole
+from actbench.errors import ResultsFolderError, UsageError, folder_gone
+from actbench.files import MAKING, place_of, writing_whole
 from actbench.lock import held_alone, held_for_a_moment
 from actbench.record import OtherFormatError, TrialRecord, record_from_json, record_to_json
 from actbench.study import Study, Trial, conflicts, study_from_toml, study_to_toml, trial_id
@@ -25,10 +25,17 @@ ENVIRONMENT_FILE = "environment.json"
 
 
 class Store:
-    """A results folder. Reading needs nothing; writing is done inside ``with store.locked():``."""
+    """A results folder. Reading needs nothing; writing is done inside ``with store.locked():``.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder, there or not.
+        within: the store of the folder that this one lies in, where that is a results folder.
+    """
+
+    def __init__(self, folder: Path, within: Store | None = None) -> None:
         self.folder = folder
+        self._within = within
+        self._place: tuple[int, int] | None = None
         self._trials = folder / "trials"
         self._alone = False
         self._seen: dict[Path, tuple[tuple[int, ...], TrialRecord]] = {}  # reading takes long
@@ -80,6 +87,7 @@ class Store:
             ResultsFolderError: the folder holds another study (the differing fields are listed), a
                 record of another format, or cannot be written.
         """
+        self.check_in_place()
         if self.holds_study():
             different = conflicts(self.study(), study)
             if different:
@@ -87,7 +95,8 @@ class Store:
                     f"{str(self.folder)!r} holds another study: {'; '.join(different)} "
                     "(choose another folder with --out)"
                 )
-        self.write_text(STUDY_FILE, study_to_toml(study))
+        self._write(STUDY_FILE, study_to_toml(study).encode())
+        self._place = place_of(self.folder)
         corrupt = []
         for trial in study.trials():
             path = self._path(study, trial)
@@ -98,11 +107,28 @@ class Store:
                 _rename(path, corrupt[-1])
         return corrupt
 
+    def make_checkpoints_folder(self) -> None:
+        """Make the folder of the trials under way, which they write to while it is there.
+
+        Raises:
+            ResultsFolderError: it cannot be made, or see ``check_in_place``.
+        """
+        self.check_in_place()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot write {str(self.checkpoints)!r}: {_reason(error)}"
+            raise ResultsFolderError(reason) from None
+
     def sweep(self, study: Study) -> None:
         """Remove what killed processes left behind, while nobody else writes into the folder.
 
         That is half-written files, and checkpoints of trials that are stored as ``ok``.
+
+        Raises:
+            ResultsFolderError: see ``check_in_place``.
         """
+        self.check_in_place()
         for folder in (self.folder, self._trials, self.checkpoints, self.folder / "figures"):
             for path in folder.glob(f".*{MAKING}"):
                 path.unlink(missing_ok=True)
@@ -130,6 +156,7 @@ class Store:
         beside = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
         aside = next(path for path in beside if not os.path.lexists(path))
         _rename(folder, aside)
+        self._place = None
         return aside
 
     def records(self, study: Study) -> dict[str, TrialRecord]:
@@ -203,14 +230,33 @@ class Store:
             to_disk: whether that shall outlast a loss of power too.
 
         Raises:
-            ResultsFolderError: it cannot be written; the old file is as it was.
+            ResultsFolderError: it cannot be written, or see ``check_in_place``; the old file is as
+                it was.
         """
+        self.check_in_place()
+        self._write(name, content, to_disk=to_disk)
+
+    def _write(self, name: str, content: bytes, *, to_disk: bool = True) -> None:
         path = self.folder / name
         try:
             with writing_whole(path, to_disk=to_disk) as file:
                 file.write(content)
         except OSError as error:
             raise ResultsFolderError(f"cannot write {str(path)!r}: {_reason(error)}") from None
+
+    def check_in_place(self) -> None:
+        """Do nothing where the folder is still the one that ``begin`` made to hold its study.
+
+        Raises:
+            ResultsFolderError: it was deleted, emptied or renamed since; nothing may be written to
+                what has its name now.
+        """
+        if self._within is not None:
+            self._within.check_in_place()
+        if self._place is None:
+            return
+        if place_of(self.folder) != self._place or not self.holds_study():
+            raise folder_gone(self.folder)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -231,8 +277,10 @@ class Store:
         """Hold the folder while shards may be at work in it; where it is held already, go on.
 
         Raises:
-            ResultsFolderError: a run holds it alone, or it cannot be written.
+            ResultsFolderError: a run holds it alone, or it cannot be written, or see
+                ``check_in_place``.
         """
+        self.check_in_place()
         with contextlib.nullcontext() if self._alone else held_for_a_moment(self.folder):
             yield
 
