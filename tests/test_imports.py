@@ -48,6 +48,7 @@ ORDER = """
     training
     trial
     kernels
+    environment
     store
     executors
     lanes

@@ -208,12 +208,13 @@ def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -
 
 
 def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> None:
-    assert store.environment() == {}
-    store.write_environment({"seconds": {"relu": 1.5}})
-    assert store.environment() == {"seconds": {"relu": 1.5}}
-    for damaged in ("{", "[]", ""):
+    nothing = {"environments": [], "seconds": {}}
+    assert store.environment() == nothing
+    store.write_environment({"environments": [], "seconds": {"relu": 1.5}})
+    assert store.environment() == {"environments": [], "seconds": {"relu": 1.5}}
+    for damaged in ("{", "[]", "", '{"seconds": [1]}', '{"environments": 1}', "[" * 200_000):
         (store.folder / "environment.json").write_text(damaged)
-        assert store.environment() == {}
+        assert store.environment() == nothing
 
 
 # one writer

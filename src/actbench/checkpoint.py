@@ -34,10 +34,13 @@ class Checkpoint:
     Attributes:
         folder: where checkpoints lie; nothing is written once it is not there any more.
         trial_id: the trial; another one's file is never taken.
+        environment: the id of what it is computed with (see ``environment``); a file that was
+            written in another one is not taken, so that all of a trial is computed in one.
     """
 
     folder: Path
     trial_id: str
+    environment: str = ""
     _due: float = field(default=0, init=False)
     _place: tuple[int, int] | None = field(init=False)
 
@@ -82,6 +85,7 @@ class Checkpoint:
         state = {
             "format": CHECKPOINT_FORMAT,
             "trial_id": self.trial_id,
+            "environment": self.environment,
             "history": [asdict(epoch) for epoch in history],
             "network": weights,
             "momenta": optimizer.momenta,
@@ -132,6 +136,8 @@ class Checkpoint:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if (state["format"], state["trial_id"]) != (CHECKPOINT_FORMAT, self.trial_id):
             raise ValueError("another trial's")
+        if state["environment"] != self.environment:
+            raise ValueError("another environment's")
         return dict(state)
 
 

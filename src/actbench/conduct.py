@@ -21,6 +21,7 @@ from actbench.runner import (
     prepare_corruptions,
     prepare_study,
     run_trials,
+    stored_elsewhere,
     write_samples,
 )
 from actbench.study import next_look
@@ -167,6 +168,8 @@ def _run_pending(
             display.say(f"{stored} {len(part)} trials are stored already")
         if not pending:
             return
+        for line in stored_elsewhere(plan, store):
+            display.say(line)
         prepare_corruptions(plan)
         write_samples(plan, store)
         try:

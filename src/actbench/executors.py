@@ -7,16 +7,17 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.checkpoint import Checkpoint
+from actbench.environment import environment_of
 from actbench.errors import ResultsFolderError
 from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.data import ImageData
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial's record and the seconds that it took."""
+    """A trial's record, the seconds that it took, and what it was computed with.
+
+    ``environment`` is that of the process (see ``environment.environment_of``); empty where that
+    ended under the trial.
+    """
 
     record: TrialRecord
     seconds: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,16 +109,20 @@ def run_one(
     from actbench.trial import run_trial
 
     begin = time.perf_counter()
-    checkpoint = None if checkpoints is None else Checkpoint(checkpoints, trial_id(study, trial))
+    environment = environment_of(study.device, study.kernels)
+    checkpoint = None
+    if checkpoints is not None:
+        checkpoint = Checkpoint(checkpoints, trial_id(study, trial), environment["id"])
     try:
         record = yield from run_trial(study, trial, data, report, checkpoint, deferred=deferred)
+        record = replace(record, environment=environment["id"])
     except (ResultsFolderError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # what a user's own code raises ends this trial alone
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # a signal's, not the user's
         record = crashed(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
-    return Finished(record, time.perf_counter() - begin)
+    return Finished(record, time.perf_counter() - begin, environment)
 
 
 def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRecord:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from actbench.environment import mixing_warnings
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
@@ -26,7 +27,7 @@ from actbench.store import no_search_for_cycles
 from actbench.study import SEVERITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from actbench.record import TrialRecord
     from actbench.store import Store
@@ -58,6 +59,7 @@ class Frames:
 
     Attributes:
         study: the study.
+        environments: the entries of ``environment.json``.
         records: the stored records, activation by activation in the study's order.
         metrics: the study's metrics by name (see ``metrics_for``).
         trials: a row per stored trial, with the columns of ``trials.csv``.
@@ -73,8 +75,13 @@ class Frames:
         variance: a row per activation × primary metric: uncertainty from seeds and test images.
     """
 
-    def __init__(self, study: Study, records: Mapping[str, TrialRecord]) -> None:
-        self.study = study
+    def __init__(
+        self,
+        study: Study,
+        records: Mapping[str, TrialRecord],
+        environments: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.study, self.environments = study, environments
         found = {_key(record): record for record in records.values()}
         order = [(activation, seed) for activation in study.activations for seed in study.seeds]
         self.records = [found[pair] for pair in order if pair in found]
@@ -175,6 +182,10 @@ class Frames:
         checks = next((r.masking for r in self.records if r.masking), None)
         return checks.images if checks else 0
 
+    def mixing(self) -> list[str]:
+        """Return a warning for each further environment that trials were computed in."""
+        return mixing_warnings(self.records, self.environments, self.study.baseline)
+
     def masking(self, activation: str) -> dict[int, tuple[str, ...]]:
         """Return the masking guard's warnings by seed, for the trials that have some."""
         ours = [r for r in self.records if r.activation == activation]
@@ -230,7 +241,7 @@ def read_frames(store: Store, study: Study) -> Frames:
     records = store.records(study)
     if not records:
         raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
-    return Frames(study, records)
+    return Frames(study, records, store.environment()["environments"])
 
 
 def _key(record: TrialRecord) -> tuple[str, int]:

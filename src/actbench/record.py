@@ -145,7 +145,8 @@ class TrialRecord:
     ``logit_margin`` is the mean over test images of the true class's logit less the largest other;
     ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
     ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
-    ``kernels`` are those that computed it: ``torch``, or ``native`` as well.
+    ``kernels`` are those that computed it: ``torch``, or ``native`` as well. ``environment`` is the
+    id of the entry of ``environment.json`` that describes where; a crashed trial has none.
     ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
     """
 
@@ -170,6 +171,7 @@ class TrialRecord:
     attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
     masking: MaskingChecks | None = field(default=None, metadata=_LATER)
     kernels: str = field(default="torch", metadata=_LATER)
+    environment: str = field(default="", metadata=_LATER)
 
     @property
     def trial(self) -> Trial:

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from actbench.checkpoint import Checkpoint
+from actbench.environment import read_environments
 from actbench.errors import ResultsFolderError, UsageError, folder_gone
 from actbench.files import MAKING, place_of, writing_whole
 from actbench.lock import held_alone, held_for_a_moment
@@ -204,13 +205,13 @@ class Store:
         Checkpoint(self.checkpoints, record.trial_id).path.unlink(missing_ok=True)
 
     def environment(self) -> dict[str, Any]:
-        """Return what ``write_environment`` stored; empty where there is none."""
+        """Return what ``write_environment`` stored (see ``environment.read_environments``)."""
         try:
             text = (self.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8")
             content = json.loads(text)
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        except (OSError, ValueError, RecursionError):
+            content = {}
+        return read_environments(content)
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Store when, where and how fast the study ran; the only file that holds times."""

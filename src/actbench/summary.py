@@ -33,14 +33,16 @@ class Summary:
     Attributes:
         tables: a row per activation each.
         sentences: the verdicts, ``activation — …`` each.
+        warnings: what to beware of in all of it.
         planned: how many trials the study has.
         complete: whether all of them are stored and none diverged or crashed.
-        content: what ``--json`` prints, less the folder: study, trials, summary, comparisons,
-            attacks.
+        content: what ``--json`` prints, less the folder: study, warnings, trials, summary,
+            comparisons, attacks.
     """
 
     tables: list[Table]
     sentences: list[str]
+    warnings: list[str]
     planned: int
     complete: bool
     content: dict[str, Any]
@@ -67,10 +69,12 @@ def summary_of(frames: Frames) -> Summary:
     return Summary(
         tables=tables,
         sentences=verdict_sentences(frames),
+        warnings=frames.mixing(),
         planned=planned,
         complete=int((frames.trials["status"] == "ok").sum()) == planned,
         content={
             "study": dataclasses.asdict(frames.study),
+            "warnings": frames.mixing(),
             "trials": json.loads(frames.trials.to_json(orient="records")),
             "summary": json.loads(frames.summary.to_json(orient="records")),
             "comparisons": json.loads(frames.comparisons.to_json(orient="records")),
@@ -93,6 +97,8 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
         click.echo(f"{table_within(console.width, table)}\n")
         for warning in table.warnings:
             console.print(Text(f"⚠ {warning}", "yellow"))
+    for warning in summary.warnings:
+        console.print(Text(f"⚠ {warning}", "yellow"))
     for sentence in summary.sentences:
         name, dash, rest = sentence.partition(" — ")
         console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))

@@ -120,6 +120,7 @@ def summary_markdown(frames: Frames) -> str:
         f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared with "
         f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
         "\n".join(f"- {_escaped(sentence)}" for sentence in verdict_sentences(frames)),
+        *(f"**Warning:** {_escaped(warning)}" for warning in frames.mixing()),
         f"Differences are paired by seed, with their 95 % t interval. {describe_recipe(study)}",
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
@@ -261,7 +262,8 @@ def summary_latex(frames: Frames) -> str:
             columns="lrrrrr",
             caption=f"{name}: accuracy, clean and under corruption, mean ± standard deviation "
             "over n seeds. Drop, in points, is clean less corrupted; mCE is the error under "
-            f"corruption relative to that of {study.baseline}. {recipe}",
+            f"corruption relative to that of {study.baseline}. "
+            + " ".join([*frames.mixing(), recipe]),
         )
     ]
     tables += [
