@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -143,6 +144,10 @@ def test_mixing_is_warned_of_in_every_document(
     for name in ("summary.md", "summary.tex", "report.html"):
         text = (store.folder / name).read_text(encoding="utf-8")
         assert "1 of 4 trials were computed in another environment" in text, name
+    shutil.copytree(store.folder, tmp_path / "copy")
+    for options in ([], ["--paired"]):
+        compared = actbench_here("compare", *options, "results", "copy").out
+        assert compared.count("1 of 4 trials were computed in another environment") == 2
     shown = actbench_here("report", "results")
     assert "⚠ 1 of 4 trials were computed in another environment" in shown.out
     (warning,) = json.loads(actbench_here("report", "results", "--json").out)["warnings"]

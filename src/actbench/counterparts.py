@@ -9,7 +9,7 @@ import pandas as pd
 
 from actbench.errors import UsageError
 from actbench.statistics import compare, holm, verdict_of
-from actbench.tables import to_csv, to_markdown
+from actbench.tables import mixing_paragraphs, to_csv, to_markdown
 from actbench.verdicts import DASH, probability, signed
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
         "activation and seed: the difference from it, with its 95 % t interval, n pairs, p after "
         "Holm's correction over a metric's rows, and the verdict; the margin is "
         f"±{100 * first.study.margin:g} points.",
+        *(part for name, frames in studies.items() for part in mixing_paragraphs(frames, name)),
     ]
     for other in others:
         rows = [

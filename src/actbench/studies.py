@@ -12,7 +12,7 @@ from actbench.frames import read_frames
 from actbench.metrics import metrics_for
 from actbench.statistics import NO_VERDICT
 from actbench.store import Store
-from actbench.tables import to_csv, to_markdown
+from actbench.tables import mixing_paragraphs, to_csv, to_markdown
 from actbench.verdicts import DASH, signed
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
     parts = [
         "# Studies side by side",
         f"{len(questions)} comparisons: {counted}.",
+        *(part for name, frames in studies.items() for part in mixing_paragraphs(frames, name)),
         to_markdown(*_comparison_rows(studies, table)),
         "Each cell is the difference from the baseline, paired by seed, with its 95 % t interval, "
         f"n pairs and the study's verdict; the margin is ±{100 * first.margin:g} points. Verdicts "

@@ -120,7 +120,7 @@ def summary_markdown(frames: Frames) -> str:
         f"# {_escaped(study.data_label)}, {_escaped(study.model)}: activations compared with "
         f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
         "\n".join(f"- {_escaped(sentence)}" for sentence in verdict_sentences(frames)),
-        *(f"**Warning:** {_escaped(warning)}" for warning in frames.mixing()),
+        *mixing_paragraphs(frames),
         f"Differences are paired by seed, with their 95 % t interval. {describe_recipe(study)}",
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
@@ -226,6 +226,12 @@ def variance_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
     ]
     headers = ["activation", "metric", "seeds", "test images", "from seeds", "from images", "total"]
     return rows, [*headers, "what would sharpen it"]
+
+
+def mixing_paragraphs(frames: Frames, name: str = "") -> list[str]:
+    """Return the warnings of mixed environments as Markdown, after the study's name if given."""
+    before = f"{name}: " if name else ""
+    return [f"**Warning:** {_escaped(before + warning)}" for warning in frames.mixing()]
 
 
 def _sections(frames: Frames, *, folded: bool) -> list[str]:
