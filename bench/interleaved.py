@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from scipy.stats import binom
 
 from actbench.executors import keep_memory
+from actbench.parent_death import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ def own_process() -> ProcessPoolExecutor:
 
 
 def _begin_as_a_script() -> None:
+    end_with_parent()
     # what was spawned spawns too; a script's DataLoader takes the platform's default
     multiprocessing.set_start_method(None, force=True)
 

@@ -111,6 +111,31 @@ def run_process(*arguments: str, cwd: Path) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def ended_with_the_parent(*command: str, cwd: Path) -> bool:
+    """Return whether all processes of a command end once it is killed while a worker computes.
+
+    They share its stderr, which is at its end when the last of them is.
+    """
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.strip() == b"worker computes":
+                break
+        process.kill()
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return False
+    return True
+
+
 @pytest.fixture
 def actbench_here(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,6 +15,7 @@ from actbench.activations import resolve_activation
 from actbench.corruptions import SUITES, corrupt
 from actbench.models import build_network
 from actbench.study import SEVERITIES
+from conftest import ended_with_the_parent
 
 BENCH = Path(__file__).parent.parent / "bench"
 sys.path.append(str(BENCH))
@@ -63,3 +64,19 @@ def test_plain_loop_prints_a_row_per_epoch(tmp_path: Path) -> None:
     ]
     assert [r["corrupted_accuracy"] == "" for r in rows] == [True, False]
     assert all(0 <= float(r["test_accuracy"]) <= 1 for r in rows)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux kills by itself")
+def test_a_contender_does_not_outlive_its_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(
+        "import ctypes, sys\n"
+        f"sys.path.append({str(BENCH)!r})\n"
+        "from interleaved import own_process\n"
+        "def work():\n"
+        "    print('worker computes', file=sys.stderr, flush=True)\n"
+        "    ctypes.PyDLL(None).pause()\n"
+        "if __name__ == '__main__':\n"
+        "    own_process().submit(work).result()\n",
+        encoding="utf-8",
+    )
+    assert ended_with_the_parent("parent.py", cwd=tmp_path)

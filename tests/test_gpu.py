@@ -130,5 +130,5 @@ def test_the_command_trains_there_and_goes_on_there(
     (folder,) = (tmp_path / "results").iterdir()
     store = Store(folder)
     assert store.study().device == "cuda"
-    assert store.environment()["gpus"]
+    assert store.environment()["environments"][0]["gpus"]
     assert actbench_here(*study, "cpu").code == 3

@@ -21,6 +21,7 @@ ORDER = """
     devices
     files
     printable
+    parent_death
     specs
     ranges
     study
@@ -53,6 +54,7 @@ ORDER = """
     trial
     kernels
     network_check
+    environment
     store
     executors
     lanes

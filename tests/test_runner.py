@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+import torch
 
 from actbench.errors import UsageError
 from actbench.executors import Finished
@@ -170,9 +171,12 @@ def test_a_record_holds_its_activations_self_check(tiny_run: TinyRun) -> None:
 def test_environment_json_says_where_and_how_long(tiny_run: TinyRun) -> None:
     environment = json.loads((tiny_run.folder / "environment.json").read_text())
     assert set(environment["seconds"]) == {record.trial_id for record in tiny_run.records}
-    assert environment["packages"].keys() >= {"actbench", "torch", "numpy"}
-    assert environment["threads_per_trial"] == 1
-    assert environment["start"] <= environment["end"]
+    (entry,) = environment["environments"]
+    assert {record.environment for record in tiny_run.records} == {entry["id"]}
+    assert entry["packages"].keys() >= {"actbench", "torch", "numpy"}
+    assert entry["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert entry["threads_per_trial"] == 1
+    assert entry["start"] <= entry["end"]
 
 
 # failures

@@ -272,13 +272,17 @@ def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -
 
 
 def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> None:
-    assert store.environment() == {}
-    store.write_environment({"seconds": {"relu": 1.5}})
-    assert store.environment() == {"seconds": {"relu": 1.5}}
+    nothing = {"environments": [], "seconds": {}}
+    assert store.environment() == nothing
+    store.write_environment({"environments": [], "seconds": {"relu": 1.5}})
+    assert store.environment() == {"environments": [], "seconds": {"relu": 1.5}}
     path = store.folder / "environment.json"
-    for damaged in ("{", "[]", "", '{"seconds": [1]}', '{"seconds": {"relu": "1"}}', "[" * 200_000):
+    for damaged in (
+        *("{", "[]", "", '{"seconds": [1]}', '{"seconds": {"relu": "1"}}', "[" * 200_000),
+        '{"environments": 1}',
+    ):
         path.write_text(damaged)
-        assert store.environment() == {}
+        assert store.environment() == nothing
         (aside,) = store.begin(STUDY)
         assert aside.name.startswith("environment.json.corrupt")
         assert aside.read_text() == damaged

@@ -8,8 +8,8 @@ import zipfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import ResultsFolderError
-from actbench.files import set_aside, writing_whole
+from actbench.errors import ResultsFolderError, folder_gone
+from actbench.files import place_of, set_aside, writing_whole
 from actbench.plain import from_plain
 from actbench.record import EpochRecord
 
@@ -33,15 +33,22 @@ class Checkpoint:
     There is no generator in it: each epoch, and the evaluation, begins by seeding all of them.
 
     Attributes:
-        folder: where checkpoints lie.
+        folder: where checkpoints lie; nothing is written once it is not there any more.
         trial_id: the trial; another one's file is never taken.
         when_damaged: is called with the new name of a damaged file that was set aside.
+        environment: the id of what it is computed with (see ``environment``); a file that was
+            written in another one is not taken, so that all of a trial is computed in one.
     """
 
     folder: Path
     trial_id: str
     when_damaged: Callable[[Path], None] = lambda _: None
+    environment: str = ""
     _due: float = field(default=0, init=False)
+    _place: tuple[int, int] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._place = place_of(self.folder)
 
     def is_due(self) -> bool:
         """Return whether to write it now: writing takes ``SHARE`` of a trial's time at most.
@@ -69,7 +76,8 @@ class Checkpoint:
         that keeps more than tensors in its state has no checkpoint, as only tensors are read back.
 
         Raises:
-            ResultsFolderError: it cannot be written.
+            ResultsFolderError: it cannot be written, or its folder is not the one that was there
+                when the trial began.
         """
         import torch
 
@@ -80,10 +88,13 @@ class Checkpoint:
         state = {
             "format": CHECKPOINT_FORMAT,
             "trial_id": self.trial_id,
+            "environment": self.environment,
             "history": [asdict(epoch) for epoch in history],
             "network": weights,
             "momenta": optimizer.momenta,
         }
+        if self._place is None or place_of(self.folder) != self._place:
+            raise folder_gone(self.folder.parent)
         content = io.BytesIO()  # torch.save into a file turns some errors of writing into others
         torch.save(state, content)
         try:
@@ -106,6 +117,8 @@ class Checkpoint:
         """
         try:
             state = self._read()
+            if state["environment"] != self.environment:
+                return ()
             weights, momenta = state["network"], state["momenta"]
             history = from_plain(tuple[EpochRecord, ...], state["history"])
             numbers = [epoch.epoch for epoch in history]

@@ -22,6 +22,7 @@ from actbench.runner import (
     prepare_corruptions,
     prepare_study,
     run_trials,
+    stored_elsewhere,
     write_samples,
 )
 from actbench.study import next_look
@@ -55,9 +56,10 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
     """Run what the folder does not hold of a study, write every derived file, return the frames."""
     with contextlib.ExitStack() as stack:
         # A folder in use is found before anything starts; one that is not there is not made
-        # before the study has proved right.
+        # before the study has proved right. Another run may make it meanwhile.
         held = stack.enter_context(contextlib.ExitStack())
-        if store.exists():
+        is_held = store.exists()
+        if is_held:
             held.enter_context(store.locked())
         settled = study if conduct.restart else keep_settled(study, store)
         executor = conduct.make_executor(settled)
@@ -65,10 +67,11 @@ def run_alone(study: Study, store: Store, conduct: Conduct) -> Frames:
         plan = prepare_study(settled)
         from actbench.report import write_report
 
-        if conduct.restart and store.exists():
+        if conduct.restart and is_held:
             held.close()
             store.set_aside()
-        if not store.exists():
+            is_held = False
+        if not is_held:
             held.enter_context(store.locked())
         check_stored(plan, store)
         retry_failed = conduct.retry_failed
@@ -170,6 +173,8 @@ def _run_pending(
             display.say(f"{stored} {len(part)} trials are stored already")
         if not pending:
             return
+        for line in stored_elsewhere(plan, store):
+            display.say(line)
         prepare_corruptions(plan)
         write_samples(plan, store)
         try:

@@ -68,16 +68,32 @@ def prepare() -> None:
 @functools.cache
 def _library(dtype: torch.dtype) -> ctypes.CDLL:
     """Return the library that computes in a type, loaded."""
+    path = _compiled([*_compiler(), *FLAGS, *TYPES[dtype]])
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise UsageError(f"cannot load the compiled {SOURCE.name}: {error}") from None
+
+
+def _compiler() -> list[str]:
+    """Return the command of the compiler.
+
+    Raises:
+        UsageError: there is none.
+    """
     asked = os.environ.get("CXX")
     names = (shlex.split(asked),) if asked else ([name] for name in COMPILERS)
     compiler = next((name for name in names if shutil.which(name[0])), None)
     if compiler is None:
         raise UsageError(f"no C++ compiler was found ({asked or ', '.join(COMPILERS)})")
-    path = _compiled([*compiler, *FLAGS, *TYPES[dtype]])
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise UsageError(f"cannot load the compiled {SOURCE.name}: {error}") from None
+    return compiler
+
+
+def compiler_version() -> str:
+    """Return the first line that the compiler prints of its version; empty where it prints none."""
+    command = [*_compiler(), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.partition("\n")[0]
 
 
 def _compiled(command: list[str]) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 class ActbenchError(Exception):
@@ -25,6 +26,14 @@ class ResultsFolderError(ActbenchError):
     """The results folder is held by another run, belongs to another study, or cannot be written."""
 
     exit_code = 3
+
+
+def folder_gone(folder: Path) -> ResultsFolderError:
+    """Return the error of a results folder that was moved away while a run wrote to it."""
+    return ResultsFolderError(
+        f"{str(folder)!r} was deleted, emptied or renamed while this run was writing to it; "
+        "nothing more is written"
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

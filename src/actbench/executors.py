@@ -7,16 +7,17 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.checkpoint import Checkpoint
+from actbench.environment import environment_of
 from actbench.errors import ResultsFolderError
 from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.data import ImageData
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial's record and the seconds that it took."""
+    """A trial's record, the seconds that it took, and what it was computed with.
+
+    ``environment`` is that of the process (see ``environment.environment_of``); empty where that
+    ended under the trial.
+    """
 
     record: TrialRecord
     seconds: float
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,12 @@ def run_one(
     def when_damaged(path: Path) -> None:
         report(Retried(trial, f"its checkpoint was damaged and is set aside as {path}"))
 
+    environment = environment_of(study.device, study.kernels)
     checkpoint = None
     if checkpoints is not None:
-        checkpoint = Checkpoint(checkpoints, trial_id(study, trial), when_damaged)
+        checkpoint = Checkpoint(
+            checkpoints, trial_id(study, trial), when_damaged, environment["id"]
+        )
     try:
         import_code(study)
         stretches = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
@@ -120,7 +129,7 @@ def run_one(
                 try:
                     next(stretches)
                 except StopIteration as end:
-                    record = end.value
+                    record = replace(end.value, environment=environment["id"])
                     break
             yield
     except (ResultsFolderError, torch.OutOfMemoryError):
@@ -129,7 +138,7 @@ def run_one(
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # a signal's, not the user's
         record = crashed(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
-    return Finished(record, time.perf_counter() - begin)
+    return Finished(record, time.perf_counter() - begin, environment)
 
 
 def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRecord:

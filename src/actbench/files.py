@@ -18,6 +18,15 @@ MAKING = ".making"
 CORRUPT = ".corrupt"
 
 
+def place_of(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextlib.contextmanager
 def writing_whole(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
     """Give a binary file that takes the place of ``path`` once it is written without an error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from actbench.comparison_notes import (
     withhold_at_chance,
 )
 from actbench.corruption_error import corruption_error_by_trial
+from actbench.environment import mixing_warnings
 from actbench.errors import ResultsFolderError
 from actbench.metrics import metrics_for, robust_metric
 from actbench.record import unpack_counts
@@ -37,7 +38,7 @@ from actbench.study import SEVERITIES
 from actbench.trial_checks import KNOWN_CLASS_SHARES, flags_of_arm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,6 +78,7 @@ class Frames:
 
     Attributes:
         study: the study.
+        environments: the entries of ``environment.json``.
         records: the stored records, activation by activation in the study's order.
         metrics: the study's metrics by name (see ``metrics_for``).
         trials: a row per stored trial, with the columns of ``trials.csv``.
@@ -95,8 +97,13 @@ class Frames:
         variance: a row per activation × primary metric: uncertainty from seeds and test images.
     """
 
-    def __init__(self, study: Study, records: Mapping[str, TrialRecord]) -> None:
-        self.study = study
+    def __init__(
+        self,
+        study: Study,
+        records: Mapping[str, TrialRecord],
+        environments: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.study, self.environments = study, environments
         found = {_key(record): record for record in records.values()}
         order = [(activation, seed) for activation in study.activations for seed in study.seeds]
         self.records = [found[pair] for pair in order if pair in found]
@@ -266,6 +273,10 @@ class Frames:
         checks = next((r.masking for r in self.records if r.masking), None)
         return checks.images if checks else 0
 
+    def mixing(self) -> list[str]:
+        """Return a warning for each further environment that trials were computed in."""
+        return mixing_warnings(self.records, self.environments, self.study.baseline)
+
     def masking(self, activation: str) -> dict[int, tuple[str, ...]]:
         """Return the masking guard's warnings by seed, for the trials that have some."""
         ours = [r for r in self.records if r.activation == activation]
@@ -365,7 +376,7 @@ def read_frames(store: Store, study: Study) -> Frames:
     records = store.records(study)
     if not records:
         raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
-    return Frames(study, records)
+    return Frames(study, records, store.environment()["environments"])
 
 
 def _key(record: TrialRecord) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.files import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,6 +124,7 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
                     raise ResultsFolderError(
                         f"{str(folder)!r} is held by another run: {seen}"
                     ) from None
+        place = place_of(folder)
         who = f"process {os.getpid()} on {socket.gethostname()}"
         holder.write_text(who + MOMENT * moment, encoding="utf-8")
     except OSError as error:
@@ -132,7 +134,8 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        if place_of(folder) == place:  # another run's, where the folder was renamed meanwhile
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

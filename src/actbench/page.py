@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from actbench import __version__
+from actbench.environment import read_environments
 from actbench.figure_axes import finished, seeds_of
 from actbench.figure_style import FAINT, GRID, HUES, INK, PAPER, SHADE
 from actbench.figures import STRIP, caption
@@ -239,25 +240,36 @@ def _picture(name: str, svg: str, frames: Frames) -> Picture:
 
 
 def _machine(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what is known of the machine, as pairs of a name and a text."""
+    """Return what is known of the machines, as pairs of a name and a text."""
     names = {
         "processor": "processor",
+        "cpu_capability": "vector instructions",
+        "gpus": "GPU",
+        "compiler": "compiler",
         "cores": "cores",
         "threads_per_trial": "threads per trial",
         "system": "system",
         "python": "Python",
+        "packages": "packages",
+        "variables": "environment variables",
         "git_commit": "commit of actbench",
-        "start": "begun",
-        "end": "ended",
     }
-    rows = [
-        (label, str(environment[name])) for name, label in names.items() if environment.get(name)
-    ]
-    packages = environment.get("packages")
-    if isinstance(packages, dict):
-        rows.append(("packages", ", ".join(f"{name} {found}" for name, found in packages.items())))
-    seconds = environment.get("seconds")
-    if isinstance(seconds, dict) and seconds:
-        mean = sum(map(float, seconds.values())) / len(seconds)
+    stored = read_environments(environment)
+    entries, seconds = stored["environments"], stored["seconds"]
+    rows = []
+    for name, label in names.items():
+        found = [_as_text(entry[name]) for entry in entries if entry.get(name)]
+        rows += [(label, "; ".join(dict.fromkeys(found)))] * bool(found)
+    for name, label, which in (("start", "begun", min), ("end", "ended", max)):
+        times = [entry[name] for entry in entries if entry.get(name)]
+        rows += [(label, which(times))] if times else []
+    if seconds:
+        mean = sum(seconds.values()) / len(seconds)
         rows.append(("time per trial", f"{mean:.1f} s on average, {len(seconds)} trials"))
     return rows
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {found}" for name, found in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.executors import RETRIES, Finished, crashed, default_workers, keep_memory, run_one
-from actbench.store import STUDY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -159,7 +158,7 @@ def _run_on_node(
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in arrays.items()
         }
-    if checkpoints is not None and not (checkpoints.parent / STUDY_FILE).is_file():
+    if checkpoints is not None and not checkpoints.is_dir():
         checkpoints = None
     begin = time.perf_counter()
     try:

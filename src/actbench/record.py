@@ -179,7 +179,8 @@ class TrialRecord:
     ``logit_margin`` is the mean over test images of the true class's logit less the largest other;
     ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
     ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
-    ``kernels`` are those that computed it: ``torch``, or ``native`` as well.
+    ``kernels`` are those that computed it: ``torch``, or ``native`` as well. ``environment`` is the
+    id of the entry of ``environment.json`` that describes where; a crashed trial has none.
     ``notes`` say what a reader must know of this trial besides, such as a diagnostic that failed;
     ``output_warnings`` why accuracy under attack may be overstated, as seen from its outputs.
     ``largest_class_share`` is the share of the test images that its largest class has, in (0, 1].
@@ -207,6 +208,7 @@ class TrialRecord:
     attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
     masking: MaskingChecks | None = field(default=None, metadata=_LATER)
     kernels: Kernels = field(default="torch", metadata=_LATER)
+    environment: str = field(default="", metadata=_LATER)
     notes: tuple[str, ...] = field(default=(), metadata=_LATER)
     output_warnings: tuple[str, ...] = field(default=(), metadata=_LATER)
     largest_class_share: Share | None = field(default=None, metadata=_LATER)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-import os
-import platform
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.devices import gpu_names, has_bfloat16, places, settle_device, settle_precision
+from actbench.devices import has_bfloat16, places, settle_device, settle_precision
+from actbench.environment import differences, environment_of, with_batch
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.executors import Finished, default_workers
 from actbench.ray_executor import RayTasks
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from actbench.study import Study, Trial
 
 TRIALS_ON_A_GPU = 32
-PACKAGES = ("actbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
 
 @dataclass(frozen=True)
@@ -225,19 +223,38 @@ def run_trials(
     executor: Executor,
     tell: Callable[[Event], None],
 ) -> None:
-    """Run trials and store each record as it comes; ``tell`` hears every event after that."""
-    environment = _environment(plan.study.device)
+    """Run trials and store each record as it comes; ``tell`` hears every event after that.
+
+    Raises:
+        ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
+    """
+    start, git_commit = _now(), _git_commit()
     known = set(map(trial_names(plan.study), plan.study.trials()))
 
     def handle(event: Event) -> None:
+        store.check_in_place()
         if isinstance(event, Finished):
             store.write_record(event.record)
             with store.locked_for_a_moment():
-                _note_seconds(store, known, environment, event)
+                _note_trial(store, known, start, git_commit, event)
         tell(event)
 
     ordered = dearest_first(trials)
+    store.make_checkpoints_folder()
     executor.run(plan.study, ordered, plan.data_folder, handle, store.checkpoints)
+
+
+def stored_elsewhere(plan: Plan, store: Store) -> list[str]:
+    """Return a line for each environment other than this one that stored trials are from."""
+    stored = [r for r in store.records(plan.study).values() if r.status != "crashed"]
+    counts = Counter(record.environment for record in stored)
+    here = environment_of(plan.study.device, plan.study.kernels)
+    found = differences(counts, store.environment()["environments"], here)
+    return [
+        f"{counts[name]} of {len(stored)} stored trials were computed in another environment "
+        f"than this one: {difference}"
+        for name, difference in found.items()
+    ]
 
 
 def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
@@ -330,39 +347,18 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _environment(device: str) -> dict[str, Any]:
-    return {
-        "start": _now(),
-        "end": "",
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "system": platform.platform(),
-        "processor": _processor(),
-        **({"gpus": gpu_names()} if device == "cuda" else {}),
-        "cores": os.cpu_count(),
-        "threads_per_trial": 1,
-        "git_commit": _git_commit(),
-    }
-
-
-def _note_seconds(
-    store: Store, known: Container[str], environment: dict[str, Any], done: Finished
+def _note_trial(
+    store: Store, known: Container[str], start: str, git_commit: str, done: Finished
 ) -> None:
-    """Add a trial's seconds to what the folder says of when, where and how fast the study ran."""
-    before = store.environment()
-    seconds = {name: took for name, took in before.get("seconds", {}).items() if name in known}
+    """Add a trial to what the folder says of when, where and how fast the study ran."""
+    stored = store.environment()
+    environments = stored["environments"]
+    if done.environment:
+        now = {**done.environment, "git_commit": git_commit}
+        environments = with_batch(environments, now, start, _now())
+    seconds = {name: took for name, took in stored["seconds"].items() if name in known}
     seconds[done.record.trial_id] = round(done.seconds, 2)
-    now = {"start": before.get("start", environment["start"]), "end": _now(), "seconds": seconds}
-    store.write_environment({**environment, **now})
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    store.write_environment({"environments": environments, "seconds": seconds})
 
 
 def _git_commit() -> str:

@@ -11,8 +11,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from actbench.checkpoint import Checkpoint
-from actbench.errors import ResultsFolderError, UsageError
-from actbench.files import MAKING, set_aside, writing_whole
+from actbench.environment import read_environments
+from actbench.errors import ResultsFolderError, UsageError, folder_gone
+from actbench.files import MAKING, place_of, set_aside, writing_whole
 from actbench.lock import held_alone, held_for_a_moment
 from actbench.plain import from_plain, parse_json
 from actbench.record import (
@@ -34,6 +35,7 @@ STUDY_FILE = "study.toml"
 ENVIRONMENT_FILE = "environment.json"
 # what the entries of environment.json may be that are computed with
 _ENVIRONMENT: dict[str, Any] = {
+    "environments": tuple[dict[str, Any], ...],
     "start": str,
     "packages": dict[str, str],
     "seconds": dict[str, NotNegative],
@@ -41,10 +43,17 @@ _ENVIRONMENT: dict[str, Any] = {
 
 
 class Store:
-    """A results folder. Reading needs nothing; writing is done inside ``with store.locked():``."""
+    """A results folder. Reading needs nothing; writing is done inside ``with store.locked():``.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder, there or not.
+        within: the store of the folder that this one lies in, where that is a results folder.
+    """
+
+    def __init__(self, folder: Path, within: Store | None = None) -> None:
         self.folder = folder
+        self._within = within
+        self._place: tuple[int, int] | None = None
         self._trials = folder / "trials"
         self._alone = False
         self._seen: dict[Path, tuple[tuple[int, ...], TrialRecord]] = {}  # reading takes long
@@ -94,6 +103,7 @@ class Store:
             ResultsFolderError: the folder holds another study (the differing fields are listed), a
                 record of another format, or cannot be written.
         """
+        self.check_in_place()
         if self.holds_study():
             different = conflicts(self.study(), study)
             if different:
@@ -101,7 +111,8 @@ class Store:
                     f"{str(self.folder)!r} holds another study: {'; '.join(different)} "
                     "(choose another folder with --out, or begin anew with --restart)"
                 )
-        self.write_text(STUDY_FILE, study_to_toml(study))
+        self._write(STUDY_FILE, study_to_toml(study).encode())
+        self._place = place_of(self.folder)
         return self.set_damaged_aside(study)
 
     def set_damaged_aside(self, study: Study) -> dict[Path, str]:
@@ -134,11 +145,28 @@ class Store:
                 damaged[self.folder / ENVIRONMENT_FILE] = str(error)
         return damaged
 
+    def make_checkpoints_folder(self) -> None:
+        """Make the folder of the trials under way, which they write to while it is there.
+
+        Raises:
+            ResultsFolderError: it cannot be made, or see ``check_in_place``.
+        """
+        self.check_in_place()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot write {str(self.checkpoints)!r}: {_reason(error)}"
+            raise ResultsFolderError(reason) from None
+
     def sweep(self, study: Study) -> None:
         """Remove what killed processes left behind, while nobody else writes into the folder.
 
         That is half-written files, and checkpoints of trials that are stored as ``ok``.
+
+        Raises:
+            ResultsFolderError: see ``check_in_place``.
         """
+        self.check_in_place()
         for folder in (self.folder, self._trials, self.checkpoints, self.folder / "figures"):
             for path in folder.glob(f".*{MAKING}"):
                 path.unlink(missing_ok=True)
@@ -166,6 +194,7 @@ class Store:
         beside = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
         aside = next(path for path in beside if not os.path.lexists(path))
         _rename(folder, aside)
+        self._place = None
         return aside
 
     def records(self, study: Study) -> dict[str, TrialRecord]:
@@ -226,11 +255,14 @@ class Store:
         Checkpoint(self.checkpoints, record.trial_id).path.unlink(missing_ok=True)
 
     def environment(self) -> dict[str, Any]:
-        """Return what ``write_environment`` stored; empty where there is none or it is damaged."""
+        """Return what ``write_environment`` stored (see ``environment.read_environments``).
+
+        Nothing where there is no such file, or it is damaged.
+        """
         try:
-            return self._environment()
+            return read_environments(self._environment())
         except (OSError, ValueError):
-            return {}
+            return read_environments({})
 
     def _environment(self) -> dict[str, Any]:
         content = parse_json((self.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
@@ -262,14 +294,33 @@ class Store:
             to_disk: whether that shall outlast a loss of power too.
 
         Raises:
-            ResultsFolderError: it cannot be written; the old file is as it was.
+            ResultsFolderError: it cannot be written, or see ``check_in_place``; the old file is as
+                it was.
         """
+        self.check_in_place()
+        self._write(name, content, to_disk=to_disk)
+
+    def _write(self, name: str, content: bytes, *, to_disk: bool = True) -> None:
         path = self.folder / name
         try:
             with writing_whole(path, to_disk=to_disk) as file:
                 file.write(content)
         except OSError as error:
             raise ResultsFolderError(f"cannot write {str(path)!r}: {_reason(error)}") from None
+
+    def check_in_place(self) -> None:
+        """Do nothing where the folder is still the one that ``begin`` made to hold its study.
+
+        Raises:
+            ResultsFolderError: it was deleted, emptied or renamed since; nothing may be written to
+                what has its name now.
+        """
+        if self._within is not None:
+            self._within.check_in_place()
+        if self._place is None:
+            return
+        if place_of(self.folder) != self._place or not self.holds_study():
+            raise folder_gone(self.folder)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -290,8 +341,10 @@ class Store:
         """Hold the folder while shards may be at work in it; where it is held already, go on.
 
         Raises:
-            ResultsFolderError: a run holds it alone, or it cannot be written.
+            ResultsFolderError: a run holds it alone, or it cannot be written, or see
+                ``check_in_place``.
         """
+        self.check_in_place()
         with contextlib.nullcontext() if self._alone else held_for_a_moment(self.folder):
             yield
 

@@ -18,7 +18,7 @@ def study_warnings(frames: Frames) -> list[str]:
 
     The baseline at chance; trials that diverged or crashed; trials at chance or far outside their
     arm; primary metrics in which Wilcoxon's test contradicts the verdict; what the trials' records
-    note besides.
+    note besides; trials that were computed in another environment.
     """
     return [
         *_at_chance(frames),
@@ -26,6 +26,7 @@ def study_warnings(frames: Frames) -> list[str]:
         *_flagged(frames),
         *_ranks(frames),
         *frames.notes(),
+        *frames.mixing(),
     ]
 
 

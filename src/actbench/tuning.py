@@ -36,7 +36,7 @@ COLUMNS = ("activation", "learning_rate", "n", "validation_accuracy", "validatio
 
 def tuning_store(store: Store) -> Store:
     """Return where the trials of the choice are stored."""
-    return Store(store.folder / TUNING_FOLDER)
+    return Store(store.folder / TUNING_FOLDER, within=store)
 
 
 def tuning_plans(plan: Plan) -> list[Plan]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from actbench.devices import places
 from actbench.errors import ActbenchError, ResultsFolderError
 from actbench.executors import RETRIES, Finished, Retried, crashed, keep_memory, too_late
+from actbench.parent_death import end_with_parent
 from actbench.study import Trial
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ def _work(
     connection: Connection, place: str, at_once: int, trial_timeout: float | None, folder: str
 ) -> None:
     """Run trials until the other side closes: the life of a worker process."""
+    end_with_parent()
     os.chdir(folder)  # a user's files are named from here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints

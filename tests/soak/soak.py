@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 SAME_BYTES = (
@@ -40,6 +41,10 @@ SMALL = (
     *("--attacks", "pgd:steps=2", "--attack-images", "16"),
     *("--activation", "rrelu", "--workers", "2", "--quiet"),
 )
+
+
+TARGETS = ("group", "main", "worker")
+SECONDS_TO_END = 2
 
 
 class BrokenPromiseError(Exception):
@@ -75,25 +80,69 @@ def check_same(one: Path, other: Path) -> None:
     check(not left, f"left behind: {left}")
 
 
+def alive_in_group(group: int) -> list[int]:
+    """Return the processes of a group that are not dead, by pid."""
+    done = subprocess.run(
+        ["ps", "-e", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+    )
+    rows = (line.split() for line in done.stdout.splitlines())
+    return [int(pid) for pid, of, state in rows if int(of) == group and state[0] != "Z"]
+
+
+def check_no_orphans(process: subprocess.Popen[str], target: str) -> None:
+    """Check that all processes of a run are gone ``SECONDS_TO_END`` after it ended."""
+    process.wait()
+    deadline = time.monotonic() + SECONDS_TO_END
+    while (orphans := alive_in_group(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if orphans:
+        os.killpg(process.pid, signal.SIGKILL)
+    check(not orphans, f"{len(orphans)} orphans after {SECONDS_TO_END} s, kill of: {target}")
+
+
+def kill(process: subprocess.Popen[str], target: str, draw: random.Random) -> None:
+    """SIGKILL a run's whole process group, its main process only, or one worker only."""
+    if target == "group":
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif target == "main":
+        process.kill()
+    elif alive := workers_of(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(draw.choice(alive), signal.SIGKILL)
+
+
 def kills(times: int, draw: random.Random, work: Path) -> str:
-    """SIGKILL the whole process group at random moments, resume, and compare the bytes."""
+    """SIGKILL at random moments, count what is left of the processes, resume, compare the bytes.
+
+    Each kill is of the whole group, of the main process only, or of one worker only, after which
+    the run goes on by itself.
+    """
     options = ("--epochs", "20")
     check(finish(work / "warm", *options)[0] == 0, "the cache could be filled")
     begin = time.monotonic()
     check(finish(work / "whole", *options)[0] == 0, "an undisturbed run ends with 0")
     longest = time.monotonic() - begin
     folder, stored, finished, kills_in_trials = work / "killed", {}, 0, 0
-    for _ in range(times):
+    targets: Counter[str] = Counter()
+    for number in range(times):
+        target = TARGETS[number % len(TARGETS)]
         process = start(folder, *options)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(draw.uniform(0, longest))
         under_way = bool(list(folder.glob("checkpoints/*.pt")))
         ended = process.poll()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         check(ended in (None, 0), f"a run ended by itself with {ended}")
         kills_in_trials += ended is None and under_way
+        targets[target] += ended is None
+        kill(process, target, draw)
+        check_no_orphans(process, target)
+        _, err = process.communicate()
+        if target == "worker" and ended is None:
+            ended = process.returncode
+            # one that dies before any worker has begun a trial ends the run with its reason
+            before_all = ended == 1 and "no trial could start" in err
+            check(ended == 0 or before_all, f"without a worker it ended with {ended}: {err}")
         now = {path.name: path.stat() for path in folder.glob("trials/*.json")}
         for name, before in stored.items():
             check(name in now, f"{name} is lost")
@@ -106,8 +155,10 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
     check(finish(folder, *options)[0] == 0, "the last resumed run ends with 0")
     check_same(work / "whole", folder)
     return (
-        f"{times} kills within {longest:.1f} s of the start, {kills_in_trials} of them with a "
-        f"trial under way; {finished + 1} studies finished with the bytes of an undisturbed run"
+        f"{times} kills within {longest:.1f} s of the start "
+        f"({', '.join(f'{n} of {target}' for target, n in targets.items())} before it had ended), "
+        f"{kills_in_trials} of them with a trial under way; no process was left after "
+        f"{SECONDS_TO_END} s; {finished + 1} studies finished with the bytes of an undisturbed run"
     )
 
 

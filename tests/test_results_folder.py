@@ -1,0 +1,156 @@
+"""Who may write to a results folder: one run at a time, and only where it began."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+
+# an activation that waits for the test: at import if IMPORT is set, else once in training
+WAITS = """
+import os, sys
+
+HERE = Path(__file__).parent
+
+if "IMPORT" in os.environ:
+    (HERE / "import").read_text()
+
+def act(x):
+    if x.requires_grad and not (HERE / "waited").exists():
+        (HERE / "waited").touch()
+        print("in training", file=sys.stderr, flush=True)
+        (HERE / "training").read_text()
+    return x
+"""
+
+
+@pytest.fixture
+def spec(user_module: Callable[[str], str], tmp_path: Path) -> str:
+    """Return the spec of the activation, whose named pipes lie in ``tmp_path``."""
+    for name in ("import", "training"):
+        os.mkfifo(tmp_path / name)
+    return f"{user_module(WAITS)}:act"
+
+
+@contextmanager
+def run_of(
+    spec: str, folder: Path, *options: str, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Give a running ``actbench run`` of two quick trials per seed, the activation's first."""
+    asked = ("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--verbose")
+    asked += ("--corruptions", "none", "--activation", spec, "--out", str(folder), *options)
+    with subprocess.Popen(
+        [sys.executable, "-m", "actbench", *asked],
+        cwd=folder.parent,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_training(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    assert any(line == "in training\n" for line in process.stderr)
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, err = process.communicate()
+    return process.returncode, err
+
+
+def test_of_two_runs_at_once_in_a_new_folder_one_trains_and_the_other_changes_nothing(
+    spec: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    with (
+        run_of(spec, folder, "--workers", "0", IMPORT="1") as late,
+        run_of(spec, folder, "--workers", "0") as early,
+    ):
+        with (tmp_path / "import").open("w"):  # the late one has found no folder by now
+            wait_for_training(early)
+            (folder / "trials").mkdir(exist_ok=True)
+            being_written = folder / "trials" / ".record.making"
+            being_written.touch()
+            before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        code, err = end_of(late)
+        assert code == 3
+        assert err.splitlines() == [
+            f"actbench: {str(folder)!r} is held by another run: "
+            f"process {early.pid} on {os.uname().nodename}"
+        ]
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+        (tmp_path / "training").write_text("")
+        code, err = end_of(early)
+    assert code == 0, err
+    assert list(pd.read_csv(folder / "trials.csv")["status"]) == ["ok"] * 4
+
+
+def renamed(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+def deleted(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def replaced(folder: Path) -> None:
+    renamed(folder)
+    folder.mkdir()
+    for name in ("study.toml", ".lock", ".lock-holder"):
+        (folder / name).write_text("another run's")
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("change", [renamed, deleted, emptied, replaced])
+def test_a_folder_that_is_moved_under_a_run_is_noticed_and_nothing_more_is_written(
+    change: Callable[[Path], None], workers: str, spec: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    with run_of(spec, folder, "--workers", workers) as process:
+        wait_for_training(process)
+        change(folder)
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        (tmp_path / "training").write_text("")
+        code, err = end_of(process)
+    assert code == 3, err
+    assert err.splitlines()[-1] == (
+        f"actbench: {str(folder)!r} was deleted, emptied or renamed while this run was writing to "
+        "it; nothing more is written"
+    )
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert folder.exists() == (change in (emptied, replaced))
+    assert "Traceback" not in err
+
+
+def test_learning_rates_are_not_chosen_for_a_folder_that_is_gone(spec: str, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    with run_of(spec, folder, "--workers", "0", "--tune-lr", "0.01,0.03") as process:
+        wait_for_training(process)
+        deleted(folder)
+        (tmp_path / "training").write_text("")
+        code, err = end_of(process)
+    assert code == 3, err
+    assert not folder.exists()
