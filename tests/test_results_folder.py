@@ -21,10 +21,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system ha
 # an activation that waits for the test: at import if IMPORT is set, else once in training
 WAITS = """
 import os, sys
+from pathlib import Path
 
 HERE = Path(__file__).parent
 
 if "IMPORT" in os.environ:
+    print("at import", file=sys.stderr, flush=True)
     (HERE / "import").read_text()
 
 def act(x):
@@ -66,9 +68,14 @@ def run_of(
             process.kill()
 
 
-def wait_for_training(process: subprocess.Popen[str]) -> None:
+def wait_until(process: subprocess.Popen[str], says: str) -> None:
     assert process.stderr is not None
-    assert any(line == "in training\n" for line in process.stderr)
+    before = []
+    for line in process.stderr:
+        if line == f"{says}\n":
+            return
+        before.append(line)
+    pytest.fail(f"it ended before it was {says}: {''.join(before)}")
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -84,8 +91,9 @@ def test_of_two_runs_at_once_in_a_new_folder_one_trains_and_the_other_changes_no
         run_of(spec, folder, "--workers", "0", IMPORT="1") as late,
         run_of(spec, folder, "--workers", "0") as early,
     ):
+        wait_until(late, "at import")
         with (tmp_path / "import").open("w"):  # the late one has found no folder by now
-            wait_for_training(early)
+            wait_until(early, "in training")
             (folder / "trials").mkdir(exist_ok=True)
             being_written = folder / "trials" / ".record.making"
             being_written.touch()
@@ -130,7 +138,7 @@ def test_a_folder_that_is_moved_under_a_run_is_noticed_and_nothing_more_is_writt
 ) -> None:
     folder = tmp_path / "results"
     with run_of(spec, folder, "--workers", workers) as process:
-        wait_for_training(process)
+        wait_until(process, "in training")
         change(folder)
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         (tmp_path / "training").write_text("")
@@ -148,7 +156,7 @@ def test_a_folder_that_is_moved_under_a_run_is_noticed_and_nothing_more_is_writt
 def test_learning_rates_are_not_chosen_for_a_folder_that_is_gone(spec: str, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     with run_of(spec, folder, "--workers", "0", "--tune-lr", "0.01,0.03") as process:
-        wait_for_training(process)
+        wait_until(process, "in training")
         deleted(folder)
         (tmp_path / "training").write_text("")
         code, err = end_of(process)
