@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from actbench.datasets import DATASETS, cache_folder
-from actbench.errors import UsageError, did_you_mean
+from actbench.cache import TENSORS, cache_path, read_tensors, store_tensors
+from actbench.datasets import DATASETS
+from actbench.errors import UnavailableError, UsageError, did_you_mean
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from actbench.study import Study
 
-CACHE_FORMAT = 1
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -91,7 +86,7 @@ class ImageData:
 
 
 def prepare(dataset: str, data_dir: str = "") -> Path:
-    """Return the cache folder that holds a data set as arrays, made now if it is not there yet.
+    """Return the cached file that holds a data set as arrays, made now if it is not there yet.
 
     Args:
         dataset: ``digits``, ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist`` or
@@ -106,97 +101,76 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
         raise UsageError(f"unknown dataset {dataset!r}{did_you_mean(dataset, DATASETS)}")
     find, _ = DATASETS[dataset]
     source = find(dataset, data_dir)
-    folder = _folder_of(dataset, source.fingerprint())
-    if not _is_whole(folder):
+    path = _path_of(dataset, source.fingerprint())
+    if read_tensors(path) is None:
         content = source.read()
         # reading may have downloaded the files, so their fingerprint is taken again
-        folder = _folder_of(dataset, source.fingerprint())
-        write_arrays(folder, content)
-    return folder
+        path = _path_of(dataset, source.fingerprint())
+        write_arrays(path, content)
+    return path
 
 
-def _folder_of(dataset: str, fingerprint: str) -> Path:
-    digest = hashlib.sha256(f"{CACHE_FORMAT} {fingerprint}".encode()).hexdigest()
-    return cache_folder() / "data" / f"{dataset}-{digest[:16]}"
+def _path_of(dataset: str, fingerprint: str) -> Path:
+    return cache_path("data", f"{dataset}{TENSORS}", fingerprint)
 
 
-def open_images(folder: Path) -> ImageData:
-    """Return the data of a folder that ``prepare`` gave, mapped from its files."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    arrays = {
-        # copy-on-write, as torch wants a writable array; the pages stay shared
-        name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
-        for name in _ARRAYS
-    }
+def open_images(path: Path) -> ImageData:
+    """Return the data of a file that ``prepare`` gave, mapped from it.
+
+    Raises:
+        UnavailableError: the file is gone or damaged.
+    """
+    found = read_tensors(path, check=False)
+    if found is None:
+        raise UnavailableError(f"the cached data {str(path)!r} is gone or damaged")
+    tensors, about = found
     return ImageData(
-        **arrays,
+        **tensors,
         classes=tuple(about["classes"]),
         flip=about["flip"],
         checksum=about["checksum"],
     )
 
 
-def study_images(folder: Path, study: Study) -> ImageData:
-    """Return the images that a study trains and tests on, from a folder that ``prepare`` gave.
+def study_images(path: Path, study: Study) -> ImageData:
+    """Return the images that a study trains and tests on.
+
+    Args:
+        path: the file that ``prepare`` gave; where it is gone or damaged, the data is prepared
+            again.
+        study: its data set and which of its images are used.
 
     Raises:
         UsageError: there are too few training images for it.
+        UnavailableError: the data cannot be prepared again, or has changed.
     """
-    data = open_images(folder).train_subset(study.train_images)
-    return data.validation_split(study.validation_images)
-
-
-def _is_whole(folder: Path) -> bool:
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    except (OSError, ValueError, EOFError):
-        return False
-    return isinstance(about, dict) and about.get("checksum") == _checksum(arrays)
+        data = open_images(path)
+    except UnavailableError as error:
+        try:
+            data = open_images(prepare(study.dataset, study.data_dir))
+        except UsageError as reason:
+            raise UnavailableError(f"{error}, and cannot be prepared again: {reason}") from None
+        if study.data_checksum not in ("", data.checksum):
+            raise UnavailableError(
+                f"{error}, and the data has changed since: its checksum is {data.checksum}, "
+                f"and the study was made with {study.data_checksum}"
+            ) from None
+    return data.train_subset(study.train_images).validation_split(study.validation_images)
 
 
-def _checksum(arrays: dict[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name in _ARRAYS:
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def write_arrays(folder: Path, content: dict[str, Any]) -> None:
-    """Write a data set to a folder for ``open_images``.
+def write_arrays(path: Path, content: dict[str, Any]) -> None:
+    """Write a data set to a file for ``open_images``.
 
     Args:
-        folder: is replaced, if it is there.
+        path: is replaced, if it is there.
         content: ``ImageData``'s images and labels as arrays, ``classes`` and ``flip``.
 
     Raises:
-        UsageError: it cannot be written.
+        UnavailableError: it cannot be written.
     """
-    arrays = {name: content[name] for name in _ARRAYS}
-    about = {
-        "classes": list(content["classes"]),
-        "flip": content["flip"],
-        "checksum": _checksum(arrays),
-    }
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
-            for name, array in arrays.items():
-                np.save(Path(making) / f"{name}.npy", array)
-            (Path(making) / "about.json").write_text(json.dumps(about), encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            # another process may have put the same content there since: then its copy serves
-            with contextlib.suppress(OSError):
-                Path(making).rename(folder)
-                Path(making).mkdir()
-    except OSError as error:
-        reason = error.strerror or str(error)  # NumPy's own error for a full disk has no strerror
-        raise UsageError(f"cannot write the data cache {str(folder)!r}: {reason}") from None
-    if not folder.exists():
-        raise UsageError(f"cannot write the data cache {str(folder)!r}")
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(content[name])) for name in _ARRAYS}
+    store_tensors(path, tensors, classes=list(content["classes"]), flip=content["flip"])
 
 
 def batches(

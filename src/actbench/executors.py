@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from actbench.checkpoint import Checkpoint
-from actbench.errors import ResultsFolderError
+from actbench.errors import ResultsFolderError, UnavailableError
 from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
@@ -67,6 +67,7 @@ class Executor(Protocol):
 
         Raises:
             ResultsFolderError: a checkpoint cannot be written.
+            UnavailableError: the data or what else all trials need is gone.
         """
 
     def close(self) -> None:
@@ -96,6 +97,7 @@ def run_one(
 
     Raises:
         ResultsFolderError: its checkpoint cannot be written.
+        UnavailableError: what all trials need is gone.
         torch.OutOfMemoryError: a GPU's memory is not enough, with what else there is in it.
     """
     import torch
@@ -106,7 +108,7 @@ def run_one(
     checkpoint = None if checkpoints is None else Checkpoint(checkpoints, trial_id(study, trial))
     try:
         record = yield from run_trial(study, trial, data, report, checkpoint, deferred=deferred)
-    except (ResultsFolderError, torch.OutOfMemoryError):
+    except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # what a user's own code raises ends this trial alone
         if isinstance(error, SystemExit) and type(error) is not SystemExit:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
 from actbench.devices import places
-from actbench.errors import ActbenchError, ResultsFolderError
+from actbench.errors import ActbenchError
 from actbench.executors import RETRIES, Finished, Retried, crashed, keep_memory, too_late
 from actbench.study import Trial
 
@@ -94,6 +94,7 @@ class LocalWorkers:
         Raises:
             ActbenchError: a worker ended before any could take a trial; nothing is stored.
             ResultsFolderError: a checkpoint cannot be written.
+            UnavailableError: the data or what else all trials need is gone.
         """
         pending = deque(trials)
         deaths: Counter[Trial] = Counter()
@@ -134,7 +135,7 @@ class LocalWorkers:
                     pending.extendleft(reversed(worker.others()))
                     tell(after_death(worker.in_turn(), reason, seconds))
                     continue
-                if isinstance(message, ResultsFolderError):
+                if isinstance(message, ActbenchError):
                     raise message
                 if isinstance(message, tuple):
                     self._any_began = True
@@ -262,7 +263,7 @@ def _work(connection: Connection, place: str, at_once: int, trial_timeout: float
                         connection.send((event.trial, event.seconds))
                     else:
                         connection.send(event)
-            except ResultsFolderError as error:
+            except ActbenchError as error:
                 connection.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
