@@ -19,6 +19,7 @@ ORDER = """
     errors
     devices
     files
+    cache
     specs
     ranges
     study
@@ -30,7 +31,6 @@ ORDER = """
     datasets
     conv_pool
     models
-    cache
     data
     published
     blurs

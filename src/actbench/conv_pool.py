@@ -16,6 +16,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,13 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
         raise UnavailableError(f"no C++ compiler was found ({asked or ', '.join(COMPILERS)})")
     path = _compiled([*compiler, *FLAGS, *TYPES[dtype]])
     try:
-        return ctypes.CDLL(str(path))
+        if os.name != "posix":
+            return ctypes.CDLL(str(path))
+        # from a copy without a name: where the library is cut while it is mapped, a process dies
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as copy:
+            copy.write(path.read_bytes())
+            copy.flush()
+            return ctypes.CDLL(copy.name)
     except OSError as error:
         raise UnavailableError(f"cannot load the compiled {SOURCE.name}: {error}") from None
 
