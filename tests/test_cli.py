@@ -211,7 +211,56 @@ def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == "actbench: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the shell is another")
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "<&- 2>&-", "2> >(exec true)"])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_run_goes_on_where_stderr_is_closed_full_or_not_read(
+    stderr: str, workers: str, tmp_path: Path
+) -> None:
+    if shutil.which("bash") is None or ("full" in stderr and not Path("/dev/full").exists()):
+        pytest.skip("the system has no bash or no /dev/full")
+    asked = [sys.executable, "-m", "actbench", *QUICK, "--workers", workers]
+    command = f"{shlex.join(asked)} {stderr}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "relu" in done.stdout
+    assert (tmp_path / "out" / "summary.md").exists()
+    wrong = subprocess.run(["bash", "-c", f"{command} --lr 0"], cwd=tmp_path, check=False)
+    assert wrong.returncode == 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="others do not limit it")
+def test_too_little_address_space_is_one_line(tmp_path: Path) -> None:
+    script = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (600 << 20,) * 2); "
+    script += "from actbench.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *QUICK],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("actbench: cannot go on: ")
+    assert "is memory or address space limited" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 # what is wrong is one line
+
+
+@pytest.mark.parametrize("option", ["--model", "--activation", "--dataset", "--out", "--seeds"])
+@pytest.mark.parametrize("part", ["x", "x ", "x,", "x:"])
+def test_a_long_argument_is_not_echoed_whole(
+    option: str, part: str, actbench_here: Callable[..., Outcome]
+) -> None:
+    done = actbench_here("run", option, part * 2500, "--workers", "0", "--dry-run")
+    assert done.code in (2, 3) or option == "--out"
+    assert len(done.err) < 2100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import stat
@@ -264,11 +265,91 @@ def test_what_is_compiled_is_kept_for_the_next_process(
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
     prepare()
-    (made,) = (tmp_path / "compiled").iterdir()
+    (made,) = (tmp_path / "actbench").glob("compiled*/*.so")
+    assert [path.suffix for path in sorted(made.parent.iterdir())] == [".sha256", ".so"]
     before = made.stat()
     prepare()
-    assert list((tmp_path / "compiled").iterdir()) == [made]
     assert made.stat() == before
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replaced(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"planted")
+
+
+def without_checksum(path: Path) -> None:
+    path.with_suffix(".sha256").unlink()
+
+
+def writable_by_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere"))
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+@pytest.mark.parametrize(
+    "spoil", [truncated, emptied, replaced, without_checksum, writable_by_others, a_link]
+)
+def test_a_library_that_is_not_what_was_compiled_is_compiled_again(
+    spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    prepare()
+    (made,) = (tmp_path / "actbench").glob("compiled*/*.so")
+    content, mode = made.read_bytes(), made.stat().st_mode
+    spoil(made)
+    prepare()
+    assert made.read_bytes() == content
+    assert made.lstat().st_mode == mode
+    assert stat.S_IMODE(mode) & 0o022 == 0
+    assert made.with_suffix(".sha256").read_text().split()[1] == made.name
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+@pytest.mark.parametrize("umask", [0o002, 0o022])
+def test_nobody_else_may_write_to_what_is_compiled(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    before = os.umask(umask)
+    try:
+        prepare()
+    finally:
+        os.umask(before)
+    (folder,) = (tmp_path / "actbench").glob("compiled*")
+    assert [p for p in (folder, *folder.iterdir()) if p.stat().st_mode & 0o022] == []
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match=r"belongs to another user, or others may write to it"):
+        prepare()
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="another user is needed, so root is"
+)
+def test_a_folder_of_another_user_is_not_loaded_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    prepare()
+    (folder,) = (tmp_path / "actbench").glob("compiled*")
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(UsageError, match=r"belongs to another user, or others may write to it"):
+        prepare()
 
 
 @pytest.mark.usefixtures("built_anew")
@@ -302,6 +383,6 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(
-        UsageError, match=r"cannot write the cache '.*/compiled/conv_pool-.*Not a d"
+        UsageError, match=r"cannot write the cache '.*/compiled.*/conv_pool-.*Not a d"
     ):
         prepare()

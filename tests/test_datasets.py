@@ -700,7 +700,7 @@ def test_the_users_cache_folder_is_the_default(
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
     assert datasets.cache_folder() == tmp_path / "actbench"
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "mine"))
-    assert datasets.cache_folder() == tmp_path / "mine"
+    assert datasets.cache_folder() == tmp_path / "mine" / "actbench"
 
 
 # what a run says of the images

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+from actbench.conv_pool import COMPILERS
 from actbench.record import record_to_json
 from actbench.store import Store
 from actbench.study import trial_id
@@ -20,7 +24,6 @@ from conftest import TINY, ended_with_the_parent, run_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Outcome, TinyRun
 
@@ -272,6 +275,21 @@ def test_a_restart_keeps_the_old_folder_under_another_name(
     assert kept == before
 
 
+def test_a_restart_through_a_link_renames_what_it_names_and_the_link_goes_on(
+    failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "out").rename(tmp_path / "real")
+    (tmp_path / "out").symlink_to("real")
+    asked = (*QUICK, "--activation", failed, "--workers", "0")
+    assert actbench_here(*asked, "--restart", "--yes").code == 0
+    assert (tmp_path / "out").readlink() == Path("real")
+    assert statuses(tmp_path / "real") == {"relu": "ok", failed: "ok"}
+    assert statuses(tmp_path / "real.1") == {"relu": "ok", failed: "crashed"}
+    again = actbench_here(*asked)
+    assert again.code == 0
+    assert "all 2 trials are stored already" in again.err
+
+
 def test_a_restart_leaves_a_folder_that_holds_no_study(
     actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
@@ -318,3 +336,133 @@ def test_every_damaged_record_is_named_and_done_again(
     assert f"a file was damaged and is set aside as out/trials/{damaged.name}.corrupt" in done.err
     assert damaged.with_suffix(".json.corrupt").read_bytes() == content
     assert damaged.read_bytes() == (tiny_run.folder / "trials" / damaged.name).read_bytes()
+
+
+# a cache that vanishes or is cut while the run goes on
+
+CACHE_MISCHIEF = """
+import os, shutil, signal
+from pathlib import Path
+
+def once(x, name):
+    marker = Path(name)
+    if not x.requires_grad or marker.exists():
+        return False
+    marker.touch()
+    return True
+
+def loses_the_cache(x):
+    if once(x, "lost"):
+        shutil.rmtree(os.environ["ACTBENCH_CACHE"])
+    return x
+
+def loses_the_cache_and_is_killed(x):
+    if once(x, "killed"):
+        shutil.rmtree(os.environ["ACTBENCH_CACHE"])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def loses_cache_and_source(x):
+    if once(x, "gone"):
+        shutil.rmtree(os.environ["ACTBENCH_CACHE"])
+        shutil.rmtree("images")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def cuts_what_is_mapped(x):
+    if once(x, "cut"):
+        for path in Path(os.environ["ACTBENCH_CACHE"]).rglob("*.safetensors"):
+            os.truncate(path, 4096)
+    return x
+
+def cuts_the_library(x):
+    if once(x, "cut"):
+        for path in Path(os.environ["ACTBENCH_CACHE"]).rglob("*.so"):
+            os.truncate(path, 4096)
+    return x
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="the system has no SIGBUS")
+@pytest.mark.parametrize(
+    ("name", "death"),
+    [
+        ("loses_the_cache", None),
+        ("loses_the_cache_and_is_killed", "SIGKILL"),
+        ("cuts_what_is_mapped", "SIGBUS"),
+        ("cuts_the_library", None),
+    ],
+)
+def test_what_vanishes_from_the_cache_or_is_cut_is_made_again(
+    name: str,
+    death: str | None,
+    user_module: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    spec = f"{user_module(CACHE_MISCHIEF)}:{name}"
+    asked = ("run", "--train-images", "256", "--epochs", "2", "--seeds", "1", "--out", "out")
+    asked += ("--corruptions", "gaussian_noise", "--activation", spec, "--workers", "1")
+    done = run_process(*asked, cwd=tmp_path)
+    assert done.code == 0, done.err[-2000:]
+    assert done.err.count("it is run again") == (death is not None)
+    assert death is None or f"was ended by {death}; it is run again" in done.err
+    found = {p.name: p.read_bytes() for p in (tmp_path / "out" / "trials").iterdir()}
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "other"))
+    assert run_process(*asked, "--restart", "--yes", cwd=tmp_path).code == 0
+    assert found == {p.name: p.read_bytes() for p in (tmp_path / "out" / "trials").iterdir()}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_data_that_cannot_be_prepared_again_is_one_error_and_no_crashed_trial(
+    user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    for part, count in (("train", 40), ("test", 3)):
+        for level, label in ((0, "dark"), (255, "bright")):
+            (tmp_path / "images" / part / label).mkdir(parents=True)
+            for number in range(count):
+                path = tmp_path / "images" / part / label / f"{number}.png"
+                Image.new("RGB", (32, 32), (level, number, 0)).save(path)
+    spec = f"{user_module(CACHE_MISCHIEF)}:loses_cache_and_source"
+    asked = ("run", "--dataset", "imagefolder", "--data-dir", "images", "--epochs", "1")
+    asked += ("--seeds", "2", "--corruptions", "none", "--activation", spec, "--out", "out")
+    done = run_process(*asked, "--workers", "1", cwd=tmp_path)
+    assert done.code == 2, done.err[-2000:]
+    assert done.err.count("Traceback") == 0
+    last = done.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"actbench: the cached data '.*' is gone or damaged, and cannot be prepared again: "
+        r"data_dir 'images' is not a folder",
+        last,
+    )
+    records = [json.loads(p.read_text()) for p in (tmp_path / "out" / "trials").glob("*.json")]
+    assert all(record["status"] == "ok" for record in records)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a compiler of its own is a shell script")
+def test_a_library_that_cannot_be_compiled_again_stops_the_run_and_no_other_kernels_compute(
+    user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    compiler = next(found for found in map(shutil.which, COMPILERS) if found)
+    (tmp_path / "c++").write_text(
+        f'#!/bin/sh\n[ -e killed ] && echo "error: broken" >&2 && exit 1\nexec {compiler} "$@"\n'
+    )
+    (tmp_path / "c++").chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
+    spec = f"{user_module(CACHE_MISCHIEF)}:loses_the_cache_and_is_killed"
+    asked = (*QUICK, "--activation", spec, "--workers", "1")
+    done = run_process(*asked, cwd=tmp_path)
+    assert done.code == 2, done.err[-2000:]
+    wrong = f"the C++ compiler {tmp_path / 'c++'} fails: error: broken"
+    assert done.err.splitlines()[-1] == f"actbench: {wrong}"
+    again = run_process(*asked, cwd=tmp_path)
+    assert again.code == 2
+    assert again.err == f"actbench: kernels is native, but {wrong}; torch needs none\n"
+    statuses_and_kernels = [
+        (record["status"], record["kernels"])
+        for record in map(json.loads, (p.read_text() for p in (tmp_path / "out").glob("trials/*")))
+    ]
+    assert set(statuses_and_kernels) <= {("ok", "native")}

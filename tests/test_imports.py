@@ -22,6 +22,7 @@ ORDER = """
     files
     printable
     parent_death
+    cache
     specs
     ranges
     study
@@ -36,7 +37,6 @@ ORDER = """
     datasets
     conv_pool
     models
-    cache
     data
     published
     blurs

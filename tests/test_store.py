@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from actbench import files
 from actbench.errors import ResultsFolderError
 from actbench.record import CorruptionScore, TrialRecord, pack_counts, record_to_json
 from actbench.store import Store
@@ -69,7 +71,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
 
     with monkeypatch.context() as patch:
         if step == "write":
-            patch.setattr(os, "fdopen", lambda descriptor, _: os.close(descriptor) or Full())
+            patch.setattr(type(store.folder), "open", lambda *_: Full())
         else:
             patch.setattr(os, step, fail)
         with pytest.raises(ResultsFolderError) as error:
@@ -79,6 +81,93 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
     )
     assert (store.folder / "summary.md").read_text() == "old"
     assert files_in(store.folder) == before
+
+
+@pytest.mark.parametrize("fault", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_is_warned_of_once_and_written_to(
+    fault: int,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    files._warn_of_no_fsync.cache_clear()
+    monkeypatch.setattr(os, "fsync", fail)
+    for text in ("one", "two"):
+        store.write_text("summary.md", text)
+        assert (store.folder / "summary.md").read_text() == text
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith(
+        f"the file system cannot flush files to disk (fsync: {os.strerror(fault)}): "
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no umask")
+@pytest.mark.parametrize("umask", [0o002, 0o077])
+def test_what_is_stored_has_the_modes_that_the_umask_allows(umask: int, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    before = os.umask(umask)
+    try:
+        with store.locked():
+            store.begin(STUDY)
+            store.write_record(record_of(0))
+            found = [store.folder, *store.folder.rglob("*")]
+            modes = {path.name: path.stat().st_mode for path in found}
+    finally:
+        os.umask(before)
+    assert {".lock", ".lock-holder", "study.toml", "trials"} <= set(modes)
+    for mode in modes.values():
+        assert stat.S_IMODE(mode) == (0o777 if stat.S_ISDIR(mode) else 0o666) & ~umask
+
+
+@pytest.mark.parametrize("name", ["study.toml", ".lock-holder"])
+def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
+    name: str, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (store.folder / name).unlink(missing_ok=True)
+    (store.folder / name).symlink_to(tmp_path / "precious")
+    with store.locked():
+        store.write_text("study.toml", "")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_lock_that_is_a_link_is_refused(store: Store, tmp_path: Path) -> None:
+    (store.folder / ".lock").symlink_to(tmp_path / "made")
+    for lock in (store.locked, store.locked_for_a_moment):
+        with pytest.raises(ResultsFolderError, match=r"\.lock is a symbolic link"), lock():
+            pass
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["trials", "checkpoints", "figures"])
+def test_a_folder_in_it_that_is_a_link_is_refused_and_nothing_behind_it_changes(
+    name: str, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".x.making").write_text("theirs")
+    (store.folder / name).symlink_to(tmp_path / "elsewhere")
+    for lock in (store.locked, store.locked_for_a_moment):
+        with pytest.raises(ResultsFolderError, match=rf"{name}' is a symbolic link"), lock():
+            store.sweep(STUDY)
+    assert files_in(tmp_path / "elsewhere") == {".x.making"}
+
+
+@pytest.mark.parametrize("fault", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_called_so(
+    fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def fail(*_: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    message = f"cannot lock '.*results': {os.strerror(fault)}; its file system must support file"
+    with pytest.raises(ResultsFolderError, match=message), store.locked():
+        pass
 
 
 def test_ctrl_c_in_a_write_leaves_the_old_file_whole_and_nothing_else(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actbench.errors import UsageError
+from actbench.store import Store
 from actbench.study import (
     LARGEST_SEED,
     Study,
@@ -200,6 +201,12 @@ def test_a_bad_file_is_named_with_what_is_wrong(text: str, message: str) -> None
     assert "'my.toml'" in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Any) -> None:
+    (tmp_path / "study.toml").write_bytes(b"\xef\xbb\xbfepochs = 3\n")
+    assert read_config(tmp_path / "study.toml") == {"epochs": 3}
+    assert Store(tmp_path).study().epochs == 3
 
 
 def test_a_file_that_is_no_text_is_a_usage_error(tmp_path: Any) -> None:

@@ -1,32 +1,53 @@
-"""Images that are costly to make: kept in files that all processes map, checked, within a limit."""
+"""The cache: what is costly to make, in a folder of its own; checked when it is read."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+from safetensors import SafetensorError, safe_open
 
-from actbench.datasets import cache_folder
-from actbench.errors import UsageError
-from actbench.files import map_array, writing_whole
+from actbench.errors import UnavailableError, UsageError
+from actbench.files import MAKING, replacing, writing_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
-    import numpy.typing as npt
+    import torch
 
 LIMIT_VARIABLE = "ACTBENCH_CACHE_LIMIT"
 DEFAULT_LIMIT = "10 GB"
+TENSORS = ".safetensors"
+_IMAGES = "images"
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_FORMAT = 3  # counts changes to what the same key stands for, corruptions' formulas included
+_FORMAT = 4  # counts changes to what the same key stands for, corruptions' formulas included
+_DTYPES = {"|u1": "U8", "<i8": "I64"}
 _CHECKED: set[tuple[Path, int, int]] = set()
+_REMOVABLE = re.compile(
+    rf"{_IMAGES}-[0-9a-f]{{32}}{re.escape(TENSORS)}|\.[0-9a-f]{{16}}{re.escape(MAKING)}"
+)
+# https://bford.info/cachedir: what backups may leave out
+_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Made by actbench; may be deleted.\n"
+
+
+def cache_folder() -> Path:
+    """Return the cache's own folder, there or not.
+
+    That is ``actbench`` in the folder that ``ACTBENCH_CACHE`` names, else in the user's cache
+    folder.
+    """
+    asked = os.environ.get("ACTBENCH_CACHE")
+    if asked:
+        return Path(asked) / "actbench"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("actbench"))
 
 
 def cache_limit() -> int:
@@ -44,73 +65,164 @@ def cache_limit() -> int:
     return int(float(found[1]) * _UNITS.get((found[2] or "").lower(), 1))
 
 
+def cache_path(kind: str, name: str, decides: str) -> Path:
+    """Return the place of a cached file.
+
+    Args:
+        kind: the folder in the cache.
+        name: the file's name; a digest is added to its stem.
+        decides: all that decides the file's content.
+    """
+    digest = hashlib.sha256(f"{_FORMAT} {decides}".encode()).hexdigest()
+    path = cache_folder() / kind / name
+    return path.with_name(f"{path.stem}-{digest[:32]}{path.suffix}")
+
+
+@contextlib.contextmanager
+def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
+    """Give the path of an empty file, which takes its place in the cache after the block.
+
+    Args:
+        path: what ``cache_path`` gave.
+        others_write: whether other users may write to the file and to a folder that is made for
+            it, where the umask allows that.
+
+    Raises:
+        UnavailableError: it cannot be written, or lies in a folder that is a symbolic link.
+    """
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_link(path.parent)
+        tag = folder / "CACHEDIR.TAG"
+        if not tag.exists():
+            with writing_whole(tag, to_disk=False) as file:
+                file.write(_TAG)
+        refused = 0 if others_write else 0o022
+        path.parent.mkdir(mode=0o777 & ~refused, exist_ok=True)
+        with replacing(path, 0o666 & ~refused) as making:
+            yield making
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnavailableError(f"cannot write the cache {str(path)!r}: {reason}") from None
+
+
+def refuse_link(path: Path) -> None:
+    """Do nothing, unless ``path`` is a symbolic link.
+
+    Raises:
+        UnavailableError: it is one.
+    """
+    if path.is_symlink():
+        raise UnavailableError(
+            f"{str(path)!r} is a symbolic link, and nothing in the cache is written through one; "
+            "remove it"
+        )
+
+
+def store_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **about: Any) -> None:
+    """Write a file of tensors for ``read_tensors``, in the format of safetensors.
+
+    Args:
+        path: what ``cache_path`` gave.
+        tensors: by name; uint8 or int64, contiguous, on the CPU.
+        about: plain values to keep with them.
+
+    Raises:
+        UnavailableError: it cannot be written.
+    """
+    about = {**about, "names": list(tensors), "checksum": checksum(tensors)}
+    header: dict[str, Any] = {"__metadata__": {"about": json.dumps(about)}}
+    parts = {name: tensor.numpy() for name, tensor in tensors.items()}
+    names = sorted(parts, key=lambda name: -parts[name].itemsize)  # so that all are aligned
+    end = 0
+    for name in names:
+        begin, end = end, end + parts[name].nbytes
+        dtype, shape = _DTYPES[parts[name].dtype.str], parts[name].shape
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    # the library's own writer needs twice the memory, or leaves files when it is killed
+    with storing(path) as making, making.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name in names:
+            file.write(parts[name].data)
+
+
+def read_tensors(
+    path: Path, *, check: bool = True
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """Return the tensors of a cached file and what is kept with them; None where it is damaged.
+
+    The tensors are mapped from the file, so that all processes share them; what is written to them
+    stays in this process. A process that has a file mapped keeps it when it is removed.
+
+    Args:
+        path: what ``cache_path`` gave; None is returned where there is no such file.
+        check: whether to compare the SHA-256 of the tensors with what was written, once in each
+            process. A file that was cut is found without it.
+    """
+    try:
+        status = path.stat()
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {name: file.get_tensor(name) for name in about["names"]}
+        seen = (path, status.st_size, status.st_mtime_ns)
+        if check and seen not in _CHECKED:
+            if about["checksum"] != checksum(tensors):
+                return None
+            _CHECKED.add(seen)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    with contextlib.suppress(OSError):  # another user's cache may be read only
+        os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
+    return tensors, about
+
+
+def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return ``sha256:`` and the SHA-256 of tensors: of their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        array = tensor.contiguous().numpy()
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return f"sha256:{digest.hexdigest()}"
+
+
 def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
     """Return the uint8 images that belong to ``key``, made by ``make`` where the cache has none.
 
-    They are mapped from one file, so that all processes share them. The file ends with a SHA-256 of
-    its images, which each process checks once: where it is not theirs, they are made again. Where
-    files would come to exceed ``cache_limit``, those that were not used for longest are removed;
-    a process that has one mapped keeps it.
+    They are mapped from a file (see ``read_tensors``); a damaged one is made again. Where files
+    would come to exceed ``cache_limit``, those that were not used for longest are removed.
 
     Raises:
-        UsageError: the cache cannot be written.
+        UnavailableError: the cache cannot be written.
     """
-    digest = hashlib.sha256(f"{_FORMAT} {key}".encode()).hexdigest()
-    path = cache_folder() / "images" / f"{digest[:32]}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        return torch.from_numpy(_read(path))
-    images = make()
-    content = images.numpy()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parent, content.nbytes)
-        with writing_whole(path, to_disk=False) as file:
-            np.save(file, content)
-            file.write(_digest(content))
-    except OSError as error:
-        reason = error.strerror or str(error)  # NumPy's own error for a full disk has no strerror
-        raise UsageError(f"cannot write the data cache {str(path)!r}: {reason}") from None
-    return images
-
-
-def _digest(images: npt.NDArray[np.uint8]) -> bytes:
-    about = f"{images.dtype.str} {images.shape}".encode()
-    return hashlib.sha256(
-        about + hashlib.sha256(np.ascontiguousarray(images).data).digest()
-    ).digest()
-
-
-def _read(path: Path) -> npt.NDArray[np.uint8]:
-    """Return the images of a file, mapped copy-on-write as torch wants; note that it was used.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: it is damaged.
-    """
-    images: npt.NDArray[np.uint8] = map_array(path)
-    status = path.stat()
-    seen = (path, status.st_size, status.st_mtime_ns)
-    if seen not in _CHECKED:
-        with path.open("rb") as file:
-            file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
-            if file.read() != _digest(images):
-                raise ValueError(f"{path} does not hold what was written")
-        _CHECKED.add(seen)
-    with contextlib.suppress(OSError):  # another user's cache may be read only
-        os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
+    path = cache_path(_IMAGES, f"{_IMAGES}{TENSORS}", key)
+    found = read_tensors(path)
+    if found is not None:
+        return found[0][_IMAGES]
+    images = make().contiguous()
+    _make_room(path.parent, images.nbytes)
+    store_tensors(path, {_IMAGES: images})
     return images
 
 
 def _make_room(folder: Path, size: int) -> None:
     """Remove the files that were not used for longest, until ``size`` more bytes fit.
 
-    Among them are those that a process which was killed left half written.
+    Among them are those that a process which was killed left half written. Only files of names
+    that are made here are looked at.
     """
     kept = []
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process was faster
-            status = path.stat()
-            kept.append((status.st_atime_ns, path, status.st_size))
+    with contextlib.suppress(OSError):  # there is no folder yet, or writing will say what is wrong
+        refuse_link(folder)
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):  # another process was faster
+                status = path.lstat()
+                if _REMOVABLE.fullmatch(path.name):
+                    used = max(status.st_atime_ns, status.st_mtime_ns)
+                    kept.append((used, path, status.st_size))
     room = cache_limit() - size - sum(each for _, _, each in kept)
     for _, path, each in sorted(kept):
         if room >= 0:

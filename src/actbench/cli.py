@@ -19,7 +19,7 @@ from actbench.errors import ActbenchError, UsageError
 from actbench.listing import list_
 from actbench.options import Folder, Names, Numbers, Seeds
 from actbench.study import AUGMENTATIONS, DEVICES, INITS, KERNELS, PRECISIONS, Study, read_config
-from actbench.terminal import open_closed_streams, print_what_the_terminal_can, say, show
+from actbench.terminal import open_closed_streams, print_what_the_terminal_can, say, say_wrong, show
 
 
 class _Terminated(SystemExit):
@@ -415,11 +415,15 @@ def main(arguments: list[str] | None = None) -> None:
         show(error.format_message())
         code = UsageError.exit_code
     except click.ClickException as error:
-        say(error.format_message())
+        say_wrong(error.format_message())
         code = UsageError.exit_code
     except ActbenchError as error:
-        say(str(error))
+        say_wrong(str(error))
         code = error.exit_code
+    except (ImportError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        say_wrong(f"cannot go on: {reason} (is memory or address space limited, as by ulimit -v?)")
+        code = UsageError.exit_code
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise

@@ -14,6 +14,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,8 +23,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from actbench.datasets import cache_folder
-from actbench.errors import UsageError
+from actbench.cache import cache_path, storing
+from actbench.errors import UnavailableError
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 COMPILERS = ("c++", "g++", "clang++")
@@ -50,7 +51,7 @@ def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
 
     Raises:
         ValueError: a shape or type is another.
-        UsageError: the C++ source cannot be compiled (see ``prepare``).
+        UnavailableError: the C++ source cannot be compiled (see ``prepare``).
     """
     pooled, _ = torch.ops.actbench.conv_pool.default(x, weight, bias)
     return pooled  # type: ignore[no-any-return]
@@ -60,7 +61,7 @@ def prepare() -> None:
     """Compile the operation, if the cache does not hold it, and load it.
 
     Raises:
-        UsageError: there is no compiler, it fails, or its output cannot be stored or loaded.
+        UnavailableError: there is no compiler, it fails, or its output cannot be stored or loaded.
     """
     _library(torch.float32)
 
@@ -70,22 +71,28 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
     """Return the library that computes in a type, loaded."""
     path = _compiled([*_compiler(), *FLAGS, *TYPES[dtype]])
     try:
-        return ctypes.CDLL(str(path))
+        if os.name != "posix":
+            return ctypes.CDLL(str(path))
+        # from a copy without a name: where the library is cut while it is mapped, a process dies
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as copy:
+            copy.write(path.read_bytes())
+            copy.flush()
+            return ctypes.CDLL(copy.name)
     except OSError as error:
-        raise UsageError(f"cannot load the compiled {SOURCE.name}: {error}") from None
+        raise UnavailableError(f"cannot load the compiled {SOURCE.name}: {error}") from None
 
 
 def _compiler() -> list[str]:
     """Return the command of the compiler.
 
     Raises:
-        UsageError: there is none.
+        UnavailableError: there is none.
     """
     asked = os.environ.get("CXX")
     names = (shlex.split(asked),) if asked else ([name] for name in COMPILERS)
     compiler = next((name for name in names if shutil.which(name[0])), None)
     if compiler is None:
-        raise UsageError(f"no C++ compiler was found ({asked or ', '.join(COMPILERS)})")
+        raise UnavailableError(f"no C++ compiler was found ({asked or ', '.join(COMPILERS)})")
     return compiler
 
 
@@ -100,23 +107,47 @@ def _compiled(command: list[str]) -> Path:
     """Return the library that a compiler's command makes of the source, made now or before.
 
     Its name holds a digest of the source and of what the command means here: the compiler's version
-    and the processor's instructions. Processes that make it at once put the same file there.
+    and the processor's instructions. Its SHA-256 lies beside it; a library of another one is
+    compiled again. Each user has a folder of their own, because loading a library runs it.
     """
     meaning = _run([*command, "-###", "-E", "-x", "c++", os.devnull])
     source = SOURCE.read_text(encoding="utf-8")
-    digest = hashlib.sha256(json.dumps([source, command, meaning]).encode()).hexdigest()
-    path = cache_folder() / "compiled" / f"{SOURCE.stem}-{digest[:16]}.so"
-    if path.exists():
-        return path
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    decides = json.dumps([source, command, meaning])
+    path = cache_path(f"compiled{user}", f"{SOURCE.stem}.so", decides)
+    beside = path.with_suffix(".sha256")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as making:
-            made = Path(making) / path.name
-            _run([*command, str(SOURCE), "-o", str(made)])
-            made.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write the cache {str(path)!r}: {error.strerror}") from None
+        if (
+            _nobody_else_writes(path.parent)
+            and _nobody_else_writes(path)
+            and beside.read_text(encoding="utf-8") == _sha256(path)
+        ):
+            return path
+    except (OSError, ValueError):  # it is not there, or damaged
+        pass
+    with storing(path, others_write=False) as making:
+        if not _nobody_else_writes(path.parent):
+            raise UnavailableError(
+                f"the folder of compiled code {str(path.parent)!r} belongs to another user, or "
+                "others may write to it, so nothing in it is loaded; remove it"
+            )
+        _run([*command, str(SOURCE), "-o", str(making)])
+    with storing(beside, others_write=False) as making:
+        making.write_text(_sha256(path), encoding="utf-8")
     return path
+
+
+def _nobody_else_writes(path: Path) -> bool:
+    """Return whether a file or folder is this user's own and only this user may write to it."""
+    status = path.lstat()
+    ours = not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+    return ours and not stat.S_ISLNK(status.st_mode)
+
+
+def _sha256(path: Path) -> str:
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
 
 
 def _run(command: list[str]) -> str:
@@ -125,7 +156,7 @@ def _run(command: list[str]) -> str:
     if done.returncode != 0:
         lines = done.stderr.splitlines()
         reason = next((line for line in lines if "error" in line), f"exit code {done.returncode}")
-        raise UsageError(f"the C++ compiler {command[0]} fails: {reason}")
+        raise UnavailableError(f"the C++ compiler {command[0]} fails: {reason}")
     return done.stderr
 
 

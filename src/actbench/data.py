@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from actbench.datasets import DATASETS, SIZE, cache_folder, check_apart
-from actbench.errors import UsageError, did_you_mean
-from actbench.files import map_array
-from actbench.plain import from_plain, parse_json
+from actbench.cache import TENSORS, cache_folder, cache_path, read_tensors, store_tensors
+from actbench.datasets import DATASETS, SIZE, check_apart
+from actbench.errors import UnavailableError, UsageError, did_you_mean
+from actbench.plain import from_plain
 from actbench.study import seed_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from actbench.study import Study
 
-CACHE_FORMAT = 2
 VALIDATION_SHARE = 0.1
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -101,7 +95,7 @@ class ImageData:
 
 
 def prepare(dataset: str, data_dir: str = "") -> Path:
-    """Return the cache folder that holds a data set as arrays, made now if it is not there yet.
+    """Return the cached file that holds a data set as arrays, made now if it is not there yet.
 
     Args:
         dataset: ``digits``, ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist`` or
@@ -117,43 +111,44 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
     check_apart(cache_folder(), dataset, data_dir)
     find, _ = DATASETS[dataset]
     source = find(dataset, data_dir)
-    folder = _folder_of(dataset, source.fingerprint())
-    if not _is_whole(folder):
+    path = _path_of(dataset, source.fingerprint())
+    if _read(path, check=True) is None:
         content = source.read()
         # reading may have downloaded the files, so their fingerprint is taken again
-        folder = _folder_of(dataset, source.fingerprint())
-        write_arrays(folder, content)
-    return folder
+        path = _path_of(dataset, source.fingerprint())
+        write_arrays(path, content)
+    return path
 
 
-def _folder_of(dataset: str, fingerprint: str) -> Path:
-    digest = hashlib.sha256(f"{CACHE_FORMAT} {fingerprint}".encode()).hexdigest()
-    return cache_folder() / "data" / f"{dataset}-{digest[:16]}"
+def _path_of(dataset: str, fingerprint: str) -> Path:
+    return cache_path("data", f"{dataset}{TENSORS}", fingerprint)
 
 
 @dataclass(frozen=True)
 class _About:
-    """What ``about.json`` says of the arrays beside it."""
+    """What is kept with the arrays of a data set."""
 
     classes: tuple[str, ...]
     flip: bool
-    checksum: str
     notes: tuple[str, ...]
+    names: tuple[str, ...]
+    checksum: str
 
 
-def _read_about(folder: Path) -> _About:
-    return from_plain(_About, parse_json((folder / "about.json").read_text(encoding="utf-8")))
-
-
-def open_images(folder: Path) -> ImageData:
-    """Return the data of a folder that ``prepare`` gave, mapped from its files."""
-    about = _read_about(folder)
-    arrays = {
-        name: torch.from_numpy(map_array(folder / f"{name}.npy"))  # writable, as torch wants it
-        for name in _ARRAYS
-    }
+def _read(path: Path, *, check: bool) -> ImageData | None:
+    """Return the data of a file, mapped from it; None where it is gone or damaged."""
+    found = read_tensors(path, check=check)
+    if found is None:
+        return None
+    tensors, values = found
+    try:
+        about = from_plain(_About, values)
+        for part in ("train", "test"):
+            _check_shapes(tensors[f"{part}_images"], tensors[f"{part}_labels"], len(about.classes))
+    except (ValueError, KeyError):
+        return None
     return ImageData(
-        **arrays,
+        **tensors,
         classes=about.classes,
         flip=about.flip,
         checksum=about.checksum,
@@ -161,86 +156,73 @@ def open_images(folder: Path) -> ImageData:
     )
 
 
-def study_images(folder: Path, study: Study) -> ImageData:
-    """Return the images that a study trains and tests on, from a folder that ``prepare`` gave.
+def _check_shapes(images: torch.Tensor, labels: torch.Tensor, classes: int) -> None:
+    if (
+        (images.dtype, labels.dtype) != (torch.uint8, torch.int64)
+        or images.shape != (len(images), SIZE, SIZE, 3)
+        or labels.shape != (len(images),)
+        or len(images) == 0
+        or labels.min() < 0
+        or labels.max() >= classes
+    ):
+        raise ValueError("not images and labels")
+
+
+def open_images(path: Path) -> ImageData:
+    """Return the data of a file that ``prepare`` gave, mapped from it.
+
+    Raises:
+        UnavailableError: the file is gone or damaged.
+    """
+    data = _read(path, check=False)
+    if data is None:
+        raise UnavailableError(f"the cached data {str(path)!r} is gone or damaged")
+    return data
+
+
+def study_images(path: Path, study: Study) -> ImageData:
+    """Return the images that a study trains and tests on.
+
+    Args:
+        path: the file that ``prepare`` gave; where it is gone or damaged, the data is prepared
+            again.
+        study: its data set and which of its images are used.
 
     Raises:
         UsageError: there are too few training images for it.
+        UnavailableError: the data cannot be prepared again, or has changed.
     """
-    data = open_images(folder).train_subset(study.train_images)
-    return data.validation_split(study.validation_images)
-
-
-def _is_whole(folder: Path) -> bool:
     try:
-        about = _read_about(folder)
-        arrays = {name: map_array(folder / f"{name}.npy") for name in _ARRAYS}
-    except (OSError, ValueError):
-        return False
-    fit = all(
-        _fits(arrays[f"{part}_images"], arrays[f"{part}_labels"], len(about.classes))
-        for part in ("train", "test")
-    )
-    return fit and about.checksum == _checksum(arrays)
+        data = open_images(path)
+    except UnavailableError as error:
+        try:
+            data = open_images(prepare(study.dataset, study.data_dir))
+        except UsageError as reason:
+            raise UnavailableError(f"{error}, and cannot be prepared again: {reason}") from None
+        if study.data_checksum not in ("", data.checksum):
+            raise UnavailableError(
+                f"{error}, and the data has changed since: its checksum is {data.checksum}, "
+                f"and the study was made with {study.data_checksum}"
+            ) from None
+    return data.train_subset(study.train_images).validation_split(study.validation_images)
 
 
-def _fits(images: Any, labels: Any, classes: int) -> bool:
-    return bool(
-        images.dtype == np.uint8
-        and labels.dtype == np.int64
-        and images.shape == (len(images), SIZE, SIZE, 3)
-        and labels.shape == (len(images),)
-        and len(images) > 0
-        and labels.min() >= 0
-        and labels.max() < classes
-    )
-
-
-def _checksum(arrays: dict[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name in _ARRAYS:
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def write_arrays(folder: Path, content: dict[str, Any]) -> None:
-    """Write a data set to a folder for ``open_images``.
+def write_arrays(path: Path, content: dict[str, Any]) -> None:
+    """Write a data set to a file for ``open_images``.
 
     Args:
-        folder: is replaced, if it is there.
+        path: is replaced, if it is there.
         content: ``ImageData``'s images and labels as arrays, ``classes`` and ``flip``; ``notes``
             if there are some.
 
     Raises:
-        UsageError: it cannot be written, or all training images are the same.
+        UnavailableError: it cannot be written.
+        UsageError: all training images are the same.
     """
-    arrays = {name: content[name] for name in _ARRAYS}
     classes = list(content["classes"])
-    about = {
-        "classes": classes,
-        "flip": content["flip"],
-        "checksum": _checksum(arrays),
-        "notes": [*content.get("notes", ()), *_suspect_images(arrays, classes)],
-    }
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
-            for name, array in arrays.items():
-                np.save(Path(making) / f"{name}.npy", array)
-            (Path(making) / "about.json").write_text(json.dumps(about), encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            # another process may have put the same content there since: then its copy serves
-            with contextlib.suppress(OSError):
-                Path(making).rename(folder)
-                Path(making).mkdir()
-    except OSError as error:
-        reason = error.strerror or str(error)  # NumPy's own error for a full disk has no strerror
-        raise UsageError(f"cannot write the data cache {str(folder)!r}: {reason}") from None
-    if not folder.exists():
-        raise UsageError(f"cannot write the data cache {str(folder)!r}")
+    notes = [*content.get("notes", ()), *_suspect_images(content, classes)]
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(content[name])) for name in _ARRAYS}
+    store_tensors(path, tensors, classes=classes, flip=content["flip"], notes=notes)
 
 
 def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actbench.cache import cache_folder, refuse_link
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,16 +47,6 @@ class Source:
 
     fingerprint: Callable[[], str]
     read: Callable[[], dict[str, Any]]
-
-
-def cache_folder() -> Path:
-    """Return the folder for prepared data: ``ACTBENCH_CACHE``, else the user's cache folder."""
-    asked = os.environ.get("ACTBENCH_CACHE")
-    if asked:
-        return Path(asked)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("actbench"))
 
 
 def _digits(dataset: str, data_dir: str) -> Source:
@@ -139,6 +130,9 @@ class _Torchvision:
     def _find_or_download(self, dataset: str, root: Path) -> list[Any]:
         with contextlib.suppress(Exception):  # absent or damaged, in whatever way
             return self._parts(root, download=False)
+        if cache_folder() in root.parents:
+            for path in (root, *(root / self.folder / name for name in self.files)):
+                refuse_link(path)
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(30)
         try:

@@ -22,6 +22,13 @@ class UsageError(ActbenchError):
     exit_code = 2
 
 
+class UnavailableError(UsageError):
+    """What all trials need (data, cache, compiled kernels) is gone or cannot be made.
+
+    It is no trial's fault: a run ends with it, and the trial that met it is not stored as crashed.
+    """
+
+
 class ResultsFolderError(ActbenchError):
     """The results folder is held by another run, belongs to another study, or cannot be written."""
 

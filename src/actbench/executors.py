@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.checkpoint import Checkpoint
 from actbench.environment import environment_of
-from actbench.errors import ResultsFolderError
+from actbench.errors import ResultsFolderError, UnavailableError
 from actbench.record import Progress, TrialRecord
 from actbench.study import trial_id
 
@@ -73,6 +73,7 @@ class Executor(Protocol):
 
         Raises:
             ResultsFolderError: a checkpoint cannot be written.
+            UnavailableError: the data or what else all trials need is gone.
         """
 
     def close(self) -> None:
@@ -102,6 +103,7 @@ def run_one(
 
     Raises:
         ResultsFolderError: its checkpoint cannot be written.
+        UnavailableError: what all trials need is gone.
         torch.OutOfMemoryError: a GPU's memory is not enough, with what else there is in it.
     """
     import torch
@@ -132,7 +134,7 @@ def run_one(
                     record = replace(end.value, environment=environment["id"])
                     break
             yield
-    except (ResultsFolderError, torch.OutOfMemoryError):
+    except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # what a user's own code raises ends this trial alone
         if isinstance(error, SystemExit) and type(error) is not SystemExit:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from actbench.data import open_images
+from actbench.data import study_images
 from actbench.devices import enter, set_precision
 from actbench.executors import Finished, Retried, crashed, run_one, too_late
+from actbench.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from actbench.data import ImageData
     from actbench.executors import Event
-    from actbench.study import Study, Trial
+    from actbench.study import Trial
+
+
+_DECIDES_DATA = ("dataset", "data_dir", "data_checksum", "train_images", "validation_images")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Lanes:
 
         Raises:
             ResultsFolderError: a checkpoint cannot be written.
+            UnavailableError: the data or what else all trials need is gone.
         """
         while self._waiting and len(self._lanes) < self._at_once:
             self._lanes.append(self._begin(self._waiting.popleft()))
@@ -118,7 +123,8 @@ class Lanes:
         if self._place != "cpu":
             set_precision(study.precision)
             stream = torch.cuda.stream(torch.cuda.Stream(self._place))  # type: ignore[no-untyped-call]
-        data = _images(self._place, task.data_folder, study.train_images, study.validation_images)
+        of_the_data = Study(**{name: getattr(study, name) for name in _DECIDES_DATA})
+        data = _images(self._place, task.data_folder, of_the_data)
         stretches = run_one(
             *(study, task.trial, data, task.tell, task.checkpoints), deferred=self._deferred
         )
@@ -140,10 +146,9 @@ class Lanes:
 
 
 @functools.lru_cache(maxsize=1)
-def _images(place: str, folder: Path, train_images: int, validation_images: int) -> ImageData:
+def _images(place: str, folder: Path, study: Study) -> ImageData:
     """Return a study's images (see ``data.study_images``) where its trials are to compute."""
-    data = open_images(folder).train_subset(train_images).validation_split(validation_images)
-    data = data.to(place)
+    data = study_images(folder, study).to(place)
     if place != "cpu":
         torch.cuda.synchronize(place)  # every stream finds them there
     return data

@@ -7,6 +7,7 @@ holds nothing. On a shared file system they hold between machines where it suppo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.files import place_of
+from actbench.files import place_of, writing_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ LOCK_FILE = ".lock"
 SHARD_LOCKS = ".shard-*.lock"
 HOLDER = "-holder"
 MOMENT = ", for a moment"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def shards_at_work(folder: Path) -> bool:
 def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
     lock, holder = FileLock(folder / name), folder / f"{name}{HOLDER}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.resolve().mkdir(parents=True, exist_ok=True)  # a link may name one to be made
         seen = ""
         while True:
             try:
@@ -126,10 +128,17 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
                     ) from None
         place = place_of(folder)
         who = f"process {os.getpid()} on {socket.gethostname()}"
-        holder.write_text(who + MOMENT * moment, encoding="utf-8")
+        with writing_whole(holder, to_disk=False) as file:
+            file.write((who + MOMENT * moment).encode())
     except OSError as error:
         lock.release()
         reason = error.strerror or str(error)
+        if error.errno in _NO_LOCKS:
+            raise ResultsFolderError(
+                f"cannot lock {str(folder)!r}: {reason}; its file system must support file locks"
+            ) from None
+        if error.errno == errno.ELOOP:
+            reason = f"{name} is a symbolic link; remove it"
         raise ResultsFolderError(f"cannot write {str(folder)!r}: {reason}") from None
     try:
         yield

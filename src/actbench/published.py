@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from actbench.errors import UsageError
+from actbench.errors import UnavailableError, UsageError
 from actbench.files import map_array
 from actbench.study import SEVERITIES
 
@@ -60,7 +60,7 @@ def published_images(folder: str, name: str, severity: int) -> torch.Tensor:
     """Return the published images under a corruption, uint8 (N, 32, 32, 3), mapped from its file.
 
     Raises:
-        UsageError: the file cannot be read.
+        UnavailableError: the file cannot be read.
     """
     images = _open(folder, name)
     count = len(images) // len(SEVERITIES)
@@ -76,10 +76,10 @@ def _open(folder: str, name: str) -> npt.NDArray[Any]:
     try:
         return map_array(path)
     except FileNotFoundError:
-        raise UsageError(f"cifar10c {folder!r} has no {path.name}: {str(path)!r}") from None
+        raise UnavailableError(f"cifar10c {folder!r} has no {path.name}: {str(path)!r}") from None
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
+        raise UnavailableError(
             f"{str(path)!r} is truncated or no .npy file: {' '.join(reason.split())[:120]}"
         ) from None
 

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import ResultsFolderError, UsageError
+from actbench.errors import ResultsFolderError, UnavailableError, UsageError
 from actbench.executors import RETRIES, Finished, crashed, default_workers, keep_memory, run_one
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ class RayTasks:
             trial = running.pop(done)
             try:
                 event: Event = ray.get(done)
-            except ResultsFolderError as error:
-                raise ResultsFolderError(str(getattr(error, "cause", error))) from None
+            except (ResultsFolderError, UnavailableError) as error:
+                kind = ResultsFolderError if error.exit_code == 3 else UnavailableError
+                raise kind(str(getattr(error, "cause", error))) from None
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0]
                 often = f"its Ray worker was lost, {RETRIES + 1} times in a row: {reason}"

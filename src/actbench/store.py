@@ -74,7 +74,7 @@ class Store:
         """
         path = self.folder / STUDY_FILE
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise ResultsFolderError(
                 f"{str(self.folder)!r} is no results folder: it has no {STUDY_FILE}"
@@ -327,9 +327,11 @@ class Store:
         """Hold the folder for this process alone.
 
         Raises:
-            ResultsFolderError: another run holds it, or it cannot be written.
+            ResultsFolderError: another run holds it, it cannot be written, or a folder in it is a
+                symbolic link.
         """
         with held_alone(self.folder):
+            self._refuse_links()
             self._alone = True
             try:
                 yield
@@ -341,12 +343,24 @@ class Store:
         """Hold the folder while shards may be at work in it; where it is held already, go on.
 
         Raises:
-            ResultsFolderError: a run holds it alone, or it cannot be written, or see
-                ``check_in_place``.
+            ResultsFolderError: a run holds it alone, it cannot be written, a folder in it is a
+                symbolic link, or see ``check_in_place``.
         """
         self.check_in_place()
-        with contextlib.nullcontext() if self._alone else held_for_a_moment(self.folder):
+        if self._alone:
             yield
+            return
+        with held_for_a_moment(self.folder):
+            self._refuse_links()
+            yield
+
+    def _refuse_links(self) -> None:
+        for path in (self._trials, self.checkpoints, self.folder / "figures"):
+            if path.is_symlink():
+                raise ResultsFolderError(
+                    f"{str(path)!r} is a symbolic link, and nothing in a results folder is written "
+                    "through one; put a folder in its place"
+                )
 
 
 @contextlib.contextmanager

@@ -431,7 +431,7 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read or is not such a file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot read the configuration {str(path)!r}: {reason}") from None

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from actbench.devices import places
-from actbench.errors import ActbenchError, ResultsFolderError
+from actbench.errors import ActbenchError
 from actbench.executors import RETRIES, Finished, Retried, crashed, keep_memory, too_late
 from actbench.parent_death import end_with_parent
 from actbench.study import Trial
@@ -93,6 +93,7 @@ class LocalWorkers:
         Raises:
             ActbenchError: a worker ended before any could take a trial; nothing is stored.
             ResultsFolderError: a checkpoint cannot be written.
+            UnavailableError: the data or what else all trials need is gone.
         """
         pending = deque(trials)
         deaths: Counter[Trial] = Counter()
@@ -133,7 +134,7 @@ class LocalWorkers:
                     pending.extendleft(reversed(worker.others()))
                     tell(after_death(worker.in_turn(), reason, seconds))
                     continue
-                if isinstance(message, ResultsFolderError):
+                if isinstance(message, ActbenchError):
                     raise message
                 if isinstance(message, tuple):
                     self._any_began = True
@@ -280,7 +281,7 @@ def _work(
                         connection.send((event.trial, event.seconds))
                     else:
                         connection.send(event)
-            except ResultsFolderError as error:
+            except ActbenchError as error:
                 connection.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
