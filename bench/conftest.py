@@ -9,7 +9,7 @@ import pytest
 import torch
 from tabulate import tabulate
 
-from actbench.executors import keep_memory
+from actbench.execution.executors import keep_memory
 from interleaved import Ratio
 
 if TYPE_CHECKING:

@@ -11,14 +11,15 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
-from actbench import data, models
-from actbench.activations import resolve_activation
-from actbench.data import ImageData, normalise
-from actbench.diagnostics import GradientNorms
-from actbench.evaluation import predict
-from actbench.models import build_network
-from actbench.study import Study, Trial
-from actbench.training import finish, train
+from actbench.data import images as data
+from actbench.data.images import ImageData, normalise
+from actbench.models import networks as models
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.study.study import Study, Trial
+from actbench.training.diagnostics import GradientNorms
+from actbench.training.measure import predict
+from actbench.training.trial import finish, train
 from cifar_shaped import CLASSES, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
 
 if TYPE_CHECKING:

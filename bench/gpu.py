@@ -27,24 +27,25 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import plain_loop
-from actbench.activations import resolve_activation
-from actbench.corruptions import SUITES
-from actbench.data import open_images, write_arrays
-from actbench.devices import enter, places, set_precision
-from actbench.evaluation import corrupted_test_images
-from actbench.executors import Finished
-from actbench.models import build_network
-from actbench.steps import DeferredSteps, Steps
-from actbench.study import DEFAULT_ACTIVATIONS, SEVERITIES, Study, Trial
-from actbench.workers import LocalWorkers
+from actbench.corruptions.registry import SUITES
+from actbench.corruptions.test_sets import corrupted_test_images
+from actbench.data.images import open_images, write_arrays
+from actbench.execution.executors import Finished
+from actbench.execution.local import LocalWorkers
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.study.study import DEFAULT_ACTIVATIONS, SEVERITIES, Study, Trial
+from actbench.training.cuda_graphs import DeferredSteps
+from actbench.training.devices import enter, places, set_precision
+from actbench.training.steps import Steps
 from cifar_shaped import synthetic_images
 from machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actbench.executors import Event
-    from actbench.record import TrialRecord
+    from actbench.execution.executors import Event
+    from actbench.store.record import TrialRecord
 
 SPEC = "leaky_relu:0.1"
 STEPS_COMPARED = 50

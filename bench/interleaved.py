@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 from scipy.stats import binom
 
-from actbench.executors import keep_memory
-from actbench.parent_death import end_with_parent
+from actbench.execution.executors import keep_memory
+from actbench.execution.parent_death import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

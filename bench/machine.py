@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from cpuinfo import get_cpu_info
 
-from actbench.executors import default_workers
+from actbench.execution.executors import default_workers
 
 
 def machine() -> str:

@@ -47,7 +47,7 @@ def plain_steps() -> Callable[[], object]:
 
 def our_steps(kernels: str) -> Callable[[], object]:
     """Return our training of ``STEPS`` batches, freed memory kept as in a worker."""
-    from actbench.executors import keep_memory
+    from actbench.execution.executors import keep_memory
 
     keep_memory()
     return our_training(STEPS * BATCH_SIZE, kernels=kernels)

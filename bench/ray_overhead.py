@@ -8,9 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from actbench.runner import make_executor, prepare_corruptions, prepare_study, run_trials
-from actbench.store import Store
-from actbench.study import Study
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
+from actbench.store.store import Store
+from actbench.study.study import Study
 from interleaved import Ratio
 
 

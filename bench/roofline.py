@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch.utils.benchmark import Timer
 
-from actbench.activations import resolve_activation
-from actbench.data import batches
-from actbench.diagnostics import GradientNorms
-from actbench.executors import keep_memory
-from actbench.models import build_network
-from actbench.optimizer import SGD
+from actbench.data.images import batches
+from actbench.execution.executors import keep_memory
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.training.diagnostics import GradientNorms
+from actbench.training.steps import SGD
 from contenders import BATCH_SIZE, our_training, synthetic_data
 from machine import machine
 

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 import actbench
-from actbench.executors import default_workers
-from actbench.study import DEFAULT_ACTIVATIONS, Study
+from actbench.execution.executors import default_workers
+from actbench.study.study import DEFAULT_ACTIVATIONS, Study
 from cifar_shaped import write_image_folder
 from machine import machine
 

@@ -10,17 +10,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.checkpoint import Checkpoint
-from actbench.executors import Finished, keep_memory
-from actbench.runner import prepare_corruptions, prepare_study, run_trials
-from actbench.store import Store
-from actbench.study import Study
-from actbench.workers import InProcess
+from actbench.execution.executors import Finished, keep_memory
+from actbench.execution.local import InProcess
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import prepare_corruptions, run_trials
+from actbench.store.checkpoint import Checkpoint
+from actbench.store.store import Store
+from actbench.study.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actbench.executors import Event
+    from actbench.execution.executors import Event
 
 
 class Stopwatch:

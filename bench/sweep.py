@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from actbench.executors import Finished
-from actbench.report import write_report
-from actbench.runner import make_executor, prepare_corruptions, prepare_study, run_trials
-from actbench.store import Store
-from actbench.study import DEFAULT_ACTIVATIONS, Study
-from actbench.training import STEPS_BETWEEN_REPORTS
+from actbench.execution.executors import Finished
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
+from actbench.report.write import write_report
+from actbench.store.store import Store
+from actbench.study.study import DEFAULT_ACTIVATIONS, Study
+from actbench.training.trial import STEPS_BETWEEN_REPORTS
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from interleaved import Ratio, own_process
 from machine import machine
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.process import BaseProcess
 
-    from actbench.executors import Event
-    from actbench.study import Trial
+    from actbench.execution.executors import Event
+    from actbench.study.study import Trial
 
     Parts = dict[str, float]
     TimedEvent = tuple[float, Event]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from actbench.corruptions import CORRUPTIONS, corrupt
-from actbench.study import SEVERITIES
+from actbench.corruptions.registry import CORRUPTIONS, corrupt
+from actbench.study.study import SEVERITIES
 from cifar_shaped import TEST_IMAGES, synthetic_images
 
 if TYPE_CHECKING:

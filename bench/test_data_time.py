@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.data import batches, open_images, prepare
+from actbench.data.images import batches, open_images, prepare
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from contenders import BATCH_SIZE, synthetic_data
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from actbench.data import ImageData
+    from actbench.data.images import ImageData
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from actbench import evaluation
-from actbench.activations import resolve_activation
-from actbench.diagnostics import InactiveUnits
-from actbench.models import MODELS, build_network
-from actbench.study import PRECISIONS
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import MODELS, build_network
+from actbench.study.study import PRECISIONS
+from actbench.training import measure as evaluation
+from actbench.training.diagnostics import InactiveUnits
 from cifar_shaped import CLASSES
 from contenders import synthetic_data
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
     from torch import nn
 
-    from actbench.data import ImageData
+    from actbench.data.images import ImageData
 
 RELU = resolve_activation("relu")
 

@@ -6,9 +6,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actbench.data import prepare
-from actbench.runner import make_executor
-from actbench.study import Study
+from actbench.data.images import prepare
+from actbench.execution.trials import make_executor
+from actbench.study.study import Study
 from cifar_shaped import write_image_folder
 from contenders import BATCH_SIZE, our_evaluation, our_training, plain_training
 from interleaved import Contender
@@ -16,7 +16,7 @@ from interleaved import Contender
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actbench.executors import Executor
+    from actbench.execution.executors import Executor
     from conftest import Compare
 
 STEPS = 100

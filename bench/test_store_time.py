@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from actbench.activations import resolve_activation
-from actbench.checkpoint import Checkpoint
-from actbench.corruptions import SUITES
-from actbench.frames import Frames
-from actbench.models import build_network
-from actbench.optimizer import SGD
-from actbench.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
-from actbench.store import Store
-from actbench.study import SEVERITIES, Study, trial_id
-from actbench.tables import derived_files
+from actbench.analysis.frames import Frames
+from actbench.corruptions.registry import SUITES
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.report.write import derived_files
+from actbench.store.checkpoint import Checkpoint
+from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store.store import Store
+from actbench.study.study import SEVERITIES, Study, trial_id
+from actbench.training.steps import SGD
 from cifar_shaped import TEST_IMAGES
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from actbench.study import Trial
+    from actbench.study.study import Trial
 
 STUDY = Study(
     activations=("relu", *(f"leaky_relu:0.{slope}" for slope in range(1, 10))),

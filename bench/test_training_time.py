@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.models import MODELS
-from actbench.study import PRECISIONS
+from actbench.models.networks import MODELS
+from actbench.study.study import PRECISIONS
 from cifar_shaped import TRAIN_IMAGES
 from contenders import BATCH_SIZE, our_training
 

@@ -22,20 +22,20 @@ from unittest import mock
 import torch
 from tabulate import tabulate
 
-from actbench import evaluation
-from actbench import trial as trial_module
-from actbench.attacks import Attack
-from actbench.data import open_images, prepare
-from actbench.executors import keep_memory
-from actbench.study import study_from_toml
-from actbench.training import finish
+from actbench.attacks.base import Attack
+from actbench.data.images import open_images, prepare
+from actbench.execution.executors import keep_memory
+from actbench.study.toml import study_from_toml
+from actbench.training import measure as evaluation
+from actbench.training import trial as trial_module
+from actbench.training.trial import finish
 from machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from actbench.data import ImageData
-    from actbench.study import Study, Trial
+    from actbench.data.images import ImageData
+    from actbench.study.study import Study, Trial
 
 STAGES = {
     (trial_module, "train"): "training, with a clean test after each epoch",

@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 
-from actbench import evaluation, steps, training
+from actbench.training import measure as evaluation
+from actbench.training import steps
+from actbench.training import trial as training
 from contenders import BATCH_SIZE, our_evaluation, our_training
 from interleaved import Contender, Ratio
 from machine import machine

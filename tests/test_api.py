@@ -15,16 +15,16 @@ import pandas as pd
 import pytest
 
 import actbench
+from actbench.api import default_folder, plan_looks
+from actbench.cli.summary import summary_of, table_within
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.results import default_folder, plan_looks
-from actbench.store import Store
-from actbench.summary import summary_of, table_within
-from made_studies import made_folder, made_frames
+from actbench.store.store import Store
+from helpers.made_studies import made_folder, made_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Outcome
+    from helpers.runs import Outcome
 
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 STUDY = actbench.Study(

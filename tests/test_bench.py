@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from actbench.activations import resolve_activation
-from actbench.corruptions import SUITES, corrupt
-from actbench.models import build_network
-from actbench.study import SEVERITIES
-from conftest import ended_with_the_parent
+from actbench.corruptions.registry import SUITES, corrupt
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.study.study import SEVERITIES
+from helpers.runs import ended_with_the_parent
 
 BENCH = Path(__file__).parent.parent / "bench"
 sys.path.append(str(BENCH))

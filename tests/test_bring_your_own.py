@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actbench.activations import resolve_activation
-from actbench.models import build_network
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Outcome
+    from helpers.runs import Outcome
 
 PAGE = Path(__file__).parents[1] / "docs" / "bring-your-own.md"
 BLOCKS = re.findall(r"^```(.*?)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)

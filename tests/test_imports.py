@@ -143,12 +143,12 @@ def modules_loaded_by(code: str) -> set[str]:
     "code",
     [
         "import actbench",
-        "import actbench.study, actbench.store",
-        "import actbench.tables",
-        "import actbench.finished, actbench.results",
-        "from actbench.cli import cli\ncli.main(['--help'], standalone_mode=False)",
-        "from actbench.cli import cli\ncli.main(['run', '--help'], standalone_mode=False)",
-        "from actbench.cli import cli\ncli.main(['list', 'datasets'], standalone_mode=False)",
+        "import actbench.study.study, actbench.store.store",
+        "import actbench.report.tables",
+        "import actbench.cli.finished, actbench.api",
+        "from actbench.cli.main import cli\ncli.main(['--help'], standalone_mode=False)",
+        "from actbench.cli.main import cli\ncli.main(['run', '--help'], standalone_mode=False)",
+        "from actbench.cli.main import cli\ncli.main(['list', 'datasets'], standalone_mode=False)",
     ],
     ids=[
         "package",
@@ -166,6 +166,6 @@ def test_torch_is_not_loaded_by(code: str) -> None:
 
 def test_help_loads_neither_pandas_nor_scipy() -> None:
     loaded = modules_loaded_by(
-        "from actbench.cli import cli\ncli.main(['--help'], standalone_mode=False)"
+        "from actbench.cli.main import cli\ncli.main(['--help'], standalone_mode=False)"
     )
     assert loaded.isdisjoint({"pandas", "scipy", "matplotlib", "sklearn"})

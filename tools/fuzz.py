@@ -34,26 +34,28 @@ import numpy as np
 import tomli_w
 import torch
 
-from actbench import cli
-from actbench.activations import resolve_activation
-from actbench.cache import cached_images
-from actbench.checkpoint import Checkpoint
-from actbench.data import open_images, prepare
-from actbench.datasets import cache_folder
+from actbench.analysis.frames import read_frames
+from actbench.cli import main as cli
+from actbench.cli.finished import FINISHED_FILE, read_finished
+from actbench.cli.summary import print_summary, summary_of
+from actbench.data.cache import cached_images
+from actbench.data.datasets import cache_folder
+from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
-from actbench.finished import FINISHED_FILE, read_finished
-from actbench.frames import read_frames
-from actbench.models import build_network
-from actbench.optimizer import SGD
-from actbench.page import to_html
-from actbench.plain import parse_json
-from actbench.record import EpochRecord
-from actbench.runner import pending_trials, prepare_study
-from actbench.store import ENVIRONMENT_FILE, STUDY_FILE, Store
-from actbench.study import Study, study_to_toml
-from actbench.summary import print_summary, summary_of
-from actbench.tables import derived_files
-from actbench.tuning import choice_table, tuning_plans, tuning_store
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import pending_trials
+from actbench.execution.tuning import choice_table, tuning_plans, tuning_store
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.report.html import to_html
+from actbench.report.write import derived_files
+from actbench.store.checkpoint import Checkpoint
+from actbench.store.record import EpochRecord
+from actbench.store.store import ENVIRONMENT_FILE, STUDY_FILE, Store
+from actbench.study.plain import parse_json
+from actbench.study.study import Study
+from actbench.study.toml import study_to_toml
+from actbench.training.steps import SGD
 
 ASKED = (
     *("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--workers", "0", "--quiet"),

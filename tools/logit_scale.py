@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 from tabulate import tabulate
 
-from actbench import perturbations
-from actbench.activations import resolve_activation
-from actbench.attacks import resolve
-from actbench.data import normalise, prepare, study_images
-from actbench.masking import masking_checks
-from actbench.models import build_network
-from actbench.study import Study
-from actbench.training import finish, train
+from actbench.attacks import perturbations
+from actbench.attacks.gradient_masking import masking_checks
+from actbench.attacks.registry import resolve
+from actbench.data.images import normalise, prepare, study_images
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.study.study import Study
+from actbench.training.trial import finish, train
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from actbench.data import ImageData
+    from actbench.data.images import ImageData
 
 ATTACKS = ("fgsm", "pgd", "fgsm:norm=l2", "pgd:norm=l2", "square")
 SCALES = (1, 10, 20, 40)

@@ -20,9 +20,9 @@ import numpy as np
 from scipy import special
 from tabulate import tabulate
 
-from actbench.paired import equivalence_p_value, paired_t
-from actbench.signed_rank import signed_rank
-from actbench.trial_checks import far_from_arm, robust_z
+from actbench.analysis.paired import equivalence_p_value, paired_t
+from actbench.analysis.signed_rank import signed_rank
+from actbench.analysis.trial_checks import far_from_arm, robust_z
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,12 +17,12 @@ import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
-from actbench.corruption_error import linearised_ratio
-from actbench.matched import matched_difference
-from actbench.paired import equivalence_p_value, paired_t
-from actbench.planning import seeds_needed
-from actbench.sequential import looks, spending_level
-from actbench.statistics import holm
+from actbench.analysis.comparisons import holm
+from actbench.analysis.corruption_error import linearised_ratio
+from actbench.analysis.matched import matched_difference
+from actbench.analysis.paired import equivalence_p_value, paired_t
+from actbench.analysis.planning import seeds_needed
+from actbench.analysis.sequential import looks, spending_level
 
 MARGIN = 0.5
 LEVEL = 0.05

@@ -11,17 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actbench.results import Results, load, run
-    from actbench.study import Study
+    from actbench.api import Results, load, run
+    from actbench.study.study import Study
 
 __all__ = ["Results", "Study", "load", "run"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Results": "actbench.results",
-    "Study": "actbench.study",
-    "load": "actbench.results",
-    "run": "actbench.results",
+    "Results": "actbench.api",
+    "Study": "actbench.study.study",
+    "load": "actbench.api",
+    "run": "actbench.api",
 }
 
 

@@ -1,0 +1,77 @@
+"""Which trials were computed in another environment, and how it differs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from actbench.store.environment import _deciding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from actbench.store.record import TrialRecord
+
+
+def mixing_warnings(
+    records: Sequence[TrialRecord], environments: Sequence[Mapping[str, Any]], baseline: str
+) -> list[str]:
+    """Return a sentence for each environment but the most frequent that trials were computed in.
+
+    Args:
+        records: the stored records, of which crashed ones have no numbers.
+        environments: the entries of ``environment.json``.
+        baseline: the activation that the others are compared with, seed by seed.
+    """
+    computed = [record for record in records if record.status != "crashed"]
+    if not computed:
+        return []
+    counts = Counter(record.environment for record in computed)
+    usual = counts.most_common(1)[0][0]
+    described = [entry for entry in environments if entry.get("id", "") == usual]
+    others = differences(counts, environments, described[-1] if described else {"id": usual})
+    at_baseline = {r.seed: r.environment for r in computed if r.activation == baseline}
+    pairs = [
+        {r.environment, at_baseline[r.seed]}
+        for r in computed
+        if r.activation != baseline and r.seed in at_baseline
+    ]
+    found = []
+    for name, difference in others.items():
+        of = f"{counts[name]} of {len(computed)} trials"
+        if name == usual:
+            found.append(f"environment.json has two descriptions of where {of} ran: {difference}.")
+            continue
+        mixed = sum(name in pair and len(pair) > 1 for pair in pairs)
+        found.append(
+            f"{of} were computed in another environment: {difference}. In {mixed} of {len(pairs)} "
+            "pairs only one of the two trials was, and their difference may come from that."
+        )
+    return found
+
+
+def differences(
+    names: Iterable[str], environments: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return how each named environment differs from the usual one, for those that do."""
+    found = {}
+    for name in names:
+        entries = [entry for entry in environments if entry.get("id", "") == name]
+        if name != usual.get("id", "") and not (entries and "packages" in usual):
+            found[name] = "environment.json does not describe how it differs"
+            continue
+        parts = next(filter(None, (_difference(entry, usual) for entry in entries)), [])
+        if parts:
+            found[name] = ", ".join(parts)
+    return found
+
+
+def _difference(entry: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:
+    """Return what differs; without an id an entry is an earlier version's, which stored less."""
+    there, here = _deciding(entry), _deciding(usual)
+    both_whole = "id" in entry and "id" in usual
+    return [
+        f"{what} {there.get(what, 'not set')} instead of {here.get(what, 'not set')}"
+        for what in {**here, **there}
+        if there.get(what) != here.get(what) and (both_whole or (what in here and what in there))
+    ]

@@ -1,0 +1,1 @@
+"""Which trials were computed in another environment, and how it differs."""

@@ -1,0 +1,97 @@
+"""Paired differences in one quantity where another does not differ: formulas on arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from actbench.analysis.paired import CONFIDENCE, PairedT, equivalence_p_value, paired_t
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LEAST_PAIRS = 5  # a line through four leaves two degrees of freedom
+FARTHEST = 10.0  # standard deviations of the covariate that the line may be continued over
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class MatchedDifference:
+    """What ``matched_difference`` returns; NaN where it cannot be estimated.
+
+    Attributes:
+        test: the difference with its interval and t-test; ``deviation`` is √n standard errors.
+        p_equivalence: of two one-sided tests of the difference against ± margin.
+        slope: of the outcome's differences over the covariate's; 0 where the latter are all zero.
+        reason: why there is no estimate, else "".
+    """
+
+    test: PairedT
+    p_equivalence: float
+    slope: float
+    reason: str = ""
+
+
+def matched_difference(
+    outcome: Floats, covariate: Floats, margin: float = math.inf
+) -> MatchedDifference:
+    """Return the paired difference in an outcome at equal values of a covariate.
+
+    The intercept of the least-squares line of the paired differences in the outcome on those in the
+    covariate, with the t interval for an intercept on n − 2 degrees of freedom (Draper & Smith
+    1998, chapter 1). The interval contains the uncertainty of the slope, so it is wide where the
+    line must be continued far beyond the pairs. Where the covariate never differs, the
+    result is that of ``paired_t``.
+
+    There is no estimate from fewer than five pairs, where the mean of the covariate's differences
+    is more than ten of their standard deviations from zero, or where all pairs lie on one line,
+    which leaves no spread to judge it by.
+
+    Args:
+        outcome: paired differences, finite, shape (n,).
+        covariate: of the same pairs, likewise.
+        margin: above zero, in the outcome's unit.
+    """
+    n = len(outcome)
+    if not covariate.any():
+        equivalence = float(equivalence_p_value(outcome, margin))
+        return MatchedDifference(paired_t(outcome), equivalence, 0.0)
+    if n < LEAST_PAIRS:
+        return _none(f"fewer than {LEAST_PAIRS} pairs")
+    distance = float(covariate.mean())
+    apart = covariate - distance
+    squares = float(apart @ apart)
+    if abs(distance) > FARTHEST * math.sqrt(squares / (n - 1)):
+        return _none("the seeds vary too little in the difference that is to be taken away")
+    slope = float(apart @ outcome) / squares
+    difference = float(outcome.mean()) - slope * distance
+    residuals = outcome - difference - slope * covariate
+    if np.abs(residuals).max() <= _ROUNDING * max(1, np.abs(outcome).max()):
+        return _none("all pairs lie on one line, so no spread to go by")
+    variance = float(residuals @ residuals) / (n - 2)
+    error = math.sqrt(variance * (1 / n + distance**2 / squares))
+    half_width = float(special.stdtrit(n - 2, (1 + CONFIDENCE) / 2)) * error
+    p_value = 2 * special.stdtr(n - 2, -abs(difference) / error)
+    figures = (
+        difference,
+        error * math.sqrt(n),
+        difference - half_width,
+        difference + half_width,
+        p_value,
+    )
+    return MatchedDifference(
+        PairedT(*map(np.asarray, figures)),
+        float(special.stdtr(n - 2, -(margin - abs(difference)) / error)),
+        slope,
+    )
+
+
+def _none(reason: str) -> MatchedDifference:
+    nothing = PairedT(*[np.asarray(math.nan)] * 5)
+    return MatchedDifference(nothing, math.nan, math.nan, f"not estimable: {reason}")

@@ -1,0 +1,175 @@
+"""Formulas for paired differences, on arrays along the last axis: interval, tests and power.
+
+Pure functions: no I/O and no random numbers. ``statistics`` applies them to the tables of a study.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+POWER = 0.8
+
+# Differences that vary by less than this share of the values compared are rounding, not spread:
+# far above the error of averaging float64 numbers, far below one test image in any data set.
+_ROUNDING = 1e-12
+
+
+def paired_differences(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
+    """Return ``values`` − ``baseline`` without the spread that is only rounding.
+
+    0.3 − 0.2 and 0.2 − 0.1 differ in the last bit; without this, equal differences would look like
+    a sample with a tiny deviation, and any test would be certain of them.
+
+    Args:
+        values: finite, shape (..., n).
+        baseline: of the same pairs, same shape.
+
+    Returns:
+        Shape (..., n). A series whose differences lie within 1e-12 of each other (of zero) relative
+        to its largest value holds exactly equal numbers (zeros).
+    """
+    first = np.asarray(values, dtype=np.float64)
+    second = np.asarray(baseline, dtype=np.float64)
+    difference = first - second
+    if difference.shape[-1] == 0:
+        return difference
+    largest = np.maximum(np.abs(first), np.abs(second)).max(axis=-1, keepdims=True)
+    spread = np.ptp(difference, axis=-1, keepdims=True)
+    centre = difference[..., :1]
+    centre = np.where(np.abs(centre) <= _ROUNDING * largest, 0.0, centre)
+    return np.where(spread <= _ROUNDING * largest, centre, difference)
+
+
+@dataclass(frozen=True)
+class PairedT:
+    """What ``paired_t`` returns: arrays of shape (...), one entry for each series of differences.
+
+    Attributes:
+        difference: the mean.
+        deviation: the standard deviation, with n − 1 in the denominator.
+        ci_low: the lower end of the interval for the mean.
+        ci_high: its upper end.
+        p_value: two-sided, for a mean of zero.
+    """
+
+    difference: Floats
+    deviation: Floats
+    ci_low: Floats
+    ci_high: Floats
+    p_value: Floats
+
+
+def paired_t(differences: ArrayLike, confidence: float = CONFIDENCE) -> PairedT:
+    """Return the mean of paired differences with its t interval and paired t-test.
+
+    This is Student's one-sample test on the differences, as ``scipy.stats.ttest_rel``. Where all n
+    differences of a series are equal, the t statistic divides by zero, and p = 0 would be wrong:
+    accuracies lie on a grid of 1/images, so a few seeds agree by chance. Such a series gets the
+    exact sign-flip test instead (Fisher 1935), which needs only differences symmetrical about
+    their centre: p = 2^(1 − n), or 1 where all are zero. Its interval is the one value, where
+    p ≤ 1 − ``confidence`` or all are zero; else it is NaN: so few pairs bound nothing.
+
+    Args:
+        differences: finite, shape (..., n).
+        confidence: the interval's coverage, in (0, 1).
+
+    Returns:
+        Arrays of shape (...). With n = 1 only ``difference`` is a number, with n = 0 nothing is.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    n = values.shape[-1]
+    if n < 2:
+        nothing = np.full(values.shape[:-1], np.nan)
+        return PairedT(values[..., 0] if n else nothing, *[nothing] * 4)
+    constant = _constant(values)
+    mean = np.where(constant, values[..., 0], values.mean(axis=-1))
+    deviation = np.where(constant, 0.0, values.std(axis=-1, ddof=1))
+    error = deviation / math.sqrt(n)
+    statistic = np.divide(mean, error, out=np.zeros_like(mean), where=~constant)
+    half_width = special.stdtrit(n - 1, (1 + confidence) / 2) * error
+    sign_flip = 2.0 ** (1 - n)
+    unbounded = constant & (mean != 0) & (sign_flip > 1 - confidence)
+    p_value = np.where(
+        constant, np.where(mean == 0, 1.0, sign_flip), 2 * special.stdtr(n - 1, -np.abs(statistic))
+    )
+    return PairedT(
+        mean,
+        deviation,
+        np.where(unbounded, np.nan, mean - half_width),
+        np.where(unbounded, np.nan, mean + half_width),
+        p_value,
+    )
+
+
+def equivalence_p_value(differences: ArrayLike, margin: float) -> Floats:
+    """Return the p-value of two one-sided paired t-tests (TOST) against ± ``margin``.
+
+    The larger of the p-values against "at most −margin" and "at least +margin" (Schuirmann 1987),
+    as statsmodels' ``ttost_paired``; at most 5 % exactly where the 90 % t interval lies inside the
+    margin. A series of equal differences gets the sign-flip test of ``paired_t``, one-sided: 2^−n
+    inside the margin, else 1. Differences that are all zero are no sample of a spread but two names
+    for one thing, and get 0.
+
+    Args:
+        differences: finite, shape (..., n).
+        margin: above zero, in the differences' unit.
+
+    Returns:
+        An array of shape (...); NaN for n < 2.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    n = values.shape[-1]
+    if n < 2:
+        return np.full(values.shape[:-1], np.nan)
+    constant = _constant(values)
+    mean = np.where(constant, values[..., 0], values.mean(axis=-1))
+    error = values.std(axis=-1, ddof=1) / math.sqrt(n)
+    room = margin - np.abs(mean)
+    statistic = np.divide(room, error, out=np.zeros_like(room), where=~constant)
+    exact = np.where(mean == 0, 0.0, np.where(room > 0, 2.0**-n, 1.0))
+    p_value: Floats = np.where(constant, exact, special.stdtr(n - 1, -statistic))
+    return p_value
+
+
+def _constant(values: Floats) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = values.min(axis=-1) == values.max(axis=-1)
+    return equal
+
+
+def _power(effect: float, n: int, level: float) -> float:
+    """Return the power of a two-sided paired t-test at ``effect`` standard deviations.
+
+    The rejection on the wrong side is left out: at any power of interest it is below 1e-6, and its
+    tail is where the noncentral t distribution overflows.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    power = float(TTestPower().power(effect, n, level / 2, alternative="larger"))
+    return 1.0 if math.isnan(power) else power  # it overflows only far above certain detection
+
+
+@lru_cache(maxsize=1024)
+def detectable_effect(n: int, level: float = 0.05, power: float = POWER) -> float:
+    """Return the smallest effect that n pairs show with ``power``, in standard deviations.
+
+    The effect is the mean of the paired differences over their standard deviation (Cohen's d_z),
+    the test a two-sided paired t-test at ``level``; the power is statsmodels' ``TTestPower``.
+    """
+    from scipy.optimize import brentq
+
+    highest = 1e5 / math.sqrt(n)
+    if _power(highest, n, level) < power:
+        return math.nan
+    return float(brentq(lambda d: _power(d, n, level) - power, 0, highest, rtol=1e-9))

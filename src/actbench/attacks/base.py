@@ -1,0 +1,143 @@
+"""What every attack has: its parameters, its spec and the search within an ε-ball."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from actbench.attacks.perturbations import (
+    batches,
+    is_correct,
+    logits_of,
+)
+from actbench.errors import UsageError
+from actbench.study.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from actbench.attacks.perturbations import Predict
+
+BATCH_SIZE = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What an attack leaves: ``images``, float32 in [0, 1], no further than ε from the originals.
+
+    ``correct``, bool (N,), is whether each is classified rightly unchanged and all along.
+    """
+
+    images: Tensor
+    correct: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Robust accuracy in [0, 1]."""
+        return float(self.correct.double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """What ``Attack.__call__`` was given."""
+
+    predict: Predict
+    images: Tensor
+    labels: Tensor
+    epsilon: float
+    generator: torch.Generator
+    batch_size: int
+
+
+def _parameter(default: Any, wanted: str, holds: Callable[[Any], bool]) -> Any:
+    """Return a field for a value of the default's type for which ``holds`` is true."""
+    return field(default=default, metadata={"wanted": wanted, "holds": holds})
+
+
+def _count(default: int) -> Any:
+    return _parameter(default, "a whole number from 1 to 1000000", lambda v: 1 <= v <= 10**6)
+
+
+def _norm(*norms: str) -> Any:
+    return _parameter(norms[0], " or ".join(norms), lambda v: v in norms)
+
+
+@dataclass(frozen=True)
+class Attack(ABC):
+    """An attack with its parameters.
+
+    Raises:
+        UsageError: a parameter has the wrong type or is out of its range.
+    """
+
+    name: ClassVar[str]
+    white_box: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, wanted = getattr(self, item.name), item.metadata["wanted"]
+            if type(value) is not type(item.default) or not item.metadata["holds"](value):
+                raise UsageError(f"attack {self.name!r}: {item.name} is {value!r}; give {wanted}")
+
+    @property
+    @abstractmethod
+    def norm(self) -> str:
+        """The norm that ε is measured in: ``"linf"`` or ``"l2"``."""
+
+    @property
+    def spec(self) -> str:
+        """The canonical text: the name and the parameters that differ from their defaults."""
+        changed = ",".join(
+            f"{item.name}={str(getattr(self, item.name)).lower().removesuffix('.0')}"
+            for item in fields(self)
+            if getattr(self, item.name) != item.default
+        )
+        return f"{self.name}:{changed}" if changed else self.name
+
+    def generator(self, epsilon: float) -> torch.Generator:
+        """Return the generator that every trial of a study is attacked with at this ε."""
+        return torch.Generator().manual_seed(seed_for("attack", self.spec, repr(float(epsilon))))
+
+    def __call__(
+        self,
+        predict: Predict,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        generator: torch.Generator,
+        batch_size: int = BATCH_SIZE,
+    ) -> Attacked:
+        """Return the attacked images and which of them are still classified rightly.
+
+        An image that is misclassified unchanged is returned unchanged; one that the attack breaks
+        is the first adversarial image found. NaN among the logits counts as misclassified.
+
+        Args:
+            predict: images to logits; see the module.
+            images: float32 (N, C, H, W) in [0, 1].
+            labels: int64 (N,).
+            epsilon: the radius of the ball in the attack's norm.
+            generator: the source of all random numbers; ``self.generator(epsilon)`` in a study.
+            batch_size: the number of images that ``predict`` is given at once.
+
+        Raises:
+            UsageError: ε is negative or not finite.
+        """
+        if not 0 <= epsilon < math.inf:
+            raise UsageError(f"attack epsilon is {epsilon}; it must be a finite number from 0")
+        target = _Target(predict, images, labels, epsilon, generator, batch_size)
+        attacked = Attacked(images.clone(), torch.ones_like(labels, dtype=torch.bool))
+        for some in batches(attacked.correct, batch_size):
+            attacked.correct[some] = is_correct(logits_of(predict, images[some]), labels[some])
+        self._search(target, attacked)
+        return attacked
+
+    @abstractmethod
+    def _search(self, target: _Target, attacked: Attacked) -> None:
+        """Look for adversarial images of those still correct, and enter them in ``attacked``."""

@@ -1,0 +1,108 @@
+"""Progress on stderr: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from actbench.execution.executors import Finished, Retried
+from actbench.report.printable import printable
+
+if TYPE_CHECKING:
+    from actbench.execution.executors import Event
+    from actbench.store.record import TrialRecord
+    from actbench.study.study import Trial
+    from actbench.training.events import Progress
+
+
+def show_time(seconds: float) -> str:
+    """Return a duration as people say it: ``48 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class ProgressDisplay:
+    """Shows trials done of all, each running trial's epoch, loss and accuracy, and time left."""
+
+    def __init__(self, total: int, *, quiet: bool, verbose: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._total, self._verbose = total, verbose
+        self._done = 0
+        self._running: dict[Trial, Progress] = {}
+        self._begin = time.monotonic()
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+        )
+        self._task = self._bars.add_task("trials", total=total, count=f"0/{total}", left="")
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line; names in it are shown as text: no markup and no control characters."""
+        self._console.print(Text(printable(text)), soft_wrap=True)
+
+    def tell(self, event: Event) -> None:
+        """Take in what an executor tells."""
+        if isinstance(event, Finished):
+            self._finish(event.record, event.seconds)
+        elif isinstance(event, Retried):
+            self._running.pop(event.trial, None)
+            self.say(f"{event.trial}: {event.reason}; it is run again")
+        else:
+            self._running[event.trial] = event
+            if self._verbose:
+                self.say(_progress_line(event))
+        fraction = self._done + sum(map(_share, self._running.values()))
+        elapsed = time.monotonic() - self._begin
+        left = elapsed * (self._total - fraction) / fraction if fraction > 0 else 0.0
+        self._bars.update(
+            self._task,
+            completed=fraction,
+            count=f"{self._done}/{self._total}",
+            left=f"about {show_time(left)} left" if fraction > 0 else "",
+        )
+
+    def _finish(self, record: TrialRecord, seconds: float) -> None:
+        self._done += 1
+        self._running.pop(record.trial, None)
+        outcome = record.status if record.reason == "" else f"{record.status}: {record.reason}"
+        if record.clean_accuracy is not None:
+            outcome = f"test accuracy {record.clean_accuracy:.2%}"
+        self.say(
+            f"[{self._done}/{self._total}] {record.activation}, seed {record.seed}: "
+            f"{outcome} ({show_time(seconds)})"
+        )
+
+    def _render(self) -> Group:
+        return Group(*(Text("  " + _progress_line(p)) for p in self._running.values()), self._bars)
+
+
+def _share(progress: Progress) -> float:
+    return (progress.epoch - 1 + progress.step / progress.steps) / progress.epochs
+
+
+def _progress_line(progress: Progress) -> str:
+    line = f"{progress.trial}: epoch {progress.epoch}/{progress.epochs}"
+    if progress.test_accuracy is None:
+        return f"{line}, step {progress.step}/{progress.steps}, loss {progress.loss:.3f}"
+    return f"{line}, test loss {progress.test_loss:.3f}, test accuracy {progress.test_accuracy:.2%}"

@@ -1,0 +1,90 @@
+"""The published CIFAR-10-C files, ``labels.npy`` and ``<corruption>.npy``: checked, then mapped."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from actbench.errors import UnavailableError, UsageError
+from actbench.files import map_array
+from actbench.study.study import SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+LABELS = "labels"
+
+
+def check_published(folder: str, names: Sequence[str], labels: torch.Tensor) -> str:
+    """Return the checksum of the published files of these corruptions, all of them looked at.
+
+    Args:
+        folder: where ``labels.npy`` and a ``<name>.npy`` for each name are.
+        names: the corruptions.
+        labels: int64 (N,), the test set's. Each file must hold it five times over, severity by
+            severity: uint8 images of shape (5 N, 32, 32, 3), labels of shape (5 N,).
+
+    Raises:
+        UsageError: a file is missing, truncated, of another shape or type, or in another order.
+    """
+    digest = hashlib.sha256()
+    theirs = _open(folder, LABELS)
+    expected = np.tile(labels.numpy(), len(SEVERITIES))
+    if theirs.dtype.kind not in "iu" or theirs.shape != expected.shape:
+        raise _wrong(folder, LABELS, theirs, f"whole numbers of shape {expected.shape}")
+    if not np.array_equal(theirs, expected):
+        where = int(np.flatnonzero(theirs != expected)[0])
+        raise UsageError(
+            f"{str(_path(folder, LABELS))!r} does not have the order of the test set: its label "
+            f"{where} is {int(theirs[where])} and the test set's {int(expected[where])}; the files "
+            "belong to the data set cifar10"
+        )
+    digest.update(np.ascontiguousarray(theirs, dtype=np.int64).data)
+    for name in names:
+        images = _open(folder, name)
+        shape = (len(expected), 32, 32, 3)
+        if images.dtype != np.uint8 or images.shape != shape:
+            raise _wrong(folder, name, images, f"uint8 of shape {shape}")
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(images).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def published_images(folder: str, name: str, severity: int) -> torch.Tensor:
+    """Return the published images under a corruption, uint8 (N, 32, 32, 3), mapped from its file.
+
+    Raises:
+        UnavailableError: the file cannot be read.
+    """
+    images = _open(folder, name)
+    count = len(images) // len(SEVERITIES)
+    return torch.from_numpy(images[(severity - 1) * count : severity * count])
+
+
+def _path(folder: str, name: str) -> Path:
+    return Path(folder).expanduser() / f"{name}.npy"
+
+
+def _open(folder: str, name: str) -> npt.NDArray[Any]:
+    path = _path(folder, name)
+    try:
+        return map_array(path)
+    except FileNotFoundError:
+        raise UnavailableError(f"cifar10c {folder!r} has no {path.name}: {str(path)!r}") from None
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnavailableError(
+            f"{str(path)!r} is truncated or no .npy file: {' '.join(reason.split())[:120]}"
+        ) from None
+
+
+def _wrong(folder: str, name: str, found: npt.NDArray[Any], wanted: str) -> UsageError:
+    return UsageError(
+        f"{str(_path(folder, name))!r} is {found.dtype} of shape {found.shape}; it must be {wanted}"
+    )

@@ -1,0 +1,140 @@
+"""Name × severity → corrupted images; suites of corruptions by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor
+
+from actbench.corruptions.blur import (
+    defocus_blur,
+    gaussian_blur,
+    glass_blur,
+    motion_blur,
+    zoom_blur,
+)
+from actbench.corruptions.digital import (
+    brightness,
+    contrast,
+    elastic_transform,
+    jpeg_compression,
+    pixelate,
+    saturate,
+)
+from actbench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from actbench.corruptions.weather import fog, snow, spatter
+from actbench.errors import UsageError, did_you_mean
+from actbench.study.study import SEVERITIES, seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Corruption = Callable[[Tensor, int, Generator], Tensor]
+SMALLEST_SIDE = 8
+IMAGES_PER_CHUNK = 500  # float32 at 32×32: 6 MB an operand, which stays near the caches
+CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian_noise": gaussian_noise,
+    "shot_noise": shot_noise,
+    "impulse_noise": impulse_noise,
+    "speckle_noise": speckle_noise,
+    "gaussian_blur": gaussian_blur,
+    "glass_blur": glass_blur,
+    "defocus_blur": defocus_blur,
+    "motion_blur": motion_blur,
+    "zoom_blur": zoom_blur,
+    "fog": fog,
+    "snow": snow,
+    "spatter": spatter,
+    "contrast": contrast,
+    "brightness": brightness,
+    "saturate": saturate,
+    "jpeg_compression": jpeg_compression,
+    "pixelate": pixelate,
+    "elastic_transform": elastic_transform,
+}
+_EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+SUITES: dict[str, tuple[str, ...]] = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "cifar10c": tuple(name for name in CORRUPTIONS if name not in _EXTRA),
+    "extra": _EXTRA,
+    "all": tuple(CORRUPTIONS),
+}
+
+
+def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
+    """Return the corruptions that names and suites stand for, in first-mention order, each once.
+
+    ``("none",)`` stands for no corruption. ``published`` says that the published files are there:
+    then frost is too, alone and in the suites ``cifar10c`` and ``all``, after snow.
+
+    Raises:
+        UsageError: a name is unknown, cannot be had, or stands beside ``none``.
+    """
+    if "none" in names:
+        if set(names) != {"none"}:
+            raise UsageError("corruptions has 'none' beside other names; give one or the other")
+        return ()
+    known = {**{name: (name,) for name in CORRUPTIONS}, **SUITES}
+    if published:
+        known["frost"] = ("frost",)
+        for suite in ("cifar10c", "all"):
+            after = known[suite].index("snow") + 1
+            known[suite] = (*known[suite][:after], "frost", *known[suite][after:])
+    expanded: dict[str, None] = {}
+    for name in names:
+        if name not in known:
+            if name == "frost":
+                raise UsageError(
+                    "the corruption 'frost' needs photographs of frost, so it is only to be had "
+                    "from the published CIFAR-10-C files: give their folder with --cifar10c"
+                )
+            raise UsageError(f"unknown corruption {name!r}{did_you_mean(name, [*known, 'none'])}")
+        expanded.update(dict.fromkeys(known[name]))
+    return tuple(expanded)
+
+
+def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
+    """Return a whole set of images under one corruption, the same bytes every time.
+
+    The result depends on the images and their order, the name and the severity alone. The images
+    are taken 500 at a time, and values are cut, not rounded, to 8 bits, as in the original. The
+    first k of the results depend on the first k images alone where k is a multiple of 500.
+
+    Args:
+        images: uint8 of shape (N, H, W, 3) on the CPU, N ≥ 1, H and W ≥ 8.
+        name: a key of ``CORRUPTIONS``.
+        severity: from 1 to 5.
+
+    Returns:
+        uint8 of shape (N, H, W, 3).
+
+    Raises:
+        UsageError: an argument is none of these.
+    """
+    if name not in CORRUPTIONS:
+        raise UsageError(f"unknown corruption {name!r}{did_you_mean(name, CORRUPTIONS)}")
+    if severity not in SEVERITIES:
+        raise UsageError(f"severity is {severity!r}; it must be a whole number from 1 to 5")
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] < 1 or shape[3] != 3:
+        raise UsageError(
+            f"images to corrupt are {images.dtype} of shape {shape}; "
+            "they must be uint8 of shape (N, H, W, 3) with N ≥ 1"
+        )
+    if min(shape[1:3]) < SMALLEST_SIDE:
+        raise UsageError(
+            f"images to corrupt are {shape[1]}×{shape[2]}; "
+            f"they must be at least {SMALLEST_SIDE}×{SMALLEST_SIDE}"
+        )
+    generator = torch.Generator().manual_seed(seed_for("corruption", name, severity))
+    corrupted = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for start in range(0, len(images), IMAGES_PER_CHUNK):
+        chunk = images[start : start + IMAGES_PER_CHUNK]
+        clean = chunk.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        result = CORRUPTIONS[name](clean, severity, generator)
+        corrupted[start : start + IMAGES_PER_CHUNK] = (
+            (result * 255).to(torch.uint8).permute(0, 2, 3, 1)
+        )
+    return corrupted

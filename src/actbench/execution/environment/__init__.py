@@ -1,0 +1,1 @@
+"""What this process computes with: versions, processor, compiler, GPUs."""

@@ -1,0 +1,227 @@
+"""A user's network or activation, tried for a few steps before any trial is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from actbench.errors import UsageError
+from actbench.models.activations import ACTIVATIONS
+from actbench.models.networks import LAYOUT_NOTE, MODELS, build_network, is_own, takes_contiguous
+from actbench.study.specs import parse_spec
+from actbench.study.study import Trial
+from actbench.training.diagnostics import InactiveUnits, in_a_line, untrained_note
+from actbench.training.measure import EVALUATION_BATCH, output_warnings, predict
+from actbench.training.steps import Steps, seed_generators
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from torch import nn
+
+    from actbench.data.images import ImageData
+    from actbench.models.activations import ActivationFactory
+    from actbench.study.study import Study
+
+SIZES_TRIED = 30
+
+
+def check_networks(
+    study: Study,
+    activations: Sequence[ActivationFactory],
+    data: ImageData,
+    counts: Collection[int] = (),
+) -> list[str]:
+    """Return what a user should know of the study's networks, a sentence each.
+
+    Every network with code of the user's own, in the model or the activation, is built, evaluated
+    on real test images, and trained for one step with a batch of the study's size and one of its
+    last batch's. Nothing of it is kept.
+
+    Args:
+        study: the network, its recipe and how its trials compute.
+        activations: what each is built around.
+        data: the study's images, on the processor.
+        counts: on how many images trials train; all of ``data`` unless given.
+
+    Raises:
+        UsageError: a network cannot be built, evaluated or trained, does not run its activation,
+            has nothing to learn, or gives something other than logits (N, classes).
+    """
+    found: dict[str, list[str]] = {}
+    own = {factory.spec: factory for factory in activations if is_own(study.model, factory)}
+    for factory in own.values():
+        with torch.random.fork_rng(devices=[]):
+            seed_generators("network check", study.seeds[0])
+            for note in _Check(study, factory, data).run(counts or [len(data.train_images)]):
+                found.setdefault(note, []).append(factory.spec)
+    return [f"{study.model} with {', '.join(specs)}: {note}" for note, specs in found.items()]
+
+
+class _Check:
+    """One network, tried."""
+
+    def __init__(self, study: Study, activation: ActivationFactory, data: ImageData) -> None:
+        self._study = replace(study, kernels="torch", device="cpu")
+        self._activation, self._data = activation, data
+        spec = parse_spec(study.model, "model", MODELS)
+        self._subject = f"model {spec.name!r}"
+        if parse_spec(activation.spec, "activation", ACTIVATIONS).imported:
+            self._subject = f"activation {activation.spec!r} in {self._subject}"
+
+    def run(self, counts: Collection[int]) -> list[str]:
+        network, layers = self._build()
+        inactive, warnings = self._evaluate(network, layers)
+        notes = [*inactive.notes(), *warnings]
+        if len(inactive.idle) == len(layers):
+            raise UsageError(
+                f"{self._subject} never runs the activation layers that it builds "
+                f"({', '.join(layers)}), so all activations would be the same network"
+            )
+        size = min(self._study.batch_size, *counts)
+        self._train(network, size)
+        self._evaluate(network, layers)  # what a layer keeps of it, training meets again
+        norms = self._train(network, size)
+        for count in counts:
+            rest = count % self._study.batch_size
+            if rest and count > self._study.batch_size:
+                self._train_rest(network, count, rest)
+        if takes_contiguous(network):
+            notes.append(LAYOUT_NOTE)
+        return [*notes, *untrained_note([norms])]
+
+    def _build(self) -> tuple[nn.Module, dict[str, nn.Module]]:
+        built = Counter[str]()
+
+        def build() -> nn.Module:
+            built.update(["activation"])
+            return self._activation()
+
+        try:
+            network, layers = build_network(
+                self._study.model,
+                replace(self._activation, build=build),
+                len(self._data.classes),
+                self._study.seeds[0],
+                self._study.init,
+            )
+        except UsageError:
+            raise
+        except Exception as error:  # a user's code may raise anything at all
+            raise UsageError(f"{self._subject} cannot be built: {in_a_line(error)}") from error
+        if not built:
+            raise UsageError(f"{self._subject} does not use the activation factory it is given")
+        if not layers:
+            raise UsageError(
+                f"{self._subject} builds activations, but none is a submodule of it; assign them "
+                "to attributes of the network, or put them into torch.nn.ModuleList"
+            )
+        if not any(p.requires_grad for p in network.parameters()):
+            raise UsageError(f"{self._subject} has nothing to train")
+        return network, layers
+
+    def _evaluate(
+        self, network: nn.Module, layers: dict[str, nn.Module]
+    ) -> tuple[InactiveUnits, tuple[str, ...]]:
+        images = self._data.test_images[: EVALUATION_BATCH["cpu"]]
+        outputs: list[Any] = []
+        handle = network.register_forward_hook(lambda *of_call: outputs.append(of_call[2]))
+        try:
+            with InactiveUnits(network, layers) as inactive:
+                logits = predict(network, images, self._study.precision)
+        except Exception as error:  # a user's code may raise anything at all
+            if outputs:
+                self._check_output(outputs[0], len(images), "in evaluation")
+            raise UsageError(
+                f"{self._subject} fails in evaluation on {len(images)} images: {in_a_line(error)}"
+            ) from error
+        finally:
+            handle.remove()
+        self._check_output(outputs[0], len(images), "in evaluation")
+        return inactive, output_warnings(network, images, logits, self._study.precision)
+
+    def _check_output(self, output: Any, images: int, when: str) -> None:
+        wanted = (images, len(self._data.classes))
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        if found != wanted:
+            raise UsageError(
+                f"{self._subject} gives {found} {when} for {images} images and {wanted[1]} "
+                f"classes; it must give logits {wanted}"
+            )
+
+    def _train(self, network: nn.Module, size: int) -> dict[str, float]:
+        """Take a step of training with so many images and return the layers' gradient norms."""
+        try:
+            return self._step(network, size)
+        except UsageError:
+            raise
+        except Exception as error:  # a user's code may raise anything at all
+            raise UsageError(
+                f"{self._subject} cannot be trained on a batch of {size}: {in_a_line(error)}"
+            ) from error
+
+    def _step(self, network: nn.Module, size: int) -> dict[str, float]:
+        outputs: list[Any] = []
+        handle = network.register_forward_hook(lambda *of_call: outputs.append(of_call[2]))
+        trial = Trial(self._activation.spec, self._study.seeds[0])
+        study = replace(self._study, batch_size=size)
+        steps = Steps(network, self._data.train_subset(size), study, trial)
+        try:
+            losses = steps.begin(1)
+            next(losses)
+            if not outputs[0].requires_grad:
+                raise UsageError(
+                    f"{self._subject} has nothing to learn: no gradient reaches any of its weights "
+                    "(torch.no_grad, .detach(), numpy and steps cut gradients off)"
+                )
+            list(losses)
+        except Exception:
+            if outputs:
+                self._check_output(outputs[0], size, "in training")
+            raise
+        finally:
+            handle.remove()
+        self._check_output(outputs[0], size, "in training")
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        if not any(bool(gradient.any()) for gradient in gradients):
+            raise UsageError(
+                f"{self._subject} has nothing to learn: the gradient is zero in all of its weights"
+            )
+        return steps.norms.means(1)
+
+    def _train_rest(self, network: nn.Module, count: int, rest: int) -> None:
+        """Take a step with the last batch of an epoch of ``count`` images."""
+        try:
+            self._step(network, rest)
+        except Exception as error:  # a user's code may raise anything at all
+            size = self._study.batch_size
+            raise UsageError(
+                f"{self._subject} cannot be trained on the last batch of an epoch, which has "
+                f"{rest} of {count} images at batch_size {size}: {in_a_line(error)}; "
+                f"{self._other_sizes(network, count, rest)}"
+            ) from error
+
+    def _other_sizes(self, network: nn.Module, count: int, failed: int) -> str:
+        """Return which batch sizes near the study's leave a last batch that can be trained on."""
+        size, bad, good = self._study.batch_size, {failed}, []
+        near = sorted(range(1, min(count, 2 * size) + 1), key=lambda other: abs(other - size))
+        for other in near[: 2 * SIZES_TRIED]:
+            rests = {other, count % other or other}
+            if other == size or rests & bad:
+                continue
+            for rest in rests:
+                try:
+                    self._step(network, rest)
+                except Exception:  # a user's code may raise anything at all
+                    bad.add(rest)
+                    break
+            else:
+                good.append(other)
+            if len(good) == 3:
+                break
+        if not good:
+            return f"no batch_size near {size} leaves a last batch that can be"
+        return f"batch_size can be {', '.join(map(str, sorted(good)))}"

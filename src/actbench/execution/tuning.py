@@ -1,0 +1,188 @@
+"""Each activation's learning rate, chosen on a validation part of the training images.
+
+The trials of the choice are ordinary ones, of studies of their own: one for each rate of the grid,
+with seeds of their own and the held-out images in the test set's place. They are stored under
+``tuning/`` in the results folder, so that an interrupted choice goes on, and what is chosen is a
+function of them. It then stands in the study as ``learning_rates``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from actbench.cli.progress import ProgressDisplay
+from actbench.errors import ActbenchError
+from actbench.execution.trials import pending_trials, run_trials
+from actbench.report.tables import to_csv
+from actbench.store.store import Store
+from actbench.study.study import Study, seed_for, trial_names
+
+if TYPE_CHECKING:
+    from actbench.execution.executors import Executor
+    from actbench.execution.plan import Plan
+    from actbench.store.record import TrialRecord
+    from actbench.study.study import Trial
+
+TUNING_FOLDER = "tuning"
+TUNING_FILE = "tuning.csv"
+# Not the study's: these do not change when it grows, and nothing is chosen on its own trials.
+TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
+COLUMNS = ("activation", "learning_rate", "n", "validation_accuracy", "validation_loss", "chosen")
+
+
+def tuning_store(store: Store) -> Store:
+    """Return where the trials of the choice are stored."""
+    return Store(store.folder / TUNING_FOLDER, within=store)
+
+
+def tuning_plans(plan: Plan) -> list[Plan]:
+    """Return a plan for each rate of the grid, for the activations that have no rate yet."""
+    study = plan.study
+    given = dict(study.learning_rates)
+    missing = tuple(name for name in study.activations if name not in given)
+    if not study.tune_lr or not missing:
+        return []
+    from actbench.data.images import study_images
+
+    held_out = study_images(plan.data_folder, study).tuning_images
+    return [
+        dataclasses.replace(
+            plan,
+            study=Study(
+                **{
+                    **vars(study),
+                    **_NOT_TUNED_WITH,
+                    "activations": missing,
+                    "baseline": missing[0],
+                    "seeds": TUNING_SEEDS,
+                    "learning_rate": rate,
+                    "validation_images": held_out,
+                }
+            ),
+        )
+        for rate in study.tune_lr
+    ]
+
+
+# what decides nothing about training
+_NOT_TUNED_WITH = {
+    "tune_lr": (),
+    "learning_rates": (),
+    "looks": (),
+    "corruptions": (),
+    "attacks": (),
+    "cifar10c": "",
+    "cifar10c_checksum": "",
+}
+
+
+def tune(
+    plan: Plan, store: Store, executor: Executor, *, retry_failed: bool, quiet: bool, verbose: bool
+) -> Plan:
+    """Run those trials of the choice that are not stored yet; return the plan with its rates.
+
+    ``retry_failed``, ``quiet`` and ``verbose`` are those of ``results.run``.
+
+    Raises:
+        ResultsFolderError: the folder is another study's, or cannot be written.
+        ActbenchError: as ``with_rates``, or no worker process could start.
+    """
+    trials_store = tuning_store(store)
+    damaged = {}
+    for part in tuning_plans(plan):
+        damaged.update(trials_store.set_damaged_aside(part.study))
+    pending = pending_choice(plan, store, retry_failed=retry_failed)
+    count = sum(len(trials) for _, trials in pending)
+    with ProgressDisplay(count, quiet=quiet, verbose=verbose) as display:
+        if pending:  # the folder is this study's, before anything is trained
+            damaged.update(store.begin(plan.study))
+        for path, fault in damaged.items():
+            display.say(f"a file was damaged and is set aside as {path}: {fault}")
+        for part, trials in pending:
+            display.say(f"choosing learning rates: {part.study.learning_rate:g}")
+            run_trials(part, trials_store, trials, executor, display.tell)
+            trials_store.sweep(part.study)
+        tuned = with_rates(plan, store)
+        for line in describe_choice(tuned.study):
+            display.say(line)
+    table = choice_table(plan, store)
+    if len(table):
+        store.write_text(TUNING_FILE, to_csv(table))
+    return tuned
+
+
+def pending_choice(
+    plan: Plan, store: Store, *, retry_failed: bool = False
+) -> list[tuple[Plan, list[Trial]]]:
+    """Return the plans of the choice with those of their trials that have yet to run."""
+    found = [
+        (part, pending_trials(part, tuning_store(store), retry_failed=retry_failed))
+        for part in tuning_plans(plan)
+    ]
+    return [(part, trials) for part, trials in found if trials]
+
+
+def with_rates(plan: Plan, store: Store) -> Plan:
+    """Return the plan with every activation's learning rate, from the stored trials of the choice.
+
+    Raises:
+        ActbenchError: no rate of the grid trained some activation in every trial.
+    """
+    table = choice_table(plan, store)
+    chosen = table[table["chosen"]]
+    rates = dict(zip(chosen["activation"], chosen["learning_rate"], strict=True))
+    for name in table["activation"].unique():
+        if name not in rates:
+            raise ActbenchError(
+                f"every learning rate of the grid made {name} diverge or crash; give smaller ones "
+                f"than {min(plan.study.tune_lr):g} with --tune-lr"
+            )
+    learning_rates = (*plan.study.learning_rates, *rates.items())
+    return dataclasses.replace(
+        plan, study=dataclasses.replace(plan.study, learning_rates=learning_rates)
+    )
+
+
+def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return what each activation reached with each rate, and which rate was chosen.
+
+    Chosen is the highest mean accuracy on the held-out images; among equals the lowest mean loss,
+    then the smallest rate. A rate with which a trial diverged or crashed is not chosen. The columns
+    are ``COLUMNS``; ``n`` counts the trials with a result, over which the means are.
+    """
+    rows = []
+    for part in tuning_plans(plan):
+        records = tuning_store(store).records(part.study)
+        name_of = trial_names(part.study)
+        for activation in part.study.activations:
+            trials = part.study.trials_of(activation)
+            found = [records.get(name_of(trial)) for trial in trials]
+            whole = [r for r in found if r is not None and r.status == "ok"]
+            rows.append((activation, part.study.learning_rate, len(whole), *_means(whole)))
+    table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
+    eligible = table[table["n"] == len(TUNING_SEEDS)].sort_values(
+        ["validation_accuracy", "validation_loss", "learning_rate"], ascending=[False, True, True]
+    )
+    best = eligible.groupby("activation", sort=False).head(1).index
+    return table.assign(chosen=table.index.isin(best))
+
+
+def _means(records: list[TrialRecord]) -> tuple[float, float]:
+    accuracies = [r.clean_accuracy for r in records if r.clean_accuracy is not None]
+    losses = [r.clean_loss for r in records if r.clean_loss is not None]
+    first, second = (math.fsum(v) / len(v) if v else math.nan for v in (accuracies, losses))
+    return first, second
+
+
+def describe_choice(study: Study) -> list[str]:
+    """Return a line for each activation: its rate, and whether one off the grid may do better."""
+    ends = {study.tune_lr[0]: "smallest", study.tune_lr[-1]: "largest"}
+    return [
+        f"{name}: learning rate {rate:g}"
+        + (f", the {ends[rate]} of the grid: one beyond it may do better" if rate in ends else "")
+        for name, rate in study.learning_rates
+    ]

@@ -1,0 +1,215 @@
+"""Activation specs → factories of torch modules, and the self-check of what a spec computes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from actbench.errors import UsageError
+from actbench.models.global_state import settings_kept
+from actbench.models.user_code import import_object
+from actbench.study.specs import Spec, Value, parse_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A registered activation: its module class and its parameters with their defaults.
+
+    ``commutes_with_max`` says for which parameters the function is non-decreasing and computed so
+    exactly in floating point that ``f(max(x)) == max(f(x))`` to the last bit; a network may then
+    pool before it activates. Smooth functions are left out: their kernels round both ways.
+    """
+
+    module: Callable[..., nn.Module]
+    parameters: Mapping[str, Value]
+    commutes_with_max: Callable[[Mapping[str, Any]], bool] = lambda _: False
+
+
+ACTIVATIONS: dict[str, Definition] = {
+    "relu": Definition(nn.ReLU, {}, lambda _: True),
+    "leaky_relu": Definition(
+        nn.LeakyReLU, {"negative_slope": 0.01}, lambda p: p.get("negative_slope", 0.01) >= 0
+    ),
+    "prelu": Definition(nn.PReLU, {"init": 0.25}),
+    "rrelu": Definition(nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3}),
+    "elu": Definition(nn.ELU, {"alpha": 1.0}),
+    "celu": Definition(nn.CELU, {"alpha": 1.0}),
+    "selu": Definition(nn.SELU, {}),
+    "gelu": Definition(nn.GELU, {"approximate": "none"}),
+    "silu": Definition(nn.SiLU, {}),
+    "mish": Definition(nn.Mish, {}),
+    "hardswish": Definition(nn.Hardswish, {}),
+    "softplus": Definition(nn.Softplus, {"beta": 1.0, "threshold": 20.0}),
+    "tanh": Definition(nn.Tanh, {}),
+    "sigmoid": Definition(nn.Sigmoid, {}),
+    "identity": Definition(nn.Identity, {}, lambda _: True),
+}
+
+
+@dataclass(frozen=True)
+class ActivationFactory:
+    """Builds a fresh activation module at each call; ``spec`` is its canonical text."""
+
+    spec: str
+    build: Callable[[], nn.Module]
+    commutes_with_max: bool = False
+
+    def __call__(self, inplace: bool = False) -> nn.Module:
+        """Return a new module; ``inplace``, which torchvision's blocks give, does nothing."""
+        with settings_kept(self.spec):  # the network's next layer is made as without it
+            return self.build()
+
+
+class FunctionActivation(nn.Module):
+    """A user's plain function from tensor to tensor, as a module."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], parameters: Mapping[str, Value]):
+        super().__init__()
+        self.function = function
+        self.parameters_given = dict(parameters)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the function of ``x``."""
+        return self.function(x, **self.parameters_given)
+
+
+def resolve_activation(text: str) -> ActivationFactory:
+    """Return the factory that an activation spec names.
+
+    Raises:
+        UsageError: an unknown name or parameter, a value that is not finite or out of range, an
+            import that fails, or an object that is neither a module class nor a function.
+    """
+    spec = parse_spec(text, "activation", ACTIVATIONS)
+    if spec.imported:
+        return _imported(spec)
+    definition = ACTIVATIONS[spec.name]
+    bound = spec.bind(definition.parameters)
+    _check_range(spec, {**definition.parameters, **bound})
+
+    def build() -> nn.Module:
+        return definition.module(**bound)
+
+    main = next(iter(definition.parameters), None)
+    return ActivationFactory(
+        spec.canonical(bound, main), build, definition.commutes_with_max(bound)
+    )
+
+
+def _check_range(spec: Spec, values: Mapping[str, Any]) -> None:
+    if spec.name == "rrelu" and values["lower"] > values["upper"]:
+        raise UsageError(f"activation 'rrelu': lower {values['lower']} is above upper")
+    if spec.name in {"celu", "softplus"} and next(iter(values.values())) <= 0:
+        raise UsageError(f"activation {spec.name!r}: {next(iter(values))} must be above 0")
+    if spec.name == "gelu" and values["approximate"] not in {"none", "tanh"}:
+        raise UsageError("activation 'gelu': approximate must be none or tanh")
+
+
+def _imported(spec: Spec) -> ActivationFactory:
+    found = import_object(spec)
+    if spec.value is not None:
+        raise UsageError(
+            f"activation {spec.name!r}: give the parameters of your own activations by name, "
+            f"for example {spec.name}:alpha={spec.value}"
+        )
+    for key, value in spec.parameters.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"activation {spec.name!r}: {key} is {value}; it must be finite")
+
+    made_by = found
+    while isinstance(made_by, functools.partial):
+        made_by = made_by.func
+    if inspect.isclass(made_by) and issubclass(made_by, nn.Module):
+
+        def build() -> nn.Module:
+            module: nn.Module = found(**spec.parameters)
+            return module
+    elif callable(made_by) and not (inspect.isclass(made_by) or isinstance(made_by, nn.Module)):
+
+        def build() -> nn.Module:
+            return FunctionActivation(found, spec.parameters)
+    else:
+        raise UsageError(
+            f"activation {spec.name!r} is {repr(found)[:60]}; "
+            "it must be a torch.nn.Module class or a function of a tensor"
+        )
+    return ActivationFactory(spec.canonical(spec.parameters), build)
+
+
+@dataclass(frozen=True)
+class ActivationCheck:
+    """What an activation computes, seen from outside, in evaluation mode and single precision.
+
+    ``monotone`` is whether it never falls on 10,001 even points of [−5, 5];
+    ``trainable_parameters`` counts the numbers that one instance adds to the network.
+    """
+
+    at_minus_one: float
+    at_zero: float
+    at_one: float
+    monotone: bool
+    trainable_parameters: int
+
+
+def check_activation(factory: ActivationFactory, seed: int | None = None) -> ActivationCheck:
+    """Return the self-check of an activation, so that a slope of 16 for 0.16 is seen.
+
+    An activation that draws at random takes its numbers from ``seed``, else from the generators as
+    they are.
+
+    Raises:
+        UsageError: it cannot be built, raises, or returns something other than a tensor of its
+            input's shape and floating-point type.
+    """
+    points = (torch.arange(-5000, 5001, dtype=torch.float32) / 1000).reshape(-1, 1, 1, 1)
+    try:
+        with torch.random.fork_rng(devices=[]), settings_kept(factory.spec):
+            if seed is not None:
+                torch.manual_seed(seed)
+            module = factory().eval()
+            points = points.expand(-1, _channels(module), 1, 1)
+            with torch.no_grad():
+                values = module(points.clone())
+    except Exception as error:  # a user's activation may raise anything at all
+        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise UsageError(f"activation {factory.spec!r} fails its self-check: {reason}") from error
+    if not isinstance(values, torch.Tensor) or not values.is_floating_point():
+        raise UsageError(f"activation {factory.spec!r} returns no floating-point tensor")
+    if values.dtype != points.dtype:
+        raise UsageError(
+            f"activation {factory.spec!r} turns {_type_name(points)} into {_type_name(values)}; "
+            "it must keep the type"
+        )
+    if values.shape != points.shape:
+        raise UsageError(
+            f"activation {factory.spec!r} turns shape {tuple(points.shape)} into "
+            f"{tuple(values.shape)}; it must keep the shape"
+        )
+    flat = values[:, 0].flatten()
+    at = {x: float(flat[round((x + 5) * 1000)]) for x in (-1, 0, 1)}
+    return ActivationCheck(
+        at_minus_one=at[-1],
+        at_zero=at[0],
+        at_one=at[1],
+        monotone=bool((flat.diff() >= 0).all()),
+        trainable_parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
+    )
+
+
+def _channels(module: nn.Module) -> int:
+    """Return for how many channels a module has parameters, as ``torch.nn:PReLU`` may; else 1."""
+    sizes = {p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter)}
+    return max(sizes, default=1) if len(sizes - {1}) == 1 else 1
+
+
+def _type_name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,200 @@
+"""Settings of the whole process that decide numbers or output, kept when a user's code runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import _tensor_str
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+backends: Any = torch.backends  # several of its attributes have no types
+_LEAVE = object()
+_DENORMAL = 1e-310
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """How one setting is read and set; ``fresh`` is its value where nobody has changed it."""
+
+    name: str
+    get: Callable[[], Any]
+    set: Callable[[Any], object]
+    fresh: object = _LEAVE
+
+
+def _attribute(name: str, of: Any, attribute: str, fresh: object = _LEAVE) -> _Setting:
+    return _Setting(
+        name, lambda: getattr(of, attribute), lambda value: setattr(of, attribute, value), fresh
+    )
+
+
+def _matmul_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # PyTorch has no answer where backends differ
+        return ""
+
+
+def _set_matmul_precision(value: str) -> None:
+    if value:
+        torch.set_float32_matmul_precision(value)
+
+
+def _set_deterministic(value: tuple[bool, bool]) -> None:
+    torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - compared as text
+    except FileNotFoundError:
+        return ""
+
+
+def _flushes_denormals() -> bool:
+    return _DENORMAL * 1.0 == 0
+
+
+# What is set as a whole comes before its parts, which are put back after it.
+_SETTINGS = (
+    _Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
+    _Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    _Setting(
+        "the default device",
+        lambda: str(torch.get_default_device()),
+        lambda device: torch.set_default_device(None if device == "cpu" else device),
+        "cpu",
+    ),
+    _Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled, True),
+    *(
+        _Setting(
+            f"autocast on {device}",
+            partial(torch.is_autocast_enabled, device),
+            partial(torch.set_autocast_enabled, device),
+            False,
+        )
+        for device in ("cpu", "cuda")
+    ),
+    _Setting("anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled, False),
+    _Setting(
+        "deterministic algorithms",
+        lambda: (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        _set_deterministic,
+    ),
+    _attribute(
+        "filling of uninitialised memory",
+        torch.utils.deterministic,
+        "fill_uninitialized_memory",
+    ),
+    _Setting("flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal, False),
+    _Setting(
+        "the precision of float32 products",
+        _matmul_precision,
+        _set_matmul_precision,
+        "highest",
+    ),
+    *(
+        _attribute(f"the float32 precision of {name}", of, "fp32_precision")
+        for name, of in (
+            ("all backends", backends),
+            ("mkldnn", backends.mkldnn),
+            ("mkldnn.matmul", backends.mkldnn.matmul),
+            ("mkldnn.conv", backends.mkldnn.conv),
+            ("mkldnn.rnn", backends.mkldnn.rnn),
+            ("cuda.matmul", backends.cuda.matmul),
+            ("cudnn", backends.cudnn),
+            ("cudnn.conv", backends.cudnn.conv),
+            ("cudnn.rnn", backends.cudnn.rnn),
+        )
+    ),
+    _attribute("mkldnn.enabled", backends.mkldnn, "enabled", True),
+    _attribute("mkldnn.deterministic", backends.mkldnn, "deterministic", False),
+    _attribute("cudnn.enabled", backends.cudnn, "enabled"),
+    _attribute("cudnn.benchmark", backends.cudnn, "benchmark"),
+    _attribute("cudnn.deterministic", backends.cudnn, "deterministic"),
+    *(
+        _attribute(f"cuda.matmul.{name}", backends.cuda.matmul, name)
+        for name in (
+            "allow_fp16_reduced_precision_reduction",
+            "allow_bf16_reduced_precision_reduction",
+            "allow_fp16_accumulation",
+        )
+    ),
+    *(
+        _Setting(f"{name} attention", get, put)
+        for name, get, put in (
+            ("flash", backends.cuda.flash_sdp_enabled, backends.cuda.enable_flash_sdp),
+            ("math", backends.cuda.math_sdp_enabled, backends.cuda.enable_math_sdp),
+            ("cuDNN", backends.cuda.cudnn_sdp_enabled, backends.cuda.enable_cudnn_sdp),
+            (
+                "memory-efficient",
+                backends.cuda.mem_efficient_sdp_enabled,
+                backends.cuda.enable_mem_efficient_sdp,
+            ),
+        )
+    ),
+    _attribute("quantized.engine", backends.quantized, "engine"),
+    _Setting("NumPy's floating-point errors", np.geterr, lambda value: np.seterr(**value)),
+    _Setting("the working folder", _working_folder, os.chdir),
+    _Setting(
+        "PyTorch's print options",
+        lambda: dict(vars(_tensor_str.PRINT_OPTS)),
+        lambda value: torch.set_printoptions(**value),  # type: ignore[no-untyped-call]
+    ),
+    _Setting(
+        "NumPy's print options", np.get_printoptions, lambda value: np.set_printoptions(**value)
+    ),
+)
+_changed: dict[str, dict[str, None]] = {}
+
+
+@contextlib.contextmanager
+def settings_kept(whose: str = "", *, fresh: bool = False) -> Iterator[None]:
+    """Put every setting back after the block, however it ends.
+
+    Args:
+        whose: whose code runs in the block; what it changed is then named by ``changes``.
+        fresh: whether the block begins with the settings of a process where nobody changed those
+            that decide numbers, whatever they are outside.
+    """
+    before = [setting.get() for setting in _SETTINGS]
+    if fresh:
+        _apply([setting.fresh for setting in _SETTINGS])
+    inside = [setting.get() for setting in _SETTINGS] if fresh else before
+    try:
+        yield
+    finally:
+        now = [setting.get() for setting in _SETTINGS]
+        if whose and now != inside:
+            names = (s.name for s, a, b in zip(_SETTINGS, inside, now, strict=True) if a != b)
+            _changed.setdefault(whose, {}).update(dict.fromkeys(names))
+        if now != before:
+            _apply(before)
+
+
+def _apply(values: list[Any]) -> None:
+    for setting, value in zip(_SETTINGS, values, strict=True):
+        if value is not _LEAVE and setting.get() != value:
+            setting.set(value)
+
+
+def changes(specs: Iterable[str]) -> list[str]:
+    """Return a sentence for each of these specs, and their modules, that changed settings."""
+    asked = {name for spec in specs for name in (spec, spec.partition(":")[0])}
+    return [
+        f"{whose} changed {', '.join(names)} for the whole process; put back, as other trials "
+        "would be affected"
+        for whose, names in _changed.items()
+        if whose in asked
+    ]

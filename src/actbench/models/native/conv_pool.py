@@ -1,0 +1,298 @@
+"""A 3×3 convolution and the 2×2 max-pool after it as one operation, in C++.
+
+``conv_pool.cpp`` is compiled for this machine's processor when it is first needed, and kept in the
+cache; it says why it takes less time than PyTorch's dense convolutions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from actbench.data.cache import cache_path, storing
+from actbench.errors import UnavailableError
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+COMPILERS = ("c++", "g++", "clang++")
+THIS_PROCESSOR = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
+FLAGS = ("-std=c++17", "-O3", THIS_PROCESSOR, "-ffp-contract=fast", "-shared", "-fPIC")
+TYPES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
+
+
+def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return ``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` and know its first derivatives.
+
+    A gradient goes to the first maximum of a window, or to the last NaN if there is one, as in
+    ``max_pool2d``. Sums are rounded otherwise than in PyTorch, so what nearly ties there may fall
+    otherwise here. A gradient of 0 stays 0, even times infinity or NaN.
+
+    Args:
+        x: float32 or float64 (N, C, H, W), H and W even; fastest in channels_last, and where C is
+            up to 3 or a multiple of 16.
+        weight: (K, C, 3, 3), of x's type; fastest in channels_last.
+        bias: (K,), of x's type.
+
+    Returns:
+        (N, K, H / 2, W / 2) in channels_last, of x's type.
+
+    Raises:
+        ValueError: a shape or type is another.
+        UnavailableError: the C++ source cannot be compiled (see ``prepare``).
+    """
+    pooled, _ = torch.ops.actbench.conv_pool.default(x, weight, bias)
+    return pooled  # type: ignore[no-any-return]
+
+
+def prepare() -> None:
+    """Compile the operation, if the cache does not hold it, and load it.
+
+    Raises:
+        UnavailableError: there is no compiler, it fails, or its output cannot be stored or loaded.
+    """
+    _library(torch.float32)
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> ctypes.CDLL:
+    """Return the library that computes in a type, loaded."""
+    path = _compiled([*_compiler(), *FLAGS, *TYPES[dtype]])
+    try:
+        if os.name != "posix":
+            return ctypes.CDLL(str(path))
+        # from a copy without a name: where the library is cut while it is mapped, a process dies
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as copy:
+            copy.write(path.read_bytes())
+            copy.flush()
+            return ctypes.CDLL(copy.name)
+    except OSError as error:
+        raise UnavailableError(f"cannot load the compiled {SOURCE.name}: {error}") from None
+
+
+def _compiler() -> list[str]:
+    """Return the command of the compiler.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    asked = os.environ.get("CXX")
+    names = (shlex.split(asked),) if asked else ([name] for name in COMPILERS)
+    compiler = next((name for name in names if shutil.which(name[0])), None)
+    if compiler is None:
+        raise UnavailableError(f"no C++ compiler was found ({asked or ', '.join(COMPILERS)})")
+    return compiler
+
+
+def compiler_version() -> str:
+    """Return the first line that the compiler prints of its version; empty where it prints none."""
+    command = [*_compiler(), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.partition("\n")[0]
+
+
+def _compiled(command: list[str]) -> Path:
+    """Return the library that a compiler's command makes of the source, made now or before.
+
+    Its name holds a digest of the source and of what the command means here: the compiler's version
+    and the processor's instructions. Its SHA-256 lies beside it; a library of another one is
+    compiled again. Each user has a folder of their own, because loading a library runs it.
+    """
+    meaning = _run([*command, "-###", "-E", "-x", "c++", os.devnull])
+    source = SOURCE.read_text(encoding="utf-8")
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    decides = json.dumps([source, command, meaning])
+    path = cache_path(f"compiled{user}", f"{SOURCE.stem}.so", decides)
+    beside = path.with_suffix(".sha256")
+    try:
+        if (
+            _nobody_else_writes(path.parent)
+            and _nobody_else_writes(path)
+            and beside.read_text(encoding="utf-8") == _sha256(path)
+        ):
+            return path
+    except (OSError, ValueError):  # it is not there, or damaged
+        pass
+    with storing(path, others_write=False) as making:
+        if not _nobody_else_writes(path.parent):
+            raise UnavailableError(
+                f"the folder of compiled code {str(path.parent)!r} belongs to another user, or "
+                "others may write to it, so nothing in it is loaded; remove it"
+            )
+        _run([*command, str(SOURCE), "-o", str(making)])
+    with storing(beside, others_write=False) as making:
+        making.write_text(_sha256(path), encoding="utf-8")
+    return path
+
+
+def _nobody_else_writes(path: Path) -> bool:
+    """Return whether a file or folder is this user's own and only this user may write to it."""
+    status = path.lstat()
+    ours = not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+    return ours and not stat.S_ISLNK(status.st_mode)
+
+
+def _sha256(path: Path) -> str:
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+
+
+def _run(command: list[str]) -> str:
+    """Return what a compiler says on stderr."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        lines = done.stderr.splitlines()
+        reason = next((line for line in lines if "error" in line), f"exit code {done.returncode}")
+        raise UnavailableError(f"the C++ compiler {command[0]} fails: {reason}")
+    return done.stderr
+
+
+def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    dtypes = {x.dtype, weight.dtype, bias.dtype}
+    if len(dtypes) > 1 or x.dtype not in TYPES:
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise ValueError(f"conv_pool computes in float32 or float64 alone, not in {found}")
+    if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
+        raise ValueError(
+            f"conv_pool takes images (N, C, H, W) of even height and width, not {tuple(x.shape)}"
+        )
+    if bias.dim() != 1 or weight.shape != (len(bias), x.shape[1], 3, 3):
+        raise ValueError(
+            f"conv_pool takes weights (K, {x.shape[1]}, 3, 3) and biases (K,) for images of "
+            f"{x.shape[1]} channels, not {tuple(weight.shape)} and {tuple(bias.shape)}"
+        )
+
+
+def _empty(
+    like: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    return torch.empty(
+        shape,
+        dtype=dtype or like.dtype,
+        device=like.device,
+        memory_format=torch.channels_last,
+    )
+
+
+def _call(function: str, images: torch.Tensor, filters: int, *tensors: torch.Tensor) -> None:
+    """Call a function of the C++ source with the sizes and the tensors' memory."""
+    n, c, h, w = images.shape
+    sizes = (ctypes.c_ssize_t * 5)(n, h, w, c, filters)
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+    getattr(_library(images.dtype), function)(sizes, *pointers)
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _empty_pooled(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return room for the pooled values and, uint8, for the places of the winners."""
+    _check(x, weight, bias)
+    shape = (x.shape[0], weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
+    return _empty(x, shape), _empty(x, shape, torch.uint8)
+
+
+def _empty_input_gradient(
+    g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    n, _, height, width = g.shape
+    return _empty(g, (n, weight.shape[1], 2 * height, 2 * width))
+
+
+def _empty_parameter_gradients(
+    g: torch.Tensor, winner: torch.Tensor, x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return _empty(g, (g.shape[1], x.shape[1], 3, 3)), g.new_empty(g.shape[1])
+
+
+def _forward(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    pooled, winner = _empty_pooled(x, weight, bias)
+    x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
+    _call("conv_pool_forward", x, len(weight), x, weight, bias, pooled, winner)
+    if not pooled.sum().isfinite():
+        # Winograd's differences turn an infinity into NaN where the definition keeps it
+        convolved = F.conv2d(x, weight, bias, padding=1)
+        values, indices = F.max_pool2d(convolved, 2, return_indices=True)
+        width = x.shape[3]
+        pooled.copy_(values)
+        winner.copy_(indices // width % 2 * 2 + indices % width % 2)
+    return pooled, winner
+
+
+def _input_gradient(g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    out = _empty_input_gradient(g, winner, weight)
+    _call("conv_pool_input_gradient", out, len(weight), _dense(weight), _dense(g), winner, out)
+    return out
+
+
+def _parameter_gradients(
+    g: torch.Tensor, winner: torch.Tensor, x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    weight, bias = _empty_parameter_gradients(g, winner, x)
+    x = _dense(x)
+    _call("conv_pool_parameter_gradients", x, len(weight), x, _dense(g), winner, weight, bias)
+    return weight, bias
+
+
+def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
+    x, weight, _ = inputs
+    ctx.save_for_backward(x, weight, output[1])
+
+
+def _backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    x, weight, winner = ctx.saved_tensors
+    operations = torch.ops.actbench
+    input_gradient = weight_gradient = bias_gradient = None
+    if ctx.needs_input_grad[0]:
+        input_gradient = operations.conv_pool_input_gradient(gradient, winner, weight)
+    if any(ctx.needs_input_grad[1:]):
+        weight_gradient, bias_gradient = operations.conv_pool_parameter_gradients(
+            gradient, winner, x
+        )
+    return input_gradient, weight_gradient, bias_gradient
+
+
+def _register() -> Any:
+    """Make the operation known to PyTorch, with its derivatives; return what keeps it known."""
+    library: Any = torch.library
+    operations = library.Library("actbench", "DEF")
+    for schema, compute, empty in (
+        (
+            "conv_pool(Tensor x, Tensor weight, Tensor bias) -> (Tensor, Tensor)",
+            *(_forward, _empty_pooled),
+        ),
+        (
+            "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight) -> Tensor",
+            *(_input_gradient, _empty_input_gradient),
+        ),
+        (
+            "conv_pool_parameter_gradients(Tensor g, Tensor winner, Tensor x) -> (Tensor, Tensor)",
+            *(_parameter_gradients, _empty_parameter_gradients),
+        ),
+    ):
+        name = operations.define(schema)
+        operations.impl(name, compute, "CPU")
+        library.register_fake(f"actbench::{name}", empty, lib=operations)
+    library.register_autograd("actbench::conv_pool", _backward, setup_context=_keep, lib=operations)
+    return operations
+
+
+_OPERATIONS = _register()

@@ -1,0 +1,57 @@
+"""One image under every corruption and severity, the picture of ``actbench show-corruptions``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from actbench.corruptions.registry import CORRUPTIONS, corrupt
+from actbench.data.datasets import SIZE, read_image
+from actbench.report.figures.registry import corruption_strip
+from actbench.report.figures.style import to_png
+from actbench.study.study import SEVERITIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+
+def contact_sheet(image: Pixels) -> bytes:
+    """Return a PNG with a row for each corruption: clean, then severities 1 to 5.
+
+    Args:
+        image: uint8 of shape (32, 32, 3). The random draws are those of a test set's first image.
+    """
+    batch = torch.from_numpy(image)[None]
+    samples: dict[tuple[str, int], Pixels] = {}
+    for name in CORRUPTIONS:
+        samples[name, 0] = image
+        for severity in SEVERITIES:
+            samples[name, severity] = corrupt(batch, name, severity)[0].numpy()
+    return to_png(corruption_strip(samples, "One image under each corruption"))
+
+
+def image_to_show(path: Path | None) -> Pixels:
+    """Return an image as the networks see one, uint8 (32, 32, 3): a file's, else a photograph.
+
+    The photograph, of a flower, comes with scikit-learn; its middle square is shrunk.
+
+    Raises:
+        UsageError: the file is no image that can be read.
+    """
+    if path is not None:
+        return read_image(path)
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    photograph: Pixels = load_sample_image("flower.jpg")
+    height, width, _ = photograph.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    middle = Image.fromarray(photograph[top : top + side, left : left + side])
+    return np.array(middle.resize((SIZE, SIZE), Image.Resampling.BOX))

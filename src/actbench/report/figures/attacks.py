@@ -1,0 +1,68 @@
+"""Accuracy under attack against how far the attack may go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from actbench.analysis.metrics import epsilon_text
+from actbench.report.figures.axes import (
+    add_legend,
+    dodge,
+    draw_band,
+    finished,
+    intervals,
+    legend_height,
+    looks_of,
+    of_activation,
+    panel_rows,
+    panels,
+    percent_axis,
+    titled,
+)
+from actbench.report.figures.style import house_style, new_figure, settle, shorten
+from actbench.report.formatting import MASKED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from actbench.analysis.frames import Frames
+
+
+def attacks(frames: Frames) -> Figure | None:
+    """Return accuracy against ε, a panel for each attack; 0 is the same images unchanged.
+
+    The radii stand side by side, evenly: they usually double. An activation with signs of masked
+    gradients bears the warning sign in the legend.
+    """
+    attacked = finished(frames, frames.attacks)
+    if attacked.empty:
+        return None
+    epsilons = sorted(set(attacked["epsilon"]))
+    places = {epsilon: place for place, epsilon in enumerate([0.0, *epsilons])}
+    names = list(dict.fromkeys(attacked["attack"]))
+    clean = frames.unattacked().assign(epsilon=0.0)
+    columns = ["activation", "epsilon", "accuracy"]
+    means = {}
+    for name in names:
+        part = pd.concat([clean[columns], attacked.loc[attacked["attack"] == name, columns]])
+        part["place"] = part["epsilon"].map(places)
+        means[name] = intervals(part, "accuracy", "activation", "place", scale=100)
+    of = {
+        activation: look.with_label(look.label + MASKED * bool(frames.masking(activation)))
+        for activation, look in looks_of(frames, attacked).items()
+    }
+    with house_style():
+        height = 0.6 + 2.4 * panel_rows(len(names)) + legend_height(of)
+        figure = new_figure("attacks", titled(frames, "Accuracy under attack", attacked), height)
+        grid = panels(figure, len(names), xlabel="ε", ylabel="test accuracy, %", share_y=True)
+        for axes, name in zip(grid, names, strict=True):
+            axes.set_title(shorten(name))
+            for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+                part = of_activation(means[name], activation)
+                draw_band(axes, look, part, shift, series=len(of))
+        percent_axis(grid[0], *means.values())
+        grid[0].set_xticks(range(len(places)), ["0", *map(epsilon_text, epsilons)])
+        add_legend(figure, grid[0])
+        return settle(figure)

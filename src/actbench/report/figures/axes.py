@@ -1,0 +1,246 @@
+"""Panels, axes, legends and series: the parts that every figure is put together from.
+
+The rules for axes keep a picture from saying more than its numbers do. Accuracies span at least ten
+points: a difference of one point looks small, as it is, and starting at zero would hide what
+matters. Losses, norms and shares start at zero. What runs over decades is logarithmic, over at
+least one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from scipy import special
+
+from actbench.report.figures.style import WIDTH, looks, sample_size, study_title, text_width
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from actbench.analysis.frames import Frames
+    from actbench.report.figures.style import Look
+
+MOST_MARKED_EPOCHS = 15
+
+
+def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd.DataFrame:
+    """Return ``mean``, ``low`` and ``high``, its 95 % t interval over the trials, by group.
+
+    The values are none below zero, so the interval ends there; and at 100 where ``scale`` is 100,
+    which turns fractions into percent. NaN where a group has too few trials.
+    """
+    usable = frame.assign(**{value: frame[value].where(frame[value].abs() < 1e100)})
+    table = usable.groupby(list(by))[value].agg(["mean", "std", "count"])
+    quantile = special.stdtrit(np.maximum(table["count"] - 1, 1), 0.975)
+    half = quantile * table["std"] / np.sqrt(table["count"].clip(lower=1))
+    mean = table["mean"]
+    found = scale * pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
+    return found.clip(0, 100 if scale == 100 else math.inf)
+
+
+def finished(frames: Frames, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of trials that came to their end."""
+    ok = frames.trials.loc[frames.trials["status"] == "ok", ["activation", "seed"]]
+    return frame.merge(ok, on=["activation", "seed"])
+
+
+def _counts(part: pd.DataFrame) -> pd.Series[int]:
+    return part.groupby("activation")["seed"].nunique()
+
+
+def seeds_of(part: pd.DataFrame) -> str:
+    """Return the part's n as text, such as ``n = 5 seeds``."""
+    return sample_size(_counts(part), "seed")
+
+
+def titled(frames: Frames, what: str, part: pd.DataFrame) -> str:
+    """Return a figure's title with the n of the part of the frames that it shows."""
+    return study_title(frames.study, what, seeds_of(part))
+
+
+def looks_of(frames: Frames, part: pd.DataFrame) -> dict[str, Look]:
+    """Return the looks of the activations in ``part``, with each one's n where these differ."""
+    counts = _counts(part)
+    differ = len(set(counts)) > 1
+    return {
+        name: look.with_label(f"{look.label} (n = {counts[name]})" if differ else look.label)
+        for name, look in looks(frames.study.activations, frames.study.baseline).items()
+        if name in counts.index
+    }
+
+
+def panel_rows(count: int) -> int:
+    """Return in how many rows ``panels`` puts them."""
+    return -(-count // _across(count))
+
+
+def _across(count: int) -> int:
+    return {1: 1, 2: 2, 4: 2}.get(count, 3)
+
+
+def panels(
+    figure: Figure, count: int, *, xlabel: str, ylabel: str = "", share_y: bool = False
+) -> list[Axes]:
+    """Return ``count`` axes that share x, in rows of two, or three where there are many.
+
+    The lowest of each column carry the ticks and label of x, the first of each row those of y.
+    """
+    across, down = _across(count), panel_rows(count)
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=share_y).ravel()
+    for spare in grid[count:]:
+        spare.remove()
+    for place, axes in enumerate(grid[:count]):
+        lowest = place + across >= count
+        axes.tick_params(labelbottom=lowest)
+        axes.set_xlabel(xlabel if lowest else "")
+        axes.set_ylabel("" if place % across else ylabel)
+    return list(grid[:count])
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    points = 50 + 9 * max(map(text_width, labels), default=1)  # the handle, the gaps, the text
+    return max(1, min(len(labels), int(72 * WIDTH / points)))
+
+
+def legend_height(of: Mapping[str, Look]) -> float:
+    """Return the inches that the legend of these series needs."""
+    labels = [look.label for look in of.values()]
+    return 0.2 + 0.2 * -(-len(labels) // _legend_columns(labels))
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend of ``axes`` under the figure, to be read row by row."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = _legend_columns(labels)
+    order = [i for column in range(columns) for i in range(column, len(labels), columns)]
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside lower center",
+        ncols=columns,
+    )
+
+
+def dodge(count: int, width: float) -> list[float]:
+    """Return each series' shift along x, so that equal values stand side by side."""
+    return [width * (i - (count - 1) / 2) / max(count, 2) for i in range(count)]
+
+
+def draw_band(
+    axes: Axes,
+    look: Look,
+    means: pd.DataFrame,
+    shift: float,
+    *,
+    series: int,
+    marked: bool = True,
+) -> None:
+    """Draw means by their index as a line with its interval as a band, one of ``series``."""
+    x = means.index.to_numpy(dtype=float) + shift
+    if means["low"].notna().any():
+        alpha = min(0.12, 0.6 / series)  # many bands lie over each other
+        axes.fill_between(
+            x, means["low"], means["high"], color=look.colour, alpha=alpha, linewidth=0
+        )
+    # a line of a single point shows by its marker alone
+    marked = marked or len(x) == 1
+    axes.plot(x, means["mean"], label=look.label, **look.strokes(marked=marked))
+
+
+def draw_points(
+    axes: Axes, look: Look, means: pd.DataFrame, shift: float = 0, *, joined: bool
+) -> None:
+    """Draw means by their index as points with their intervals as lines."""
+    x = means.index.to_numpy(dtype=float) + shift
+    axes.vlines(x, means["low"], means["high"], color=look.colour, linewidth=1.1)
+    axes.plot(x, means["mean"], label=look.label, **look.strokes(joined=joined))
+
+
+def draw_by_epoch(axes: Axes, of: Mapping[str, Look], means: pd.DataFrame) -> None:
+    """Draw a band for each activation; ``means`` is indexed by activation and epoch."""
+    last = int(means.index.get_level_values("epoch").max())
+    few = last <= MOST_MARKED_EPOCHS
+    for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3 * few), strict=True):
+        draw_band(axes, look, of_activation(means, activation), shift, series=len(of), marked=few)
+    axes.set_xlim(0.6, last + 0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+
+
+def steady_ticks() -> MaxNLocator:
+    """Return ticks whose number does not hang on the axis' length, which the layout settles."""
+    return MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+
+
+def of_activation(means: pd.DataFrame, activation: str) -> pd.DataFrame:
+    """Return one activation's rows of ``intervals``, without that level; empty if it has none."""
+    rows = means.index.get_level_values("activation") == activation
+    return means[rows].droplevel("activation")
+
+
+def percent_axis(axes: Axes, *means: pd.DataFrame) -> None:
+    """Let the y axis show all means and intervals, in percent: ten points or more."""
+    shown = pd.concat(means)
+    low, high = float(shown.min().min()), float(shown.max().max())
+    if not math.isfinite(high - low):
+        low, high = 0.0, 100.0
+    missing = max(0.0, 10 - (high - low)) / 2
+    low, high = low - missing, high + missing
+    low, high = low - max(0.0, high - 100), high - min(0.0, low)
+    room = 0.04 * (high - low)
+    axes.set_ylim(max(low, 0) - room, min(high, 100) + room)
+    axes.yaxis.set_major_locator(steady_ticks())
+
+
+def axis_from_zero(axes: Axes, means: pd.DataFrame, *, percent: bool = False) -> None:
+    """Let the y axis begin at zero; an interval of few seeds may run past its other end."""
+    high = float(means[["mean", "high"]].max().max())
+    cut = min(high, 2 * float(means["mean"].max())) or 1.0
+    high = max(10.0, high) if percent else cut
+    axes.set_ylim(-0.03 * high, 1.05 * high)
+    axes.yaxis.set_major_locator(steady_ticks())
+
+
+def decades(means: pd.DataFrame) -> float:
+    """Return how many powers of ten lie between the least and the largest mean above zero."""
+    above = means["mean"][means["mean"] > 0]
+    return 0.0 if above.empty else math.log10(above.max() / above.min())
+
+
+def log_axis(axes: Axes, means: pd.DataFrame) -> None:
+    """Make the y axis logarithmic, over at least a decade; zeros lie below it.
+
+    An interval that reaches far below the least mean, or far above the largest, runs out of it.
+    """
+    centre = means["mean"][means["mean"] > 0]
+    if centre.empty:
+        axis_from_zero(axes, means)
+        return
+    ends = means[["low", "high"]].to_numpy()
+    least, most = float(centre.min()), float(centre.max())
+    low = min(float(np.nanmin(ends[ends > least / 4], initial=least)), least)
+    high = max(float(np.nanmax(ends[ends < most * 4], initial=most)), most)
+    widen = 1.1 * max(1.0, (10 * low / high) ** 0.5)
+    low, high = low / widen, high * widen
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    subs = (1, 2, 5) if high / low < 300 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, _: Any) -> str:
+    """Return 0.02 as it is and 0.00002 as 2·10⁻⁵."""
+    if 1e-3 <= value < 1e5:
+        return f"{value:g}"
+    mantissa, power = f"{value:.0e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{'' if mantissa == '1' else f'{mantissa}·'}10{raised}"

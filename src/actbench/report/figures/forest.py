@@ -1,0 +1,117 @@
+"""The forest plot: paired differences from the baseline with their intervals and verdicts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actbench.report.figures.axes import steady_ticks
+from actbench.report.figures.style import (
+    FAINT,
+    INK,
+    SHADE,
+    house_style,
+    looks,
+    new_figure,
+    sample_size,
+    settle,
+    shorten,
+    study_title,
+)
+from actbench.report.formatting import signed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from actbench.analysis.frames import Frames
+    from actbench.report.figures.style import Look
+
+# where each column of text begins, in points from the right edge of the axes
+_COLUMNS = {"difference [95 % interval]": 10, "n": 146, "verdict": 170}
+_ROW = 0.27  # inches
+
+
+def differences(frames: Frames) -> Figure | None:
+    """Return the paired differences in the primary metrics, a panel each, on one scale.
+
+    The scale reaches at least twice the margin to either side of zero, so that a difference that
+    does not matter never looks large. One interval much wider than the others ends in an arrow
+    rather than squeeze them all.
+    """
+    rows = frames.comparisons[frames.comparisons["metric"].isin(frames.primary())]
+    if not np.isfinite(rows["difference"]).any():
+        return None
+    study = frames.study
+    metrics = [name for name in frames.primary() if name in set(rows["metric"])]
+    of = looks(study.activations, study.baseline)
+    others = [name for name in of if name in set(rows["activation"])]
+    margin = 100 * study.margin
+    limit = _reach(rows, margin)
+    what = f"Paired differences from {shorten(study.baseline)}"
+    title = study_title(study, what, sample_size(rows["n"], "pair"))
+    with house_style():
+        height = 0.55 + len(metrics) * (0.6 + _ROW * len(others))
+        figure = new_figure("differences", title, height)
+        grid = figure.subplots(len(metrics), 1, squeeze=False, sharex=True).ravel()
+        for axes, metric in zip(grid, metrics, strict=True):
+            axes.axvspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
+            axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+            part = rows[rows["metric"] == metric].set_index("activation").to_dict("index")
+            for y, activation in enumerate(others):
+                _draw_row(axes, y, part[activation], of[activation], limit)
+            axes.set(xlim=(-limit, limit), ylim=(len(others) - 0.4, -0.6))
+            axes.set_yticks(range(len(others)), [of[activation].label for activation in others])
+            axes.tick_params(axis="y", length=0, pad=8)
+            axes.grid(visible=False, axis="y")
+            axes.spines["left"].set_visible(False)
+            axes.set_title(frames.metrics[metric].label)
+            for head, x in _COLUMNS.items():
+                _write_beside(axes, 1, x, head, heading=True)
+        grid[-1].xaxis.set_major_locator(steady_ticks())
+        grid[-1].set_xlabel("difference, points (right is better)")
+        return settle(figure)
+
+
+def _reach(rows: pd.DataFrame, margin: float) -> float:
+    """Return how far the plot goes from zero, in points."""
+    ends = 100 * rows[["difference", "ci_low", "ci_high"]].abs().max(axis=1).dropna()
+    usual = min(ends.max(), 4 * ends.median())
+    return float(1.06 * max(2 * margin, usual, 100 * rows["difference"].abs().max()))
+
+
+def _draw_row(axes: Axes, y: int, row: Mapping[Any, Any], look: Look, limit: float) -> None:
+    low, mean, high = (100 * float(row[name]) for name in ("ci_low", "difference", "ci_high"))
+    if math.isfinite(low):
+        axes.plot([max(low, -limit), min(high, limit)], [y, y], color=look.colour, linewidth=2)
+        for end, beyond, arrow in ((-limit, low < -limit, "<"), (limit, high > limit, ">")):
+            if beyond:
+                axes.plot(end, y, marker=arrow, color=look.colour, markersize=6, clip_on=False)
+    if math.isfinite(mean):
+        axes.plot(mean, y, **{**look.strokes(joined=False), "markersize": 1.3 * look.size})
+    low_text, mean_text, high_text = (signed(v / 100, points=True) for v in (low, mean, high))
+    interval = f" [{low_text}, {high_text}]" if math.isfinite(low) else ""
+    texts = (f"{mean_text}{interval}", str(row["n"]), str(row["verdict"]))
+    for x, text in zip(_COLUMNS.values(), texts, strict=True):
+        _write_beside(axes, y, x, text)
+
+
+def _write_beside(axes: Axes, y: float, points: float, text: str, *, heading: bool = False) -> None:
+    """Write to the right of the axes, ``points`` from their edge: at y, or as a column's head."""
+    axes.annotate(
+        text,
+        (1, y),
+        (points, 5 if heading else 0),
+        xycoords="axes fraction" if heading else axes.get_yaxis_transform(),
+        textcoords="offset points",
+        va="baseline" if heading else "center_baseline",
+        fontsize=8.5,
+        color=FAINT if heading else INK,
+        annotation_clip=False,
+    )

@@ -1,0 +1,114 @@
+"""Figures of what happens inside the network, layer by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actbench.report.figures.axes import (
+    add_legend,
+    axis_from_zero,
+    decades,
+    dodge,
+    draw_by_epoch,
+    draw_points,
+    finished,
+    intervals,
+    legend_height,
+    log_axis,
+    looks_of,
+    of_activation,
+    panel_rows,
+    panels,
+    titled,
+)
+from actbench.report.figures.style import house_style, new_figure, settle, shorten
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from actbench.analysis.frames import Frames
+
+MOST_LAYERS = 9
+MOST_DECADES = 2
+NORM = "gradient norm"
+
+
+def gradient_norms(frames: Frames) -> Figure | None:
+    """Return the gradient norm by epoch, a panel for each layer (nine at most, evenly chosen)."""
+    part = finished(frames, frames.gradients)
+    if part.empty:
+        return None
+    layers = list(dict.fromkeys(part["layer"]))
+    picks = np.linspace(0, len(layers) - 1, min(len(layers), MOST_LAYERS)).round().astype(int)
+    means = intervals(part, "grad_norm", "layer", "activation", "epoch")
+    of = looks_of(frames, part)
+    what = "Gradient norms by epoch"
+    what += f", {len(picks)} of {len(layers)} layers" * (len(picks) < len(layers))
+    with house_style():
+        height = 0.6 + 2.1 * panel_rows(len(picks)) + legend_height(of)
+        figure = new_figure("gradient_norms", titled(frames, what, part), height)
+        wide = means.groupby(level="layer").apply(decades).max() >= MOST_DECADES
+        ylabel = f"{NORM}{', log scale' if wide else ''}"
+        grid = panels(figure, len(picks), xlabel="epoch", ylabel=ylabel)
+        for axes, pick in zip(grid, picks, strict=True):
+            axes.set_title(shorten(layers[pick]))
+            draw_by_epoch(axes, of, means.loc[layers[pick]])
+            (log_axis if wide else axis_from_zero)(axes, means.loc[layers[pick]])
+        add_legend(figure, grid[0])
+        return settle(figure)
+
+
+def gradient_depth(frames: Frames) -> Figure | None:
+    """Return the gradient norm by layer in the last epoch, on a logarithmic axis."""
+    part = finished(frames, frames.gradients)
+    part = part[(part["epoch"] == part["epoch"].max()) & (part["grad_norm"] > 0)]
+    if part["layer"].nunique() < 2:
+        return None
+    with house_style():
+        title = titled(frames, "Gradient norm by layer, last epoch", part)
+        figure, axes, means = _by_layer(frames, part, "grad_norm", "gradient_depth", title)
+        log_axis(axes, means)
+        axes.set(xlabel="layer, from input to output", ylabel=f"{NORM}, log scale")
+        return settle(figure)
+
+
+def inactive_units(frames: Frames) -> Figure | None:
+    """Return the share of inactive units by layer."""
+    part = finished(frames, frames.inactive)
+    if part.empty:
+        return None
+    with house_style():
+        title = titled(frames, "Inactive units by layer", part)
+        figure, axes, means = _by_layer(frames, part, "inactive_fraction", "inactive_units", title)
+        axis_from_zero(axes, means, percent=True)
+        axes.set(xlabel="activation layer, from input to output", ylabel="inactive units, %")
+        return settle(figure)
+
+
+def _by_layer(
+    frames: Frames, part: pd.DataFrame, value: str, name: str, title: str
+) -> tuple[Figure, Axes, pd.DataFrame]:
+    """Return a figure with layers across, its axes, and the means that it shows."""
+    norms = value == "grad_norm"
+    layers = list(dict.fromkeys(part["layer"]))
+    part = part.assign(place=part["layer"].map({layer: i for i, layer in enumerate(layers)}))
+    means = intervals(part, value, "activation", "place", scale=1 if norms else 100)
+    of = looks_of(frames, part)
+    figure = new_figure(name, title, 3.5 + legend_height(of))
+    axes = figure.subplots()
+    width = 0.35 if norms else 0.6
+    for (activation, look), shift in zip(of.items(), dodge(len(of), width), strict=True):
+        part = of_activation(means, activation)
+        draw_points(axes, look, part, shift, joined=norms)
+    ticks = range(0, len(layers), -(-len(layers) // 26))
+    labels = [shorten(layers[i].removesuffix(".activation"), 18) for i in ticks]
+    crowded = sum(map(len, labels)) + 2 * len(labels) > 80
+    axes.set_xticks(ticks, labels, rotation=60 if crowded else 0)
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+    axes.grid(visible=False, axis="x")
+    add_legend(figure, axes)
+    return figure, axes, means

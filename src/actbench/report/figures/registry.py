@@ -1,0 +1,267 @@
+"""Data frames → matplotlib figures. Every one shows its n, its units and its 95 % intervals.
+
+Trials that diverged or crashed are left out. ``figure_axes`` tells how far axes go, and why.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from actbench.report.figures.attacks import attacks
+from actbench.report.figures.axes import (
+    add_legend,
+    axis_from_zero,
+    dodge,
+    draw_band,
+    draw_by_epoch,
+    draw_points,
+    finished,
+    intervals,
+    legend_height,
+    looks_of,
+    of_activation,
+    panel_rows,
+    panels,
+    percent_axis,
+    seeds_of,
+    steady_ticks,
+    titled,
+)
+from actbench.report.figures.forest import differences
+from actbench.report.figures.layers import gradient_depth, gradient_norms, inactive_units
+from actbench.report.figures.style import (
+    FAINT,
+    house_style,
+    new_figure,
+    sample_size,
+    settle,
+    shorten,
+)
+from actbench.report.sections import masking_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from actbench.analysis.frames import Frames
+
+MOST_SEEDS_DRAWN = 12
+STRIP = "corruptions"
+SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+def figures(frames: Frames) -> dict[str, Figure]:
+    """Return the figures that the study has data for, by file name without its ending."""
+    drawn = {name: draw(frames) for name, (draw, _) in FIGURES.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def caption(name: str, frames: Frames) -> str:
+    """Return what the figure shows and how to read it, with its n, as plain sentences."""
+    if name == STRIP:
+        return (
+            "The first test image, clean and under each corruption and severity: the pixels that "
+            "every trial was tested on."
+        )
+    study = frames.study
+    _, text = FIGURES[name]
+    text = text.replace("{margin}", f"{100 * study.margin:g}")
+    text = text.replace("{baseline}", study.baseline)
+    if name == "attacks":
+        text = " ".join([text, *masking_warnings(frames)])
+    if name == "differences":
+        rows = frames.comparisons
+        return (
+            f"{text} {sample_size(rows.loc[rows['metric'].isin(frames.primary()), 'n'], 'pair')}."
+        )
+    return f"{text} {seeds_of(finished(frames, frames.trials))}."
+
+
+def severity(frames: Frames) -> Figure | None:
+    """Return accuracy against severity, a panel for each corruption."""
+    corrupted = finished(frames, frames.corruptions)
+    if corrupted.empty:
+        return None
+    names = list(dict.fromkeys(corrupted["corruption"]))
+    clean = finished(frames, frames.trials).rename(columns={"clean_accuracy": "accuracy"})
+    clean["severity"] = 0
+    columns = ["activation", "severity", "accuracy"]
+    means = {
+        name: intervals(
+            pd.concat([clean[columns], corrupted.loc[corrupted["corruption"] == name, columns]]),
+            "accuracy",
+            *columns[:2],
+            scale=100,
+        )
+        for name in names
+    }
+    of = looks_of(frames, corrupted)
+    with house_style():
+        height = 0.6 + 2.15 * panel_rows(len(names)) + legend_height(of)
+        figure = new_figure("severity", titled(frames, "Accuracy by severity", corrupted), height)
+        grid = panels(
+            figure, len(names), xlabel="severity", ylabel="test accuracy, %", share_y=True
+        )
+        for axes, name in zip(grid, names, strict=True):
+            axes.set_title(shorten(name.replace("_", " ")))
+            for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+                part = of_activation(means[name], activation)
+                draw_band(axes, look, part, shift, series=len(of))
+        percent_axis(grid[0], *means.values())
+        grid[0].set_xticks(range(6), ["clean", *"12345"])
+        add_legend(figure, grid[0])
+        return settle(figure)
+
+
+def slope(frames: Frames) -> Figure | None:
+    """Return metrics against leaky ReLU's negative slope, where two or more have values."""
+    values = finished(frames, frames.values())
+    slopes = {
+        activation: float(found["slope"])
+        for activation in dict.fromkeys(values["activation"])
+        if (found := SLOPE.fullmatch(activation))
+    }
+    if len(slopes) < 2:
+        return None
+    values = values.assign(slope=values["activation"].map({"relu": 0.0, **slopes}))
+    values = values.dropna(subset="slope").sort_values("slope")
+    wanted = ("clean_accuracy", "corrupted_accuracy", "grad_norm_first", "inactive_fraction")
+    names = [name for name in wanted if values[name].notna().any()]
+    of = looks_of(frames, values)
+    with house_style():
+        height = 0.6 + 2.3 * panel_rows(len(names))
+        figure = new_figure("slope", titled(frames, "The negative slope", values), height)
+        grid = panels(figure, len(names), xlabel="negative slope (0 is ReLU)")
+        scales = {name: 100 if frames.metrics[name].kind == "fraction" else 1 for name in names}
+        means = {
+            name: intervals(values, name, "activation", "slope", scale=scales[name])
+            for name in names
+        }
+        accuracies = [means[name] for name in names if name.endswith("accuracy")]
+        few = values["seed"].nunique() <= MOST_SEEDS_DRAWN
+        singles = {name: scales[name] * values.loc[:, [name] * few] for name in names}
+        accuracies += [singles[name] for name in names if name.endswith("accuracy")]
+        for axes, name in zip(grid, names, strict=True):
+            percent = scales[name] == 100
+            axes.set_ylabel(f"{frames.metrics[name].label}{', %' if percent else ''}")
+            for _, seed in values.groupby("seed") if few else ():
+                line = scales[name] * seed[name]
+                axes.plot(seed["slope"], line, color=FAINT, linewidth=0.6, alpha=0.5)
+            joined = means[name].droplevel("activation").sort_index()
+            axes.plot(joined.index, joined["mean"], color=FAINT, linewidth=1.4)
+            for activation, look in of.items():
+                part = of_activation(means[name], activation)
+                draw_points(axes, look, part, joined=False)
+            axes.xaxis.set_major_locator(steady_ticks())
+            if name.endswith("accuracy"):
+                percent_axis(axes, *accuracies)
+            else:
+                single = singles[name].set_axis(["mean"] * few, axis="columns")
+                axis_from_zero(axes, pd.concat([means[name], single]), percent=percent)
+        return settle(figure)
+
+
+def training(frames: Frames) -> Figure | None:
+    """Return training loss and test accuracy by epoch."""
+    part = finished(frames, frames.epochs)
+    if part.empty:
+        return None
+    of = looks_of(frames, part)
+    loss = intervals(part, "train_loss", "activation", "epoch")
+    accuracy = intervals(part, "test_accuracy", "activation", "epoch", scale=100)
+    with house_style():
+        figure = new_figure("training", titled(frames, "Training", part), 2.9 + legend_height(of))
+        left, right = panels(figure, 2, xlabel="epoch")
+        draw_by_epoch(left, of, loss)
+        axis_from_zero(left, loss)
+        left.set_ylabel("mean training loss, nats")
+        draw_by_epoch(right, of, accuracy)
+        percent_axis(right, accuracy)
+        right.set_ylabel("test accuracy, %")
+        add_legend(figure, left)
+        return settle(figure)
+
+
+def corruption_strip(
+    images: Mapping[tuple[str, int], NDArray[np.uint8]],
+    title: str = "One test image under each corruption",
+) -> Figure:
+    """Return one image under each corruption (down) and severity (across).
+
+    Args:
+        images: uint8 of shape (S, S, 3) by corruption and severity; severity 0 is the clean image.
+        title: stands above.
+    """
+    names = list(dict.fromkeys(name for name, _ in images))
+    severities = sorted({level for _, level in images})
+    side, _, _ = next(iter(images.values())).shape
+    pitch = side + max(2, side // 10)
+    mosaic = np.zeros((pitch * len(names), pitch * len(severities), 4), dtype=np.uint8)
+    for (name, level), image in images.items():
+        y, x = pitch * names.index(name), pitch * severities.index(level)
+        mosaic[y : y + side, x : x + side] = np.dstack([image, np.full((side, side), 255)])
+    with house_style():
+        height = 0.65 + 0.95 * len(names)
+        figure = new_figure(STRIP, title, height)
+        axes = figure.subplots()
+        axes.imshow(mosaic[: side - pitch, : side - pitch], interpolation="none")
+        middles = [pitch * i + side / 2 for i in range(max(len(names), len(severities)))]
+        labels = [f"severity {level}" if level else "clean" for level in severities]
+        axes.set_xticks(middles[: len(severities)], labels)
+        axes.set_yticks(middles[: len(names)], [shorten(n.replace("_", " ")) for n in names])
+        axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
+        axes.grid(visible=False)
+        axes.set_frame_on(False)
+        return settle(figure)
+
+
+FIGURES: dict[str, tuple[Callable[[Frames], Figure | None], str]] = {
+    "differences": (
+        differences,
+        "Each activation less {baseline}, seed by seed, with the 95 % t interval of the mean. The "
+        "grey band is ±{margin} points, differences that do not matter. An arrow is an interval "
+        "that runs past the frame.",
+    ),
+    "severity": (
+        severity,
+        "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. A seed's "
+        "results rise and fall together, so bands can overlap where the paired difference is "
+        "clear: judge by the latter.",
+    ),
+    "attacks": (
+        attacks,
+        "Accuracy on the attacked test images as the attack may go further, up to ε; 0 is the same "
+        "images unchanged. Bands are 95 % t intervals of each mean. Stronger attacks can only lie "
+        "lower.",
+    ),
+    "slope": (
+        slope,
+        "Leaky ReLU by its negative slope, ReLU at 0: means with 95 % t intervals. Thin lines "
+        "follow single seeds.",
+    ),
+    "gradient_depth": (
+        gradient_depth,
+        "The L2 norm of the loss gradient in each layer's weight, averaged over the steps of the "
+        "last epoch, with 95 % t intervals. Gradients vanish where a line falls towards the left.",
+    ),
+    "gradient_norms": (
+        gradient_norms,
+        "The same norm, layer by layer, as training goes on: means over each epoch's steps with "
+        "95 % t intervals. Each layer has its own axis.",
+    ),
+    "training": (
+        training,
+        "Mean training loss over each epoch and test accuracy after it, with 95 % t intervals.",
+    ),
+    "inactive_units": (
+        inactive_units,
+        "The share of units that no test image switches on: their pre-activation is ≤ 0 at every "
+        "position. Means with 95 % t intervals.",
+    ),
+}

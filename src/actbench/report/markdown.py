@@ -1,0 +1,122 @@
+"""Data frames → Markdown: `summary.md`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from actbench.report.formatting import (
+    METRICS_ALONE,
+    number,
+)
+from actbench.report.sections import means_over_seeds, robustness_sections
+from actbench.report.sentences import arm, describe_recipe, verdict_sentences
+from actbench.report.tables import (
+    _sensitivity,
+    comparison_rows,
+    escape_markdown,
+    summary_rows,
+    variance_rows,
+)
+from actbench.report.warnings import chance_note, study_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from actbench.analysis.frames import Frames
+
+
+def to_markdown(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
+    """Return a Markdown table of text cells; ``|`` and line breaks in them are escaped."""
+    table = [[escape_markdown(cell) for cell in row] for row in rows]
+    return tabulate(
+        table,
+        headers=[escape_markdown(header) for header in headers],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=("left", *["right"] * (len(headers) - 1)),
+    )
+
+
+def summary_markdown(frames: Frames) -> str:
+    """Return ``summary.md``: the answer in sentences, then the tables."""
+    study = frames.study
+    baseline = escape_markdown(study.baseline)
+    parts = [
+        f"# {escape_markdown(f'{study.data_label}, {study.model}')}: activations compared with "
+        f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
+        *(f"**Warning:** {escape_markdown(warning)}" for warning in study_warnings(frames)),
+        "\n".join(f"- {escape_markdown(sentence)}" for sentence in verdict_sentences(frames)),
+        "Differences are paired by seed, with their 95 % t interval. "
+        f"{escape_markdown(describe_recipe(study))}",
+        "## Summary",
+        "Each cell is the mean ± standard deviation over n seeds.",
+        to_markdown(*summary_rows(frames)),
+        "Corrupted accuracy is the plain mean over the corruptions and severities below; drop is "
+        f"clean less corrupted; mCE is the error under corruption relative to {baseline}'s, which "
+        "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
+        f"pre-activation is ≤ 0 at every position of every test image. {chance_note(frames)}",
+        *_failures(frames),
+        *_sections(frames, folded=False),
+        "## Paired differences from the baseline",
+        to_markdown(*comparison_rows(frames, frames.comparisons)),
+        *_margin_note(frames),
+        *_sensitivity(frames),
+        "## Where the uncertainty comes from",
+        to_markdown(*variance_rows(frames)),
+        "Standard errors of the difference, in points: for other seeds on the same test images, "
+        "for other test images under the same networks, and for both new.",
+    ]
+    if study.corruptions and len(frames.corruptions):
+        parts += [
+            "## Accuracy by corruption, %",
+            to_markdown(*means_over_seeds(frames.corruptions, frames, "corruption", "accuracy")),
+            "## Accuracy by severity, %",
+            to_markdown(*means_over_seeds(frames.corruptions, frames, "severity", "accuracy")),
+        ]
+    parts += _sections(frames, folded=True)
+    if len(frames.gradients):
+        parts.append("## Mean gradient norm by layer and epoch")
+        for layer, part in frames.gradients.groupby("layer", sort=False):
+            parts += [
+                f"### {escape_markdown(str(layer))}",
+                to_markdown(*means_over_seeds(part, frames, "epoch", "grad_norm", number)),
+            ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _margin_note(frames: Frames) -> list[str]:
+    margin = f"{100 * frames.study.margin:g}"
+    return [
+        "p (Holm) is the paired t-test's and p (equivalent) that of two one-sided tests against "
+        f"±{margin} points, each corrected over the activations; a dash means that the metric has "
+        "no natural margin. p (ranks) is Wilcoxon's signed-rank test's, corrected likewise, from "
+        "six pairs on. MDE is the difference that this many pairs detect with 80 % power, "
+        "uncorrected; seeds needed is how many pairs lead to a verdict with 80 % power, whatever "
+        "the true difference, for the 80 % interval of the standard deviation. Tests are at the "
+        f"level {frames.level():.3g}. {METRICS_ALONE}"
+    ]
+
+
+def _sections(frames: Frames, *, folded: bool) -> list[str]:
+    parts = []
+    for section in robustness_sections(frames):
+        if section.folded != folded:
+            continue
+        parts += [f"## {section.title}"]
+        parts += [f"**Warning:** {escape_markdown(warning)}" for warning in section.warnings]
+        parts += [to_markdown(section.rows, section.headers), escape_markdown(section.note)]
+    return parts
+
+
+def _failures(frames: Frames) -> list[str]:
+    failed = frames.trials[frames.trials["status"] != "ok"]
+    if failed.empty:
+        return []
+    rows = failed[["activation", "seed", "status", "reason"]].astype(str).to_numpy().tolist()
+    return [
+        "## Trials without a result",
+        "They are left out of every mean; n says how many remain.",
+        to_markdown(rows, ["activation", "seed", "status", "reason"]),
+    ]

@@ -1,0 +1,301 @@
+"""Robustness as tables of text cells with their notes, for Markdown, LaTeX, page and terminal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actbench.analysis.comparisons import NO_VERDICT
+from actbench.analysis.metrics import epsilon_text
+from actbench.report.formatting import (
+    DASH,
+    MASKED,
+    MINUS,
+    interval,
+    number,
+    percent,
+    probability,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from actbench.analysis.frames import Frames
+
+_NOTHING = (math.nan, math.nan, 0)  # mean, deviation and count where no trial has a value
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its title, what stands below it, and warnings that must not be missed.
+
+    ``id`` is its name within a page; ``folded`` says that it is long and of second interest.
+    """
+
+    id: str
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+    note: str
+    warnings: tuple[str, ...] = ()
+    folded: bool = False
+
+
+def means_over_seeds(
+    frame: pd.DataFrame,
+    frames: Frames,
+    by: str,
+    value: str,
+    show: Callable[[float, float], str] = percent,
+) -> tuple[list[list[str]], list[str]]:
+    """Return rows and headers: a column's values down, activations across, mean ± std over seeds.
+
+    Corruptions and epochs are down, as there may be many of them. A dash: no trial has a value.
+    """
+    by_seed = frame.groupby(["activation", by, "seed"], sort=False)[value].mean()
+    groups = by_seed.groupby(["activation", by], sort=False).agg(["mean", "std"])
+    cells = {key: show(*row) for key, row in zip(groups.index, groups.to_numpy(), strict=True)}
+    known = {activation for activation, _ in cells}
+    across = [activation for activation in frames.study.activations if activation in known]
+    rows = [
+        [str(down).replace("_", " "), *(cells.get((name, down), DASH) for name in across)]
+        for down in frame[by].unique()
+    ]
+    return rows, [by, *across]
+
+
+def robustness_sections(frames: Frames) -> list[Section]:
+    """Return the sections that the study has data for, in their order."""
+    made = (
+        attack_section(frames),
+        _error_section(frames),
+        _matched_section(frames),
+        _mechanism_section(frames),
+        _calibration_section(frames, "ece", "Calibration error", ", %", percent),
+        _calibration_section(frames, "loss", "Negative log-likelihood", ", nats", number),
+    )
+    return [section for section in made if section is not None]
+
+
+def attack_section(frames: Frames) -> Section | None:
+    """Return accuracy under each attack by ε, beside that of the same images unchanged.
+
+    A cell bears the warning sign where the guard found masked gradients in one of its trials.
+    """
+    if frames.attacks.empty:
+        return None
+    study = frames.study
+    unchanged = _over_seeds(frames.unattacked(), ["activation"])
+    attacked = _over_seeds(frames.attacks, ["activation", "attack", "epsilon"])
+    epsilons = sorted(study.epsilons)
+    rows = []
+    for attack in study.attacks:
+        for activation in frames.attacks["activation"].unique():
+            mean, spread, n = unchanged.get((activation,), _NOTHING)
+            hits = len(frames.masking(activation))
+            cells = [percent(mean, spread)]
+            for epsilon in epsilons:
+                mean, spread, found = attacked.get((activation, attack, epsilon), _NOTHING)
+                n = max(n, found)
+                cells.append(percent(mean, spread) + MASKED * bool(hits and found))
+            found = f"{hits} of {n} trials{MASKED}" if hits else "none found"
+            rows.append([activation, attack, f"{n}", *cells, found])
+    images = frames.attacked_images()
+    return Section(
+        id="attacks",
+        title="Accuracy under attack, %",
+        headers=[
+            *("activation", "attack", "n", "unchanged"),
+            *(f"ε = {epsilon_text(epsilon)}" for epsilon in epsilons),
+            "masked gradients",
+        ],
+        rows=rows,
+        note=f"Mean ± standard deviation over n seeds, on the first {images} test images. An "
+        "attack changes an image by at most ε, in its norm, to have it misclassified; all trials "
+        "meet the same random numbers. A stronger attack can only lower these figures. "
+        "comparisons.csv has the paired differences with their verdicts.",
+        warnings=tuple(masking_warnings(frames)),
+    )
+
+
+def _error_section(frames: Frames) -> Section | None:
+    """Return the error under corruption relative to the baseline's, with verdicts."""
+    rows = []
+    for name, label in (("mce", "mCE"), ("relative_mce", "relative mCE")):
+        compared = frames.comparisons[frames.comparisons["metric"] == name]
+        found = frames.summary.set_index("activation")[name]
+        rows += [
+            [
+                row["activation"],
+                label,
+                str(row["n"]),
+                f"{found[row['activation']]:.1f}",
+                _between(100 + row["ci_low"], 100 + row["ci_high"]),
+                probability(row["p_holm"]),
+                row["verdict"],
+            ]
+            for row in compared.to_dict("records")
+            if math.isfinite(found[row["activation"]])
+        ]
+    if not rows:
+        return None
+    return Section(
+        id="errors",
+        title="Error under corruption relative to the baseline's",
+        headers=["activation", "metric", "n", "value, %", "95 % interval", "p (Holm)", "verdict"],
+        rows=rows,
+        note=f"{frames.study.baseline} is 100 %; lower is better. mCE is the mean, over "
+        "corruptions, of the error divided by the baseline's; relative mCE subtracts the clean "
+        "error from both first. The t intervals are over n pairs, of the linearised ratios.",
+    )
+
+
+def _between(low: float, high: float) -> str:
+    return f"[{low:.1f}, {high:.1f}]".replace("-", MINUS) if math.isfinite(low) else DASH
+
+
+def _matched_section(frames: Frames) -> Section | None:
+    """Return corrupted accuracy at matched clean accuracy, with verdicts."""
+    if not np.isfinite(frames.summary["corrupted_accuracy_mean"]).any():
+        return None
+    compared = frames.comparisons
+    compared = compared[compared["metric"] == "matched_accuracy"].set_index("activation")
+    means = frames.summary.set_index("activation")["matched_accuracy_mean"]
+    slopes = frames.matched.groupby("activation")["slope"].first()
+    rows = []
+    for activation, row in compared.to_dict("index").items():
+        estimated = row["n"] < 2 or row["verdict"] != NO_VERDICT
+        rows.append(
+            [
+                str(activation),
+                str(row["n"]),
+                percent(means.get(activation, math.nan)),
+                signed(row["difference"], points=True),
+                interval(row["ci_low"], row["ci_high"], points=True),
+                number(slopes.get(activation, math.nan)),
+                probability(row["p_holm"]),
+                row["verdict"] if estimated else "not estimable",
+            ]
+        )
+    return Section(
+        id="matched",
+        title="Robustness at matched clean accuracy",
+        headers=[
+            *("activation", "n", "matched accuracy, %", "difference, points", "95 % interval"),
+            *("slope", "p (Holm)", "verdict"),
+        ],
+        rows=rows,
+        note="Corrupted accuracy where clean accuracy does not differ from "
+        f"{frames.study.baseline}'s: the intercept of the line of the paired differences in the "
+        "one on those in the other, with n pairs. The slope is in points per point; the interval "
+        "contains its uncertainty. Not estimable: fewer than five pairs, or clean differences that "
+        "vary too little from seed to seed; comparisons.csv says which.",
+    )
+
+
+_MECHANISM_LABELS = {
+    "inactive_fraction": "inactive units",
+    "grad_norm_ratio": "gradient norm, first / last layer",
+    "logit_margin": "logit margin",
+    "input_gradient_norm": "input gradient norm",
+}
+
+
+def _mechanism_section(frames: Frames) -> Section | None:
+    """Return how mechanisms go with corrupted accuracy, by rank."""
+    table = frames.mechanism
+    if not np.isfinite(table[["rank_correlation", "within_seeds"]]).any(axis=None):
+        return None
+    rows = [
+        [
+            _MECHANISM_LABELS[row["mechanism"]],
+            str(row["n_trials"]),
+            signed(row["rank_correlation"], points=False),
+            str(row["n_seeds"]),
+            signed(row["within_seeds"], points=False),
+            interval(row["within_ci_low"], row["within_ci_high"], points=False),
+        ]
+        for row in table.to_dict("records")
+    ]
+    return Section(
+        id="mechanism",
+        title="Mechanism beside outcome",
+        headers=[
+            "mechanism",
+            "trials",
+            "ρ over trials",
+            "seeds",
+            "ρ within seeds",
+            "95 % interval",
+        ],
+        rows=rows,
+        note="Spearman's rank correlation with corrupted accuracy. Trials of a seed are not "
+        "independent, as they share weights and batches, so ρ over trials has no interval. ρ "
+        "within seeds is the mean over seeds of that among the activations of one seed, with the t "
+        "interval over seeds: for further seeds with these activations. A dash: a side does not "
+        "vary, or there are too few. None of this shows a cause.",
+    )
+
+
+def _calibration_section(
+    frames: Frames, column: str, name: str, unit: str, show: Callable[[float, float], str]
+) -> Section | None:
+    """Return a measure of how far to trust the probabilities, by corruption and severity."""
+    if frames.corruptions.empty:
+        return None
+    cells = frames.corruptions.groupby(["corruption", "severity", "activation"], sort=False)
+    spread = {key: (part.mean(), part.std()) for key, part in cells[column]}
+    activations = list(frames.corruptions["activation"].unique())
+    places = dict.fromkeys((corruption, severity) for corruption, severity, _ in spread)
+    rows = [
+        [
+            str(corruption).replace("_", " "),
+            str(severity),
+            *(
+                show(*spread.get((corruption, severity, name), _NOTHING[:2]))
+                for name in activations
+            ),
+        ]
+        for corruption, severity in places
+    ]
+    counts = frames.corruptions.groupby("activation")["seed"].nunique()
+    least, most = counts.min(), counts.max()
+    return Section(
+        id=f"corrupted-{column}",
+        title=f"{name} by corruption and severity{unit}",
+        headers=["corruption", "severity", *activations],
+        rows=rows,
+        note="Mean ± standard deviation over "
+        + (f"n = {most} seeds." if least == most else f"n = {least} to {most} seeds."),
+        folded=True,
+    )
+
+
+def _over_seeds(frame: pd.DataFrame, by: list[str]) -> dict[tuple[object, ...], Any]:
+    """Return the mean, standard deviation and count of the accuracy in each group."""
+    return {
+        key: (part.mean(), part.std(), len(part)) for key, part in frame.groupby(by)["accuracy"]
+    }
+
+
+def masking_warnings(frames: Frames) -> list[str]:
+    """Return a sentence for each activation whose robust accuracy may be feigned, with its n."""
+    found = []
+    for activation in frames.study.activations:
+        by_seed = frames.masking(activation)
+        if not by_seed:
+            continue
+        trained = int(frames.unattacked()["activation"].eq(activation).sum())
+        seed, (first, *_) = next(iter(by_seed.items()))
+        found.append(
+            f"{activation}: accuracy under attack may be overstated, as {len(by_seed)} of "
+            f"{trained} trials show signs of masked gradients. Seed {seed}: {first}. "
+            "attacks.csv has them all."
+        )
+    return found

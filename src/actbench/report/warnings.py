@@ -1,0 +1,131 @@
+"""What a reader must know before a study's verdicts: networks at chance, lost and odd trials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actbench.analysis.comparisons import ranks_disagree
+from actbench.report.formatting import interval, percent, probability, signed
+from actbench.report.sentences import lost_trials
+
+if TYPE_CHECKING:
+    from actbench.analysis.frames import Frames
+
+MOST_LISTED = 5
+
+
+def study_warnings(frames: Frames) -> list[str]:
+    """Return the warnings that every document shows before its verdicts, one sentence or two each.
+
+    The baseline at chance; trials that diverged or crashed; trials at chance or far outside their
+    arm; primary metrics in which Wilcoxon's test contradicts the verdict; what the trials' records
+    note besides; trials that were computed in another environment.
+    """
+    return [
+        *_at_chance(frames),
+        *_lost(frames),
+        *_flagged(frames),
+        *_ranks(frames),
+        *frames.notes(),
+        *frames.mixing(),
+    ]
+
+
+def chance_note(frames: Frames) -> str:
+    """Return what the networks' accuracy was held against, or that it could not be."""
+    share = frames.class_share
+    if share is None:
+        return (
+            "Whether networks are above chance was not checked, and diverged trials are not scored "
+            "as chance: the records do not state the share of the largest class."
+        )
+    return f"Chance is the share of the largest class of the test images, {percent(share)} %."
+
+
+def _at_chance(frames: Frames) -> list[str]:
+    baseline = frames.study.baseline
+    if not frames.baseline_at_chance or frames.class_share is None:
+        return []
+    arms = [name for name in frames.study.activations if name != baseline]
+    others = ", ".join(
+        f"{name} in {frames.finished(name) - frames.at_chance(name)} of {frames.finished(name)}"
+        for name in arms
+        if frames.finished(name)
+    )
+    return [
+        f"{baseline}, the baseline, is not above chance in {frames.at_chance(baseline)} of "
+        f"{frames.finished(baseline)} trials: always naming the largest class is right for "
+        f"{percent(frames.class_share)} % of the test images. There is no verdict about accuracy, "
+        "loss or calibration; try another learning rate, more epochs, other initial weights or a "
+        f"shallower network.{f' Above chance: {others} trials.' if others else ''}"
+    ]
+
+
+def _lost(frames: Frames) -> list[str]:
+    told = [lost for name in frames.study.activations if (lost := lost_trials(frames, name))]
+    if not told:
+        return []
+    return [
+        f"No result: {'; '.join(told)}. They are left out of every mean, so verdicts "
+        "speak of the other seeds only."
+    ]
+
+
+def _flagged(frames: Frames) -> list[str]:
+    """Return a sentence for each activation with flagged trials."""
+    found = []
+    flagged = frames.trials[frames.trials["flag"] != ""]
+    for activation, part in flagged.groupby("activation", sort=False):
+        if frames.baseline_at_chance and (part["flag"] == "at chance").all():
+            continue  # said already
+        listed = [
+            f"seed {row['seed']} {row['flag']}, clean accuracy {percent(row['clean_accuracy'])} %"
+            for row in part.head(MOST_LISTED).to_dict("records")
+        ]
+        rest = len(part) - len(listed)
+        found.append(
+            f"{activation}: {len(part)} of {frames.finished(str(activation))} trials differ from "
+            f"the rest: {'; '.join(listed)}{f'; and {rest} more (trials.csv)' if rest else ''}. "
+            "They count in every mean and test; look at them before you trust a t-test."
+        )
+    return found
+
+
+def _ranks(frames: Frames) -> list[str]:
+    rows = frames.comparisons[frames.comparisons["metric"].isin(frames.primary())]
+    return [
+        f"{row['activation']}, {frames.metrics[row['metric']].label}: the t-test says "
+        f"{row['verdict']} (p (Holm) = {probability(row['p_holm'])}) and Wilcoxon's signed-rank "
+        f"test {row['verdict_wilcoxon']} (p (Holm) = {probability(row['p_wilcoxon_holm'])}, n = "
+        f"{row['n']}), so a few seeds decide: look at each seed's difference."
+        for row in rows.to_dict("records")
+        if ranks_disagree(row)
+    ]
+
+
+def sensitivity_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
+    """Return rows and headers: the primary comparisons with diverged trials scored as chance."""
+    verdicts = {
+        (row["activation"], row["metric"]): (row["n"], row["verdict"])
+        for row in frames.comparisons.to_dict("records")
+    }
+    rows = []
+    for row in frames.sensitivity.to_dict("records"):
+        n, verdict = verdicts[row["activation"], row["metric"]]
+        rows.append(
+            [
+                row["activation"],
+                f"{frames.metrics[row['metric']].label}, points",
+                f"{verdict}, n = {n}",
+                str(row["n"]),
+                signed(row["difference"], points=True),
+                interval(row["ci_low"], row["ci_high"], points=True),
+                probability(row["p_holm"]),
+                row["verdict"],
+            ]
+        )
+    headers = [
+        *("activation", "metric", "without diverged trials", "n", "difference"),
+        *("95 % interval", "p (Holm)", "verdict"),
+    ]
+    return rows, headers

@@ -1,0 +1,73 @@
+"""Every derived file of a results folder, written from its stored records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actbench.analysis.frames import read_frames
+from actbench.report.figures.registry import FIGURES, STRIP, corruption_strip, figures
+from actbench.report.figures.style import to_png, to_svg
+from actbench.report.html import to_html
+from actbench.report.latex import summary_latex
+from actbench.report.markdown import summary_markdown
+from actbench.report.samples import SAMPLES_FILE, samples_from_png
+from actbench.report.tables import to_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from actbench.analysis.frames import Frames
+    from actbench.store.store import Store
+    from actbench.study.study import Study
+if TYPE_CHECKING:
+    from actbench.analysis.frames import Frames
+
+
+def write_report(store: Store, study: Study) -> Frames:
+    """Write every derived file of the folder and return the frames that they show.
+
+    Figures of an earlier report that the records no longer give are removed.
+
+    Raises:
+        ResultsFolderError: no trial is stored, or a file cannot be written.
+    """
+    frames = read_frames(store, study)
+    for name, text in derived_files(frames).items():
+        store.write_text(name, text)
+    drawn = all_figures(store, frames)
+    svgs = {name: to_svg(figure) for name, figure in drawn.items()}
+    for name, svg in svgs.items():
+        store.write_text(f"figures/{name}.svg", svg)
+        store.write_bytes(f"figures/{name}.png", to_png(drawn[name]))
+    for name in {*FIGURES, STRIP} - set(drawn):
+        for ending in ("svg", "png"):
+            (store.folder / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
+    store.write_text("report.html", to_html(frames, svgs, store.environment()))
+    return frames
+
+
+def all_figures(store: Store, frames: Frames) -> dict[str, Figure]:
+    """Return the study's figures, and the strip of corrupted images where a run stored them."""
+    drawn = figures(frames)
+    try:
+        content = (store.folder / SAMPLES_FILE).read_bytes()
+        samples = samples_from_png(content, frames.study.corruptions)
+    except (OSError, ValueError):
+        return drawn
+    return {**drawn, STRIP: corruption_strip(samples)} if samples else drawn
+
+
+def derived_files(frames: Frames) -> dict[str, str]:
+    """Return every table of the results folder as text, by file name."""
+    return {
+        "trials.csv": to_csv(frames.trials),
+        "corruptions.csv": to_csv(frames.corruptions),
+        "gradients.csv": to_csv(frames.gradients),
+        "attacks.csv": to_csv(frames.attacks),
+        "mechanism.csv": to_csv(frames.mechanism),
+        "summary.csv": to_csv(frames.summary),
+        "comparisons.csv": to_csv(frames.comparisons),
+        "sensitivity.csv": to_csv(frames.sensitivity),
+        "summary.md": summary_markdown(frames),
+        "summary.tex": summary_latex(frames),
+    }

@@ -1,0 +1,87 @@
+"""What `environment.json` holds: a description of each environment that computed trials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+PACKAGES = (
+    *("actbench", "torch", "torchvision", "numpy", "pillow"),
+    *("scipy", "scikit-learn", "pandas"),
+)
+# The last three only make tables and the digits, whose checksum is in the study.
+_DECIDING_PACKAGES = PACKAGES[:5]
+_LABELS = {
+    "python": "Python",
+    "processor": "processor",
+    "cpu_capability": "vector instructions",
+    "compiler": "compiler",
+    "gpus": "GPU",
+}
+
+
+def _deciding(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Return what may decide bits, as texts by the names that a user knows it by."""
+    parts = {label: environment[name] for name, label in _LABELS.items() if name in environment}
+    if "GPU" in parts:
+        parts["GPU"] = ", ".join(parts["GPU"])
+    packages = environment.get("packages", {})
+    parts |= {name: packages[name] for name in _DECIDING_PACKAGES if name in packages}
+    return {**parts, **environment.get("variables", {})}
+
+
+def read_environments(content: object) -> dict[str, Any]:
+    """Return what ``environment.json`` holds: its ``environments``, its ``seconds`` by trial id.
+
+    A file of an earlier version, which described one environment, gives that one, without an id.
+    What is not of its type is left out.
+    """
+    if not isinstance(content, dict):
+        content = {}
+    entries = content.get("environments")
+    if not isinstance(entries, list):
+        entries = [content]
+    seconds = content.get("seconds")
+    return {
+        "environments": [e for e in map(_typed, entries) if e],
+        "seconds": {
+            name: took
+            for name, took in (seconds.items() if isinstance(seconds, dict) else ())
+            if isinstance(took, int | float)
+        },
+    }
+
+
+def _typed(entry: object) -> dict[str, Any]:
+    def fits(name: str, value: object) -> bool:
+        if name in ("packages", "variables"):
+            return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        if name == "gpus":
+            return isinstance(value, list) and all(isinstance(v, str) for v in value)
+        return isinstance(value, int if name in ("cores", "threads_per_trial") else str)
+
+    found = entry.items() if isinstance(entry, dict) else ()
+    return {name: value for name, value in found if fits(name, value)}
+
+
+def with_batch(
+    environments: Sequence[Mapping[str, Any]], now: Mapping[str, Any], start: str, end: str
+) -> list[Mapping[str, Any]]:
+    """Return the entries with one for a batch of trials that began and ended at these times.
+
+    Where the same environment has an entry already, that one ends later; no other changes.
+    """
+    without_times = [
+        {name: value for name, value in entry.items() if name not in ("start", "end")}
+        for entry in environments
+    ]
+    entries = [*environments]
+    if now in without_times:
+        place = without_times.index(dict(now))
+        entries[place] = {**entries[place], "end": end}
+    else:
+        entries.append({"start": start, "end": end, **now})
+    return entries

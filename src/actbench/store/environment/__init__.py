@@ -1,0 +1,1 @@
+"""What `environment.json` holds: a description of each environment that computed trials."""

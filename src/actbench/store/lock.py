@@ -1,0 +1,155 @@
+"""Who holds a results folder: one run alone, several shards of one, or somebody for a moment.
+
+Locks are the operating system's (``flock``), which frees them when their holder dies, so a dead one
+holds nothing. On a shared file system they hold between machines where it supports them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from actbench.errors import ResultsFolderError, UsageError
+from actbench.files import place_of, writing_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from actbench.study.study import Trial
+
+LOCK_FILE = ".lock"
+SHARD_LOCKS = ".shard-*.lock"
+HOLDER = "-holder"
+MOMENT = ", for a moment"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a study's trials, for one of several processes: ``number`` from 1 to ``count``."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the shard that a text such as ``3/16`` names.
+
+        Raises:
+            UsageError: it names none.
+        """
+        parts = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+        shard = cls(int(parts[1]), int(parts[2])) if parts else cls(0, 0)
+        if not 1 <= shard.number <= shard.count:
+            raise UsageError(f"shard is {text!r}; it must be such as 3/16, the third of 16 parts")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def part(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+        """Return this shard's trials: every ``count``-th, so that each gets a bit of all seeds."""
+        return trials[self.number - 1 :: self.count]
+
+
+@contextlib.contextmanager
+def held_alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for one run: nobody else writes into it meanwhile.
+
+    Raises:
+        ResultsFolderError: another run or a shard of one holds it, or it cannot be written.
+    """
+    with _locked(folder, LOCK_FILE):
+        for path in folder.glob(SHARD_LOCKS):
+            with _locked(folder, path.name):
+                pass
+            path.unlink(missing_ok=True)  # no shard takes it now: it would need the folder first
+        yield
+
+
+@contextlib.contextmanager
+def held_for_a_moment(folder: Path) -> Iterator[None]:
+    """Hold the folder, after others who do so for a moment; shards may be at work meanwhile.
+
+    Raises:
+        ResultsFolderError: a run holds it alone, or it cannot be written.
+    """
+    with _locked(folder, LOCK_FILE, moment=True):
+        yield
+
+
+@contextlib.contextmanager
+def held_as_shard(folder: Path, shard: Shard) -> Iterator[None]:
+    """Hold one shard of the folder; to be begun while it is held for a moment.
+
+    Raises:
+        ResultsFolderError: another process holds this shard, or the folder cannot be written.
+    """
+    with _locked(folder, f".shard-{shard.number}-of-{shard.count}.lock"):
+        yield
+
+
+def shards_at_work(folder: Path) -> bool:
+    """Return whether any shard is held; to be asked while the folder is held for a moment."""
+    try:
+        for path in folder.glob(SHARD_LOCKS):
+            with _locked(folder, path.name):
+                pass
+    except ResultsFolderError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
+    lock, holder = FileLock(folder / name), folder / f"{name}{HOLDER}"
+    try:
+        folder.resolve().mkdir(parents=True, exist_ok=True)  # a link may name one to be made
+        seen = ""
+        while True:
+            try:
+                lock.acquire(timeout=0.2)
+                break
+            except Timeout:
+                before, seen = seen, _text_of(holder)
+                # a name that a dead process left is there until the next holder has written its own
+                waits = moment and (seen.endswith(MOMENT) or seen != before)
+                if not waits:
+                    raise ResultsFolderError(
+                        f"{str(folder)!r} is held by another run: {seen}"
+                    ) from None
+        place = place_of(folder)
+        who = f"process {os.getpid()} on {socket.gethostname()}"
+        with writing_whole(holder, to_disk=False) as file:
+            file.write((who + MOMENT * moment).encode())
+    except OSError as error:
+        lock.release()
+        reason = error.strerror or str(error)
+        if error.errno in _NO_LOCKS:
+            raise ResultsFolderError(
+                f"cannot lock {str(folder)!r}: {reason}; its file system must support file locks"
+            ) from None
+        if error.errno == errno.ELOOP:
+            reason = f"{name} is a symbolic link; remove it"
+        raise ResultsFolderError(f"cannot write {str(folder)!r}: {reason}") from None
+    try:
+        yield
+    finally:
+        if place_of(folder) == place:  # another run's, where the folder was renamed meanwhile
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _text_of(holder: Path) -> str:
+    try:
+        return holder.read_text(encoding="utf-8")
+    except OSError:
+        return f"another process{MOMENT}"  # it begins or ends just now

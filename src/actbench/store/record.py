@@ -1,0 +1,329 @@
+"""What a trial says while it runs and what it leaves when it is done, as plain values. No torch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import zlib
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from actbench.study.fields import (
+    LARGEST_EPSILON,
+    LARGEST_SEED,
+    is_number,
+    is_text,
+    is_text_or_empty,
+    is_whole,
+)
+from actbench.study.plain import Must, from_plain, parse_json
+from actbench.study.study import SEVERITIES, Study, Trial
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+RECORD_FORMAT = 1
+STATUSES = ("ok", "diverged", "crashed")
+
+# Fields that format 1 did not begin with: written only where they say something, so that a record
+# without them has the bytes that it always had.
+_LATER = {"later": True}
+# Within this radius in L∞ of every image lies mid-grey, the same picture for all classes.
+LARGE_EPSILON = 0.5
+# A share of the images that moves an accuracy by a point at most is not warned of.
+NEGLIGIBLE_SHARE = 0.01
+# What the fields of a record may hold: ``record_from_json`` refuses anything else.
+Share = Annotated[float, Must(is_number(0, 1), "a number from 0 to 1")]
+NotNegative = Annotated[float, Must(lambda v: not v < 0, "a number from 0")]  # or NaN
+Epsilon = Annotated[float, Must(is_number(0, LARGEST_EPSILON, above=True), "a number above 0")]
+Count = Annotated[int, Must(is_whole(1), "a whole number from 1")]
+Seed = Annotated[int, Must(is_whole(0, LARGEST_SEED), "a whole number from 0")]
+Severity = Annotated[int, Must(lambda v: v in SEVERITIES, "a severity")]
+Name = Annotated[str, Must(is_text, "a line of text")]
+Layer = Annotated[str, Must(is_text_or_empty, "a module's name")]
+Status = Annotated[str, Must(lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}")]
+Kernels = Annotated[str, Must(lambda v: v in ("native", "torch"), "native or torch")]
+
+
+class OtherFormatError(ValueError):
+    """A record was written by an actbench that stores its records in another way."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """An epoch's mean training loss, the test scores after it, and the mean gradient norms.
+
+    ``grad_norms`` maps each layer's module name to the mean, over the epoch's steps, of the L2 norm
+    of the loss gradient in that layer's weight.
+    """
+
+    epoch: Count
+    train_loss: NotNegative
+    test_loss: NotNegative
+    test_accuracy: Share
+    grad_norms: dict[Layer, NotNegative]
+
+
+@dataclass(frozen=True)
+class CorruptionScore:
+    """Test accuracy (a fraction), mean loss and calibration error under one corruption."""
+
+    corruption: Name
+    severity: Severity
+    accuracy: Share
+    loss: NotNegative
+    ece: NotNegative
+
+
+@dataclass(frozen=True)
+class AttackScore:
+    """Accuracy, a fraction, under one attack at one ε, on the images that the study attacks."""
+
+    attack: Name
+    epsilon: Epsilon
+    accuracy: Share
+
+
+@dataclass(frozen=True)
+class MaskingChecks:
+    """What the guard found on one trained network.
+
+    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose gradient is zero
+    in every pixel, is not finite in some, or misleads: the image is classified rightly, and a small
+    step along the gradient does not lower the label's margin. ``white_box_excess`` has, for each ε
+    where it is more than chance, (ε, accuracy under all white-box attacks minus accuracy under
+    all black-box ones). ``large_epsilon_accuracy`` is that under PGD at ``LARGE_EPSILON``.
+    ``misleading_gradient_share`` is None in records whose attacks ascended the plain cross-entropy,
+    which depends on the scale of the logits.
+    """
+
+    images: Count
+    classes: Count
+    zero_gradient_share: Share
+    non_finite_gradient_share: Share
+    white_box_excess: tuple[tuple[Epsilon, Share], ...]
+    large_epsilon_accuracy: Share
+    misleading_gradient_share: Share | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each sign that robust accuracy is overstated; empty if there is none.
+
+        At ``LARGE_EPSILON`` an attack that works leaves no more than the images of one class,
+        since a network can call mid-grey by one name only, and these fall too unless the network
+        ignores its input. Near zero is therefore taken to be half the chance level.
+        """
+        found = []
+        if self.misleading_gradient_share is None:
+            found.append(
+                "fgsm and pgd were run by an earlier version, in which accuracy under them depends "
+                "on the scale of the logits; run this trial again in a new folder"
+            )
+        for share, what in (
+            (self.zero_gradient_share, "an input gradient of zero"),
+            (self.non_finite_gradient_share, "an input gradient that is not finite"),
+            (
+                self.misleading_gradient_share or 0,
+                "an input gradient along which the label's margin does not fall",
+            ),
+        ):
+            if share > NEGLIGIBLE_SHARE:
+                found.append(
+                    f"{share:.1%} of {self.images} images have {what}, "
+                    "so gradient attacks have no direction to follow there"
+                )
+        for epsilon, excess in self.white_box_excess:
+            found.append(
+                f"at ε = {255 * epsilon:.3g}/255 white-box attacks leave {100 * excess:.1f} points "
+                f"more accuracy than black-box attacks (n = {self.images}), "
+                "so the gradients mislead them"
+            )
+        if self.large_epsilon_accuracy > 0.5 / self.classes:
+            found.append(
+                f"{self.large_epsilon_accuracy:.1%} of {self.images} images withstand PGD at "
+                f"ε = {LARGE_EPSILON}, where each could be turned mid-grey, so the attack fails"
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """Everything that one finished trial leaves in the store; no times, so that it repeats.
+
+    ``clean_correct`` and ``corrupted_correct`` hold per test image whether it was classified
+    correctly, and under how many of the corruptions × severities (see ``unpack_counts``).
+    ``logit_margin`` is the mean over test images of the true class's logit less the largest other;
+    ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
+    ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
+    ``kernels`` are those that computed it: ``torch``, or ``native`` as well. ``environment`` is the
+    id of the entry of ``environment.json`` that describes where; a crashed trial has none.
+    ``notes`` say what a reader must know of this trial besides, such as a diagnostic that failed;
+    ``output_warnings`` why accuracy under attack may be overstated, as seen from its outputs.
+    ``largest_class_share`` is the share of the test images that its largest class has, in (0, 1].
+    ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
+    """
+
+    trial_id: Name
+    activation: Name
+    seed: Seed
+    status: Status
+    reason: str = ""
+    trace: str = ""
+    activation_check: dict[str, float | bool | int] = field(default_factory=dict)
+    history: tuple[EpochRecord, ...] = ()
+    clean_accuracy: Share | None = None
+    clean_loss: NotNegative | None = None
+    clean_ece: NotNegative | None = None
+    corruptions: tuple[CorruptionScore, ...] = ()
+    logit_margin: float | None = None
+    input_gradient_norm: NotNegative | None = None
+    inactive: dict[Layer, Share] = field(default_factory=dict)
+    inactive_fraction: Share | None = None
+    clean_correct: str = ""
+    corrupted_correct: str = ""
+    attacks: tuple[AttackScore, ...] = field(default=(), metadata=_LATER)
+    masking: MaskingChecks | None = field(default=None, metadata=_LATER)
+    kernels: Kernels = field(default="torch", metadata=_LATER)
+    environment: str = field(default="", metadata=_LATER)
+    notes: tuple[str, ...] = field(default=(), metadata=_LATER)
+    output_warnings: tuple[str, ...] = field(default=(), metadata=_LATER)
+    largest_class_share: Share | None = field(default=None, metadata=_LATER)
+
+    @property
+    def trial(self) -> Trial:
+        """The trial that the record is of."""
+        return Trial(self.activation, self.seed)
+
+
+_KNOWN = {item.name for item in fields(TrialRecord)}
+
+
+def record_to_json(record: TrialRecord) -> str:
+    """Return the record as JSON text, the same for the same record, with its own checksum."""
+    content = _finite(asdict(record))
+    for item in fields(record):
+        if item.metadata.get("later") and getattr(record, item.name) == item.default:
+            del content[item.name]
+    if record.masking and record.masking.misleading_gradient_share is None:
+        del content["masking"]["misleading_gradient_share"]
+    head = {"format": RECORD_FORMAT, "checksum": _checksum(content)}
+    return json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n"
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def record_from_json(text: str) -> TrialRecord:
+    """Return the record that ``record_to_json`` wrote.
+
+    Raises:
+        OtherFormatError: it is a record of another format.
+        ValueError: the text is no such record.
+    """
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise ValueError("not a record")
+    found = content.pop("format", None)
+    checksum = content.pop("checksum", None)
+    whole = checksum == _checksum(content)
+    if type(found) is not int:
+        raise ValueError("not a record")
+    if found != RECORD_FORMAT:
+        if whole and set(content) <= _KNOWN:
+            raise ValueError("its format number is not that of its content")
+        raise OtherFormatError(f"format {found}; this actbench reads {RECORD_FORMAT}")
+    if not whole:
+        raise ValueError("its checksum is not that of its content")
+    record = from_plain(TrialRecord, content)
+    _check_complete(record)
+    return record
+
+
+def _check_complete(record: TrialRecord) -> None:
+    """Check what the fields of a record say of one another.
+
+    Raises:
+        ValueError: they contradict each other, or one is empty that a trial with a result has.
+    """
+    if [epoch.epoch for epoch in record.history] != list(range(1, len(record.history) + 1)):
+        raise ValueError("the epochs of its history are not 1, 2, 3, …")
+    if record.status != "ok":
+        return
+    for name in ("history", "clean_accuracy", "clean_correct"):
+        if getattr(record, name) in ((), None, ""):
+            raise ValueError(f"{name} is empty, and its status is ok")
+    clean = unpack_counts(record.clean_correct)
+    if clean.size == 0 or clean.max() > 1:
+        raise ValueError("clean_correct is not 0 or 1 for each test image")
+    if record.corruptions:
+        corrupted = unpack_counts(record.corrupted_correct)
+        if corrupted.size != clean.size or corrupted.max() > len(record.corruptions):
+            raise ValueError(
+                f"corrupted_correct is not a count up to {len(record.corruptions)} for each of "
+                f"{clean.size} test images"
+            )
+
+
+def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:
+    """Check that a record is of this trial and has the measurements that its study asks for.
+
+    Raises:
+        ValueError: it is not, or has not.
+    """
+    if record.trial != trial:
+        raise ValueError("it is another trial's record")
+    epochs = len(record.history)
+    if epochs > study.epochs or (record.status == "ok" and epochs != study.epochs):
+        raise ValueError(f"its history has {epochs} epochs, and the study has {study.epochs}")
+    if record.status != "ok":
+        return
+    for what, found, asked in (
+        (
+            "corruptions and severities",
+            [(score.corruption, score.severity) for score in record.corruptions],
+            [(name, severity) for name in study.corruptions for severity in SEVERITIES],
+        ),
+        (
+            "attacks and epsilons",
+            [(score.attack, score.epsilon) for score in record.attacks],
+            [(name, epsilon) for name in study.attacks for epsilon in study.epsilons],
+        ),
+    ):
+        if found != asked and sorted(found) != sorted(asked):
+            raise ValueError(f"its {what} are not those of the study")
+    if study.attacks and record.masking is None:
+        raise ValueError("it has attacks and no masking checks")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def pack_counts(counts: npt.NDArray[np.uint8]) -> str:
+    """Return small counts, one per test image, as compact text."""
+    packed = zlib.compress(counts.astype(np.uint8).tobytes(), 9)
+    return base64.b64encode(packed).decode("ascii")
+
+
+def unpack_counts(text: str) -> npt.NDArray[np.uint8]:
+    """Return the counts, uint8 of shape (test images,), that ``pack_counts`` wrote.
+
+    Raises:
+        ValueError: it did not write this text.
+    """
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    except zlib.error as error:
+        raise ValueError(f"not packed counts: {error}") from None

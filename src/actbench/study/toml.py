@@ -1,0 +1,74 @@
+"""A study as TOML, and back."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from actbench.errors import UsageError, did_you_mean
+from actbench.study.study import STUDY_FORMAT, Study, _as_plain, _shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def study_to_toml(study: Study) -> str:
+    """Return the study as TOML; ``study_from_toml`` gives it back."""
+    import tomli_w  # what only runs trials goes without
+
+    return tomli_w.dumps({"format": STUDY_FORMAT, **_as_plain(study)}, multiline_strings=False)
+
+
+def study_values(text: str, source: str) -> dict[str, Any]:
+    """Return the fields that a study's TOML text sets, checked by name but not yet by value.
+
+    Args:
+        text: the TOML document.
+        source: where it is from, for messages.
+
+    Raises:
+        UsageError: it is not TOML, has an unknown key, or another format.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or too many digits or brackets
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{source} is not valid TOML: {reason}") from None
+    found = values.pop("format", STUDY_FORMAT)
+    if found != STUDY_FORMAT:
+        raise UsageError(f"{source} has format {_shown(found)}; this actbench reads {STUDY_FORMAT}")
+    known = {item.name for item in fields(Study)}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{source} has an unknown key {key!r}{did_you_mean(key, known)}")
+    return values
+
+
+def study_from_toml(text: str, source: str) -> Study:
+    """Return the study that a TOML text describes; see ``study_values`` for the arguments.
+
+    One that names no kernels was stored when there were PyTorch's alone.
+
+    Raises:
+        UsageError: as ``study_values``, or a value is wrong.
+    """
+    try:
+        return Study(**{"kernels": "torch", **study_values(text, source)})
+    except UsageError as error:
+        message = str(error)
+        raise UsageError(message if source in message else f"{source}: {message}") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the fields that the TOML file at ``path`` sets (see ``study_values``).
+
+    Raises:
+        UsageError: the file cannot be read or is not such a file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot read the configuration {str(path)!r}: {reason}") from None
+    return study_values(text, str(path))

@@ -1,0 +1,180 @@
+"""A trained network and images → accuracy, loss and calibration; clean, corrupted, attacked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from actbench.attacks.gradient_masking import masking_checks
+from actbench.attacks.registry import resolve
+from actbench.data.images import normalise
+from actbench.store.record import AttackScore
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from actbench.data.images import ImageData
+    from actbench.store.record import MaskingChecks
+    from actbench.study.study import Study
+
+EVALUATION_BATCH = {"cpu": 64, "cuda": 2000}  # a larger one leaves the processor's caches
+GRADIENT_BATCH = 256
+CALIBRATION_BINS = 15
+PROBABILITY_TOLERANCE = 0.01  # of an image's sum, which bfloat16 rounds
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy in [0, 1], mean cross-entropy in nats, and per image whether it was correct."""
+
+    accuracy: float
+    loss: float
+    correct: torch.Tensor
+
+
+def computing_in(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context for a network's forward pass in a precision; ``tf32`` needs none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -> torch.Tensor:
+    """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
+    network.eval()
+    # no inference mode: a layer may keep a tensor that training meets again
+    with torch.no_grad(), computing_in(precision, images.device):
+        size = EVALUATION_BATCH[images.device.type]
+        first: torch.Tensor = network(normalise(images[:size])).float()
+        # one tensor from the start: parts that stay while others come and go break up the heap
+        logits = first.new_empty((len(images), *first.shape[1:]))
+        logits[:size] = first
+        for start in range(size, len(images), size):
+            logits[start : start + size] = network(normalise(images[start : start + size]))
+        return logits
+
+
+def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
+    """Return the scores of logits (N, classes) against int64 labels (N,)."""
+    correct = logits.argmax(1) == labels
+    loss = F.cross_entropy(logits.double(), labels)
+    return Scores(float(correct.double().mean()), float(loss), correct)
+
+
+def largest_class_share(labels: torch.Tensor) -> float:
+    """Return the accuracy, in (0, 1], of always naming the class that most int64 labels have."""
+    return float(labels.bincount().max()) / len(labels)
+
+
+def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the expected calibration error in [0, 1], over 15 bins of the top confidence.
+
+    It is computed on the processor: a GPU would add to the bins in any order.
+
+    Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017: the mean over bins, weighted by their
+    share of the images, of |accuracy − mean confidence|.
+    """
+    logits, labels = logits.cpu(), labels.cpu()
+    confidence, predicted = logits.softmax(1).max(1)
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
+    bins = torch.bucketize(confidence, edges, right=True) - 1  # a confidence of 1 has its own
+
+    def sums(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(edges)).scatter_add_(0, bins, values)
+
+    counts = sums(torch.ones_like(confidence))
+    accuracy = sums((predicted == labels).float()) / counts
+    gaps = (accuracy - sums(confidence) / counts).nan_to_num().abs()  # an empty bin has none
+    return float((gaps * (counts / counts.sum())).sum())
+
+
+def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return the mean of the true class's logit less the largest other one."""
+    true = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)
+    return float((true - others).double().mean())
+
+
+def output_warnings(
+    network: nn.Module, images: torch.Tensor, logits: torch.Tensor, precision: str = "fp32"
+) -> tuple[str, ...]:
+    """Return why accuracy under attack may be overstated, as seen from a network's outputs.
+
+    Args:
+        network: is evaluated once more on the first images.
+        images: uint8 (N, 32, 32, 3).
+        logits: what ``predict`` returned for them, float32 (N, classes).
+        precision: as in ``predict``.
+    """
+    found = []
+    sums = logits.double().sum(1)
+    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < PROBABILITY_TOLERANCE).all()):
+        found.append(
+            "its outputs are probabilities (none is negative, and those of an image sum to 1), "
+            "where logits are expected; the cross-entropy of probabilities hardly changes, which "
+            "misleads training and gradient attacks"
+        )
+    some = slice(EVALUATION_BATCH[images.device.type])
+    with torch.random.fork_rng(devices=[]):
+        again = predict(network, images[some], precision)
+    if not torch.allclose(again, logits[some], rtol=1e-3, atol=1e-4, equal_nan=True):
+        found.append(
+            "its outputs for the same images differ from call to call in evaluation mode, so it "
+            "draws random numbers there or goes on changing, which gradient attacks cannot follow"
+        )
+    return tuple(found)
+
+
+def input_gradient_norm(
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str = "fp32"
+) -> float:
+    """Return the mean over images of the L2 norm of the loss gradient in the image in [0, 1].
+
+    Raises:
+        ValueError: the loss does not depend differentiably on the images.
+    """
+    network.eval()
+    total = 0.0
+    parts = zip(
+        torch.split(images, GRADIENT_BATCH), torch.split(labels, GRADIENT_BATCH), strict=True
+    )
+    for batch, batch_labels in parts:
+        x = normalise(batch).requires_grad_()
+        with computing_in(precision, x.device):
+            logits = network(x)
+        loss = F.cross_entropy(logits.float(), batch_labels, reduction="sum")
+        gradient = None
+        if loss.requires_grad:
+            (gradient,) = torch.autograd.grad(loss, x, allow_unused=True)
+        if gradient is None:
+            raise ValueError("no gradient reaches the images")
+        total += float(gradient.flatten(1).double().norm(dim=1).sum())
+    return 2 * total / len(images)  # normalised pixels are 2x − 1
+
+
+def attack_scores(
+    network: nn.Module, data: ImageData, study: Study
+) -> tuple[tuple[AttackScore, ...], MaskingChecks]:
+    """Return the accuracy under each of the study's attacks at each ε, and the guard's findings.
+
+    The first ``attack_images`` test images are attacked in [0, 1], with the normalisation as part
+    of the network. Every trial meets the same random numbers, so those of a pair start alike.
+    """
+    images = data.test_images[: study.attack_images].permute(0, 3, 1, 2).float().div(255)
+    labels = data.test_labels[: study.attack_images].clone()
+    network.eval()
+
+    def logits(batch: torch.Tensor) -> torch.Tensor:
+        normalised = batch.mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+        with computing_in(study.precision, batch.device):
+            return network(normalised)  # type: ignore[no-any-return]
+
+    scores = []
+    survived = {}
+    for attack in map(resolve, study.attacks):
+        for epsilon in study.epsilons:
+            result = attack(logits, images, labels, epsilon, attack.generator(epsilon))
+            scores.append(AttackScore(attack.spec, epsilon, result.accuracy))
+            survived[attack.spec, epsilon] = result.correct
+    return tuple(scores), masking_checks(logits, images, labels, survived)

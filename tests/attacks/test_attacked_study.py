@@ -1,0 +1,288 @@
+"""Attacks as a part of a study: the same for all trials, in every table, and guarded everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actbench.analysis.frames import Frames
+from actbench.analysis.metrics import epsilon_text, robust_metric
+from actbench.analysis.paired_studies import ALL, compare_counterparts
+from actbench.api import Results, run
+from actbench.errors import UsageError
+from actbench.execution.plan import prepare_study
+from actbench.report.figures.registry import caption, figures
+from actbench.report.html import to_html
+from actbench.report.write import derived_files
+from actbench.store.record import MaskingChecks, record_from_json, record_to_json
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial, trial_id
+from actbench.study.toml import study_from_toml, study_to_toml
+from helpers.synthetic import synthetic_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from helpers.runs import Outcome
+
+ATTACKS = ("fgsm", "pgd:steps=2", "square:queries=3")
+ATTACKED = Study(
+    activations=("relu", "leaky_relu:0"),
+    seeds=(0,),
+    train_images=128,
+    epochs=2,
+    corruptions=(),
+    attacks=ATTACKS,
+    attack_images=40,
+    epsilons=(8 / 255, 0.2),
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run(ATTACKED, tmp_path_factory.mktemp("attacked") / "out", workers=0, quiet=True)
+
+
+# a real study
+
+
+def test_there_is_a_row_for_each_trial_attack_and_epsilon(results: Results) -> None:
+    table = pd.read_csv(results.folder / "attacks.csv")
+    assert list(table)[:5] == ["activation", "seed", "attack", "epsilon", "accuracy"]
+    assert len(table) == 2 * 3 * 2
+    assert set(table["attack"]) == set(ATTACKS)
+    # fortieths, as forty images were attacked
+    assert np.allclose(table["accuracy"] * 40 % 1, 0)
+
+
+def test_an_attack_can_only_take_accuracy_away(results: Results) -> None:
+    unchanged = results.frames.unattacked().set_index(["activation", "seed"])["accuracy"]
+    for key, part in results.attacks.groupby(["activation", "seed"]):
+        assert part["accuracy"].max() <= unchanged[key]
+
+
+def test_all_trials_meet_the_same_random_numbers(results: Results) -> None:
+    """So a slope of zero, which is ReLU to the last bit, is attacked as ReLU is."""
+    by_activation = {
+        name: part.drop(columns="activation").reset_index(drop=True)
+        for name, part in results.attacks.groupby("activation")
+    }
+    pd.testing.assert_frame_equal(by_activation["relu"], by_activation["leaky_relu:0"])
+
+
+def test_a_trial_gives_the_same_record_again(results: Results, tmp_path: Path) -> None:
+    alone = dataclasses.replace(results.study, activations=("relu",))
+    again = run(alone, tmp_path / "again", workers=0, quiet=True)
+    name = f"trials/{trial_id(alone, Trial('relu', 0))}.json"
+    assert (again.folder / name).read_bytes() == (results.folder / name).read_bytes()
+
+
+def test_a_record_with_attacks_survives_its_json(results: Results) -> None:
+    for record in results.frames.records:
+        assert record.masking is not None
+        assert record.masking.images == 40
+        assert record_from_json(record_to_json(record)) == record
+
+
+def test_the_report_shows_robust_accuracy_with_paired_differences(results: Results) -> None:
+    summary = (results.folder / "summary.md").read_text(encoding="utf-8")
+    assert "## Accuracy under attack, %" in summary
+    assert "on the first 40 test images" in summary
+    page = (results.folder / "report.html").read_text(encoding="utf-8")
+    assert "Accuracy under attack, %" in page
+    assert (results.folder / "figures" / "attacks.svg").exists()
+    compared = set(results.comparisons["metric"])
+    assert {robust_metric(a, e) for a in ATTACKS for e in ATTACKED.epsilons} <= compared
+
+
+# the study
+
+
+def test_attack_specs_are_resolved_before_training() -> None:
+    study = dataclasses.replace(ATTACKED, attacks=("pgd:norm=l2,steps=10", "square:200"))
+    assert prepare_study(study).study.attacks == ("pgd:norm=l2", "square")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--attacks", "pdg"], "did you mean 'pgd'?"),
+        (["--attacks", "square:norm=l2"], "give linf"),
+        (["--attacks", "none,fgsm"], "'none' beside other names"),
+        (["--attacks", "fgsm", "--epsilons", "two"], "no list of numbers"),
+        (["--attacks", "fgsm", "--epsilons", "1/0"], "no list of numbers"),
+        (["--attacks", "fgsm", "--epsilons", "-1/255"], "epsilons is"),
+        (["--attacks", "fgsm", "--epsilons", "nan"], "epsilons is"),
+        (["--attacks", "fgsm", "--attack-images", "0"], "attack_images is 0"),
+    ],
+)
+def test_a_wrong_attack_is_one_line_before_any_training(
+    arguments: list[str], says: str, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    done = actbench_here("run", *arguments, "--workers", "0", "--out", "nothing")
+    assert done.code == 2
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_comma_within_an_attack_does_not_end_it(actbench_here: Callable[..., Outcome]) -> None:
+    done = actbench_here("run", "--attacks", "pgd:steps=20,norm=l1,square", "--dry-run")
+    assert done.code == 2
+    assert "attack 'pgd': norm is 'l1'; give linf or l2" in done.err
+
+
+def test_epsilons_may_be_fractions_of_255(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "base.toml").write_text(study_to_toml(dataclasses.replace(ATTACKED, attacks=())))
+    done = actbench_here(
+        *("run", "--config", "base.toml", "--epochs", "1", "--attacks", "fgsm"),
+        *("--epsilons", "2/255, 0.1", "--workers", "0", "--json", "--out", "out"),
+    )
+    printed = json.loads(done.out)
+    assert printed["study"]["epsilons"] == [2 / 255, 0.1]
+    shown = [row["epsilon"] for row in printed["attacks"]]
+    assert shown == pytest.approx([2 / 255, 0.1] * 2)
+
+
+def test_attacks_are_listed(actbench_here: Callable[..., Outcome]) -> None:
+    done = actbench_here("list", "attacks")
+    for part in ("fgsm", "pgd", "square", "steps=10", "queries=200", "arXiv:1706.06083"):
+        assert part in done.out
+
+
+def test_without_attacks_their_settings_leave_a_trial_its_name() -> None:
+    plain, trial = Study(), Trial("relu", 0)
+    set_up = Study(attack_images=10, epsilons=(0.1,))
+    assert trial_id(set_up, trial) == trial_id(plain, trial)
+    with_attack = Study(attacks=("fgsm",))
+    assert len({trial_id(s, trial) for s in (plain, with_attack)}) == 2
+    assert trial_id(dataclasses.replace(with_attack, epsilons=(0.1,)), trial) != trial_id(
+        with_attack, trial
+    )
+
+
+def test_an_epsilon_survives_the_studys_toml_to_the_last_bit() -> None:
+    study = Study(attacks=("pgd:steps=20,norm=l2",), epsilons=(1 / 255, 0.1 + 0.2))
+    assert study_from_toml(study_to_toml(study), "here") == study
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "text"),
+    [(8 / 255, "8/255"), (0.5 / 255, repr(0.5 / 255)), (0.1, "0.1"), (1.0, "1.0"), (3.0, "3.0")],
+)
+def test_an_epsilon_is_written_in_steps_of_a_pixel_where_it_is_one(epsilon, text) -> None:
+    assert epsilon_text(epsilon) == text
+
+
+def test_an_attack_named_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="'fgsm' twice"):
+        Study(attacks=("fgsm", "fgsm"))
+
+
+# the warning beside the number
+
+MASKED = MaskingChecks(50, 10, 0.5, 0.0, ((8 / 255, 0.25),), 0.0, 0.0)
+SIGN = "50.0% of 50 images have an input gradient of zero"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Frames:
+    """Three seeds of two activations, the gradients of one masked in a single trial."""
+    study = Study(
+        activations=("relu", "tanh", "elu"), seeds=3, corruptions=(), attacks=("fgsm", "square")
+    )
+    records = {}
+    for name, record in synthetic_records(study).items():
+        hit = (record.activation, record.seed) == ("tanh", 1)
+        records[name] = dataclasses.replace(record, masking=MASKED) if hit else record
+    return Frames(study, records)
+
+
+def test_the_csv_files_say_which_trials_have_masked_gradients(guarded: Frames) -> None:
+    warned = guarded.attacks[guarded.attacks["warning"] != ""]
+    assert set(zip(warned["activation"], warned["seed"], strict=True)) == {("tanh", 1)}
+    assert warned["warning"].str.contains(SIGN, regex=False).all()
+    summary = guarded.summary.set_index("activation")
+    assert dict(summary["masking_warnings"]) == {"relu": 0, "tanh": 1, "elu": 0}
+    notes = guarded.comparisons.set_index(["activation", "metric"])["note"]
+    metric = robust_metric("fgsm", 8 / 255)
+    assert "signs of masked gradients in 1 of tanh" in notes["tanh", metric]
+    assert "masked" not in notes["tanh", "clean_accuracy"]
+    assert "masked" not in notes["elu", metric]
+
+
+def test_the_tables_bear_the_sign_in_each_cell_and_the_reason_in_words(guarded: Frames) -> None:
+    lines = [" ".join(line.split()) for line in derived_files(guarded)["summary.md"].splitlines()]
+    (row,) = (line for line in lines if line.startswith("| tanh") and "| fgsm |" in line)
+    assert row.count("⚠") == len(guarded.study.epsilons) + 1
+    assert "1 of 3 trials ⚠" in row
+    (warning,) = (line for line in lines if line.startswith("**Warning:**"))
+    assert SIGN in warning
+    differences = [line for line in lines if "accuracy under fgsm at ε = 8/255" in line]
+    assert ["⚠" in line for line in differences] == [True, False]
+
+
+def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
+    drawn = figures(guarded)["attacks"]
+    page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {})
+    (before, _, after) = page.partition("<figcaption")
+    assert 'class="warning">tanh: accuracy under attack may be overstated' in before
+    assert SIGN in after
+    assert SIGN in caption("attacks", guarded)
+    labels = [text.get_text() for legend in drawn.legends for text in legend.get_texts()]
+    assert labels == ["relu", "tanh ⚠", "elu"]
+    assert r"\textbf{(!)}" in derived_files(guarded)["summary.tex"]
+
+
+def test_counterparts_in_other_studies_are_noted_as_well(guarded: Frames) -> None:
+    table = compare_counterparts({"a": guarded, "b": guarded})
+    noted = table[table["note"].str.contains("signs of masked gradients")]
+    assert set(noted["activation"]) == {"tanh", ALL}
+    assert set(noted["metric"]) == {
+        robust_metric(a, e) for a in guarded.study.attacks for e in guarded.study.epsilons
+    }
+
+
+def test_the_terminal_warns_as_well(
+    guarded: Frames, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    store = Store(tmp_path / "guarded")
+    store.begin(guarded.study)
+    for record in guarded.records:
+        store.write_record(record)
+    done = actbench_here("report", "guarded")
+    assert done.code == 0
+    assert "⚠ tanh: accuracy under attack may be overstated" in done.out
+
+
+def test_outputs_that_mislead_attacks_are_warned_of_as_masked_gradients_are(
+    guarded: Frames,
+) -> None:
+    told = "its outputs are probabilities"
+    records = {
+        r.trial_id: dataclasses.replace(r, masking=clean_masking(), output_warnings=(told,))
+        if r.activation == "elu"
+        else r
+        for r in guarded.records
+    }
+    frames = Frames(guarded.study, records)
+    warned = frames.attacks[frames.attacks["activation"] == "elu"]["warning"]
+    assert (warned == told).all()
+    assert dict(frames.summary.set_index("activation")["masking_warnings"])["elu"] == 3
+    text = derived_files(frames)["summary.md"]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    rows = [line for line in lines if line.startswith("| elu") and "| fgsm" in line]
+    assert [row.count("⚠") for row in rows] == [len(frames.study.epsilons) + 1]
+    assert f"**Warning:** elu, 3 of 3 trials: {told}." in lines
+
+
+def clean_masking() -> MaskingChecks:
+    return MaskingChecks(50, 10, 0.0, 0.0, (), 0.0)

@@ -1,0 +1,344 @@
+"""What actbench.corruptions.registry promises: the definition's images, and the same bytes every time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from actbench.corruptions.registry import CORRUPTIONS, IMAGES_PER_CHUNK, SUITES, corrupt, expand
+from actbench.errors import UsageError
+from actbench.study.study import seed_for
+from helpers.corrupted_images import (
+    DETERMINISTIC,
+    DRAWN,
+    NOISES,
+    corrupt_with,
+    mean_squared_change,
+    natural_images,
+    reference_images,
+)
+from helpers.corruptions_reference import REFERENCE, smoothed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def random_images(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
+
+
+def noise_distribution(name: str, severity: int, level: int) -> np.ndarray:
+    """Return the probability of each 8-bit level (cut, not rounded) that the noise turns one into.
+
+    float64 of shape (256,), from the closed form of the definition.
+    """
+    x = level / 255
+    if name == "impulse_noise":
+        share = (0.01, 0.02, 0.03, 0.05, 0.07)[severity - 1]
+        probabilities = np.zeros(256)
+        probabilities[[0, level, 255]] = share / 2, 1 - share, share / 2
+        return probabilities
+    if name == "shot_noise":
+        rate = (500, 250, 100, 75, 50)[severity - 1]
+        counts = np.arange(4 * rate)
+        levels = np.clip(counts / rate, 0, 1) * 255
+        weights = stats.poisson.pmf(counts, rate * x)
+        return np.bincount(levels.astype(int), weights, minlength=256)
+    sigma = {
+        "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10)[severity - 1],
+        "speckle_noise": (0.06, 0.1, 0.12, 0.16, 0.2)[severity - 1] * x,
+    }[name]
+    reached = stats.norm.cdf(np.arange(1, 256) / 255, loc=x, scale=sigma)
+    return np.diff(reached, prepend=0, append=1)
+
+
+@pytest.mark.parametrize("level", [40, 128])
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_on_flat_grey_has_the_mean_and_deviation_of_its_closed_form(
+    name: str, severity: int, level: int
+) -> None:
+    grey = torch.full((100, 32, 32, 3), level, dtype=torch.uint8)
+    added = corrupt(grey, name, severity).double().numpy() - level
+
+    changes = np.arange(256) - level
+    probabilities = noise_distribution(name, severity, level)
+    mean = probabilities @ changes
+    variance = probabilities @ (changes - mean) ** 2
+    fourth_moment = probabilities @ (changes - mean) ** 4
+    # Five standard errors of each estimate; a draw outside them has probability 6e-7.
+    assert abs(added.mean() - mean) < 5 * np.sqrt(variance / added.size)
+    assert abs(added.var() - variance) < 5 * np.sqrt((fourth_moment - variance**2) / added.size)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_is_drawn_for_every_pixel_and_channel(name: str, severity: int) -> None:
+    grey = torch.full((100, 32, 32, 3), 128, dtype=torch.uint8)
+    added = corrupt(grey, name, severity).double() - 128
+    for axis in range(4):
+        neighbours = torch.stack([added.flatten(), added.roll(1, axis).flatten()])
+        assert abs(torch.corrcoef(neighbours)[0, 1]) < 0.01
+
+
+# The largest share of values that may lie one level off the reference. None may lie further off:
+# float32 and float64 fall on different sides of a whole level, which happens most where the
+# definition leads to whole levels, such as 1.5 times a saturation. Rounding where the original cuts
+# would move half of all values.
+ONE_LEVEL_OFF = {
+    "gaussian_blur": 0.001,
+    "glass_blur": 0.01,
+    "defocus_blur": 0.06,
+    "motion_blur": 0.001,
+    "zoom_blur": 0.001,
+    "fog": 0.001,
+    "snow": 0.001,
+    "spatter": 0.001,
+    "contrast": 0.001,
+    "brightness": 0.06,
+    "saturate": 0.13,
+    "jpeg_compression": 0,
+    "pixelate": 0,
+    "elastic_transform": 0.001,
+}
+
+
+def assert_same_images(
+    name: str,
+    corrupted: NDArray[np.uint8],
+    expected: NDArray[np.uint8],
+    images: NDArray[np.uint8],
+) -> None:
+    off = np.abs(corrupted.astype(int) - expected)
+    assert off.max() <= 1
+    assert (off == 1).mean() <= ONE_LEVEL_OFF[name]
+    assert mean_squared_change(corrupted, images) == pytest.approx(
+        mean_squared_change(expected, images), rel=0.002
+    )
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_corruptions_without_draws_agree_with_the_reference(name: str, severity: int) -> None:
+    images = natural_images(20, seed=1)
+    expected = reference_images(name, images, severity, seeds=range(20))
+    corrupted = corrupt(torch.from_numpy(images), name, severity).numpy()
+    assert_same_images(name, corrupted, expected, images)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", DRAWN)
+def test_corruptions_with_draws_agree_with_the_reference_on_the_same_draws(
+    name: str, severity: int
+) -> None:
+    images = natural_images(20, seed=2)
+    expected = reference_images(name, images, severity, seeds=range(20))
+    corrupted = np.concatenate(
+        [corrupt_with(name, images[[seed]], severity, seed) for seed in range(20)]
+    )
+    assert_same_images(name, corrupted, expected, images)
+
+
+def test_spatter_wraps_above_255_as_the_originals_conversion_to_uint8_does() -> None:
+    """At severity 3 about one image in seven has liquid above 1, which clamping would change."""
+    wrapping = []
+    for seed in range(60):
+        noise = torch.randn(32, 32, generator=torch.Generator().manual_seed(seed)) * 0.3 + 0.65
+        if smoothed(noise.numpy(), 1).max() > 1.001:
+            wrapping.append(seed)
+    assert len(wrapping) >= 5
+    images = natural_images(60, seed=2)
+    for seed in wrapping:
+        expected = reference_images("spatter", images[[seed]], 3, seeds=range(seed, seed + 1))
+        ours = corrupt_with("spatter", images[[seed]], 3, seed)
+        assert np.abs(ours.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_changes_images_as_much_as_the_reference(name: str, severity: int) -> None:
+    # With this many images, 2 % is three standard errors for the rarest noise, impulses at
+    # severity 1, and more than ten for the others.
+    images = natural_images(2000, seed=3)
+    expected = reference_images(name, images, severity, seeds=range(2000))
+    corrupted = corrupt(torch.from_numpy(images), name, severity).numpy()
+    assert mean_squared_change(corrupted, images) == pytest.approx(
+        mean_squared_change(expected, images), rel=0.02
+    )
+
+
+@pytest.mark.parametrize("name", ["motion_blur", "spatter"])
+def test_images_of_a_batch_do_not_mix(name: str) -> None:
+    # These draw once, image by image, so that a generator can be shared by images done singly.
+    images = natural_images(6, seed=4)
+    for severity in SEVERITIES:
+        generator = torch.Generator().manual_seed(9)
+        singly = np.stack([REFERENCE[name](image, severity, generator) for image in images])
+        together = corrupt_with(name, images, severity, seed=9)
+        assert_same_images(name, together, singly, images)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("name", [*NOISES, *DRAWN])
+def test_every_image_has_its_own_draws(name: str, severity: int) -> None:
+    image = natural_images(1, seed=5)
+    corrupted = corrupt(torch.from_numpy(image).expand(4, -1, -1, -1), name, severity)
+    # Two of them may agree: short motion blurs have few paths of whole pixels.
+    assert len(corrupted.unique(dim=0)) > 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *NOISES,
+        "gaussian_blur",
+        "defocus_blur",
+        "zoom_blur",
+        "fog",
+        "contrast",
+        "brightness",
+        "jpeg_compression",
+        "pixelate",
+    ],
+)
+def test_the_change_grows_with_severity_where_the_definition_makes_it(name: str) -> None:
+    images = natural_images(200, seed=6)
+    changes = [
+        mean_squared_change(corrupt(torch.from_numpy(images), name, severity).numpy(), images)
+        for severity in SEVERITIES
+    ]
+    assert changes == sorted(changes)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corrupting_is_a_pure_function_of_images_name_and_severity(name: str) -> None:
+    images = random_images(20)
+    before = images.clone()
+    first = corrupt(images, name, 3)
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            assert torch.equal(corrupt(images, name, 3), first)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corruption_draws_from_the_generator_it_is_given_and_stays_in_range(name: str) -> None:
+    images = random_images(4).permute(0, 3, 1, 2).float() / 255
+    before = images.clone()
+    for severity in SEVERITIES:
+        corrupted, again = (
+            CORRUPTIONS[name](images, severity, torch.Generator().manual_seed(7)) for _ in range(2)
+        )
+        assert torch.equal(corrupted, again)
+        assert corrupted.shape == images.shape
+        assert corrupted.dtype == torch.float32
+        assert corrupted.min() >= 0
+        assert corrupted.max() <= 1
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (32, 48), (45, 33)])
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_images_of_other_sizes_are_corrupted(name: str, size: tuple[int, int]) -> None:
+    images = random_images(2, *size)
+    for severity in SEVERITIES:
+        corrupted = corrupt(images, name, severity)
+        assert corrupted.shape == images.shape
+        assert corrupted.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_one_flat_grey_image_is_corrupted(name: str, level: int) -> None:
+    images = torch.full((1, 3, 32, 32), level / 255)
+    for severity in SEVERITIES:
+        corrupted = CORRUPTIONS[name](images, severity, torch.Generator().manual_seed(0))
+        assert corrupted.isfinite().all()
+
+
+def test_whole_chunks_of_a_set_do_not_depend_on_what_follows() -> None:
+    images = random_images(IMAGES_PER_CHUNK + 7)
+    whole = corrupt(images, "gaussian_noise", 2)
+    prefix = corrupt(images[:IMAGES_PER_CHUNK], "gaussian_noise", 2)
+    assert torch.equal(whole[:IMAGES_PER_CHUNK], prefix)
+    assert not torch.equal(whole[IMAGES_PER_CHUNK:], whole[:7])
+
+
+def test_the_generator_is_seeded_by_name_and_severity() -> None:
+    images = random_images(3)
+    seed = seed_for("corruption", "speckle_noise", 4)
+    clean = images.permute(0, 3, 1, 2).float() / 255
+    expected = CORRUPTIONS["speckle_noise"](clean, 4, torch.Generator().manual_seed(seed))
+    expected = (expected * 255).byte().permute(0, 2, 3, 1)
+    assert torch.equal(corrupt(images, "speckle_noise", 4), expected)
+
+
+def test_expand_keeps_first_mention_order_and_drops_duplicates() -> None:
+    assert expand(["speckle_noise", "noise", "gaussian_noise"]) == (
+        "speckle_noise",
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+    )
+    assert expand(("none",)) == ()
+
+
+def test_every_suite_expands_to_known_corruptions() -> None:
+    for suite, names in SUITES.items():
+        assert expand([suite]) == names
+        assert set(names) <= CORRUPTIONS.keys()
+    assert set(SUITES["all"]) == CORRUPTIONS.keys() == REFERENCE.keys()
+    assert set(SUITES["cifar10c"]) == CORRUPTIONS.keys() - set(SUITES["extra"])
+    assert len(SUITES["cifar10c"]) == 14  # the usual fifteen but frost
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["gausian_noise"], "unknown corruption 'gausian_noise'; did you mean 'gaussian_noise'?"),
+        (["nosie"], "unknown corruption 'nosie'; did you mean 'noise'?"),
+        (["frost"], "published CIFAR-10-C files"),
+        (["none", "noise"], "'none' beside other names"),
+    ],
+)
+def test_expand_says_in_one_line_what_is_wrong(names: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        expand(names)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "name", "severity", "message"),
+    [
+        (random_images(1), "fogg", 1, "unknown corruption"),
+        (random_images(1), "gaussian_noise", 0, "severity is 0"),
+        (random_images(1).float(), "gaussian_noise", 1, "torch.float32"),
+        (random_images(1)[..., :1], "gaussian_noise", 1, "(1, 32, 32, 1)"),
+        (random_images(1)[:0], "gaussian_noise", 1, "(0, 32, 32, 3)"),
+        (random_images(1, 32, 7), "gaussian_noise", 1, "32×7"),
+    ],
+)
+def test_corrupt_says_in_one_line_what_is_wrong(
+    images: torch.Tensor, name: str, severity: int, message: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        corrupt(images, name, severity)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,146 @@
+"""The published CIFAR-10-C files: read as they are, and refused where they are not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actbench.corruptions.registry import SUITES, expand
+from actbench.corruptions.test_sets import corrupted_test_images
+from actbench.data.images import open_images, prepare
+from actbench.execution.plan import prepare_study
+from actbench.study.study import Study, Trial, trial_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from helpers.runs import Outcome
+
+QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--activation", "relu")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of the published form for the digits' 360 test images: frost is the image less 9 s."""
+    folder = tmp_path_factory.mktemp("published")
+    data = open_images(prepare("digits"))
+    images = data.test_images.numpy()
+    blocks = [np.where(images > 9 * s, images - 9 * s, 0) for s in range(1, 6)]
+    np.save(folder / "frost.npy", np.concatenate(blocks).astype(np.uint8))
+    np.save(folder / "fog.npy", np.concatenate([images] * 5))
+    np.save(folder / "labels.npy", np.tile(data.test_labels.numpy(), 5).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture
+def files(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the files, to damage."""
+    shutil.copytree(whole, tmp_path / "CIFAR-10-C")
+    return tmp_path / "CIFAR-10-C"
+
+
+def test_a_severity_is_its_block_of_the_file(whole: Path) -> None:
+    data = open_images(prepare("digits"))
+    for severity in (1, 5):
+        found = corrupted_test_images(data, "frost", severity, str(whole)).numpy()
+        expected = np.load(whole / "frost.npy")[360 * (severity - 1) : 360 * severity]
+        assert np.array_equal(found, expected)
+
+
+def test_a_study_reads_them_and_has_frost(
+    files: Path, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    asked = (*QUICK, "--corruptions", "frost,fog", "--workers", "0", "--cifar10c", str(files))
+    done = actbench_here(*asked, "--out", "out")
+    assert done.code == 0, done.err
+    table = pd.read_csv(tmp_path / "out" / "corruptions.csv")
+    clean = pd.read_csv(tmp_path / "out" / "trials.csv")["clean_accuracy"][0]
+    assert list(table["corruption"].unique()) == ["frost", "fog"]
+    # the fog of these files changes nothing
+    assert set(table.loc[table["corruption"] == "fog", "accuracy"]) == {clean}
+    assert "the published CIFAR-10-C files" in (tmp_path / "out" / "report.html").read_text()
+
+    # the study repeats with these files, and with no others
+    again = ("run", "--config", str(Path("out") / "study.toml"), "--workers", "0", "--out", "again")
+    changed = np.load(files / "fog.npy")
+    changed[0, 0, 0, 0] ^= 1
+    np.save(files / "fog.npy", changed)
+    refused = actbench_here(*again)
+    assert refused.code == 2
+    assert "the published corruptions are not the study's" in refused.err
+
+
+def damage(name: str, files: Path) -> None:
+    images, labels = files / "frost.npy", files / "labels.npy"
+    if name == "truncated":
+        images.write_bytes(images.read_bytes()[:-1])
+    elif name == "empty":
+        images.write_bytes(b"")
+    elif name == "missing":
+        images.unlink()
+    elif name == "no labels":
+        labels.unlink()
+    elif name == "shape":
+        np.save(images, np.load(images)[:-360])
+    elif name == "type":
+        np.save(images, np.load(images).astype(np.float32))
+    elif name == "objects":
+        np.save(images, np.array([{}]), allow_pickle=True)
+    elif name == "order":
+        np.save(labels, np.roll(np.load(labels), 1))
+    elif name == "label type":
+        np.save(labels, np.load(labels).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("truncated", "frost.npy' is truncated or no .npy file"),
+        ("empty", "frost.npy' is truncated or no .npy file"),
+        ("missing", "has no frost.npy"),
+        ("no labels", "has no labels.npy"),
+        (
+            "shape",
+            "is uint8 of shape (1440, 32, 32, 3); it must be uint8 of shape (1800, 32, 32, 3)",
+        ),
+        ("type", "is float32 of shape (1800, 32, 32, 3); it must be uint8"),
+        ("objects", "frost.npy' is truncated or no .npy file"),
+        ("order", "labels.npy' does not have the order of the test set: its label"),
+        ("label type", "it must be whole numbers of shape (1800,)"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named_before_any_training(
+    name: str, says: str, files: Path, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    damage(name, files)
+    done = actbench_here(
+        *(*QUICK, "--corruptions", "frost", "--cifar10c", str(files)),
+        *("--workers", "0", "--out", "nothing"),
+    )
+    assert done.code == 2
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_frost_is_in_the_suites_where_the_files_are() -> None:
+    published = expand(["cifar10c"], published=True)
+    assert len(published) == 15
+    assert published[published.index("snow") + 1] == "frost"
+    assert set(published) - {"frost"} == set(SUITES["cifar10c"])
+    assert len(expand(["all"], published=True)) == 19
+    assert "frost" not in expand(["extra", "noise"], published=True)
+
+
+def test_a_trials_name_goes_by_what_the_files_hold_and_not_by_where_they_lie(whole: Path) -> None:
+    def name(**changes: object) -> str:
+        study = Study(activations=("relu",), corruptions=("fog",), **changes)  # type: ignore[arg-type]
+        return trial_id(prepare_study(study).study, Trial("relu", 0))
+
+    assert name(cifar10c=str(whole)) == name(cifar10c=f"{whole}/.")
+    assert name(cifar10c=str(whole)) != name()

@@ -1,0 +1,742 @@
+"""Data sets: what is read from folders of images and from the files that torchvision downloads."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import os
+import pickle
+import shutil
+import socket
+import struct
+import tarfile
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+from torchvision import datasets as published
+
+from actbench.data import datasets
+from actbench.data.images import ImageData, open_images, prepare
+from actbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from helpers.runs import Outcome
+
+RED, GREEN, BLUE = (200, 30, 40), (10, 180, 20), (0, 0, 250)
+
+
+# a folder of images
+
+
+def solid(colour: tuple[int, int, int], size: tuple[int, int] = (32, 32)) -> Image.Image:
+    return Image.new("RGB", size, colour)
+
+
+def as_bytes(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def write_folder(root: Path, files: Mapping[str, Image.Image | bytes]) -> str:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else as_bytes(content))
+    return str(root)
+
+
+SMALL = {
+    "train/a/1.png": solid(RED),
+    "train/a/2.png": solid(RED),
+    "train/b/1.png": solid(GREEN),
+    "test/a/1.png": solid(BLUE),
+    "test/b/1.png": solid(GREEN),
+}
+
+
+def read_folder(root: Path, files: Mapping[str, Image.Image | bytes]) -> ImageData:
+    return open_images(prepare("imagefolder", write_folder(root, files)))
+
+
+def first_test_image(root: Path, content: Image.Image | bytes, name: str = "1.png") -> np.ndarray:
+    """Return how an image is read, given as the one test image of class a."""
+    files = {k: v for k, v in SMALL.items() if k != "test/a/1.png"}
+    return read_folder(root, {**files, f"test/a/{name}": content}).test_images[0].numpy()
+
+
+def test_a_folder_gives_its_images_labels_and_class_names(tmp_path: Path) -> None:
+    data = read_folder(tmp_path, SMALL)
+    assert data.classes == ("a", "b")
+    assert sorted(data.train_labels.tolist()) == [0, 0, 1]
+    assert data.test_labels.tolist() == [0, 1]
+    assert data.train_images.shape == (3, 32, 32, 3)
+    assert data.test_images[0, 5, 7].tolist() == list(BLUE)
+    assert data.test_images[1, 5, 7].tolist() == list(GREEN)
+
+
+def test_photographs_may_be_mirrored(tmp_path: Path) -> None:
+    assert read_folder(tmp_path, SMALL).flip is True
+
+
+def test_images_come_class_by_class_in_turn_so_that_the_first_stand_for_all(
+    tmp_path: Path,
+) -> None:
+    many = {f"train/{c}/{i}.png": solid((i, 0, 0)) for c in "abc" for i in range(4)}
+    data = read_folder(tmp_path, {**many, **{f"test/{c}/0.png": solid(RED) for c in "abc"}})
+    assert data.train_labels.tolist() == [0, 1, 2] * 4
+
+
+def test_images_may_lie_deeper_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    data = read_folder(
+        tmp_path,
+        {
+            **SMALL,
+            "train/b/deeper/still/2.png": solid(GREEN),
+            "train/b/.DS_Store": b"x",
+            "train/b/Thumbs.db": b"x",
+            "train/.hidden/1.png": b"x",
+        },
+    )
+    assert data.train_labels.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 100), (31, 33), (640, 480)])
+def test_an_image_of_any_size_becomes_32_by_32(size: tuple[int, int], tmp_path: Path) -> None:
+    image = first_test_image(tmp_path, solid(RED, size))
+    assert image.shape == (32, 32, 3)
+    assert (image == RED).all()
+
+
+@pytest.mark.parametrize(
+    ("format_", "tolerance"), [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("PPM", 0), ("JPEG", 4)]
+)
+def test_an_image_of_32_by_32_is_read_as_it_is(
+    format_: str, tolerance: int, tmp_path: Path
+) -> None:
+    ramp = np.zeros((32, 32, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(32) * 8, np.arange(32)[:, None] * 8
+    options = {"quality": 100, "subsampling": 0} if format_ == "JPEG" else {}
+    content = as_bytes(Image.fromarray(ramp), format_, **options)
+    image = first_test_image(tmp_path, content, f"1.{format_.lower()}")
+    assert np.abs(image.astype(int) - ramp).max() <= tolerance
+
+
+def saved_float(value: float) -> bytes:
+    return as_bytes(Image.fromarray(np.full((32, 32), value, np.float32)), "TIFF")
+
+
+def saved_int32(value: int) -> bytes:
+    return as_bytes(Image.fromarray(np.full((32, 32), value, np.int32)), "TIFF")
+
+
+def pgm(level: int, largest: int) -> bytes:
+    kind = ">u2" if largest > 255 else "u1"
+    return f"P5 32 32 {largest}\n".encode() + np.full(1024, level, kind).tobytes()
+
+
+def tiff_of_12_bits(level: int) -> bytes:
+    """Return a TIFF of 32×32 grey levels, two of them packed into three bytes."""
+    pair = (level << 12 | level).to_bytes(3, "big")
+    tags = [(256, 32), (257, 32), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 32)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    entries += struct.pack("<HHII", 279, 4, 1, 1536)
+    return struct.pack("<2sHIH", b"II", 42, 8, 9) + entries + b"\0" * 4 + pair * 512
+
+
+def blended(colour: int, opacity: int) -> int:
+    """Return a colour on white under an opacity from 0 to 255."""
+    return round((colour * opacity + 255 * (255 - opacity)) / 255)
+
+
+def half_red_palette() -> bytes:
+    image = solid(RED).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+    return as_bytes(image, "PNG", transparency=bytes([128] * 4))
+
+
+HALF_RED = tuple(blended(value, 128) for value in RED)
+MODES: dict[str, tuple[bytes, tuple[int, int, int], int]] = {
+    "palette": (as_bytes(solid(RED).convert("P", palette=Image.Palette.ADAPTIVE)), RED, 0),
+    "palette with transparency": (half_red_palette(), HALF_RED, 1),
+    "alpha": (as_bytes(Image.new("RGBA", (32, 32), (*RED, 128))), HALF_RED, 1),
+    "opaque alpha": (as_bytes(Image.new("RGBA", (32, 32), (*RED, 255))), RED, 0),
+    "grey": (as_bytes(Image.new("L", (32, 32), 77)), (77, 77, 77), 0),
+    "grey with alpha": (
+        as_bytes(Image.new("LA", (32, 32), (77, 51))),
+        (blended(77, 51),) * 3,
+        1,
+    ),
+    "grey with a transparent level": (
+        as_bytes(Image.new("L", (32, 32), 77), "PNG", transparency=77),
+        (255, 255, 255),
+        0,
+    ),
+    "black and white": (as_bytes(Image.new("1", (32, 32), 1)), (255, 255, 255), 0),
+    "16 bits": (as_bytes(Image.fromarray(np.full((32, 32), 200 * 257, np.uint16))), (200,) * 3, 0),
+    "16-bit TIFF": (
+        as_bytes(Image.fromarray(np.full((32, 32), 200 * 257, np.uint16)), "TIFF"),
+        (200,) * 3,
+        0,
+    ),
+    "12-bit TIFF": (tiff_of_12_bits(200 * 16), (200,) * 3, 0),
+    "8-bit PGM": (pgm(200, 255), (200,) * 3, 0),
+    "16-bit PGM": (pgm(200 * 257, 65535), (200,) * 3, 0),
+    "10-bit PGM": (pgm(512, 1023), (128,) * 3, 1),
+    "floats": (saved_float(0.4), (102,) * 3, 0),
+    "CMYK": (as_bytes(solid(RED).convert("CMYK"), "JPEG", quality=100), RED, 4),
+    "GIF": (as_bytes(solid(RED), "GIF"), RED, 0),
+    "WebP": (as_bytes(solid(RED), "WEBP", lossless=True), RED, 0),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_image_of_any_mode_becomes_red_green_and_blue(mode: str, tmp_path: Path) -> None:
+    content, colour, tolerance = MODES[mode]
+    image = first_test_image(tmp_path, content)
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - colour).max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_drawing_in_the_alpha_channel_is_black_on_white(mode: str, tmp_path: Path) -> None:
+    alpha = Image.new("L", (32, 32), 0)
+    alpha.paste(255, (8, 8, 24, 24))
+    if mode == "P":
+        drawing = alpha.point(lambda level: level // 255, "L").convert("P")
+        drawing.putpalette([0] * 6)
+        content = as_bytes(drawing, "PNG", transparency=bytes([0, 255]))
+    else:
+        drawing = Image.new(mode, (32, 32))
+        drawing.putalpha(alpha)
+        content = as_bytes(drawing)
+    image = first_test_image(tmp_path, content)
+    assert (image[8:24, 8:24] == 0).all()
+    assert int((image == 255).all(axis=2).sum()) == 32 * 32 - 16 * 16
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (saved_float(300.0), "floats from 300 to 300; they must lie in [0, 1]"),
+        (saved_float(float("nan")), "floats from nan to nan"),
+        (saved_int32(70_000), "whole numbers, whose range the file does not say"),
+    ],
+)
+def test_an_image_whose_range_is_not_known_is_refused_by_name(
+    content: bytes, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the image '.*1\.png'") as error:
+        first_test_image(tmp_path, content)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.eps"])
+def test_an_eps_of_any_name_starts_no_ghostscript(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gs here leaves a file when it is started."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    eps = as_bytes(solid(RED), "EPS")
+    with pytest.raises(UsageError, match="is no image in a format that is read"):
+        first_test_image(tmp_path / "data", eps, name)
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
+    image = solid(RED)
+    image.paste(BLUE, (0, 0, 32, 16))  # the sky, on top
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    read = first_test_image(tmp_path, as_bytes(image.rotate(180), "PNG", exif=exif))
+    assert tuple(read[3, 3]) == BLUE
+
+
+def broken_exif() -> bytes:
+    """Return EXIF data that says to turn the image, and that its resolution is a text."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    content = bytearray(exif.tobytes())
+    content[content.index(b"\x01\x1a\x00\x05") + 3] = 2
+    return bytes(content)
+
+
+def test_a_picture_with_broken_exif_is_read_unturned_and_counted(tmp_path: Path) -> None:
+    image = solid(RED)
+    image.paste(BLUE, (0, 0, 32, 16))
+    content = as_bytes(image, "JPEG", quality=100, exif=broken_exif())
+    data = read_folder(tmp_path, {**SMALL, "train/a/1.png": content, "test/b/1.png": content})
+    assert data.train_images[0, 3, 16, 2] > 200
+    assert (
+        "2 of 5 images have EXIF data that cannot be read and were not turned, such as "
+        "'train/a/1.png'"
+    ) in data.notes
+
+
+def test_what_was_done_to_how_many_images_is_said(tmp_path: Path) -> None:
+    files = {**SMALL, "train/a/1.png": solid(RED, (64, 48)), "test/a/1.png": solid(BLUE, (64, 48))}
+    data = read_folder(tmp_path, {**files, "test/b/1.png": solid(GREEN, (20, 20))})
+    assert data.notes[0] == (
+        "3 of 5 images were resized to 32×32 pixels (of 2 sizes, most often 64×48); "
+        "2 of them are not square and lost their aspect ratio"
+    )
+
+
+def test_images_of_32_by_32_need_no_note(tmp_path: Path) -> None:
+    noise = {name: Image.effect_noise((32, 32), 50) for name in SMALL}
+    assert read_folder(tmp_path, noise).notes == ()
+
+
+def test_the_same_picture_in_two_classes_is_named(tmp_path: Path) -> None:
+    data = read_folder(tmp_path, {**SMALL, "train/b/2.png": solid(RED)})
+    assert (
+        "1 picture is in more than one class, pixel by pixel, such as in 'a' and 'b'" in data.notes
+    )
+    assert "6 of 6 images are of one colour all over" in data.notes
+
+
+def test_a_data_set_of_one_picture_is_refused(tmp_path: Path) -> None:
+    alike = {name: solid(RED) for name in SMALL} | {"test/a/1.png": solid(BLUE)}
+    with pytest.raises(UsageError, match="all 3 training images are the same picture"):
+        read_folder(tmp_path, alike)
+
+
+def test_a_class_may_be_named_in_either_unicode_form(tmp_path: Path) -> None:
+    train, test = "caf\u00e9", "cafe\u0301"
+    files = {name.replace("/a/", f"/{train}/"): image for name, image in SMALL.items()}
+    files[f"test/{test}/1.png"] = files.pop(f"test/{train}/1.png")
+    data = read_folder(tmp_path, files)
+    assert data.classes == ("b", train)
+    assert data.test_images[data.test_labels == 1][0, 0, 0].tolist() == list(BLUE)
+
+
+def test_a_class_in_both_unicode_forms_in_one_part_is_named(tmp_path: Path) -> None:
+    files = {**SMALL, "train/caf\u00e9/1.png": solid(RED), "train/cafe\u0301/1.png": solid(RED)}
+    with pytest.raises(UsageError, match=r"two folders for the class 'café'.*NFC and NFD"):
+        read_folder(tmp_path, files)
+
+
+@pytest.mark.parametrize("place", ["train/results", "test/a/results"])
+def test_results_and_cache_inside_the_images_are_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path, SMALL)
+    with pytest.raises(UsageError, match="lies inside the data folder"):
+        datasets.check_apart(tmp_path / place, "imagefolder", root)
+    datasets.check_apart(tmp_path / "results", "imagefolder", root)
+    datasets.check_apart(tmp_path / place, "cifar10", root)
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / place))
+    with pytest.raises(UsageError, match="lies inside the data folder"):
+        prepare("imagefolder", root)
+    assert not (tmp_path / place).exists()
+
+
+def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder(tmp_path, SMALL)
+    folder = prepare("imagefolder", root)
+
+    def poison(path: Path) -> None:
+        raise AssertionError(f"{path} is decoded again")
+
+    monkeypatch.setattr(datasets, "_decode", poison)
+    assert prepare("imagefolder", root) == folder
+
+
+@pytest.mark.parametrize("change", ["content", "time", "new", "gone", "renamed"])
+def test_a_changed_folder_is_read_again(change: str, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "images", SMALL)
+    before = prepare("imagefolder", root)
+    path = tmp_path / "images" / "train" / "a" / "1.png"
+    match change:
+        case "content":
+            time = path.stat().st_mtime_ns
+            path.write_bytes(as_bytes(solid(BLUE, (5, 5))))
+            os.utime(path, ns=(time, time))
+        case "time":
+            path.write_bytes(as_bytes(solid(BLUE)))
+            os.utime(path, ns=(1, 1))
+        case "new":
+            shutil.copy2(path, path.with_name("3.png"))
+        case "gone":
+            path.unlink()
+        case "renamed":
+            path.rename(path.with_name("9.png"))
+    after = prepare("imagefolder", root)
+    assert after != before
+    blue = open_images(after).train_images[..., 2].eq(250).any()
+    assert bool(blue) is (change in {"content", "time"})
+
+
+def without(*parts: str) -> dict[str, Image.Image | bytes]:
+    return {k: v for k, v in SMALL.items() if not k.startswith(parts)}
+
+
+BAD_FOLDERS: dict[str, tuple[Mapping[str, Image.Image | bytes], str]] = {
+    "nothing": ({}, "has no folder 'train'"),
+    "no train": (without("train"), "has no folder 'train'"),
+    "no test": (without("test"), "has no folder 'test'"),
+    "one class": (without("train/b", "test/b"), "has one class alone"),
+    "a class in train alone": ({**SMALL, "train/c/1.png": solid(RED)}, "'c' is in train alone"),
+    "a class in test alone": ({**SMALL, "test/0/1.png": solid(RED)}, "'0' is in test alone"),
+    "an image outside the classes": (
+        {**SMALL, "train/1.png": solid(RED)},
+        "1.png' lies outside a class folder",
+    ),
+    "a text as image": ({**SMALL, "train/a/notes.txt": b"cats\n"}, "a/notes.txt' is no image"),
+    "an empty file": ({**SMALL, "train/a/3.png": b""}, "train/a/3.png' is no image"),
+    "a truncated PNG": (
+        {**SMALL, "test/b/half.png": as_bytes(solid(RED, (99, 99)))[:90]},
+        "cannot read the image",
+    ),
+    "a truncated JPEG": (
+        {**SMALL, "test/b/half.jpg": as_bytes(Image.effect_noise((99, 99), 50), "JPEG")[:2000]},
+        "test/b/half.jpg': image file is truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FOLDERS)
+def test_a_bad_folder_is_one_line_that_names_what_is_wrong(fault: str, tmp_path: Path) -> None:
+    files, message = BAD_FOLDERS[fault]
+    with pytest.raises(UsageError) as error:
+        prepare("imagefolder", write_folder(tmp_path, files))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert " at 0x" not in str(error.value)
+
+
+def test_empty_folders_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, SMALL)
+    (tmp_path / "train" / "c").mkdir()
+    with pytest.raises(UsageError, match=r"class folder '.*/train/c' has no images"):
+        prepare("imagefolder", str(tmp_path))
+    shutil.rmtree(tmp_path / "train")
+    (tmp_path / "train").mkdir()
+    with pytest.raises(UsageError, match=r"train' has no images; it needs train/<class>/"):
+        prepare("imagefolder", str(tmp_path))
+
+
+def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs --data-dir"):
+        prepare("imagefolder", "")
+    with pytest.raises(UsageError, match=r"absent' is not a folder"):
+        prepare("imagefolder", str(tmp_path / "absent"))
+    (tmp_path / "file").write_text("")
+    for name in (str(tmp_path / "file"), "x" * 300, "~no-such-user-here/images"):
+        with pytest.raises(UsageError, match="' is not a folder"):
+            prepare("imagefolder", name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_in_the_folder_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    write_folder(tmp_path, SMALL)
+    os.mkfifo(tmp_path / "train" / "a" / "pipe.png")
+    with pytest.raises(UsageError, match=r"pipe\.png' is no file"):
+        prepare("imagefolder", str(tmp_path))
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, SMALL)
+    (tmp_path / "train" / "a" / "link.png").symlink_to(tmp_path / "absent.png")
+    with pytest.raises(UsageError, match=r"link\.png"):
+        prepare("imagefolder", str(tmp_path))
+
+
+# the published data sets, in small files of the official format
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A small data set as its publisher would put it on the net.
+
+    ``files`` are by the name on the server; ``train`` and ``test`` are what must come out: uint8
+    images (N, 32, 32, 3) and their labels.
+    """
+
+    files: dict[str, bytes]
+    train: tuple[np.ndarray, list[int]]
+    test: tuple[np.ndarray, list[int]]
+    classes: tuple[str, ...]
+    flip: bool
+
+
+def random_images(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def tar_gz(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def cifar(patch: pytest.MonkeyPatch, server: str, kind: Any) -> Publication:
+    """Publish pickled batches in a tar.gz: rows of 3,072 values, all red ones first."""
+    fine = kind is published.CIFAR100
+    key, meta_key = ("fine_labels", "fine_label_names") if fine else ("labels", "label_names")
+    classes = tuple(f"class{i}" for i in range(100 if fine else 10))
+    images, labels = {}, {}
+    contents = {}
+    for seed, (name, _) in enumerate([*kind.train_list, *kind.test_list]):
+        images[name] = random_images(seed, 3, 32, 32, 3)
+        labels[name] = [(seed + i) % len(classes) for i in range(3)]
+        rows = images[name].transpose(0, 3, 1, 2).reshape(3, 3072)
+        contents[name] = pickle.dumps({"data": rows, key: labels[name]})
+    contents[kind.meta["filename"]] = pickle.dumps({meta_key: list(classes)})
+    archive = tar_gz({f"{kind.base_folder}/{k}": v for k, v in contents.items()})
+    for part in ("train_list", "test_list"):
+        patch.setattr(kind, part, [[n, md5(contents[n])] for n, _ in getattr(kind, part)])
+    meta = kind.meta["filename"]
+    patch.setattr(kind, "meta", {"filename": meta, "key": meta_key, "md5": md5(contents[meta])})
+    patch.setattr(kind, "tgz_md5", md5(archive))
+    patch.setattr(kind, "url", f"{server}{kind.filename}")
+    train = [name for name, _ in kind.train_list]
+    test = [name for name, _ in kind.test_list]
+    return Publication(
+        {kind.filename: archive},
+        (np.concatenate([images[n] for n in train]), [x for n in train for x in labels[n]]),
+        (np.concatenate([images[n] for n in test]), [x for n in test for x in labels[n]]),
+        classes,
+        flip=True,
+    )
+
+
+def mnist(patch: pytest.MonkeyPatch, server: str, kind: Any) -> Publication:
+    """Publish idx files, gzipped: a magic number, the sizes, then the bytes."""
+    files, parts = {}, {}
+    for seed, (part, count) in enumerate({"train": 7, "t10k": 4}.items()):
+        images = random_images(seed, count, 28, 28)
+        labels = [(3 * i + seed) % 10 for i in range(count)]
+        sizes = b"".join(size.to_bytes(4, "big") for size in images.shape)
+        idx3 = b"\0\0\x08\x03" + sizes + images.tobytes()
+        idx1 = b"\0\0\x08\x01" + count.to_bytes(4, "big") + bytes(labels)
+        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(idx3)
+        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(idx1)
+        framed = np.zeros((count, 32, 32, 3), np.uint8)
+        framed[:, 2:30, 2:30] = images[..., None]
+        parts[part] = framed, labels
+    patch.setattr(kind, "resources", [(name, md5(files[name])) for name, _ in kind.resources])
+    patch.setattr(kind, "mirrors", [server])
+    fashion = kind is published.FashionMNIST
+    return Publication(files, parts["train"], parts["t10k"], tuple(kind.classes), flip=fashion)
+
+
+def svhn(patch: pytest.MonkeyPatch, server: str, kind: Any) -> Publication:
+    """Publish MATLAB files: 32×32×3×N, and labels from 1 to 10, where 10 is the digit 0."""
+    files, parts, split_list = {}, {}, dict(kind.split_list)
+    for seed, part in enumerate(("train", "test")):
+        images, labels = random_images(seed, 5, 32, 32, 3), [1, 10, 9, 2, 10]
+        buffer = io.BytesIO()
+        content = {"X": images.transpose(1, 2, 3, 0), "y": np.array(labels, np.uint8)[:, None]}
+        scipy.io.savemat(buffer, content)
+        name = f"{part}_32x32.mat"
+        files[name] = buffer.getvalue()
+        split_list[part] = [f"{server}{name}", name, md5(files[name])]
+        parts[part] = images, [label % 10 for label in labels]
+    patch.setattr(kind, "split_list", split_list)
+    return Publication(files, parts["train"], parts["test"], tuple("0123456789"), flip=False)
+
+
+PUBLISHERS = {
+    "cifar10": (cifar, published.CIFAR10, ""),
+    "cifar100": (cifar, published.CIFAR100, ""),
+    "mnist": (mnist, published.MNIST, "MNIST/raw"),
+    "fashion_mnist": (mnist, published.FashionMNIST, "FashionMNIST/raw"),
+    "svhn": (svhn, published.SVHN, ""),
+}
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the address of a server on this machine and the files that it serves, by name."""
+    files: dict[str, bytes] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = files.get(self.path.lstrip("/"))
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/", files
+        server.shutdown()
+        thread.join()
+
+
+def nobody_listens() -> str:
+    """Return the address of a port of this machine that is closed."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{unused.getsockname()[1]}/"
+
+
+def publish(dataset: str, server: str, patch: pytest.MonkeyPatch) -> Publication:
+    patch.setenv("no_proxy", "127.0.0.1")
+    make, kind, _ = PUBLISHERS[dataset]
+    return make(patch, server, kind)
+
+
+def assert_is(data: ImageData, publication: Publication) -> None:
+    assert np.array_equal(data.train_images.numpy(), publication.train[0])
+    assert np.array_equal(data.test_images.numpy(), publication.test[0])
+    assert data.train_labels.tolist() == publication.train[1]
+    assert data.test_labels.tolist() == publication.test[1]
+    assert data.train_labels.dtype == torch.int64
+    assert data.classes == publication.classes
+    assert data.flip is publication.flip
+
+
+@pytest.mark.parametrize("dataset", PUBLISHERS)
+def test_a_published_data_set_is_downloaded_where_it_is_absent(
+    dataset: str,
+    served: tuple[str, dict[str, bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server, files = served
+    publication = publish(dataset, server, monkeypatch)
+    files.update(publication.files)
+    assert_is(open_images(prepare(dataset, str(tmp_path))), publication)
+    # stdout belongs to the summary
+    assert capsys.readouterr().out == ""
+    # once it is there, neither the net nor the files' decoder is asked again
+    files.clear()
+    monkeypatch.setattr(datasets._Torchvision, "_read", None)
+    assert_is(open_images(prepare(dataset, str(tmp_path))), publication)
+
+
+@pytest.mark.parametrize("dataset", PUBLISHERS)
+def test_without_a_network_the_files_to_put_and_their_folder_are_named(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = publish(dataset, nobody_listens(), monkeypatch)
+    with pytest.raises(UsageError) as error:
+        prepare(dataset, str(tmp_path))
+    folder = tmp_path / PUBLISHERS[dataset][2]
+    assert f"dataset {dataset!r} is not in {str(tmp_path)!r}" in str(error.value)
+    assert f"into {str(folder)!r}" in str(error.value)
+    assert all(name in str(error.value) for name in publication.files)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dataset", PUBLISHERS)
+def test_files_that_were_put_there_by_hand_need_no_network(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication = publish(dataset, nobody_listens(), monkeypatch)
+    folder = tmp_path / PUBLISHERS[dataset][2]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in publication.files.items():
+        (folder / name).write_bytes(content)
+    assert_is(open_images(prepare(dataset, str(tmp_path))), publication)
+
+
+@pytest.mark.parametrize("dataset", PUBLISHERS)
+def test_a_download_that_is_not_what_was_published_is_refused(
+    dataset: str,
+    served: tuple[str, dict[str, bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, files = served
+    publication = publish(dataset, server, monkeypatch)
+    files.update({name: content[:-20] for name, content in publication.files.items()})
+    with pytest.raises(UsageError, match="cannot be downloaded"):
+        prepare(dataset, str(tmp_path))
+
+
+def test_damaged_files_are_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publication = publish("mnist", nobody_listens(), monkeypatch)
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in publication.files:
+        (folder / name.removesuffix(".gz")).write_bytes(b"not what was published")
+    with pytest.raises(UsageError, match="dataset 'mnist'"):
+        prepare("mnist", str(tmp_path))
+
+
+def test_a_data_dir_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent' is not a folder"):
+        prepare("cifar10", str(tmp_path / "absent"))
+
+
+def test_the_users_cache_folder_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ACTBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
+    assert datasets.cache_folder() == tmp_path / "actbench"
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "mine"))
+    assert datasets.cache_folder() == tmp_path / "mine" / "actbench"
+
+
+# what a run says of the images
+
+
+def drawings(root: Path) -> str:
+    noise = np.random.default_rng(0)
+    sizes = {"train": 8, "test": 4}
+    return write_folder(
+        root,
+        {
+            f"{part}/{name}/{i}.png": Image.fromarray(noise.integers(0, 256, (30, 40), np.uint8))
+            for part, count in sizes.items()
+            for name in "ab"
+            for i in range(count)
+        },
+    )
+
+
+def test_a_run_says_before_training_and_in_the_report_what_was_done_to_the_images(
+    actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    options = ["run", "--dataset", "imagefolder", "--data-dir", drawings(tmp_path / "images")]
+    options += ["--epochs", "1", "--seeds", "2", "--activation", "leaky_relu:0.1"]
+    options += ["--corruptions", "none", "--workers", "0", "--out"]
+    done = actbench_here(*options, "out")
+    assert done.code == 0
+    said = (
+        "24 of 24 images were resized to 32×32 pixels (all of them 40×30); "
+        "24 of them are not square and lost their aspect ratio"
+    )
+    assert f"data: {said}" in done.err
+    assert said in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+    inside = tmp_path / "images" / "train" / "results"
+    refused = actbench_here(*options, str(inside))
+    assert refused.code == 2
+    assert "lies inside the data folder" in refused.err
+    assert not inside.exists()

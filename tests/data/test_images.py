@@ -1,0 +1,292 @@
+"""Data in memory: the digits, the cache that processes share, batches and their random draws."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+
+from actbench.data import datasets
+from actbench.data.cache import cached_images, checksum
+from actbench.data.images import ImageData, batches, normalise, open_images, prepare, study_images
+from actbench.errors import UnavailableError, UsageError
+from actbench.study.study import Study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return open_images(prepare("digits"))
+
+
+def numbered_images(count: int) -> ImageData:
+    """Return images that are told apart by level and label: image i is i all over."""
+    level = torch.arange(count) % 256
+    images = level.to(torch.uint8)[:, None, None, None].expand(count, 32, 32, 3).contiguous()
+    return ImageData(images, torch.arange(count), images, torch.arange(count), (), True, "")
+
+
+def one_epoch(
+    data: ImageData, batch_size: int = 64, seed: int = 0, epoch: int = 1, *, flip: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    parts = list(batches(data, batch_size, seed, epoch, flip=flip))
+    return torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+# the digits
+
+
+def test_digits_are_1437_training_and_360_test_images_of_32_by_32(digits: ImageData) -> None:
+    assert digits.train_images.shape == (1437, 32, 32, 3)
+    assert digits.test_images.shape == (360, 32, 32, 3)
+    assert digits.train_images.dtype == digits.test_images.dtype == torch.uint8
+    assert digits.train_labels.dtype == digits.test_labels.dtype == torch.int64
+    assert digits.classes == tuple("0123456789")
+
+
+def test_digits_use_all_of_scikit_learns_images_once(digits: ImageData) -> None:
+    labels = torch.cat([digits.train_labels, digits.test_labels])
+    assert torch.bincount(labels).tolist() == np.bincount(load_digits().target).tolist()
+
+
+def test_the_digits_split_is_stratified(digits: ImageData) -> None:
+    expected = np.bincount(load_digits().target) * 360 / 1797
+    assert np.abs(torch.bincount(digits.test_labels).numpy() - expected).max() < 1
+
+
+def test_digits_are_grey_and_use_the_whole_range(digits: ImageData) -> None:
+    images = digits.train_images
+    assert torch.equal(images[..., 0], images[..., 1])
+    assert torch.equal(images[..., 0], images[..., 2])
+    assert (int(images.min()), int(images.max())) == (0, 255)
+
+
+def test_digits_are_enlarged_bilinearly(digits: ImageData) -> None:
+    original = torch.from_numpy(load_digits().images).float() * (255 / 16)
+    enlarged = F.interpolate(original[:, None], (32, 32), mode="bilinear")[:, 0]
+    every = torch.cat([digits.train_images, digits.test_images])[..., 0].float()
+    # each of ours is within rounding of one enlarged original
+    nearest = torch.cdist(every[:50].flatten(1), enlarged.flatten(1), p=torch.inf).amin(1)
+    assert float(nearest.max()) <= 1.5
+
+
+def test_a_mirrored_digit_is_another_so_digits_are_never_flipped(digits: ImageData) -> None:
+    assert digits.flip is False
+
+
+def test_digits_take_no_data_dir(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="takes no data_dir"):
+        prepare("digits", str(tmp_path))
+
+
+def test_an_unknown_data_set_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="unknown dataset 'cifar01'; did you mean 'cifar10'"):
+        prepare("cifar01")
+
+
+def test_every_process_gets_the_same_digits(digits: ImageData, tmp_path: Path) -> None:
+    script = (
+        "from actbench.data.images import open_images, prepare; "
+        "print(open_images(prepare('digits')).checksum)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == digits.checksum
+
+
+# the cache
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "cut", "emptied", "no header", "missing"])
+def test_a_damaged_cache_is_made_again(
+    damage: str, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    path = prepare("digits")
+    content = path.read_bytes()
+    match damage:
+        case "flipped bit":
+            path.write_bytes(content[:50_000] + bytes([content[50_000] ^ 1]) + content[50_001:])
+        case "cut":
+            path.write_bytes(content[:50_000])
+        case "emptied":
+            path.write_bytes(b"")
+        case "no header":
+            path.write_bytes(bytes(len(content)))
+        case "missing":
+            path.unlink()
+    again = open_images(prepare("digits"))
+    assert again.checksum == digits.checksum
+    assert torch.equal(again.train_images, digits.train_images)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_data_that_is_gone_from_the_cache_is_prepared_again(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    path, study = prepare("digits"), Study(data_checksum=digits.checksum)
+    shutil.rmtree(tmp_path / "cache")
+    assert study_images(path, study).checksum == digits.checksum
+    path.write_bytes(path.read_bytes()[:50_000])
+    assert study_images(path, study).checksum == digits.checksum
+    path.unlink()
+    other = Study(data_checksum=f"sha256:{'0' * 64}")
+    with pytest.raises(UnavailableError, match="is gone or damaged, and the data has changed"):
+        study_images(path, other)
+    path.unlink()
+    gone = Study(dataset="imagefolder", data_dir=str(tmp_path / "absent"))
+    with pytest.raises(UnavailableError, match=r"cannot be prepared again: data_dir '.*' is not"):
+        study_images(path, gone)
+
+
+def test_a_whole_cache_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare("digits")
+
+    def poison(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setitem(
+        datasets.DATASETS,
+        "digits",
+        (
+            lambda name, data_dir: datasets.Source(
+                datasets._digits(name, data_dir).fingerprint, poison
+            ),
+            "",
+        ),
+    )
+    assert prepare("digits") == folder
+
+
+def test_a_cache_that_cannot_be_written_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UsageError, match="cannot write the cache"):
+        prepare("digits")
+    with pytest.raises(UsageError, match="cannot write the cache"):
+        cached_images("key", lambda: torch.zeros(1, dtype=torch.uint8))
+
+
+def test_the_checksum_covers_images_and_labels() -> None:
+    data = open_images(prepare("digits"))
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    for name in names:
+        changed = {each: getattr(data, each).clone() for each in names}
+        assert checksum(changed) == data.checksum
+        changed[name].view(-1)[-1] += 1
+        assert checksum(changed) != data.checksum
+
+
+def test_the_first_training_images_alone_can_be_used(digits: ImageData) -> None:
+    few = digits.train_subset(100)
+    assert torch.equal(few.train_images, digits.train_images[:100])
+    assert torch.equal(few.train_labels, digits.train_labels[:100])
+    assert torch.equal(few.test_images, digits.test_images)
+    assert digits.train_subset(0) is digits
+
+
+def test_more_training_images_than_there_are_is_a_usage_error(digits: ImageData) -> None:
+    with pytest.raises(UsageError, match="1438; the data has 1437 training images"):
+        digits.train_subset(1438)
+
+
+# batches
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 200, 1000])
+def test_an_epoch_has_each_image_once_with_its_label(batch_size: int) -> None:
+    images, labels = one_epoch(numbered_images(200), batch_size)
+    assert sorted(labels.tolist()) == list(range(200))
+    levels = ((images[:, 0, 0, 0] + 1) * 127.5).round().long()
+    assert torch.equal(levels, labels)
+
+
+def test_the_last_batch_is_what_remains() -> None:
+    sizes = [len(labels) for _, labels in batches(numbered_images(200), 64, 0, 1, flip=False)]
+    assert sizes == [64, 64, 64, 8]
+
+
+def test_the_order_belongs_to_the_seed_and_the_epoch_alone() -> None:
+    data = numbered_images(200)
+    order = one_epoch(data)[1].tolist()
+    assert one_epoch(data, batch_size=7)[1].tolist() == order
+    assert one_epoch(data, flip=True)[1].tolist() == order
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345)
+        assert one_epoch(data)[1].tolist() == order
+    assert one_epoch(data, seed=1)[1].tolist() != order
+    assert one_epoch(data, epoch=2)[1].tolist() != order
+    assert order != list(range(200))
+
+
+def half_bright(count: int) -> ImageData:
+    """Return images whose right half is bright, so that a mirrored one is seen."""
+    data = numbered_images(count)
+    images = torch.zeros_like(data.train_images)
+    images[:, :, 16:] = 255
+    return ImageData(**{**vars(data), "train_images": images})
+
+
+def mirrored(images: torch.Tensor) -> torch.Tensor:
+    return images[:, 0, 0, 0] > images[:, 0, 0, 31]
+
+
+def test_images_are_mirrored_left_to_right_half_of_the_time_when_asked() -> None:
+    images, _ = one_epoch(half_bright(1000), flip=True)
+    # 1,000 fair draws lie within four standard deviations of 500
+    assert abs(int(mirrored(images).sum()) - 500) < 4 * 15.8
+    assert torch.equal(images[mirrored(images)][0], images[~mirrored(images)][0].flip(2))
+
+
+def test_no_image_is_mirrored_when_not_asked() -> None:
+    assert not mirrored(one_epoch(half_bright(1000))[0]).any()
+
+
+def test_which_images_are_mirrored_belongs_to_the_seed_and_the_epoch_alone() -> None:
+    data = half_bright(200)
+    which = mirrored(one_epoch(data, flip=True)[0]).tolist()
+    assert mirrored(one_epoch(data, batch_size=7, flip=True)[0]).tolist() == which
+    assert mirrored(one_epoch(data, seed=1, flip=True)[0]).tolist() != which
+    assert mirrored(one_epoch(data, epoch=2, flip=True)[0]).tolist() != which
+
+
+def test_batches_leave_the_random_numbers_of_their_caller_alone() -> None:
+    before = torch.get_rng_state()
+    one_epoch(numbered_images(100), flip=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batches_leave_the_images_as_they_were() -> None:
+    data = half_bright(100)
+    one_epoch(data, flip=True)
+    assert torch.equal(data.train_images, half_bright(100).train_images)
+
+
+def test_normalised_images_lie_in_minus_one_to_one_with_exact_ends() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    x = normalise(levels[:, None, None, None].expand(256, 32, 32, 3).contiguous())
+    assert x.shape == (256, 3, 32, 32)
+    assert x.dtype == torch.float32
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert x[0].unique().tolist() == [-1.0]
+    assert x[255].unique().tolist() == [1.0]
+    expected = (levels.double() / 255 - 0.5) / 0.5
+    torch.testing.assert_close(x[:, 0, 0, 0].double(), expected, rtol=0, atol=2e-7)

@@ -1,0 +1,468 @@
+"""Faults, with real processes and real signals: what is lost, what is told, what goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from actbench.models.native.conv_pool import COMPILERS
+from actbench.store.record import record_to_json
+from actbench.store.store import Store
+from actbench.study.study import trial_id
+from helpers.runs import TINY, ended_with_the_parent, run_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from helpers.runs import Outcome, TinyRun
+
+QUICK = (
+    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
+    *("--out", "out"),
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
+def test_a_killed_run_goes_on_after_the_last_whole_epoch_to_the_same_bytes(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    asked = ["run", *TINY, "--activation", "rrelu", "--seeds", "1", "--workers", "1", "--verbose"]
+    asked += ["--out", "out"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "actbench", *asked],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("rrelu, seed 0: epoch 1/2, test loss"):
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+    again = run_process(*asked, cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert "rrelu, seed 0: epoch 1/2" not in again.err
+    undisturbed = tiny_run.folder / "trials"
+    records = {p.name: p.read_bytes() for p in (tmp_path / "out" / "trials").iterdir()}
+    assert records == {name: (undisturbed / name).read_bytes() for name in records}
+    assert len(records) == 2
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+# what a user's own activation may do
+
+MISCHIEF = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+import torch
+
+HERE = Path(__file__).parent
+# what is tried before training, in the parent, works
+IN_A_TRIAL = multiprocessing.current_process().name == "actbench worker"
+
+def raises(x):
+    if IN_A_TRIAL and x.requires_grad:
+        raise ValueError("no training\\n with | me")
+    return x
+
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, gradient):
+        if IN_A_TRIAL:
+            raise ArithmeticError("not backwards")
+        return gradient
+
+def raises_backward(x):
+    return Backward.apply(x)
+
+def asks_for_too_much_memory(x):
+    return torch.empty(10**15) if IN_A_TRIAL and x.requires_grad else x
+
+def says_too_much(x):
+    if IN_A_TRIAL and x.requires_grad:
+        raise ValueError("x" * 10**6)
+    return x
+
+def prints_a_megabyte(x):
+    print("x" * 10**6)
+    return x
+
+def loses_its_shape(x):
+    return x[:, :1] if IN_A_TRIAL and x.requires_grad else x
+
+def is_not_a_number(x):
+    return x * float("nan") if IN_A_TRIAL and x.requires_grad else x
+
+def exits(x):
+    if IN_A_TRIAL and x.requires_grad:
+        sys.exit(3)
+    return x
+
+def is_killed(x):
+    if IN_A_TRIAL and x.requires_grad:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def is_killed_once(x):
+    if IN_A_TRIAL and x.requires_grad and not (HERE / "killed").exists():
+        (HERE / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def hangs(x):
+    while IN_A_TRIAL and x.requires_grad:
+        time.sleep(3600)
+    return x
+"""
+OUTCOMES = {
+    "raises": ("crashed", r"ValueError: no training with \| me"),
+    "raises_backward": ("crashed", "ArithmeticError: not backwards"),
+    "asks_for_too_much_memory": ("crashed", "RuntimeError: .*memory.*"),
+    "says_too_much": ("crashed", "ValueError: x+"),
+    "prints_a_megabyte": ("ok", ""),
+    "loses_its_shape": ("crashed", "RuntimeError: .*"),
+    "is_not_a_number": ("diverged", "loss nan at epoch 1, step 1"),
+    "exits": ("crashed", "SystemExit: 3"),
+    "is_killed": ("crashed", "its worker process was ended by SIGKILL, 3 times in a row"),
+    "is_killed_once": ("ok", ""),
+    "hangs": ("crashed", "it took longer than the limit of 4 s"),
+}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_whatever_an_activation_does_its_own_trial_alone_fails_with_the_reason(
+    user_module: Callable[[str], str], tmp_path: Path
+) -> None:
+    module = user_module(MISCHIEF)
+    specs = [f"{module}:{name}" for name in OUTCOMES]
+    asked = [part for spec in ["relu", *specs, "tanh"] for part in ("--activation", spec)]
+    done = run_process(*QUICK, *asked, "--workers", "2", "--trial-timeout", "4", cwd=tmp_path)
+    assert done.code == 1, done.err[-2000:]
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv", keep_default_na=False)
+    found = trials.set_index("activation")
+    assert found.loc["relu", "status"] == found.loc["tanh", "status"] == "ok"
+    for spec, (status, reason) in zip(specs, OUTCOMES.values(), strict=True):
+        assert found.loc[spec, "status"] == status, spec
+        assert re.fullmatch(reason, found.loc[spec, "reason"]), found.loc[spec, "reason"]
+        assert len(found.loc[spec, "reason"]) <= 300
+    summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert "not backwards" in summary
+    traces = [
+        json.loads(path.read_text())["trace"]
+        for path in (tmp_path / "out" / "trials").glob("*raises*")
+    ]
+    assert [trace.startswith("Traceback") for trace in traces] == [True, True]
+    assert done.err.count("it is run again") == 3
+
+
+# the death of the process that hands out trials
+
+
+BUSY = """
+import ctypes, sys
+import torch
+
+def computes(x):
+    if x.requires_grad:
+        print("worker computes", file=sys.stderr, flush=True)
+        while True:
+            torch.ones(256, 256) @ torch.ones(256, 256)
+    return x
+
+def holds_the_interpreter_lock(x):
+    if x.requires_grad:
+        print("worker computes", file=sys.stderr, flush=True)
+        ctypes.PyDLL(None).pause()
+    return x
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux kills by itself")
+@pytest.mark.parametrize("name", ["computes", "holds_the_interpreter_lock"])
+def test_no_worker_outlives_a_killed_run(
+    name: str, user_module: Callable[[str], str], tmp_path: Path
+) -> None:
+    spec = f"{user_module(BUSY)}:{name}"
+    asked = (*QUICK, "--activation", spec, "--workers", "2", "--trial-timeout", "600")
+    assert ended_with_the_parent("-m", "actbench", *asked, cwd=tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
+def test_a_watching_thread_ends_the_worker_where_the_kernel_does_not(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(
+        "import multiprocessing, sys\n"
+        "from actbench import parent_death\n"
+        "def work():\n"
+        "    parent_death._kernel_kills_this_process = lambda: False\n"
+        "    parent_death.end_with_parent()\n"
+        "    print('worker computes', file=sys.stderr, flush=True)\n"
+        "    while True:\n"
+        "        pass\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=work)\n"
+        "    process.start()\n"
+        "    process.join()\n",
+        encoding="utf-8",
+    )
+    assert ended_with_the_parent("parent.py", cwd=tmp_path)
+
+
+# failed trials again, and from the beginning
+
+
+@pytest.fixture
+def failed(actbench_here: Callable[..., Outcome], tmp_path: Path) -> str:
+    """Return the spec of an activation whose trial has crashed; it would not do so again."""
+    source = "from pathlib import Path\n" + (
+        "def act(x):\n"
+        "    if len(x) == 40 and not Path('mended').exists():\n"  # the last test images
+        "        raise ValueError('broken')\n"
+        "    return x\n"
+    )
+    (tmp_path / "mending.py").write_text(source, encoding="utf-8")
+    assert actbench_here(*QUICK, "--activation", "mending:act", "--workers", "0").code == 1
+    (tmp_path / "mended").touch()
+    return "mending:act"
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    trials = pd.read_csv(folder / "trials.csv")
+    return dict(zip(trials["activation"], trials["status"], strict=True))
+
+
+def test_failed_trials_are_run_again_on_request_alone(
+    failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    asked = (*QUICK, "--activation", failed, "--workers", "0")
+    again = actbench_here(*asked)
+    assert again.code == 1
+    assert "all 2 trials are stored already" in again.err
+    retried = actbench_here(*asked, "--retry-failed")
+    assert retried.code == 0
+    assert "1 of 2 trials are stored already" in retried.err
+    assert statuses(tmp_path / "out") == {"relu": "ok", failed: "ok"}
+
+
+def test_a_restart_keeps_the_old_folder_under_another_name(
+    failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "trials").iterdir()}
+    asked = (*QUICK, "--activation", failed, "--workers", "0", "--restart")
+    refused = actbench_here(*asked)
+    assert refused.code == 2
+    assert "--restart would rename 'out'; say --yes to let it" in refused.err
+    assert statuses(tmp_path / "out")[failed] == "crashed"
+    done = actbench_here(*asked, "--yes")
+    assert done.code == 0
+    assert statuses(tmp_path / "out") == {"relu": "ok", failed: "ok"}
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "out.1" / "trials").iterdir()}
+    assert kept == before
+
+
+def test_a_restart_through_a_link_renames_what_it_names_and_the_link_goes_on(
+    failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "out").rename(tmp_path / "real")
+    (tmp_path / "out").symlink_to("real")
+    asked = (*QUICK, "--activation", failed, "--workers", "0")
+    assert actbench_here(*asked, "--restart", "--yes").code == 0
+    assert (tmp_path / "out").readlink() == Path("real")
+    assert statuses(tmp_path / "real") == {"relu": "ok", failed: "ok"}
+    assert statuses(tmp_path / "real.1") == {"relu": "ok", failed: "crashed"}
+    again = actbench_here(*asked)
+    assert again.code == 0
+    assert "all 2 trials are stored already" in again.err
+
+
+def test_a_restart_leaves_a_folder_that_holds_no_study(
+    actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("")
+    done = actbench_here(*QUICK, "--workers", "0", "--restart", "--yes")
+    assert done.code == 3
+    assert "no results folder" in done.err
+    assert (tmp_path / "out" / "precious.txt").exists()
+
+
+def test_a_time_limit_needs_a_worker_process(actbench_here: Callable[..., Outcome]) -> None:
+    done = actbench_here(*QUICK, "--workers", "0", "--trial-timeout", "5")
+    assert done.code == 2
+    assert "a trial's time limit needs a worker process" in done.err
+
+
+# files that cannot be written
+
+
+def test_checkpoints_that_cannot_be_written_end_the_run_before_training(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoints").write_text("a file is in the way")
+    done = run_process(*QUICK, "--activation", "relu", "--workers", "1", cwd=tmp_path)
+    assert done.code == 3
+    assert done.err == "actbench: cannot write 'out/checkpoints': File exists\n"
+
+
+def test_every_damaged_record_is_named_and_done_again(
+    tiny_run: TinyRun, actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    study = tiny_run.study
+    asked = ("run", *TINY, "--activation", "relu", "--activation", "prelu", "--workers", "0")
+    trials = [trial for trial in study.trials() if trial.activation in ("relu", "prelu")]
+    store = Store(tmp_path / "out")
+    for record in tiny_run.records:
+        if record.trial in trials:
+            store.write_record(record)
+    damaged = store.folder / "trials" / f"{trial_id(study, trials[1])}.json"
+    content = record_to_json(tiny_run.records[0]).encode()
+    damaged.write_bytes(content)
+    done = actbench_here(*asked, "--out", "out")
+    assert done.code == 0
+    assert f"a file was damaged and is set aside as out/trials/{damaged.name}.corrupt" in done.err
+    assert damaged.with_suffix(".json.corrupt").read_bytes() == content
+    assert damaged.read_bytes() == (tiny_run.folder / "trials" / damaged.name).read_bytes()
+
+
+# a cache that vanishes or is cut while the run goes on
+
+CACHE_MISCHIEF = """
+import os, shutil, signal
+from pathlib import Path
+
+def once(x, name):
+    marker = Path(name)
+    if not x.requires_grad or marker.exists():
+        return False
+    marker.touch()
+    return True
+
+def loses_the_cache(x):
+    if once(x, "lost"):
+        shutil.rmtree(os.environ["ACTBENCH_CACHE"])
+    return x
+
+def loses_the_cache_and_is_killed(x):
+    if once(x, "killed"):
+        shutil.rmtree(os.environ["ACTBENCH_CACHE"])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def loses_cache_and_source(x):
+    if once(x, "gone"):
+        shutil.rmtree(os.environ["ACTBENCH_CACHE"])
+        shutil.rmtree("images")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def cuts_what_is_mapped(x):
+    if once(x, "cut"):
+        for path in Path(os.environ["ACTBENCH_CACHE"]).rglob("*.safetensors"):
+            os.truncate(path, 4096)
+    return x
+
+def cuts_the_library(x):
+    if once(x, "cut"):
+        for path in Path(os.environ["ACTBENCH_CACHE"]).rglob("*.so"):
+            os.truncate(path, 4096)
+    return x
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="the system has no SIGBUS")
+@pytest.mark.parametrize(
+    ("name", "death"),
+    [
+        ("loses_the_cache", None),
+        ("loses_the_cache_and_is_killed", "SIGKILL"),
+        ("cuts_what_is_mapped", "SIGBUS"),
+        ("cuts_the_library", None),
+    ],
+)
+def test_what_vanishes_from_the_cache_or_is_cut_is_made_again(
+    name: str,
+    death: str | None,
+    user_module: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    spec = f"{user_module(CACHE_MISCHIEF)}:{name}"
+    asked = ("run", "--train-images", "256", "--epochs", "2", "--seeds", "1", "--out", "out")
+    asked += ("--corruptions", "gaussian_noise", "--activation", spec, "--workers", "1")
+    done = run_process(*asked, cwd=tmp_path)
+    assert done.code == 0, done.err[-2000:]
+    assert done.err.count("it is run again") == (death is not None)
+    assert death is None or f"was ended by {death}; it is run again" in done.err
+    found = {p.name: p.read_bytes() for p in (tmp_path / "out" / "trials").iterdir()}
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "other"))
+    assert run_process(*asked, "--restart", "--yes", cwd=tmp_path).code == 0
+    assert found == {p.name: p.read_bytes() for p in (tmp_path / "out" / "trials").iterdir()}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_data_that_cannot_be_prepared_again_is_one_error_and_no_crashed_trial(
+    user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    for part, count in (("train", 40), ("test", 3)):
+        for level, label in ((0, "dark"), (255, "bright")):
+            (tmp_path / "images" / part / label).mkdir(parents=True)
+            for number in range(count):
+                path = tmp_path / "images" / part / label / f"{number}.png"
+                Image.new("RGB", (32, 32), (level, number, 0)).save(path)
+    spec = f"{user_module(CACHE_MISCHIEF)}:loses_cache_and_source"
+    asked = ("run", "--dataset", "imagefolder", "--data-dir", "images", "--epochs", "1")
+    asked += ("--seeds", "2", "--corruptions", "none", "--activation", spec, "--out", "out")
+    done = run_process(*asked, "--workers", "1", cwd=tmp_path)
+    assert done.code == 2, done.err[-2000:]
+    assert done.err.count("Traceback") == 0
+    last = done.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"actbench: the cached data '.*' is gone or damaged, and cannot be prepared again: "
+        r"data_dir 'images' is not a folder",
+        last,
+    )
+    records = [json.loads(p.read_text()) for p in (tmp_path / "out" / "trials").glob("*.json")]
+    assert all(record["status"] == "ok" for record in records)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a compiler of its own is a shell script")
+def test_a_library_that_cannot_be_compiled_again_stops_the_run_and_no_other_kernels_compute(
+    user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
+    compiler = next(found for found in map(shutil.which, COMPILERS) if found)
+    (tmp_path / "c++").write_text(
+        f'#!/bin/sh\n[ -e killed ] && echo "error: broken" >&2 && exit 1\nexec {compiler} "$@"\n'
+    )
+    (tmp_path / "c++").chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
+    spec = f"{user_module(CACHE_MISCHIEF)}:loses_the_cache_and_is_killed"
+    asked = (*QUICK, "--activation", spec, "--workers", "1")
+    done = run_process(*asked, cwd=tmp_path)
+    assert done.code == 2, done.err[-2000:]
+    wrong = f"the C++ compiler {tmp_path / 'c++'} fails: error: broken"
+    assert done.err.splitlines()[-1] == f"actbench: {wrong}"
+    again = run_process(*asked, cwd=tmp_path)
+    assert again.code == 2
+    assert again.err == f"actbench: kernels is native, but {wrong}; torch needs none\n"
+    statuses_and_kernels = [
+        (record["status"], record["kernels"])
+        for record in map(json.loads, (p.read_text() for p in (tmp_path / "out").glob("trials/*")))
+    ]
+    assert set(statuses_and_kernels) <= {("ok", "native")}

@@ -1,0 +1,262 @@
+"""Several trials in one process: each has the numbers that it has alone."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from actbench.data.images import open_images, prepare, write_arrays
+from actbench.execution.executors import Finished, Retried, run_one
+from actbench.execution.interleaved import Lanes, Turn
+from actbench.execution.local import InProcess, LocalWorkers
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.store.checkpoint import Checkpoint
+from actbench.study.study import Study, Trial
+from actbench.training.cuda_graphs import DeferredSteps
+from actbench.training.trial import finish, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actbench.data.images import ImageData
+    from actbench.store.record import TrialRecord
+    from actbench.training.events import Progress
+
+DRAWING = f"{__name__}:DrawsWhereverItCan"
+GREEDY = f"{__name__}:Greedy"
+SPECS = ("relu", "leaky_relu:0.1", "prelu", "rrelu", DRAWING)
+STUDY = Study(
+    activations=SPECS, seeds=(0, 1), epochs=2, train_images=150, corruptions=("shot_noise",)
+)
+
+
+class DrawsWhereverItCan(nn.Module):
+    """Adds noise from the global generators, while training and after."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return torch.relu(x) + 0.01 * torch.rand(())
+
+
+class Greedy(nn.Module):
+    """Is out of memory where more than two networks with it are there, as on a GPU."""
+
+    most = 2
+    there = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).there += 1
+
+    def __del__(self) -> None:
+        type(self).there -= 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        if x[0].numel() > 1 and self.there > 3 * self.most:  # a network has three
+            raise torch.OutOfMemoryError("a GPU would have no memory left")
+        return torch.tanh(x)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data of a few digits, so that a trial takes a moment."""
+    digits = open_images(prepare("digits"))
+    folder = tmp_path_factory.mktemp("few") / "digits"
+    parts = {
+        f"{part}_{what}": getattr(digits, f"{part}_{what}")[:count].numpy()
+        for part, count in (("train", 600), ("test", 40))
+        for what in ("images", "labels")
+    }
+    write_arrays(folder, {**parts, "classes": digits.classes, "flip": digits.flip})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> ImageData:
+    return open_images(folder)
+
+
+def ignore(_: object) -> None:
+    pass
+
+
+def records_of(events: list[Any]) -> dict[str, TrialRecord]:
+    return {e.record.trial_id: e.record for e in events if isinstance(e, Finished)}
+
+
+def one_by_one(study: Study, folder: Path) -> dict[str, TrialRecord]:
+    events: list[Any] = []
+    InProcess().run(study, study.trials(), folder, events.append)
+    return records_of(events)
+
+
+def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
+    lanes = Lanes("cpu", at_once)
+    for trial in study.trials():
+        lanes.add(study, trial, folder, ignore, None)
+    events: list[Any] = []
+    while lanes.busy:
+        events.extend(lanes.advance())
+    return events
+
+
+@pytest.mark.parametrize("at_once", [2, 7])
+def test_trials_side_by_side_have_the_records_that_they_have_alone(
+    at_once: int, folder: Path
+) -> None:
+    study = Study(**{**vars(STUDY), "activations": SPECS[:-1]})
+    assert records_of(side_by_side(study, folder, at_once)) == one_by_one(study, folder)
+
+
+def test_what_a_layer_draws_does_not_depend_on_the_trials_beside_it(folder: Path) -> None:
+    alone = [
+        finish(
+            run_one(
+                STUDY, trial, open_images(folder).train_subset(150), ignore, None, deferred=True
+            )
+        )
+        for trial in STUDY.trials()
+    ]
+    assert records_of(side_by_side(STUDY, folder, 10)) == records_of(alone)
+
+
+@pytest.mark.parametrize("model", ["resnet20", "deep_cnn:depth=4"])
+def test_an_epoch_handed_over_at_once_is_one_taken_step_by_step(
+    model: str, data: ImageData
+) -> None:
+    study = Study(model=model, epochs=2, batch_size=60, augmentation="flip", weight_decay=0.01)
+    few = data.train_subset(150)
+    trained = []
+    for deferred in (False, True):
+        network, _ = build_network(model, resolve_activation("relu"), 10, 0)
+        training = finish(train(network, few, study, Trial("relu", 0), ignore, deferred=deferred))
+        trained.append((training, {k: v.tolist() for k, v in network.state_dict().items()}))
+    assert trained[0] == trained[1]
+
+
+def test_progress_is_told_at_the_same_steps_either_way(data: ImageData) -> None:
+    study = Study(epochs=1, batch_size=5, train_images=600)
+    told: dict[bool, list[Progress]] = {False: [], True: []}
+    for deferred, heard in told.items():
+        network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
+        few = data.train_subset(600)
+        finish(train(network, few, study, Trial("relu", 0), heard.append, deferred=deferred))
+    assert told[True] == told[False]
+    assert [progress.step for progress in told[True]] == [100, 120]
+
+
+def test_the_others_go_on_while_the_steps_of_an_epoch_are_under_way(data: ImageData) -> None:
+    few, study = data.train_subset(150), Study(epochs=1, train_images=150)
+    network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
+    before = network.conv1.weight.clone()
+    stretches = train(network, few, study, Trial("relu", 0), ignore, deferred=True)
+    next(stretches)
+    assert not torch.equal(network.conv1.weight, before)
+
+
+def test_a_trial_diverges_at_the_step_at_which_it_diverges_alone(folder: Path) -> None:
+    study = Study(
+        activations=("relu", "tanh"), seeds=(0,), learning_rate=1e6, epochs=2, train_images=300
+    )
+    found, expected = records_of(side_by_side(study, folder, 2)), one_by_one(study, folder)
+    assert found == expected
+    assert any(record.status == "diverged" for record in found.values())
+
+
+def test_a_trial_goes_on_after_its_checkpoint(
+    folder: Path, data: ImageData, tmp_path: Path
+) -> None:
+    study = Study(activations=("relu",), epochs=3, train_images=150, corruptions=())
+    trial, few = Trial("relu", 0), data.train_subset(150)
+    undisturbed = finish(run_one(study, trial, few, ignore, None)).record
+    lanes = Lanes("cpu", 2)
+    lanes.add(study, trial, folder, ignore, tmp_path)
+    while not list(tmp_path.iterdir()):
+        list(lanes.advance())
+    resumed = finish(run_one(study, trial, few, ignore, tmp_path, deferred=True)).record
+    assert resumed == undisturbed
+    assert Checkpoint(tmp_path, undisturbed.trial_id).path.exists()
+
+
+def test_where_memory_is_short_fewer_are_under_way_and_all_finish(folder: Path) -> None:
+    study = Study(
+        **{**vars(STUDY), "activations": (GREEDY,), "baseline": GREEDY, "seeds": tuple(range(5))}
+    )
+    events = side_by_side(study, folder, 5)
+    retried = [event for event in events if isinstance(event, Retried)]
+    assert {event.reason for event in retried} == {
+        "there was no memory left beside 4 others",
+        "there was no memory left beside 3 others",
+        "there was no memory left beside 2 others",
+    }
+    assert records_of(events) == one_by_one(study, folder)
+    assert {record.status for record in records_of(events).values()} == {"ok"}
+
+
+def test_a_trial_that_has_no_room_alone_is_a_crashed_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(activations=(GREEDY,), baseline=GREEDY, seeds=(0,), epochs=1)
+    monkeypatch.setattr("test_lanes.Greedy.most", 0)
+    (turn, finished) = side_by_side(study, folder, 3)
+    assert isinstance(turn, Turn)
+    assert finished.record.status == "crashed"
+    assert finished.record.reason == "OutOfMemoryError: a GPU would have no memory left"
+
+
+def test_workers_with_several_trials_each_give_the_records_of_one(folder: Path) -> None:
+    study = Study(**{**vars(STUDY), "activations": SPECS[:-1]})
+    events: list[Any] = []
+    workers = LocalWorkers(["cpu", "cpu"], at_once=3)
+    try:
+        workers.run(study, study.trials(), folder, events.append)
+    finally:
+        workers.close()
+    assert records_of(events) == one_by_one(study, folder)
+
+
+def test_a_trial_that_hangs_takes_none_of_those_beside_it_along(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hanging.py").write_text(
+        "import threading\nfrom torch import nn\n\n"
+        "class Hangs(nn.Module):\n    def forward(self, x):\n        threading.Event().wait()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    study = Study(activations=("relu", "hanging:Hangs"), seeds=(0, 1), epochs=1, corruptions=())
+    events: list[Any] = []
+    workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=8)
+    try:
+        workers.run(study, study.trials(), folder, events.append)
+    finally:
+        workers.close()
+    ended = {
+        (event.record.activation, event.record.seed): event.record.status
+        for event in events
+        if isinstance(event, Finished)
+    }
+    assert ended == {
+        ("relu", 0): "ok",
+        ("relu", 1): "ok",
+        ("hanging:Hangs", 0): "crashed",
+        ("hanging:Hangs", 1): "crashed",
+    }
+
+
+def test_losses_are_read_once_an_epoch(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(epochs=1, train_images=150)
+    network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
+    steps = DeferredSteps(network, data.train_subset(150), study, Trial("relu", 0))
+
+    def no_reading(self: torch.Tensor) -> float:
+        raise AssertionError("a value was read while the steps were handed over")
+
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "__float__", "__bool__"):
+            patch.setattr(torch.Tensor, name, no_reading)
+        losses = steps.begin(1)
+    assert len(list(losses)) == steps.count == math.ceil(150 / 64)

@@ -1,0 +1,441 @@
+"""A user's networks and activations as people write them: what is refused, said, or made to fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from actbench.data.images import ImageData, open_images, prepare
+from actbench.errors import UsageError
+from actbench.execution.network_check import check_networks
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network, takes_contiguous
+from actbench.study.study import Study, Trial
+from actbench.training.trial import finish, run_trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actbench.store.record import TrialRecord
+
+SOURCE = '''
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+class Net(nn.Module):
+    """The first linear layer, an activation and the second, as every network here begins."""
+
+    def __init__(self, activation, classes):
+        super().__init__()
+        self.first, self.act = nn.Linear(3072, 16), activation()
+        self.last = nn.Linear(16, classes)
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x.flatten(1))))
+
+class NeverRuns(Net):
+    def forward(self, x):
+        return self.last(F.relu(self.first(x.flatten(1))))
+
+class RunsOneOfTwo(Net):
+    def __init__(self, activation, classes):
+        super().__init__(activation, classes)
+        self.spare = activation()
+
+class Unregistered(Net):
+    def __init__(self, activation, classes):
+        super().__init__(nn.Identity, classes)
+        self.hidden = [activation()]
+
+    def forward(self, x):
+        return self.last(self.hidden[0](self.first(x.flatten(1))))
+
+class Shared(Net):
+    def __init__(self, activation, classes):
+        super().__init__(activation, classes)
+        self.middle, self.last = nn.Linear(16, 8), nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.last(self.act(self.middle(self.act(self.first(x.flatten(1))))))
+
+class Auxiliary(Net):
+    def forward(self, x):
+        logits = super().forward(x)
+        return (logits, logits) if self.training else logits
+
+class Normed(Net):
+    def __init__(self, activation, classes):
+        super().__init__(activation, classes)
+        self.act = nn.Sequential(nn.BatchNorm1d(16), activation())
+
+class Viewing(nn.Module):
+    def __init__(self, activation, classes):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 3, padding=1), activation()
+        self.last = nn.Linear(4096, classes)
+
+    def forward(self, x):
+        x = self.act(self.conv(x))
+        return self.last(x.view(x.size(0), -1))
+
+def lazy(activation, classes):
+    return nn.Sequential(
+        nn.LazyConv2d(8, 3), activation(), nn.MaxPool2d(4), nn.Flatten(), nn.LazyLinear(classes)
+    )
+
+def probabilities(activation, classes):
+    return nn.Sequential(Net(activation, classes), nn.Softmax(1))
+
+class Random(Net):
+    def forward(self, x):
+        return self.last(F.dropout(self.act(self.first(x.flatten(1)))))
+
+class OutputActivated(Net):
+    def __init__(self, activation, classes):
+        super().__init__(activation, classes)
+        self.output = activation()
+
+    def forward(self, x):
+        return self.output(super().forward(x))
+
+class KeepsGraph(nn.Module):
+    """A running mean that is not detached."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = 0.0
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean()
+        return torch.relu(x - self.mean)
+
+class RunningMean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mean = None
+
+    def forward(self, x):
+        if self.training or self.mean is None:
+            mean = x.detach().abs().mean()
+            self.mean = mean if self.mean is None else 0.9 * self.mean + 0.1 * mean
+        return torch.relu(x) * self.mean
+
+class Cache(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slopes = {}
+
+    def forward(self, x):
+        slopes = self.slopes.setdefault(x.shape[1:], torch.full_like(x[:1], 0.1))
+        return torch.maximum(x, slopes * x)
+
+class LateSlope(nn.Module):
+    """Its parameter has the shape of the first input."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = None
+
+    def forward(self, x):
+        if self.slope is None:
+            self.slope = nn.Parameter(torch.full((x.shape[1],), 0.25))
+        return F.prelu(x, self.slope)
+
+class LazySlope(nn.modules.lazy.LazyModuleMixin, nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.UninitializedParameter()
+
+    def initialize_parameters(self, x):
+        if self.has_uninitialized_params():
+            self.slope.materialize((x.shape[1],))
+            nn.init.constant_(self.slope, 0.25)
+
+    def forward(self, x):
+        return F.prelu(x, self.slope)
+
+def step(x):
+    return torch.sign(x)
+
+def cut_off(x):
+    with torch.no_grad():
+        return torch.relu(x)
+
+def with_numpy(x):
+    return torch.from_numpy(np.maximum(x.detach().numpy(), 0))
+'''
+
+
+@pytest.fixture
+def own(user_module: Callable[[str], str]) -> str:
+    """Return the name of a module with the networks and activations above."""
+    return user_module(SOURCE)
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    whole = open_images(prepare("digits")).train_subset(129)
+    few = {"test_images": whole.test_images[:100], "test_labels": whole.test_labels[:100]}
+    return ImageData(**{**vars(whole), **few})
+
+
+def checked(data: ImageData, model: str = "cnn", activation: str = "tanh", **recipe: int) -> str:
+    study = Study(model=model, activations=("relu", activation), **recipe)
+    factories = [resolve_activation(spec) for spec in study.activations]
+    return "\n".join(check_networks(study, factories, data))
+
+
+def refusal(data: ImageData, model: str = "cnn", activation: str = "tanh", **recipe: int) -> str:
+    with pytest.raises(UsageError) as error:
+        checked(data, model, activation, **recipe)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def trial_of(
+    data: ImageData, model: str = "cnn", activation: str = "tanh", **changes: object
+) -> TrialRecord:
+    study = Study(model=model, activations=(activation,), baseline=activation, **changes)
+    study = replace(study, epochs=2, corruptions=(), kernels="torch")
+    return finish(run_trial(study, Trial(activation, 0), data, lambda _: None))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 3", "cannot be built: AttributeError"),
+        ("raise KeyError('a\\nb')", "cannot be built: KeyError"),
+        (
+            "return nn.Sequential(nn.Linear(10, classes), activation())",
+            "in evaluation on 64 images",
+        ),
+        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))", "does not use the act"),
+        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3), activation())", "gives (64, 3)"),
+        ("return nn.Sequential(nn.Flatten(), activation(), nn.MaxPool1d(307))", "nothing to train"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_by_name(
+    body: str, message: str, data: ImageData, user_module: Callable[[str], str]
+) -> None:
+    source = f"from torch import nn\n\ndef build(activation, classes):\n    {body}\n"
+    refused = refusal(data, f"{user_module(source)}:build")
+    assert refused.startswith("model 'user_module")
+    assert message in refused
+
+
+def test_a_parameter_that_a_network_does_not_take_is_refused(data: ImageData, own: str) -> None:
+    assert "unexpected keyword argument 'breadth'" in refusal(data, f"{own}:Net:breadth=3")
+
+
+def test_a_network_that_works_gives_no_note_and_draws_no_random_numbers(
+    data: ImageData, own: str
+) -> None:
+    before = torch.get_rng_state()
+    assert checked(data, f"{own}:Net", "rrelu") == ""
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_and_activations_of_actbench_are_not_tried(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actbench.execution.network_check.build_network", None)
+    assert checked(data, "resnet20", "gelu") == ""
+
+
+def test_a_network_that_never_runs_its_activations_is_refused(data: ImageData, own: str) -> None:
+    assert "never runs the activation layers that it builds (act)" in refusal(
+        data, f"{own}:NeverRuns"
+    )
+
+
+def test_activations_that_are_no_submodules_are_refused(data: ImageData, own: str) -> None:
+    assert "torch.nn.ModuleList" in refusal(data, f"{own}:Unregistered")
+
+
+def test_activations_that_do_not_run_are_named_before_and_after_training(
+    data: ImageData, own: str
+) -> None:
+    told = "the network never runs its activation layers spare"
+    assert checked(data, f"{own}:RunsOneOfTwo") == f"{own}:RunsOneOfTwo with relu, tanh: {told}"
+    assert trial_of(data, f"{own}:RunsOneOfTwo").notes == (told,)
+
+
+def test_an_activation_at_several_layers_is_counted_at_each(data: ImageData, own: str) -> None:
+    assert checked(data, f"{own}:Shared") == ""
+    record = trial_of(data, f"{own}:Shared")
+    assert record.status == "ok"
+    assert list(record.inactive) == ["act", "act (call 2)"]
+    shares = list(record.inactive.values())
+    assert record.inactive_fraction == pytest.approx((16 * shares[0] + 8 * shares[1]) / 24)
+
+
+def test_a_second_output_in_training_is_refused(data: ImageData, own: str) -> None:
+    assert "gives tuple in training for 64 images" in refusal(data, f"{own}:Auxiliary")
+
+
+def test_a_last_batch_that_cannot_be_trained_on_is_refused_with_sizes_that_can(
+    data: ImageData, own: str
+) -> None:
+    refused = refusal(data, f"{own}:Normed")  # 129 images, so the last batch of 64 has one
+    assert "last batch of an epoch, which has 1 of 129 images at batch_size 64" in refused
+    sizes = [int(size) for size in refused.rpartition("batch_size can be ")[2].split(", ")]
+    assert len(sizes) == 3
+    assert all(129 % size != 1 for size in sizes)
+    for size in sizes:
+        assert checked(data, f"{own}:Normed", batch_size=size) == ""
+
+
+def test_a_batch_of_one_that_cannot_be_trained_on_is_refused(data: ImageData, own: str) -> None:
+    assert "cannot be trained on a batch of 1" in refusal(data, f"{own}:Normed", batch_size=1)
+
+
+def test_the_last_batch_while_learning_rates_are_tuned_is_tried_too(
+    data: ImageData, own: str
+) -> None:
+    study = Study(model=f"{own}:Normed", activations=("relu",), batch_size=43)
+    factories = [resolve_activation("relu")]
+    check_networks(study, factories, data, [129])
+    with pytest.raises(UsageError, match="which has 1 of 87 images"):
+        check_networks(study, factories, data, [129, 87])
+
+
+def test_what_cannot_be_trained_twice_is_refused(data: ImageData, own: str) -> None:
+    assert "backward through the graph a second time" in refusal(data, "cnn", f"{own}:KeepsGraph")
+
+
+@pytest.mark.parametrize("name", ["RunningMean", "Cache"])
+def test_an_activation_may_keep_a_tensor(name: str, data: ImageData, own: str) -> None:
+    assert checked(data, "cnn", f"{own}:{name}") == ""
+    record = trial_of(data, "cnn", f"{own}:{name}", attacks=("fgsm",), attack_images=20)
+    assert (record.status, record.notes) == ("ok", ())
+
+
+def test_a_network_that_needs_contiguous_images_gets_them_and_it_is_said(
+    data: ImageData, own: str
+) -> None:
+    network, _ = build_network(f"{own}:Viewing", resolve_activation("relu"), 10, 0)
+    assert takes_contiguous(network)
+    channels_last = torch.zeros(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    assert network(channels_last).shape == (2, 10)
+    assert "contiguous" in checked(data, f"{own}:Viewing")
+    record = trial_of(data, f"{own}:Viewing", attacks=("fgsm",), attack_images=20)
+    assert record.status == "ok"
+    (note,) = record.notes
+    assert "contiguous" in note
+
+
+def test_a_network_that_takes_channels_last_stays_so(own: str) -> None:
+    for model in (f"{own}:Net", f"{own}:lazy"):
+        network, _ = build_network(model, resolve_activation("relu"), 10, 0)
+        assert not takes_contiguous(network)
+
+
+@pytest.mark.parametrize("init", ["default", "slope_aware"])
+def test_lazy_layers_start_from_the_same_weights_under_every_activation(
+    init: str, data: ImageData, own: str
+) -> None:
+    assert checked(data, f"{own}:lazy") == ""
+    states = [
+        build_network(f"{own}:lazy", resolve_activation(spec), 10, seed, init)[0].state_dict()
+        for spec, seed in (("relu", 0), ("leaky_relu:0", 0), ("relu", 1))
+    ]
+    assert set(states[0]) == {"0.weight", "0.bias", "4.weight", "4.bias"}
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["0.weight"], states[2]["0.weight"])
+
+
+@pytest.mark.parametrize("name", ["LateSlope", "LazySlope"])
+def test_parameters_that_the_first_images_define_are_trained(
+    name: str, data: ImageData, own: str
+) -> None:
+    activation = f"{own}:{name}"
+    assert checked(data, "cnn", activation) == ""
+    network, layers = build_network("cnn", resolve_activation(activation), 10, 0)
+    assert {n for n, _ in network.named_parameters() if "slope" in n} == {
+        f"{layer}.slope" for layer in layers
+    }
+    relu, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
+    assert torch.equal(network.state_dict()["fc1.weight"], relu.state_dict()["fc1.weight"])
+    assert trial_of(data, "cnn", activation) != trial_of(data, "cnn", "leaky_relu:0.25")
+
+
+@pytest.mark.parametrize("name", ["step", "cut_off", "with_numpy"])
+def test_layers_that_no_gradient_reaches_are_named_and_the_trial_is_stored(
+    name: str, data: ImageData, own: str
+) -> None:
+    told = "no gradient reaches conv1, conv2, fc1"
+    assert told in checked(data, "cnn", f"{own}:{name}")
+    record = trial_of(data, "cnn", f"{own}:{name}", attacks=("fgsm",), attack_images=20)
+    assert record.status == "ok"
+    assert record.notes[0].startswith(told)
+    assert record.clean_accuracy is not None
+    if name == "step":
+        assert record.input_gradient_norm == 0
+    else:
+        assert record.input_gradient_norm is None
+        assert record.notes[1] == (
+            "the input gradient norm could not be measured "
+            "(ValueError: no gradient reaches the images)"
+        )
+
+
+def test_a_network_that_has_nothing_to_learn_is_refused(data: ImageData, own: str) -> None:
+    for name in ("cut_off", "step"):
+        refused = refusal(data, f"{own}:OutputActivated", f"{own}:{name}")
+        assert refused.startswith(f"activation '{own}:{name}' in model '{own}:OutputActivated'")
+        assert "has nothing to learn" in refused
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("probabilities", "outputs are probabilities"), ("Random", "differ from call to call")],
+)
+def test_outputs_that_mislead_attacks_are_named_before_and_after_training(
+    name: str, told: str, data: ImageData, own: str
+) -> None:
+    assert told in checked(data, f"{own}:{name}")
+    record = trial_of(data, f"{own}:{name}", attacks=("fgsm",), attack_images=20)
+    (warning,) = record.output_warnings
+    assert told in warning
+
+
+def test_logits_of_a_network_as_it_should_be_give_no_warning(data: ImageData, own: str) -> None:
+    assert trial_of(data, f"{own}:Net").output_warnings == ()
+    assert trial_of(data, "resnet20", "rrelu").output_warnings == ()
+
+
+def test_a_diagnostic_that_fails_is_said_and_the_trial_is_stored(
+    data: ImageData, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no\nfigure")
+
+    monkeypatch.setattr("actbench.training.trial.attack_scores", fail)
+    monkeypatch.setattr("actbench.training.diagnostics.InactiveUnits._take", fail)
+    record = trial_of(data, f"{own}:Net", attacks=("fgsm",), attack_images=20)
+    assert record.status == "ok"
+    assert record.clean_accuracy is not None
+    assert record.notes == (
+        "inactive units of act could not be counted (ValueError: no figure)",
+        "accuracy under attack could not be measured (ValueError: no figure)",
+    )
+    assert (record.inactive, record.inactive_fraction, record.attacks) == ({}, None, ())
+
+
+def test_activations_that_are_called_by_keyword_are_watched(
+    data: ImageData, user_module: Callable[[str], str]
+) -> None:
+    source = SOURCE + (
+        "\nclass ByKeyword(Net):\n"
+        "    def forward(self, x):\n"
+        "        return self.last(self.act(input=self.first(x.flatten(1))))\n"
+    )
+    model = f"{user_module(source)}:ByKeyword"
+    assert checked(data, model) == ""
+    assert list(trial_of(data, model).inactive) == ["act"]

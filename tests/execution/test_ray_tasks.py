@@ -1,0 +1,125 @@
+"""Trials as tasks of a real Ray cluster of several nodes: the same bytes, whatever dies."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actbench.errors import UsageError
+from actbench.execution.executors import Finished
+from actbench.execution.plan import prepare_study
+from actbench.execution.ray_tasks import RayTasks
+from actbench.execution.trials import pending_trials, run_trials
+from actbench.store.store import Store
+from actbench.study.study import Study
+from helpers.runs import TINY_ACTIVATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from actbench.execution.executors import Event
+    from helpers.runs import TinyRun
+
+ray: Any = pytest.importorskip("ray")
+cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
+
+ASKED = Study(train_images=128, epochs=2, seeds=2, activations=TINY_ACTIVATIONS)
+# what Ray itself warns of is not ours
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Return a cluster of a head that computes nothing and a node of one core."""
+    made = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
+    made.add_node(num_cpus=1)
+    ray.init(address=made.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def run_on(
+    executor: RayTasks, study: Study, folder: Path, tell: Callable[[Event], None]
+) -> dict[str, bytes]:
+    """Return the records' bytes by file name, after a run of what the folder lacks."""
+    plan, store = prepare_study(study), Store(folder)
+    with store.locked():
+        store.begin(plan.study)
+        run_trials(plan, store, pending_trials(plan, store), executor, tell)
+    return {path.name: path.read_bytes() for path in (folder / "trials").iterdir()}
+
+
+def test_no_such_cluster_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UsageError, match="cannot use Ray at 'auto': Could not find"):
+        RayTasks(None, "auto", None)
+
+
+def test_nodes_come_and_die_and_the_records_are_those_of_local_workers(
+    cluster: Any, tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    added: list[Any] = []
+
+    def disturb(event: Event) -> None:
+        if isinstance(event, Finished) and not added:
+            added.append(cluster.add_node(num_cpus=1))
+            cluster.wait_for_nodes()
+            for node in [n for n in cluster.worker_nodes if n is not added[0]]:
+                cluster.remove_node(node, allow_graceful=False)
+
+    records = run_on(RayTasks(None, None, None), ASKED, tmp_path / "results", disturb)
+    undisturbed = (tiny_run.folder / "trials").iterdir()
+    assert records == {path.name: path.read_bytes() for path in undisturbed}
+    assert added
+
+
+MISCHIEF = """
+import os, time
+
+# 40: the last batch of test images, which no check before training meets
+
+def raises(x):
+    if len(x) == 40:
+        raise ValueError("no training")
+    return x
+
+def dies(x):
+    if len(x) == 40:
+        os._exit(9)
+    return x
+
+def hangs(x):
+    while len(x) == 40:
+        time.sleep(3600)
+    return x
+"""
+
+
+def test_whatever_an_activation_does_its_own_trial_alone_fails(
+    cluster: Any, user_module: Callable[[str], str], tmp_path: Path
+) -> None:
+    module = user_module(MISCHIEF)
+    names = [f"{module}:{name}" for name in ("raises", "dies", "hangs")]
+    study = Study(activations=("relu", *names), seeds=1, train_images=64, epochs=1, corruptions=())
+    outcomes: dict[str, tuple[str, str]] = {}
+
+    def note(event: Event) -> None:
+        if isinstance(event, Finished):
+            outcomes[event.record.activation] = (event.record.status, event.record.reason)
+
+    run_on(RayTasks(None, None, 5.0), study, tmp_path / "results", note)
+    assert outcomes["relu"] == ("ok", "")
+    assert outcomes[names[0]] == ("crashed", "ValueError: no training")
+    assert outcomes[names[1]][0] == "crashed"
+    assert "its Ray worker was lost, 3 times in a row" in outcomes[names[1]][1]
+    assert outcomes[names[2]] == ("crashed", "it took longer than the limit of 5 s")

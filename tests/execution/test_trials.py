@@ -1,0 +1,209 @@
+"""Running a study: what is missing, one trial's failure, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+import torch
+
+from actbench.errors import UsageError
+from actbench.execution.executors import Finished
+from actbench.execution.local import InProcess
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import pending_trials, run_trials
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial, trial_id
+from actbench.training.events import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from actbench.execution.executors import Event, Executor
+    from helpers.runs import Outcome, TinyRun
+
+QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
+
+
+def quick_study(**changes: object) -> Study:
+    values = {"train_images": 64, "epochs": 1, "seeds": (0,), "corruptions": ()}
+    return Study(**{**values, "activations": ("relu",), **changes})  # type: ignore[arg-type]
+
+
+class Backwards(InProcess):
+    """Hands trials out from the last to the first."""
+
+    def run(self, study: Study, trials: Sequence[Trial], *rest: Any) -> None:
+        """Run them so."""
+        super().run(study, trials[::-1], *rest)
+
+
+def run_here(study: Study, folder: Path, executor: Executor | None = None) -> list[Event]:
+    """Run in this process what the folder lacks of the study, and return what was told."""
+    plan, store = prepare_study(study), Store(folder)
+    events: list[Event] = []
+    with store.locked():
+        store.begin(plan.study)
+        run_trials(plan, store, pending_trials(plan, store), executor or InProcess(), events.append)
+    return events
+
+
+def finished(events: list[Event]) -> list[Trial]:
+    return [event.record.trial for event in events if isinstance(event, Finished)]
+
+
+# the plan
+
+
+def test_a_plan_has_every_name_resolved() -> None:
+    study = quick_study(
+        baseline="leaky_relu:0.10",
+        activations=("prelu:init=0.25", "leaky_relu:0.10"),
+        model="deep_cnn:6",
+        corruptions=("noise", "shot_noise"),
+    )
+    plan = prepare_study(study)
+    assert plan.study.baseline == "leaky_relu:0.1"
+    assert plan.study.activations == ("prelu:0.25", "leaky_relu:0.1")
+    assert plan.study.model == "deep_cnn:depth=6"
+    assert plan.study.corruptions == (
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "speckle_noise",
+    )
+    assert plan.study.data_checksum.startswith("sha256:")
+    assert prepare_study(plan.study) == plan
+
+
+def test_a_plan_has_the_self_check_of_every_activation() -> None:
+    plan = prepare_study(quick_study(activations=("relu", "leaky_relu:16")))
+    assert {spec: check.at_minus_one for spec, check in plan.checks.items()} == {
+        "relu": 0,
+        "leaky_relu:16": -16,
+    }
+
+
+def test_two_texts_of_one_activation_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"'leaky_relu:0\.1' twice"):
+        prepare_study(quick_study(activations=("leaky_relu:0.1", "leaky_relu:negative_slope=.1")))
+
+
+def test_a_study_of_other_data_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"not the study's: its checksum is sha256:.*0{64}"):
+        prepare_study(quick_study(data_checksum=f"sha256:{'0' * 64}"))
+
+
+def test_a_network_of_the_users_own_is_tried_before_training() -> None:
+    with pytest.raises(UsageError, match=r"model 'torch\.nn:Identity' does not use the activation"):
+        prepare_study(quick_study(model="torch.nn:Identity"))
+
+
+# what is run
+
+
+def test_a_study_that_grows_runs_the_new_trials_alone(tmp_path: Path) -> None:
+    first = run_here(quick_study(), tmp_path / "results")
+    assert finished(first) == [Trial("relu", 0)]
+    grown = quick_study(activations=("relu", "tanh"), seeds=(0, 7))
+    assert finished(run_here(grown, tmp_path / "results")) == [
+        Trial("tanh", 0),
+        Trial("tanh", 7),
+        Trial("relu", 7),
+    ]
+    assert run_here(grown, tmp_path / "results") == []
+
+
+def test_a_record_is_stored_before_its_end_is_told(tmp_path: Path) -> None:
+    plan, store = prepare_study(quick_study()), Store(tmp_path / "results")
+    stored: list[int] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Finished):
+            stored.append(len(store.records(plan.study)))
+
+    with store.locked():
+        store.begin(plan.study)
+        run_trials(plan, store, plan.study.trials(), InProcess(), tell)
+    assert stored == [1]
+
+
+def test_progress_is_told_after_every_epoch(tmp_path: Path) -> None:
+    events = run_here(quick_study(epochs=2), tmp_path / "results")
+    told = [(e.epoch, e.step, e.steps) for e in events if isinstance(e, Progress)]
+    assert told == [(1, 1, 1), (2, 1, 1)]
+
+
+def test_a_trials_record_does_not_depend_on_its_neighbours(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    study = tiny_run.study
+    alone = Study(**{**vars(study), "activations": ("relu", "rrelu"), "seeds": (1,)})
+    run_here(alone, tmp_path / "results")
+    for trial in alone.trials():
+        name = f"trials/{trial_id(alone, trial)}.json"
+        assert (tmp_path / "results" / name).read_bytes() == (tiny_run.folder / name).read_bytes()
+
+
+def test_the_order_of_the_trials_changes_no_byte(tiny_run: TinyRun, tmp_path: Path) -> None:
+    study = Study(**{**vars(tiny_run.study), "seeds": (0,)})
+    told = finished(run_here(study, tmp_path / "results", Backwards()))
+    assert len(told) == len(study.activations)
+    for record in (tmp_path / "results" / "trials").iterdir():
+        assert record.read_bytes() == (tiny_run.folder / "trials" / record.name).read_bytes()
+
+
+def test_a_record_holds_its_activations_self_check(tiny_run: TinyRun) -> None:
+    checks = {record.activation: record.activation_check for record in tiny_run.records}
+    assert checks["relu"] == {
+        "at_minus_one": 0.0,
+        "at_zero": 0.0,
+        "at_one": 1.0,
+        "monotone": True,
+        "trainable_parameters": 0,
+    }
+    assert checks["prelu"]["at_minus_one"] == -0.25
+    assert checks["prelu"]["trainable_parameters"] == 1
+
+
+def test_environment_json_says_where_and_how_long(tiny_run: TinyRun) -> None:
+    environment = json.loads((tiny_run.folder / "environment.json").read_text())
+    assert set(environment["seconds"]) == {record.trial_id for record in tiny_run.records}
+    (entry,) = environment["environments"]
+    assert {record.environment for record in tiny_run.records} == {entry["id"]}
+    assert entry["packages"].keys() >= {"actbench", "torch", "numpy"}
+    assert entry["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert entry["threads_per_trial"] == 1
+    assert entry["start"] <= entry["end"]
+
+
+# failures
+
+CRASHES_IN_A_TRIAL = """
+import torch
+
+def act(x):
+    if len(x) == 40:  # the last batch of the test images, which no check before training meets
+        raise ValueError("no training\\n with | me")
+    return x
+"""
+
+
+def test_a_trial_that_raises_is_told_and_the_others_go_on(
+    actbench_here: Callable[..., Outcome], user_module: Callable[[str], str], tmp_path: Path
+) -> None:
+    spec = f"{user_module(CRASHES_IN_A_TRIAL)}:act"
+    done = actbench_here(
+        *QUICK, "--activation", spec, "--activation", "tanh", "--workers", "0", "--out", "out"
+    )
+    assert done.code == 1
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv").set_index("activation")
+    assert dict(trials["status"]) == {"relu": "ok", spec: "crashed", "tanh": "ok"}
+    assert trials.loc[spec, "reason"] == "ValueError: no training with | me"
+    summary = pd.read_csv(tmp_path / "out" / "summary.csv").set_index("activation")
+    assert dict(summary["n"]) == {"relu": 1, spec: 0, "tanh": 1}
+    record = next((tmp_path / "out" / "trials").glob("user_module*"))
+    assert "Traceback" in json.loads(record.read_text())["trace"]

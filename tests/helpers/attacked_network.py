@@ -1,0 +1,119 @@
+"""The two sides of an attack's agreement: a small network, and foolbox's attacks on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import nn
+
+from actbench.attacks.perturbations import LOGIT_GAP
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import Tensor
+
+
+TRAINED_ON = 1500  # of the 1,797 digits
+
+
+class SmallCNN(nn.Module):
+    """Logits (N, 10) for images (N, 3, 32, 32) in [0, 1], which it normalises itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16 * 8 * 8, 10),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        return self.layers((images - 0.5) / 0.5)
+
+
+class WithScaledLogits(nn.Module):
+    """A network whose logits are scaled so that the two largest lie ``LOGIT_GAP`` apart."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits; the factor is a constant to their gradient."""
+        logits = self.network(images)
+        largest = logits.detach().topk(2, dim=1).values
+        return logits * (LOGIT_GAP / (largest[:, :1] - largest[:, 1:]))
+
+
+def enlarged_digits() -> tuple[Tensor, Tensor]:
+    """Return all 1,797 digits of scikit-learn as float32 (N, 3, 32, 32), and their labels."""
+    raw = load_digits()
+    small = torch.tensor(raw.images, dtype=torch.float32)[:, None] / 16
+    large = F.interpolate(small, size=32, mode="bilinear").clamp(0, 1)
+    return large.repeat(1, 3, 1, 1), torch.tensor(raw.target)
+
+
+def trained_network(images: Tensor, labels: Tensor) -> SmallCNN:
+    """Return a network trained on the first ``TRAINED_ON`` images, in seconds."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = SmallCNN()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+        for _ in range(8):
+            for batch in torch.randperm(TRAINED_ON).split(50):
+                optimizer.zero_grad()
+                F.cross_entropy(network(images[batch]), labels[batch]).backward()
+                optimizer.step()
+    optimizer.zero_grad()
+    return network.eval()
+
+
+def foolbox_fgsm(foolbox: ModuleType, norm: str) -> Any:
+    name = {"linf": "LinfFastGradientAttack", "l2": "L2FastGradientAttack"}[norm]
+    return getattr(foolbox.attacks, name)()
+
+
+def foolbox_pgd(foolbox: ModuleType, norm: str, start: Tensor | bool) -> Any:
+    """Return foolbox's PGD as ``PGD`` here spells it: 10 steps of ε / 4.
+
+    It starts at the image (False), at a point that it draws (True), or at the image plus ε times
+    ``start``, float32 (N, 3, H, W).
+    """
+    name = {"linf": "LinfProjectedGradientDescentAttack", "l2": "L2ProjectedGradientDescentAttack"}
+    attack = getattr(foolbox.attacks, name[norm])(
+        steps=10, rel_stepsize=0.25, random_start=start is not False
+    )
+    if not isinstance(start, bool):
+        attack.get_random_start = lambda x0, epsilon: type(x0)(x0.raw + epsilon * start)
+    return attack
+
+
+def foolbox_correct(
+    foolbox: ModuleType,
+    attack: Any,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+) -> Tensor:
+    """Return bool (N,): classified rightly unchanged and under foolbox's attack.
+
+    foolbox's loss is the plain cross-entropy, so its network's logits are scaled as ours are.
+    """
+    model = foolbox.PyTorchModel(WithScaledLogits(network), bounds=(0, 1), device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)  # not our seed, lest both start at the same points
+        _, _, broken = attack(model, images, labels, epsilons=epsilon)
+    with torch.no_grad():
+        return (network(images).argmax(1) == labels) & ~broken

@@ -1,0 +1,78 @@
+"""Studies whose numbers are made up, as frames or as results folders: no training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actbench.analysis.frames import Frames
+from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store.store import Store
+from actbench.study.study import SEVERITIES, Study, trial_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+UNDER_CORRUPTION = 0.1  # how much lower accuracy is then
+
+
+def made_study(accuracies: Mapping[str, Sequence[float]], **changes: object) -> Study:
+    """Return a study of these activations, with a seed for each of their accuracies."""
+    (seeds,) = {len(values) for values in accuracies.values()}
+    study = {"activations": tuple(accuracies), "seeds": seeds, "corruptions": ("gaussian_noise",)}
+    return Study(**{**study, **changes})
+
+
+def made_records(
+    accuracies: Mapping[str, Sequence[float]], study: Study, first_norm: float = 1.0
+) -> dict[str, TrialRecord]:
+    """Return a record per trial; ``first_norm`` is the baseline's gradient norm, others' is twice.
+
+    Seeds shift all gradient norms alike, so their paired differences have little spread.
+    """
+    records = {}
+    for trial in study.trials():
+        accuracy = accuracies[trial.activation][study.seeds.index(trial.seed)]
+        norm = first_norm * (1 if trial.activation == study.baseline else 2) + trial.seed / 1000
+        norms = {"first": norm + accuracy / 1000, "last": 2.0}
+        name = trial_id(study, trial)
+        records[name] = TrialRecord(
+            trial_id=name,
+            activation=trial.activation,
+            seed=trial.seed,
+            status="ok",
+            history=(EpochRecord(1, 0.5, 0.6, accuracy, norms),),
+            clean_accuracy=accuracy,
+            clean_loss=0.6,
+            clean_ece=0.05,
+            corruptions=tuple(
+                CorruptionScore(corruption, severity, accuracy - UNDER_CORRUPTION, 1.0, 0.1)
+                for corruption in study.corruptions
+                for severity in SEVERITIES
+            ),
+            inactive={"act1": 0.25},
+            inactive_fraction=0.25,
+            clean_correct=pack_counts(np.ones(10, dtype=np.uint8)),
+            corrupted_correct=pack_counts(np.full(10, 5, dtype=np.uint8)),
+        )
+    return records
+
+
+def made_frames(
+    accuracies: Mapping[str, Sequence[float]], first_norm: float = 1.0, **changes: object
+) -> Frames:
+    """Return the frames of a study with these clean accuracies: activation → one for each seed."""
+    study = made_study(accuracies, **changes)
+    return Frames(study, made_records(accuracies, study, first_norm))
+
+
+def made_folder(folder: Path, accuracies: Mapping[str, Sequence[float]], **changes: object) -> Path:
+    """Return the folder, made to hold such a study's records."""
+    store = Store(folder)
+    study = made_study(accuracies, **changes)
+    store.begin(study)
+    for record in made_records(accuracies, study).values():
+        store.write_record(record)
+    return folder

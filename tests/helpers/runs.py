@@ -1,0 +1,113 @@
+"""The command as a real process, and the tiny study that many tests run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actbench.store.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actbench.store.record import TrialRecord
+    from actbench.study.study import Study
+
+
+# two epochs of two steps each: a trial of it takes about a second
+TINY = ("--train-images", "128", "--epochs", "2", "--seeds", "2")
+
+
+TINY_ACTIVATIONS = ("relu", "leaky_relu:0", "prelu", "rrelu")
+
+
+TINY_STUDY = (*TINY, *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A finished run of the tiny study: its folder and what the command left."""
+
+    folder: Path
+    outcome: Outcome
+
+    @property
+    def study(self) -> Study:
+        """The study that the folder holds."""
+        return Store(self.folder).study()
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The records of all its trials, in the order in which they ran."""
+        return list(Store(self.folder).records(self.study).values())
+
+
+SAME_BYTES = (
+    "trials.csv",
+    "corruptions.csv",
+    "gradients.csv",
+    "attacks.csv",
+    "mechanism.csv",
+    "summary.csv",
+    "comparisons.csv",
+    "summary.md",
+    "study.toml",
+)
+
+
+def same_files(one: Path, other: Path) -> list[str]:
+    """Return the names of the files that differ between two results folders."""
+    names = [*SAME_BYTES, *(f"trials/{p.name}" for p in sorted((one / "trials").iterdir()))]
+    return [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
+
+
+def run_process(*arguments: str, cwd: Path) -> Outcome:
+    """Return the outcome of ``python -m actbench`` with these arguments, a real process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "actbench", *arguments],
+        cwd=cwd,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def ended_with_the_parent(*command: str, cwd: Path) -> bool:
+    """Return whether all processes of a command end once it is killed while a worker computes.
+
+    They share its stderr, which is at its end when the last of them is.
+    """
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.strip() == b"worker computes":
+                break
+        process.kill()
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return False
+    return True

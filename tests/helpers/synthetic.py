@@ -1,0 +1,95 @@
+"""Frames of made-up studies, without any training."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from actbench.analysis.frames import Frames
+from actbench.store.record import (
+    AttackScore,
+    CorruptionScore,
+    EpochRecord,
+    MaskingChecks,
+    TrialRecord,
+    pack_counts,
+)
+from actbench.study.study import SEVERITIES, Study, Trial, trial_id
+
+LAYERS = ("conv1", "conv2", "fc")
+IMAGES = 50
+
+
+def synthetic_records(
+    study: Study,
+    *,
+    failed: dict[tuple[str, int], str] | None = None,
+    layers: tuple[str, ...] = LAYERS,
+) -> dict[str, TrialRecord]:
+    """Return a record for every trial; ``failed`` gives some a status and no result."""
+    records = {}
+    for trial in study.trials():
+        status = (failed or {}).get((trial.activation, trial.seed), "ok")
+        record = _record(study, trial, layers)
+        if status != "ok":
+            record = TrialRecord(
+                trial_id=record.trial_id,
+                activation=trial.activation,
+                seed=trial.seed,
+                status=status,
+                reason="the loss was not finite at step 3 <of epoch 1>",
+                history=record.history[:1],
+            )
+        records[record.trial_id] = record
+    return records
+
+
+def synthetic_frames(study: Study, **options: Any) -> Frames:
+    return Frames(study, synthetic_records(study, **options))
+
+
+def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
+    draw = np.random.default_rng([trial.seed, zlib.crc32(trial.activation.encode())])
+    accuracy = float(draw.uniform(0.7, 0.8)) + 0.001 * (trial.seed % 100)
+    history = tuple(
+        EpochRecord(
+            epoch,
+            train_loss=2.3 / epoch,
+            test_loss=2.5 / epoch,
+            test_accuracy=accuracy * epoch / study.epochs,
+            grad_norms={
+                layer: float(10.0 ** (i - draw.uniform())) for i, layer in enumerate(layers)
+            },
+        )
+        for epoch in range(1, study.epochs + 1)
+    )
+    scores = tuple(
+        CorruptionScore(name, severity, accuracy - 0.02 * severity, 1.0, 0.1)
+        for name in study.corruptions
+        for severity in SEVERITIES
+    )
+    attacks = tuple(
+        AttackScore(attack, epsilon, accuracy * (1 - epsilon) ** 20)
+        for attack in study.attacks
+        for epsilon in study.epsilons
+    )
+    correct = (draw.uniform(size=IMAGES) < accuracy).astype(np.uint8)
+    return TrialRecord(
+        trial_id=trial_id(study, trial),
+        activation=trial.activation,
+        seed=trial.seed,
+        status="ok",
+        history=history,
+        clean_accuracy=accuracy,
+        clean_loss=0.8,
+        clean_ece=0.05,
+        corruptions=scores,
+        inactive={"act1.activation": 0.0, "act2": float(draw.uniform(0, 0.4))},
+        inactive_fraction=float(draw.uniform(0, 0.3)),
+        clean_correct=pack_counts(correct),
+        corrupted_correct=pack_counts(correct * len(scores)) if scores else "",
+        attacks=attacks,
+        masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0, 0.0) if attacks else None,
+    )

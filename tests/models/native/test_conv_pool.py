@@ -1,0 +1,388 @@
+"""The native step computes what convolution and max-pool do, and picks the same winners."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from actbench.errors import UsageError
+from actbench.models.native import conv_pool as native
+from actbench.models.native.conv_pool import COMPILERS, conv_pool, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Tensors = tuple[torch.Tensor, ...]
+
+has_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
+)
+
+# images, channels, height, width, filters: cnn's and deep_cnn's, and sizes that fill no vector
+SHAPES = [
+    (5, 3, 32, 32, 16),
+    (5, 16, 16, 16, 32),
+    (3, 32, 32, 32, 32),
+    (2, 1, 6, 4, 33),
+    (2, 2, 12, 10, 3),
+    (2, 5, 6, 14, 7),
+    (1, 20, 2, 2, 100),
+    (1, 64, 4, 6, 70),
+]
+
+
+def drawn(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensors:
+    """Return images, weights, biases and a gradient of the output, all normal, channels_last."""
+    n, c, h, w, k = shape
+    generator = torch.Generator().manual_seed(seed)
+    sizes = ((n, c, h, w), (k, c, 3, 3), (k,), (n, k, h // 2, w // 2))
+    tensors = (torch.randn(size, generator=generator, dtype=dtype) for size in sizes)
+    x, weight, bias, g = tensors
+    return _channels_last(x), _channels_last(weight / (9 * c) ** 0.5), bias, _channels_last(g)
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def by_pytorch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2)
+
+
+def values_and_gradients(
+    function: Callable[..., torch.Tensor], inputs: Tensors, g: torch.Tensor
+) -> list[torch.Tensor]:
+    """Return the pooled values and the gradients in images, weights and biases."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    pooled = function(*leaves)
+    return [pooled.detach(), *torch.autograd.grad(pooled, leaves, g.to(pooled.dtype))]
+
+
+def relative_error(found: torch.Tensor, right: torch.Tensor) -> float:
+    return float((found.double() - right).abs().max() / right.abs().max())
+
+
+@has_compiler
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_and_gradients_are_pytorchs_to_float32s_precision(shape: tuple[int, ...]) -> None:
+    *inputs, g = drawn(shape)
+    ours = values_and_gradients(conv_pool, tuple(inputs), g)
+    right = values_and_gradients(by_pytorch, tuple(tensor.double() for tensor in inputs), g)
+    assert [tensor.shape for tensor in ours] == [tensor.shape for tensor in right]
+    assert max(map(relative_error, ours, right)) < 3e-6
+
+
+@has_compiler
+@pytest.mark.parametrize("channels", [3, 4, 17])
+def test_gradients_are_those_of_finite_differences(channels: int) -> None:
+    *inputs, _ = drawn((2, channels, 4, 6, 3), torch.float64)
+    assert torch.autograd.gradcheck(conv_pool, [tensor.requires_grad_() for tensor in inputs])
+
+
+@has_compiler
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the check's own
+def test_pytorch_finds_the_operation_well_registered() -> None:
+    *inputs, _ = drawn((2, 5, 4, 6, 3))
+    arguments = tuple(tensor.requires_grad_() for tensor in inputs)
+    found = torch.library.opcheck(torch.ops.actbench.conv_pool.default, arguments)
+    assert set(found.values()) == {"SUCCESS"}
+
+
+# hard inputs
+
+
+def small_integers(shape: tuple[int, ...]) -> list[torch.Tensor]:
+    """Return tensors as ``drawn``, of values with which every sum is exact, and many ties."""
+    return [tensor.mul(2).round().clamp(-3, 3) for tensor in drawn(shape)]
+
+
+def ties(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def zeros(x: torch.Tensor) -> torch.Tensor:
+    return x * 0
+
+
+def flat_areas(x: torch.Tensor) -> torch.Tensor:
+    x[:, :, 1:] = x[:, :, :1, :1]
+    return x
+
+
+def denormals(x: torch.Tensor) -> torch.Tensor:
+    return x * 2.0**-140
+
+
+def nan(x: torch.Tensor) -> torch.Tensor:
+    x[0, 0, 3, 3] = torch.nan
+    x[1, -1, 0, :] = torch.nan
+    return x
+
+
+def infinities(x: torch.Tensor) -> torch.Tensor:
+    x[0, 0, 3, 3] = torch.inf
+    x[0, -1, 0, 0] = -torch.inf
+    x[1, 0, ::3, ::4] = torch.inf
+    return x
+
+
+def both(x: torch.Tensor) -> torch.Tensor:
+    return nan(infinities(x))
+
+
+HARD = [ties, zeros, flat_areas, denormals, nan, infinities, both]
+
+
+@has_compiler
+@pytest.mark.parametrize("spoil", HARD)
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8, 16), (2, 16, 8, 8, 32), (2, 5, 6, 6, 7)], ids=str)
+def test_the_winner_is_max_pools(
+    spoil: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
+) -> None:
+    x, weight, bias, g = small_integers(shape)
+    x = spoil(x)
+    if spoil is denormals:
+        bias = bias * 0
+    pooled, winner = torch.ops.actbench.conv_pool.default(x, weight, bias)
+    right, index = F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2, return_indices=True)
+    width = x.shape[3]
+    torch.testing.assert_close(pooled, right, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(winner, (index // width % 2 * 2 + index % width % 2).to(torch.uint8))
+    if x.isfinite().all():
+        ours = values_and_gradients(conv_pool, (x, weight, bias), g)
+        theirs = values_and_gradients(by_pytorch, (x, weight, bias), g)
+        assert all(map(torch.equal, ours, theirs))
+
+
+@has_compiler
+def test_a_gradient_of_nan_or_infinity_is_not_lost() -> None:
+    x, weight, bias, g = drawn((2, 16, 8, 8, 32))
+    g[0, 3, 1, 1], g[1, 5, 2, 2] = torch.nan, torch.inf
+    ours = values_and_gradients(conv_pool, (x, weight, bias), g)
+    theirs = values_and_gradients(by_pytorch, (x, weight, bias), g)
+    for mine, other in zip(ours, theirs, strict=True):
+        # PyTorch's zeros times infinity are NaN, where there is nothing to multiply here
+        assert (~mine.isfinite() <= ~other.isfinite()).all()
+    assert not ours[1][0].isfinite().all()
+    assert not ours[1][1].isfinite().all()
+    assert ours[3].isnan().nonzero().flatten().tolist() == [3]
+    assert ours[3].isinf().nonzero().flatten().tolist() == [5]
+
+
+# what callers may do
+
+
+@has_compiler
+@pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
+def test_neither_strides_nor_neighbours_change_a_bit(shape: tuple[int, ...]) -> None:
+    x, weight, bias, g = drawn(shape)
+    usual = values_and_gradients(conv_pool, (x, weight, bias), g)
+    strided = torch.empty(*x.shape[:3], 2 * x.shape[3])[..., ::2].copy_(x)
+    other = values_and_gradients(conv_pool, (strided, weight.contiguous(), bias), g.contiguous())
+    assert all(map(torch.equal, usual, other))
+    assert torch.equal(conv_pool(x[3:4], weight, bias), usual[0][3:4])
+
+
+@has_compiler
+@pytest.mark.parametrize("channels", [3, 16])
+def test_no_images_give_no_values_and_gradients_of_zero(channels: int) -> None:
+    x, weight, bias, g = drawn((0, channels, 4, 4, 8))
+    pooled, *gradients = values_and_gradients(conv_pool, (x, weight, bias), g)
+    assert pooled.shape == (0, 8, 2, 2)
+    assert all(gradient.eq(0).all() for gradient in gradients)
+
+
+@has_compiler
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+def test_each_gradient_can_be_had_alone(wanted: int) -> None:
+    *inputs, g = drawn((2, 5, 4, 6, 3))
+    all_gradients = values_and_gradients(conv_pool, tuple(inputs), g)[1:]
+    inputs[wanted].requires_grad_()
+    (alone,) = torch.autograd.grad(conv_pool(*inputs), inputs[wanted], g)
+    assert torch.equal(alone, all_gradients[wanted])
+
+
+@has_compiler
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, w, b: (x[..., 1:], w, b), "even height and width"),
+        (lambda x, w, b: (x[0], w, b), "even height and width"),
+        (lambda x, w, b: (x[:, 1:], w, b), "weights .K, 4, 3, 3."),
+        (lambda x, w, b: (x, w[..., :2], b), "weights .K, 5, 3, 3."),
+        (lambda x, w, b: (x, w, b[1:]), "biases"),
+        (lambda x, w, b: (x.double(), w, b), "float32, float64"),
+        (lambda x, w, b: (x.half(), w.half(), b.half()), "not in float16"),
+    ],
+)
+def test_other_shapes_and_types_are_refused(change: Callable[..., Tensors], message: str) -> None:
+    x, weight, bias, _ = drawn((2, 5, 4, 6, 3))
+    with pytest.raises(ValueError, match=message):
+        conv_pool(*change(x, weight, bias))
+
+
+# compiling
+
+
+@pytest.fixture
+def built_anew() -> Iterator[None]:
+    """Let a test build the libraries that it uses, and leave those of the others as they were."""
+    before = native._library
+    native._library = before.__wrapped__  # type: ignore[assignment]
+    yield
+    native._library = before
+
+
+@has_compiler
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are of x86")
+@pytest.mark.parametrize("flags", [("-mno-avx512f",), ("-mno-avx",)], ids=["AVX2", "plain"])
+@pytest.mark.usefixtures("built_anew")
+def test_narrower_vectors_compute_the_same(
+    flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = [SHAPES[0], SHAPES[1], SHAPES[5]]
+    widest = [values_and_gradients(conv_pool, inputs, g) for *inputs, g in map(drawn, shapes)]
+    monkeypatch.setattr(native, "FLAGS", (*native.FLAGS, *flags))
+    for usual, (*inputs, g) in zip(widest, map(drawn, shapes), strict=True):
+        narrow = values_and_gradients(conv_pool, tuple(inputs), g)
+        if flags == ("-mno-avx512f",):
+            assert all(map(torch.equal, narrow, usual))  # fused multiplications on both
+        assert max(map(relative_error, narrow, [t.double() for t in usual])) < 1e-6
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+def test_what_is_compiled_is_kept_for_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    prepare()
+    (made,) = (tmp_path / "actbench").glob("compiled*/*.so")
+    assert [path.suffix for path in sorted(made.parent.iterdir())] == [".sha256", ".so"]
+    before = made.stat()
+    prepare()
+    assert made.stat() == before
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replaced(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"planted")
+
+
+def without_checksum(path: Path) -> None:
+    path.with_suffix(".sha256").unlink()
+
+
+def writable_by_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere"))
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+@pytest.mark.parametrize(
+    "spoil", [truncated, emptied, replaced, without_checksum, writable_by_others, a_link]
+)
+def test_a_library_that_is_not_what_was_compiled_is_compiled_again(
+    spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    prepare()
+    (made,) = (tmp_path / "actbench").glob("compiled*/*.so")
+    content, mode = made.read_bytes(), made.stat().st_mode
+    spoil(made)
+    prepare()
+    assert made.read_bytes() == content
+    assert made.lstat().st_mode == mode
+    assert stat.S_IMODE(mode) & 0o022 == 0
+    assert made.with_suffix(".sha256").read_text().split()[1] == made.name
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+@pytest.mark.parametrize("umask", [0o002, 0o022])
+def test_nobody_else_may_write_to_what_is_compiled(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    before = os.umask(umask)
+    try:
+        prepare()
+    finally:
+        os.umask(before)
+    (folder,) = (tmp_path / "actbench").glob("compiled*")
+    assert [p for p in (folder, *folder.iterdir()) if p.stat().st_mode & 0o022] == []
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match=r"belongs to another user, or others may write to it"):
+        prepare()
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="another user is needed, so root is"
+)
+def test_a_folder_of_another_user_is_not_loaded_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    prepare()
+    (folder,) = (tmp_path / "actbench").glob("compiled*")
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(UsageError, match=r"belongs to another user, or others may write to it"):
+        prepare()
+
+
+@pytest.mark.usefixtures("built_anew")
+def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match=r"^no C\+\+ compiler was found \(c\+\+, g\+\+, clang"):
+        prepare()
+    monkeypatch.setenv("CXX", "/nowhere/c++ -m64")
+    with pytest.raises(UsageError, match=r"^no C\+\+ compiler was found \(/nowhere/c\+\+ -m64\)$"):
+        prepare()
+
+
+@pytest.mark.usefixtures("built_anew")
+def test_a_compiler_that_fails_is_named_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken-c++"
+    broken.write_text("#!/bin/sh\necho starting >&2\necho 'error: out of luck' >&2\nexit 3\n")
+    broken.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("CXX", str(broken))
+    with pytest.raises(UsageError, match=r"broken-c\+\+ fails: error: out of luck$"):
+        prepare()
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        UsageError, match=r"cannot write the cache '.*/compiled.*/conv_pool-.*Not a d"
+    ):
+        prepare()

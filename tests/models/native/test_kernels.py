@@ -1,0 +1,240 @@
+"""Which kernels a study computes with is decided once, recorded, kept, and never mixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from actbench.data.images import open_images, prepare
+from actbench.execution import trials as runner
+from actbench.execution.plan import keep_settled, prepare_study
+from actbench.models.activations import resolve_activation
+from actbench.models.native import conv_pool
+from actbench.models.native.conv_pool import COMPILERS
+from actbench.models.networks import PoolingConv2d, build_network, has_native_step
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial, trial_id
+from actbench.study.toml import study_from_toml, study_to_toml
+from actbench.training import devices
+from actbench.training.trial import finish, train
+from helpers.runs import TINY, same_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from helpers.runs import Outcome, TinyRun
+
+has_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
+)
+SMALL = ("run", *TINY, "--activation", "leaky_relu:0.1", "--workers", "0", "--out", "small")
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have no compiler, and nothing compiled before."""
+    monkeypatch.setattr(conv_pool, "_library", conv_pool._library.__wrapped__)
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+
+
+def stored(folder: Path) -> set[str]:
+    """Return the kernels that the folder's study and all its records name."""
+    store = Store(folder)
+    study = store.study()
+    return {study.kernels, *(record.kernels for record in store.records(study).values())}
+
+
+# the networks
+
+
+@has_compiler
+@pytest.mark.parametrize("model", ["cnn", "deep_cnn:depth=4"])
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0.3"])
+def test_a_network_computes_the_same_function_with_either_kernels(model: str, spec: str) -> None:
+    x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    logits, gradients = [], []
+    for kernels in ("torch", "native"):
+        network, _ = build_network(model, resolve_activation(spec), 10, 0, kernels=kernels)
+        logits.append(network(x))
+        logits[-1].square().sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+    torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(*logits)  # the sums are in another order
+
+
+@has_compiler
+def test_twenty_steps_lose_what_pytorchs_do() -> None:
+    data = open_images(prepare("digits")).train_subset(20 * 64)
+    losses = []
+    for kernels in ("torch", "native"):
+        study = Study(activations=("leaky_relu:0.1",), epochs=1, kernels=kernels)
+        network, _ = build_network(
+            "cnn", resolve_activation("leaky_relu:0.1"), 10, 0, "default", kernels
+        )
+        training = finish(train(network, data, study, Trial("leaky_relu:0.1", 0), lambda _: None))
+        losses.append(training.history[0].train_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_only_networks_that_pool_after_a_convolution_have_a_native_step() -> None:
+    relu, tanh = resolve_activation("relu"), resolve_activation("tanh")
+    assert has_native_step("cnn", [tanh, relu], 10)
+    assert has_native_step("deep_cnn", [relu], 10)
+    assert not has_native_step("cnn", [tanh], 10)
+    assert not has_native_step("resnet20", [relu], 10)
+
+
+def test_an_activation_that_comes_before_the_pool_has_none_of_it() -> None:
+    network, _ = build_network("cnn", resolve_activation("tanh"), 10, 0, kernels="native")
+    assert not any(isinstance(module, PoolingConv2d) for module in network.modules())
+
+
+# the study
+
+
+def test_kernels_are_part_of_what_decides_a_number() -> None:
+    study, trial = Study(kernels="torch"), Trial("relu", 0)
+    native = dataclasses.replace(study, kernels="native")
+    assert trial_id(study, trial) != trial_id(native, trial)
+    assert study_from_toml(study_to_toml(native), "it").kernels == "native"
+
+
+def test_a_study_stored_without_kernels_was_computed_with_pytorchs() -> None:
+    assert study_from_toml("epochs = 3", "it").kernels == "torch"
+
+
+@has_compiler
+def test_auto_is_native_and_the_folder_says_so(tiny_run: TinyRun) -> None:
+    assert stored(tiny_run.folder) == {"native"}
+
+
+@has_compiler
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--activation", "tanh", "--baseline", "tanh"),
+        ("--precision", "bf16"),
+        ("--kernels", "torch"),
+    ],
+)
+def test_auto_is_torch_where_nothing_native_would_be_computed(
+    options: tuple[str, ...], tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    short = (
+        "run",
+        "--train-images",
+        "64",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--corruptions",
+        "none",
+    )
+    done = actbench_here(*short, *options, "--workers", "0", "--out", "small")
+    assert done.code == 0, done.err
+    assert stored(tmp_path / "small") == {"torch"}
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    done = actbench_here(*SMALL)
+    assert done.code == 0, done.err
+    line = (
+        "no C++ compiler was found (/nowhere/c++), so PyTorch's kernels compute all, in more time"
+    )
+    assert done.err.splitlines().count(line) == 1
+    assert stored(tmp_path / "small") == {"torch"}
+    asked = actbench_here(*SMALL, "--kernels", "native", "--out", "other")
+    assert asked.code == 2
+    assert asked.err == (
+        "actbench: kernels is native, but no C++ compiler was found (/nowhere/c++); "
+        "torch needs none\n"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+@has_compiler
+def test_a_folder_keeps_the_kernels_that_it_began_with(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    assert actbench_here(*SMALL, "--seeds", "1", "--kernels", "torch").code == 0
+    grown = actbench_here(*SMALL)
+    assert grown.code == 0, grown.err
+    assert stored(tmp_path / "small") == {"torch"}
+    mixed = actbench_here(*SMALL, "--kernels", "native")
+    assert mixed.code == 3
+    assert "kernels is 'torch' there and 'native' here" in mixed.err
+    assert stored(tmp_path / "small") == {"torch"}
+    afresh = actbench_here(*SMALL, "--restart", "--yes")
+    assert afresh.code == 0, afresh.err
+    assert stored(tmp_path / "small") == {"native"}
+    assert stored(tmp_path / "small.1") == {"torch"}
+
+
+@has_compiler
+def test_a_native_folder_is_not_gone_on_with_where_there_is_no_compiler(
+    tiny_run: TinyRun,
+    tmp_path: Path,
+    no_compiler: None,
+    actbench_here: Callable[..., Outcome],
+) -> None:
+    shutil.copytree(tiny_run.folder, tmp_path / "copy")
+    done = actbench_here("run", *TINY, "--seeds", "3", "--workers", "0", "--out", "copy")
+    assert done.code == 2
+    assert "kernels is native, but no C++ compiler was found" in done.err
+    assert same_files(tiny_run.folder, tmp_path / "copy") == []
+    again = actbench_here("report", "copy")
+    assert again.code == 0, again.err
+
+
+@has_compiler
+def test_the_dry_run_takes_the_kernels_of_the_folder(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    assert actbench_here(*SMALL, "--seeds", "1", "--kernels", "torch").code == 0
+    listed = actbench_here(*SMALL, "--dry-run", "--json")
+    assert [trial["stored"] for trial in json.loads(listed.out)["trials"]] == [True] * 2 + [
+        False
+    ] * 2
+
+
+@has_compiler
+def test_native_in_bf16_is_refused(actbench_here: Callable[..., Outcome]) -> None:
+    done = actbench_here(*SMALL, "--kernels", "native", "--precision", "bf16")
+    assert done.code == 2
+    assert done.err == (
+        "actbench: kernels is native, which computes in fp32 alone, and precision is bf16; "
+        "it must be auto or torch\n"
+    )
+
+
+def test_bf16_on_a_processor_without_it_is_warned_of_with_a_measured_ratio(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = Study(activations=("relu",), precision="bf16", train_images=130, corruptions=())
+    monkeypatch.setattr(runner, "has_bfloat16", lambda _: True)
+    assert prepare_study(study).note == ""
+    monkeypatch.setattr(runner, "has_bfloat16", lambda _: False)
+    note = prepare_study(study).note
+    ratio = re.search(r"cnn with relu takes (\S+) times as long as in fp32", note)
+    assert ratio is not None
+    assert float(ratio[1]) > 0
+    monkeypatch.setattr(devices, "has_bfloat16", lambda _: False)
+    plan = prepare_study(dataclasses.replace(study, precision="auto"))
+    assert (plan.study.precision, plan.note) == ("fp32", "")
+    store = Store(tmp_path / "results")
+    store.begin(plan.study)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda _: True)
+    again = keep_settled(dataclasses.replace(study, precision="auto"), store)
+    assert again.precision == "fp32"

@@ -1,0 +1,210 @@
+"""Activations: each is the function that its name says, and what is none is refused."""
+
+from __future__ import annotations
+
+from math import erf, exp, log, sqrt, tanh
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from actbench.errors import UsageError
+from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POINTS = (-30.0, -4.0, -3.0, -1.0, -0.3, 0.0, 0.3, 1.0, 3.0, 4.0, 30.0)
+
+
+def softplus(x: float) -> float:
+    return max(x, 0) + log(1 + exp(-abs(x)))
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+# the published formulas: Clevert et al. 2016 (elu), Barron 2017 (celu), Klambauer et al. 2017
+# (selu), Hendrycks & Gimpel 2016 (gelu), Ramachandran et al. 2017 (silu), Misra 2020 (mish), Howard
+# et al. 2019 (hardswish), Xu et al. 2015 (rrelu: the middle slope in evaluation)
+FORMULAS: dict[str, Callable[[float], float]] = {
+    "relu": lambda x: max(x, 0),
+    "leaky_relu": lambda x: max(0, x) + 0.01 * min(0, x),
+    "leaky_relu:0.3": lambda x: max(0, x) + 0.3 * min(0, x),
+    "leaky_relu:negative_slope=-0.5": lambda x: max(0, x) - 0.5 * min(0, x),
+    "leaky_relu:16": lambda x: max(0, x) + 16 * min(0, x),
+    "prelu": lambda x: max(0, x) + 0.25 * min(0, x),
+    "prelu:init=0.1": lambda x: max(0, x) + 0.1 * min(0, x),
+    "rrelu": lambda x: x if x >= 0 else x * (1 / 8 + 1 / 3) / 2,
+    "rrelu:lower=0.1,upper=0.3": lambda x: x if x >= 0 else x * 0.2,
+    "elu": lambda x: x if x > 0 else exp(x) - 1,
+    "elu:0.5": lambda x: x if x > 0 else 0.5 * (exp(x) - 1),
+    "celu": lambda x: max(0, x) + min(0, exp(x) - 1),
+    "celu:alpha=2": lambda x: max(0, x) + min(0, 2 * (exp(x / 2) - 1)),
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (exp(x) - 1)),
+    "gelu": lambda x: x * (1 + erf(x / sqrt(2))) / 2,
+    "gelu:approximate=tanh": lambda x: (
+        x / 2 * (1 + tanh(sqrt(2 / 3.141592653589793) * (x + 0.044715 * x**3)))
+    ),
+    "silu": lambda x: x * sigmoid(x),
+    "mish": lambda x: x * tanh(softplus(x)),
+    "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "softplus": softplus,
+    "softplus:beta=2": lambda x: softplus(2 * x) / 2,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "identity": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("spec", FORMULAS)
+def test_an_activation_is_the_published_function(spec: str) -> None:
+    module = resolve_activation(spec)().eval()
+    with torch.no_grad():
+        values = module(torch.tensor(POINTS).reshape(1, 1, -1, 1)).flatten().tolist()
+    assert values == pytest.approx([FORMULAS[spec](x) for x in POINTS], rel=2e-6, abs=1e-6)
+
+
+def test_every_registered_activation_is_held_to_a_formula() -> None:
+    assert {spec.partition(":")[0] for spec in FORMULAS} == set(ACTIVATIONS)
+
+
+def test_rrelu_draws_slopes_between_its_bounds_while_training() -> None:
+    module = resolve_activation("rrelu:lower=0.1,upper=0.3")().train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        slopes = -module(-torch.ones(10_000))
+    assert 0.1 <= float(slopes.min()) < 0.102
+    assert 0.298 < float(slopes.max()) <= 0.3
+
+
+def test_each_call_of_a_factory_gives_a_new_module() -> None:
+    factory = resolve_activation("prelu")
+    assert factory() is not factory()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("lekay_relu:0.1", "did you mean 'leaky_relu'?"),
+        ("xyz", "known are celu, elu, gelu"),
+        ("leaky_relu:slope=0.1", "no parameter 'slope'; did you mean 'negative_slope'?"),
+        ("leaky_relu:nan", "negative_slope is nan; it must be finite"),
+        ("leaky_relu:inf", "negative_slope is inf; it must be finite"),
+        ("leaky_relu:-inf", "negative_slope is -inf; it must be finite"),
+        ("leaky_relu:steep", "it must be a number"),
+        ("leaky_relu:0.1,0.2", "it must be a number"),
+        ("relu:0.1", "'relu' takes no parameter"),
+        ("rrelu:lower=0.5,upper=0.1", "lower 0.5 is above upper"),
+        ("rrelu:lower=0.5", "lower 0.5 is above upper"),
+        ("celu:0", "alpha must be above 0"),
+        ("softplus:beta=-1", "beta must be above 0"),
+        ("gelu:approximate=cubic", "approximate must be none or tanh"),
+        ("no_such_package.module:Act", "cannot import 'no_such_package.module'"),
+        ("torch.nn:LekayReLU", "did you mean 'LeakyReLU'?"),
+        ("collections:OrderedDict", "must be a torch.nn.Module class or a function"),
+        ("torch:nn", "must be a torch.nn.Module class or a function"),
+        ("math:pi", "must be a torch.nn.Module class or a function"),
+        ("torch.nn:LeakyReLU:0.1", "by name"),
+        ("torch.nn:LeakyReLU:negative_slope=nan", "negative_slope is nan; it must be finite"),
+    ],
+)
+def test_what_is_no_activation_is_refused_with_what_would_be_right(spec: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_activation(spec)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_of_the_users_own_takes_its_parameters() -> None:
+    module = resolve_activation("torch.nn:LeakyReLU:negative_slope=0.5")()
+    assert isinstance(module, nn.LeakyReLU)
+    assert module.negative_slope == 0.5
+
+
+def test_a_function_of_the_users_own_takes_its_parameters(
+    user_module: Callable[[str], str],
+) -> None:
+    name = user_module("def scaled(x, factor=1.0):\n    return factor * x\n")
+    module = resolve_activation(f"{name}:scaled:factor=3")()
+    assert module(torch.tensor([2.0])).item() == 6
+
+
+def test_a_module_that_is_built_already_is_no_class(user_module: Callable[[str], str]) -> None:
+    name = user_module("from torch import nn\nact = nn.ReLU()\n")
+    with pytest.raises(UsageError, match=r"must be a torch\.nn\.Module class"):
+        resolve_activation(f"{name}:act")
+
+
+@pytest.mark.parametrize("spec", FORMULAS)
+def test_the_self_check_tells_what_an_activation_computes(spec: str) -> None:
+    check = check_activation(resolve_activation(spec))
+    told = (check.at_minus_one, check.at_zero, check.at_one)
+    assert told == pytest.approx([FORMULAS[spec](x) for x in (-1, 0, 1)], rel=2e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("spec", "monotone"),
+    [
+        ("relu", True),
+        ("leaky_relu:0.3", True),
+        ("leaky_relu:-0.1", False),
+        ("elu", True),
+        ("gelu", False),
+        ("silu", False),
+        ("mish", False),
+        ("hardswish", False),
+        ("tanh", True),
+        ("sigmoid", True),
+        ("softplus", True),
+        ("identity", True),
+    ],
+)
+def test_the_self_check_tells_whether_an_activation_is_monotone(spec: str, monotone: bool) -> None:
+    assert check_activation(resolve_activation(spec)).monotone is monotone
+
+
+def test_the_self_check_counts_trainable_parameters() -> None:
+    assert check_activation(resolve_activation("relu")).trainable_parameters == 0
+    assert check_activation(resolve_activation("prelu")).trainable_parameters == 1
+    assert (
+        check_activation(resolve_activation("torch.nn:PReLU:num_parameters=1")).trainable_parameters
+        == 1
+    )
+
+
+def test_the_self_check_shows_a_slope_of_16_where_0_16_was_meant() -> None:
+    assert check_activation(resolve_activation("leaky_relu:16")).at_minus_one == -16
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def act(x):\n    return x.sum()", "it must keep the shape"),
+        ("def act(x):\n    return x > 0", "no floating-point tensor"),
+        ("def act(x):\n    return 3", "no floating-point tensor"),
+        ("def act(x):\n    return None", "no floating-point tensor"),
+        ("def act(x):\n    return x.double()", "float64"),
+        ("def act(x):\n    raise KeyError('a\\nb')", "fails its self-check: KeyError"),
+        ("def act():\n    pass", "fails its self-check: TypeError"),
+        ("from torch.nn import Linear as act", "fails its self-check: TypeError"),
+        ("from torch.nn import Module as act", "fails its self-check: NotImplementedError"),
+        ("from torch.nn import GLU as act", "fails its self-check: RuntimeError"),
+    ],
+)
+def test_the_self_check_refuses_what_no_network_could_use(
+    source: str, message: str, user_module: Callable[[str], str]
+) -> None:
+    factory = resolve_activation(f"{user_module(source)}:act")
+    with pytest.raises(UsageError, match="activation 'user_module") as error:
+        check_activation(factory)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_self_check_leaves_the_random_numbers_of_its_caller_alone() -> None:
+    before = torch.get_rng_state()
+    check_activation(resolve_activation("rrelu"))
+    assert torch.equal(torch.get_rng_state(), before)

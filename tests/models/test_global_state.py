@@ -1,0 +1,137 @@
+"""Settings of the whole process: what a user's code changes does not reach other trials."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from actbench.models.global_state import changes, settings_kept
+from helpers.runs import run_process
+
+SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
+CHANGED = {
+    "the number of threads": lambda: torch.set_num_threads(3),
+    "the default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "the default device": lambda: torch.set_default_device("meta"),
+    "grad mode": lambda: torch.set_grad_enabled(False),
+    "autocast on cpu": lambda: torch.set_autocast_enabled("cpu", True),
+    "deterministic algorithms": lambda: torch.use_deterministic_algorithms(True),
+    "flushing of denormal numbers": lambda: torch.set_flush_denormal(True),
+    "the precision of float32 products": lambda: torch.set_float32_matmul_precision("medium"),
+    "the float32 precision of mkldnn.conv": lambda: setattr(
+        torch.backends.mkldnn.conv, "fp32_precision", "bf16"
+    ),
+    "mkldnn.enabled": lambda: setattr(torch.backends.mkldnn, "enabled", False),
+    "mkldnn.deterministic": lambda: setattr(torch.backends.mkldnn, "deterministic", True),
+    "cudnn.benchmark": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "NumPy's floating-point errors": lambda: np.seterr(all="raise"),
+    "the working folder": lambda: os.chdir("/"),
+    "PyTorch's print options": lambda: torch.set_printoptions(precision=2),
+    "NumPy's print options": lambda: np.set_printoptions(precision=2),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_setting_is_put_back_and_named_once(name: str) -> None:
+    whose = f"a test of {name}"
+    threads, folder = torch.get_num_threads(), Path.cwd()
+    for _ in range(2):
+        with settings_kept(whose):
+            CHANGED[name]()
+    (sentence,) = changes([whose])
+    assert sentence.startswith(f"{whose} changed {name}")
+    with settings_kept("whoever comes after"):
+        pass
+    assert changes(["whoever comes after"]) == []
+    assert (torch.get_num_threads(), Path.cwd()) == (threads, folder)
+    assert torch.is_grad_enabled()
+    assert torch.ones(1).dtype == torch.float32
+    assert torch.ones(1).device.type == "cpu"
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_an_error_leaves_the_settings_as_they_were() -> None:
+    def fail() -> None:
+        with settings_kept("a failure"):
+            torch.set_default_dtype(torch.float64)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert torch.get_default_dtype() == torch.float32
+
+
+def relu_records(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("out*/trials/relu-*")}
+
+
+MEDDLING = """
+import os, torch
+torch.set_num_threads(3)
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+torch.backends.mkldnn.enabled = False
+os.chdir("/")
+
+class Act(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+
+    def forward(self, x):
+        return torch.relu(x)
+"""
+
+
+def test_what_a_module_changes_on_import_or_when_called_reaches_no_trial(tmp_path: Path) -> None:
+    (tmp_path / "meddling.py").write_text(MEDDLING, encoding="utf-8")
+    alone = run_process(
+        *("run", *SMALL, "--activation", "relu", "--workers", "1", "--out", "out"), cwd=tmp_path
+    )
+    assert alone.code == 0, alone.err
+    expected = relu_records(tmp_path)
+    for workers in ("0", "1"):
+        folder = tmp_path / f"beside{workers}"
+        done = run_process(
+            *("run", *SMALL, "--activation", "meddling:Act", "--workers", workers),
+            *("--out", f"{folder.name}/out"),
+            cwd=tmp_path,
+        )
+        assert done.code == 0, done.err
+        assert relu_records(folder) == expected
+        (named,) = (line for line in done.err.splitlines() if line.startswith("meddling changed"))
+        assert "the number of threads, the default dtype, grad mode, mkldnn.enabled" in named
+        assert "the working folder" in named
+        assert any(line.startswith("meddling:Act changed") for line in done.err.splitlines())
+
+
+def test_settings_of_the_calling_script_do_not_reach_a_trial(tmp_path: Path) -> None:
+    study = "Study(activations=['relu'], seeds=1, epochs=1, train_images=64, corruptions=[])"
+    script = (
+        "import actbench, torch\n"
+        f"study = actbench.{study}\n"
+        "actbench.run(study, 'out0', workers=1, quiet=True)\n"
+        "torch.set_default_dtype(torch.float64)\n"
+        "torch.set_float32_matmul_precision('medium')\n"
+        "actbench.run(study, 'out1', workers=0, quiet=True)\n"
+        "print(torch.get_default_dtype(), torch.get_float32_matmul_precision())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=script,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "torch.float64 medium\n"
+    one, other = ((tmp_path / f"out{n}" / "trials").iterdir() for n in (0, 1))
+    assert next(one).read_bytes() == next(other).read_bytes()

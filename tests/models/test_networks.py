@@ -1,0 +1,243 @@
+"""Networks: shapes as published, and the same initial weights under every activation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from actbench.errors import UsageError
+from actbench.models.activations import ACTIVATIONS, resolve_activation
+from actbench.models.networks import (
+    ActivationPool,
+    PoolingConv2d,
+    build_network,
+    max_pool,
+    pooled_layers,
+    resolve_model,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NETWORKS = ("cnn", "deep_cnn:depth=6", "resnet20")
+
+
+def network_of(model: str, spec: str = "relu", seed: int = 0, classes: int = 10) -> nn.Module:
+    return build_network(model, resolve_activation(spec), classes, seed)[0]
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def commuting_specs() -> list[str]:
+    given = ["leaky_relu:0", "leaky_relu:0.3", "leaky_relu:16", *ACTIVATIONS]
+    return [spec for spec in given if resolve_activation(spec).commutes_with_max]
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("spec", [name for name in ACTIVATIONS if name != "identity"])
+def test_every_activation_of_a_seed_starts_from_the_same_weights(model: str, spec: str) -> None:
+    reference = network_of(model, "identity", seed=3).state_dict()
+    state = network_of(model, spec, seed=3).state_dict()
+    assert reference.keys() <= state.keys()
+    assert all(torch.equal(state[name], reference[name]) for name in reference)
+
+
+def test_a_seed_gives_the_same_weights_every_time_and_another_gives_others() -> None:
+    first, again, other = (network_of("cnn", seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_prelu_adds_its_own_slopes_and_nothing_else(model: str) -> None:
+    plain = network_of(model, "relu").state_dict()
+    with_slopes, layers = build_network(model, resolve_activation("prelu"), 10, 0)
+    added = with_slopes.state_dict().keys() - plain.keys()
+    assert added == {f"{name}.weight" for name in layers}
+    assert all(with_slopes.state_dict()[name].tolist() == [0.25] for name in added)
+
+
+def test_what_a_users_activation_draws_belongs_to_the_seed(
+    user_module: Callable[[str], str],
+) -> None:
+    source = """
+import torch
+class Act(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.rand(()))
+    def forward(self, x):
+        return torch.where(x > 0, x, self.slope * x)
+"""
+    spec = f"{user_module(source)}:Act"
+    first, again, other = (network_of("cnn", spec, seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(first["act3.slope"], again["act3.slope"])
+    assert not torch.equal(first["act3.slope"], other["act3.slope"])
+    assert torch.equal(first["conv1.weight"], network_of("cnn").state_dict()["conv1.weight"])
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_building_a_network_leaves_the_random_numbers_of_its_caller_alone(model: str) -> None:
+    before = torch.get_rng_state()
+    network_of(model, "prelu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_a_network_gives_a_logit_for_each_class(model: str) -> None:
+    network = network_of(model, classes=7).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_the_cnn_is_the_experiments() -> None:
+    shapes = {name: tuple(p.shape) for name, p in network_of("cnn").named_parameters()}
+    assert shapes == {
+        "conv1.weight": (16, 3, 3, 3),
+        "conv1.bias": (16,),
+        "conv2.weight": (32, 16, 3, 3),
+        "conv2.bias": (32,),
+        "fc1.weight": (128, 2048),
+        "fc1.bias": (128,),
+        "fc2.weight": (10, 128),
+        "fc2.bias": (10,),
+    }
+
+
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0.3", "gelu", "tanh"])
+def test_the_cnn_computes_conv_activation_pool_twice_and_two_linear_layers(spec: str) -> None:
+    network = network_of("cnn", spec).eval()
+    weights = network.state_dict()
+    activation = resolve_activation(spec)()
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def conv(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    with torch.inference_mode():
+        y = F.max_pool2d(activation(conv(x, "conv1")), 2)
+        y = F.max_pool2d(activation(conv(y, "conv2")), 2)
+        expected = linear(activation(linear(y.flatten(1), "fc1")), "fc2")
+        torch.testing.assert_close(network(x), expected)
+
+
+def test_resnet20_has_the_published_number_of_weights() -> None:
+    # He et al. 2016, table 6: 0.27 M; exactly 269,722 with parameter-free shortcuts
+    network = network_of("resnet20")
+    assert parameter_count(network) == 269_722
+    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == 19
+
+
+@pytest.mark.parametrize("depth", [3, 6, 7, 20])
+def test_deep_cnn_has_depth_convolutions_of_32_channels_and_two_pools(depth: int) -> None:
+    network = network_of(f"deep_cnn:depth={depth}")
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert [m.out_channels for m in convolutions] == [32] * depth
+    assert sum(isinstance(m, ActivationPool) for m in network.modules()) == 2
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+
+
+def test_the_activation_layers_are_named_in_the_networks_order() -> None:
+    def names(model: str) -> list[str]:
+        return list(build_network(model, resolve_activation("relu"), 10, 0)[1])
+
+    assert names("cnn") == ["act1.activation", "act2.activation", "act3"]
+    assert len(names("resnet20")) == 19
+    assert len(names("deep_cnn:depth=5")) == 5
+
+
+@pytest.mark.parametrize("spec", commuting_specs())
+def test_pooling_first_gives_the_same_bits_where_an_activation_commutes_with_max(spec: str) -> None:
+    factory = resolve_activation(spec)
+    convolution, activation_and_pool = pooled_layers(factory, 8, 8)
+    assert isinstance(convolution, PoolingConv2d)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 8, 32, 32, generator=generator)
+    x[:, :, :8] = 0  # ties
+    weight = torch.randn(16, 8, 16, 16, generator=generator)
+
+    def values_and_gradient(
+        layers: Callable[[torch.Tensor], torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = x.clone().requires_grad_()
+        y = layers(leaf)
+        (gradient,) = torch.autograd.grad((y * weight).sum(), leaf)
+        return y.detach(), gradient
+
+    def by_definition(z: torch.Tensor) -> torch.Tensor:
+        z = F.conv2d(z, convolution.weight, convolution.bias, padding=1)
+        return F.max_pool2d(factory()(z), 2)
+
+    ours = values_and_gradient(nn.Sequential(convolution, activation_and_pool))
+    plain = values_and_gradient(by_definition)
+    assert torch.equal(ours[0], plain[0])
+    assert torch.equal(ours[1], plain[1])
+
+
+def test_a_falling_slope_is_pooled_after_it_acts() -> None:
+    assert not resolve_activation("leaky_relu:-0.1").commutes_with_max
+    assert not resolve_activation("prelu").commutes_with_max
+    assert not resolve_activation("rrelu").commutes_with_max
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("cn", "did you mean 'cnn'?"),
+        ("resnet18", "did you mean 'resnet20'?"),
+        ("cnn:3", "takes no parameter"),
+        ("deep_cnn:depth=2", "depth is 2; it must be from 3 to 200"),
+        ("deep_cnn:depth=1000000000", "it must be from 3 to 200"),
+        ("deep_cnn:depth=6.5", "it must be a whole number"),
+        ("deep_cnn:width=6", "has no parameter 'width'"),
+        ("no_such_module_here:build", "cannot import"),
+        ("math:pi", "must be a callable"),
+        ("math:floor:3", "give its parameters by name"),
+    ],
+)
+def test_what_is_no_network_is_refused(model: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_model(model)
+    assert message in str(error.value)
+
+
+OWN_NETWORK = """
+from torch import nn
+
+def build(activation, classes, width=8):
+    read, decide = nn.Linear(3072, width), nn.Linear(width, classes)
+    return nn.Sequential(nn.Flatten(), read, activation(), decide)
+"""
+
+
+def test_a_network_of_the_users_own_is_called_with_the_activation_and_the_classes(
+    user_module: Callable[[str], str],
+) -> None:
+    network, layers = build_network(
+        f"{user_module(OWN_NETWORK)}:build:width=5", resolve_activation("tanh"), 4, 0
+    )
+    assert parameter_count(network) == 3072 * 5 + 5 + 5 * 4 + 4
+    assert list(layers) == ["2"]
+    assert isinstance(layers["2"], nn.Tanh)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])
+def test_without_a_graph_the_pool_gives_the_same_bits(size: tuple[int, int]) -> None:
+    x = torch.randn(3, 5, *size, generator=torch.Generator().manual_seed(0))
+    x[0, 0, :2, :2] = 0.25  # a tie
+    x[1, 1, 0, 1] = torch.nan
+    x[2, 2, 1, 0] = -torch.inf
+    pooled = max_pool(x)
+    in_a_graph = max_pool(x.requires_grad_())
+    assert in_a_graph.requires_grad
+    assert not pooled.requires_grad
+    assert torch.equal(pooled.view(torch.int32), in_a_graph.detach().view(torch.int32))

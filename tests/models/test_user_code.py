@@ -1,0 +1,331 @@
+"""Code of the user's own: where it is found, and that its source is part of a trial's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actbench.errors import ResultsFolderError, UsageError
+from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
+from actbench.models.networks import build_network, import_code, resolve_model, study_code
+from actbench.models.user_code import code_of, import_object
+from actbench.store.store import Store
+from actbench.study.specs import parse_spec
+from actbench.study.study import Study, Trial, conflicts, trial_id
+from actbench.study.toml import study_from_toml, study_to_toml
+from helpers.runs import TINY_STUDY, run_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from actbench.study.specs import Spec
+    from helpers.runs import Outcome, TinyRun
+
+LEAKY = "import torch\n\ndef act(x):\n    return torch.where(x > 0, x, 0.1 * x)\n"
+RELU_ID = "relu-seed0-fd2fd6a24087"  # as stored since records have been
+SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
+
+
+def spec_of(text: str) -> Spec:
+    return parse_spec(text, "activation", ACTIVATIONS)
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, source in files.items():
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty current folder; what is imported from it is forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
+
+
+def test_an_edited_activation_is_refused_by_name_until_it_is_as_it_was(tmp_path: Path) -> None:
+    def run(*more: str) -> Outcome:
+        arguments = ("--activation", "mine:act", "--workers", "1", "--out", "out", *more)
+        return run_process("run", *SMALL, *arguments, cwd=tmp_path)
+
+    write(tmp_path, mine=LEAKY)
+    assert run().code == 0
+    records = {path: path.read_bytes() for path in (tmp_path / "out" / "trials").iterdir()}
+    write(tmp_path, mine=LEAKY.replace("0.1", "-3.0"))
+    for again in (run(), run("--seeds", "2")):
+        assert again.code == 3
+        assert "the source of mine:act has changed since its trials were run" in again.err
+        assert "--restart" in again.err
+    assert {path: path.read_bytes() for path in (tmp_path / "out" / "trials").iterdir()} == records
+    write(tmp_path, mine=LEAKY)
+    as_before = run()
+    assert as_before.code == 0
+    assert "all 2 trials are stored already" in as_before.err
+    write(tmp_path, mine="raise RuntimeError('imported')")
+    reported = run_process("report", "out", cwd=tmp_path)
+    assert (reported.code, reported.out) == (0, as_before.out)
+
+
+@pytest.mark.parametrize("edited", ["act.py", "beside.py", "package/inner.py"])
+@pytest.mark.parametrize("spec", ["act:act", "./act.py:act", "package.outer:act"])
+def test_the_code_of_a_module_is_that_of_all_it_imports_beside_it(
+    spec: str, edited: str, here: Path
+) -> None:
+    (here / "package").mkdir()
+    write(here, act="from beside import act", beside="from package.outer import act", other="")
+    write(here / "package", __init__="", outer="from .inner import act", inner=LEAKY)
+    import_object(spec_of(spec))
+    code = code_of(spec_of(spec))
+    assert code.startswith("sha256:")
+    write(here, other="changed = True")
+    assert code_of(spec_of(spec)) == code
+    (here / edited).write_text((here / edited).read_text() + "# changed\n")
+    if spec.startswith("package") and not edited.startswith("package"):
+        assert code_of(spec_of(spec)) == code
+        return
+    with pytest.raises(UsageError, match="has changed since this process imported it"):
+        code_of(spec_of(spec))
+
+
+def test_an_installed_package_is_named_by_its_version_and_torch_by_nothing() -> None:
+    from importlib.metadata import version
+
+    for text, code in [
+        ("rich.text:Text", f"rich {version('rich')}"),
+        ("math:tanh", ""),
+        ("json.decoder:JSONDecoder", ""),
+        ("torch.nn:PReLU", ""),
+    ]:
+        import_object(spec_of(text))
+        assert code_of(spec_of(text)) == code
+
+
+def test_the_code_counts_for_its_own_trials_and_all_others_keep_their_names() -> None:
+    study = Study(activations=("relu", "mine:act"))
+    coded = dataclasses.replace(study, code=(("mine:act", "sha256:1"),))
+    relu, own = Trial("relu", 0), Trial("mine:act", 0)
+    assert trial_id(Study(), relu) == RELU_ID == trial_id(coded, relu)
+    assert trial_id(coded, own) != trial_id(study, own)
+    network = dataclasses.replace(study, model="mine:Net")
+    coded = dataclasses.replace(network, code=(("mine:Net", "sha256:1"),))
+    assert trial_id(coded, relu) != trial_id(network, relu)
+    assert study_from_toml(study_to_toml(coded), "study.toml") == coded
+
+
+def test_studies_share_a_folder_only_where_their_common_code_is_the_same() -> None:
+    def study(*activations: str, **code: str) -> Study:
+        pairs = tuple((f"mine:{name}", checksum) for name, checksum in code.items())
+        return Study(activations=activations, code=pairs)
+
+    there = study("relu", "mine:a", a="sha256:1")
+    assert conflicts(there, study("relu", "mine:a", "mine:b", a="sha256:1", b="sha256:2")) == []
+    assert conflicts(there, study("relu")) == []
+    (changed,) = conflicts(there, study("mine:a", a="sha256:2"))
+    assert changed == "the source of mine:a has changed since its trials were run"
+    (unknown,) = conflicts(study("mine:a"), there)
+    assert unknown == "its trials of mine:a are stored without a checksum of the source"
+
+
+def test_a_worker_that_finds_other_code_than_was_checked_stores_nothing(here: Path) -> None:
+    write(here, mine_in_a_worker=LEAKY)
+    study = Study(activations=("mine_in_a_worker:act",))
+    import_code(dataclasses.replace(study, code=study_code("cnn", study.activations)))
+    changed = dataclasses.replace(study, code=(("mine_in_a_worker:act", "sha256:1"),))
+    with pytest.raises(ResultsFolderError, match="mine_in_a_worker:act has changed since the run"):
+        import_code(changed)
+
+
+def test_a_configuration_with_the_checksum_of_other_code_is_refused(
+    here: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    write(here, mine_as_configured=LEAKY)
+    study = Study(
+        activations=("mine_as_configured:act",), code=(("mine_as_configured:act", "sha256:1"),)
+    )
+    (here / "study.toml").write_text(study_to_toml(study))
+    done = actbench_here("run", "--config", "study.toml", "--workers", "0")
+    assert done.code == 2
+    assert "the source of mine_as_configured:act is not the study's" in done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda r: {"activation_check": {**r.activation_check, "at_minus_one": -16.0}},
+            "holds trials of another prelu: at_minus_one was -16.0 and is -0.25",
+        ),
+        (
+            lambda r: {
+                "history": tuple(
+                    dataclasses.replace(epoch, grad_norms={"features.0": 1.0})
+                    for epoch in r.history
+                )
+            },
+            "holds trials of another network than cnn: its layers were features.0 and are conv1",
+        ),
+    ],
+    ids=["self-check", "layers"],
+)
+def test_stored_trials_that_the_present_code_would_not_give_are_refused(
+    change: Callable[..., dict[str, object]],
+    message: str,
+    tiny_run: TinyRun,
+    tmp_path: Path,
+    actbench_here: Callable[..., Outcome],
+) -> None:
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "copy")
+    record = next(r for r in tiny_run.records if r.activation == "prelu")
+    Store(folder).write_record(dataclasses.replace(record, **change(record)))
+    more = ("--seeds", "3", "--workers", "0", "--out", str(folder))
+    done = actbench_here("run", *TINY_STUDY, *more)
+    assert done.code == 3
+    assert message in done.err
+
+
+def test_a_file_is_named_by_its_path_and_imports_what_lies_beside_it(here: Path) -> None:
+    (here / "mine").mkdir()
+    write(here / "mine", code="from leaky import act", leaky=LEAKY)
+    for text in ("mine/code.py:act", "./mine/code.py:act", str(here / "mine" / "code.py:act")):
+        factory = resolve_activation(text)
+        assert factory.spec == "./mine/code.py:act"
+        assert check_activation(factory).at_minus_one == pytest.approx(-0.1)
+    assert not hasattr(sys.modules.get("code"), "act")
+    assert str(here / "mine") != sys.path[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("./missing.py:act", "FileNotFoundError: there is no file '/"),
+        ("./mine.py:other", "'./mine.py' has no 'other'"),
+        ("code:act", "code.py'); for your own file write ./code.py:Name"),
+        ("__main__:act", "is defined in a script or notebook"),
+        ("empty:act", "'empty' has no 'act' (read from '/"),
+    ],
+)
+def test_what_is_not_found_is_said_with_where_it_was_looked_for(
+    text: str, message: str, here: Path
+) -> None:
+    write(here, mine=LEAKY, code=LEAKY, empty="")
+    with pytest.raises(UsageError) as error:
+        resolve_activation(text)
+    assert message in str(error.value)
+    assert "known are" not in str(error.value) or "empty" not in text
+
+
+def test_partial_objects_are_activations_and_networks(here: Path) -> None:
+    source = (
+        "from functools import partial\n"
+        "from torch import nn\n"
+        "from torch.nn import functional as F\n"
+        "function = partial(F.leaky_relu, negative_slope=0.2)\n"
+        "module = partial(nn.LeakyReLU, 0.3)\n"
+        "def net(act, classes, width):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, width), act(inplace=True),\n"
+        "                         nn.Linear(width, classes))\n"
+        "narrow = partial(net, width=4)\n"
+    )
+    write(here, partials=source)
+    assert check_activation(resolve_activation("partials:function")).at_minus_one == pytest.approx(
+        -0.2
+    )
+    assert check_activation(resolve_activation("partials:module")).at_minus_one == pytest.approx(
+        -0.3
+    )
+    _, layers = build_network("partials:narrow", resolve_activation("partials:module"), 10, 0)
+    assert list(layers) == ["2"]
+
+
+def test_parameters_for_each_channel_pass_the_self_check() -> None:
+    check = check_activation(resolve_activation("torch.nn:PReLU:num_parameters=16"))
+    assert (check.trainable_parameters, check.at_minus_one) == (16, -0.25)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("torchvision.models:resnet18", "it must take (activation factory, classes)"),
+        ("nets:pretrained", "'pretrained' comes first"),
+        ("nets:one", "too many positional arguments"),
+        ("nets:two:depth=3", "unexpected keyword argument 'depth'"),
+        ("nets:built", "must be a callable"),
+    ],
+)
+def test_a_network_factory_is_not_called_with_what_it_does_not_take(
+    model: str, message: str, here: Path
+) -> None:
+    write(
+        here,
+        nets="from torch import nn\n"
+        "def pretrained(pretrained=False, classes=10): raise AssertionError\n"
+        "def one(classes): raise AssertionError\n"
+        "def two(act, classes): raise AssertionError\n"
+        "built = nn.Linear(1, 1)\n",
+    )
+    with pytest.raises(UsageError) as error:
+        resolve_model(model)
+    assert message in str(error.value)
+
+
+UNGUARDED = """
+import actbench
+study = actbench.Study(activations=["relu"], seeds=1, epochs=1, train_images=64, corruptions=[])
+print(len(actbench.run(study, "out", workers=1).trials), "trial")
+"""
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_a_script_without_a_main_guard_runs(way: str, tmp_path: Path) -> None:
+    write(tmp_path, unguarded=UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "unguarded.py" if way == "file" else "-"],
+        input=None if way == "file" else UNGUARDED,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1 trial\n"
+
+
+def test_a_module_that_runs_a_study_when_it_is_imported_is_refused(
+    here: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    write(here, unguarded=f"{UNGUARDED}{LEAKY}")
+    done = actbench_here("run", *SMALL, "--activation", "unguarded:act", "--workers", "0")
+    assert done.code == 2
+    assert "unguarded calls actbench.run while a study imports it" in done.err
+    assert not (here / "out").exists()
+
+
+def test_a_configuration_from_elsewhere_is_named_with_the_code_that_it_imports(
+    here: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    elsewhere = here / "elsewhere"
+    work = here / "work"
+    elsewhere.mkdir()
+    work.mkdir()
+    config = elsewhere / "study.toml"
+    config.write_text('activations = ["relu", "missing_module:act"]\n')
+    import os
+
+    os.chdir(work)
+    done = actbench_here("run", "--config", str(config), "--workers", "0")
+    os.chdir(elsewhere)
+    own = actbench_here("run", "--config", str(config), "--workers", "0")
+    warning = "names code that is imported now: missing_module:act"
+    assert warning in done.err
+    assert warning not in own.err
+    assert "cannot import 'missing_module'" in done.err

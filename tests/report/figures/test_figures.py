@@ -1,0 +1,319 @@
+"""What actbench.report.figures.registry promises: the pictures whose data exist, alike on every machine."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from actbench.report.figures.forest import differences
+from actbench.report.figures.registry import (
+    FIGURES,
+    caption,
+    corruption_strip,
+    figures,
+    gradient_depth,
+    gradient_norms,
+    severity,
+    slope,
+    training,
+)
+from actbench.report.figures.style import HUES, INK, LONGEST_NAME, looks, shorten, to_png, to_svg
+from actbench.study.study import Study
+from helpers.made_studies import made_frames
+from helpers.synthetic import synthetic_frames
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from actbench.analysis.frames import Frames
+
+SLOPES = ("relu", "leaky_relu:0.01", "leaky_relu:0.1")
+NOISES = ("gaussian_noise", "shot_noise")
+ATTACKS = ("fgsm", "pgd:steps=20,norm=l2")
+ALL = set(FIGURES)
+TWELVE = (*SLOPES, *(f"my_package.activations:Swish{i}" for i in range(9)))
+HOSTILE = ("relu", "a:<script>alert(1)</script>|$x_1$&\"'-->", "b:" + "長い" * 149)
+
+
+def study_of(**changes: object) -> Study:
+    values = {
+        "activations": SLOPES,
+        "seeds": 3,
+        "epochs": 3,
+        "corruptions": NOISES,
+        "attacks": ATTACKS,
+    }
+    values.update(changes)
+    return Study(**values)  # type: ignore[arg-type]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_visible()]
+
+
+@pytest.fixture(scope="module")
+def normal() -> Frames:
+    return synthetic_frames(study_of())
+
+
+@pytest.fixture(scope="module")
+def drawn(normal: Frames) -> dict[str, Figure]:
+    return figures(normal)
+
+
+def test_a_normal_study_has_every_figure_with_its_n(drawn: dict[str, Figure]) -> None:
+    assert set(drawn) == ALL
+    for figure in drawn.values():
+        assert re.search(r"n = 3 (seeds|pairs)", figure.get_suptitle())
+
+
+def test_every_caption_says_its_n(normal: Frames) -> None:
+    assert all(re.search(r"n = 3 (seeds|pairs)\.$", caption(name, normal)) for name in FIGURES)
+
+
+def test_every_axis_says_what_it_shows(drawn: dict[str, Figure]) -> None:
+    for name, figure in drawn.items():
+        shown = texts(figure)
+        wanted = {
+            "differences": ["difference, points (right is better)"],
+            "severity": ["severity", "test accuracy, %"],
+            "attacks": ["ε", "1/255", "8/255", "test accuracy, %"],
+            "training": ["epoch", "mean training loss, nats", "test accuracy, %"],
+            "inactive_units": ["inactive units, %"],
+            "slope": ["negative slope (0 is ReLU)", "clean accuracy, %", "corrupted accuracy, %"],
+        }.get(name, [])
+        assert set(wanted) <= set(shown)
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_nothing_is_drawn_outside_the_picture(name: str, drawn: dict[str, Figure]) -> None:
+    figure = drawn[name]
+    whole = figure.bbox
+    boxes = [part.get_window_extent() for part in (figure._suptitle, *figure.legends)]  # type: ignore[attr-defined]
+    for box in (*boxes, *(axes.get_tightbbox() for axes in figure.axes)):
+        assert whole.x0 - 1 <= box.x0 < box.x1 <= whole.x1 + 1
+        assert whole.y0 - 1 <= box.y0 < box.y1 <= whole.y1 + 1
+
+
+def test_the_legend_lies_over_no_axes(drawn: dict[str, Figure]) -> None:
+    for figure in drawn.values():
+        for legend in figure.legends:
+            box = legend.get_window_extent()
+            assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+
+
+def test_an_activation_has_one_colour_in_all_figures(drawn: dict[str, Figure]) -> None:
+    wanted = {name: look.colour for name, look in looks(SLOPES, "relu").items()}
+    assert wanted["relu"] == INK
+    for figure in drawn.values():
+        for legend in figure.legends:
+            handles = zip(legend.get_texts(), legend.legend_handles, strict=True)
+            assert {text.get_text(): handle.get_color() for text, handle in handles} == wanted  # type: ignore[union-attr]
+
+
+def test_its_colour_does_not_depend_on_which_others_have_a_result() -> None:
+    study = study_of()
+    failed = {("leaky_relu:0.01", seed): "diverged" for seed in study.seeds}
+    figure = severity(synthetic_frames(study, failed=failed))
+    assert figure is not None
+    (legend,) = figure.legends
+    colours = [handle.get_color() for handle in legend.legend_handles]  # type: ignore[union-attr]
+    assert colours == [INK, HUES[1]]
+
+
+def test_twelve_activations_all_look_different() -> None:
+    of = looks(TWELVE, "relu")
+    assert len({(look.colour, look.marker) for look in of.values()}) == 12
+    assert len({(look.colour, str(look.line)) for look in of.values()}) == 12
+
+
+def test_the_picture_is_the_same_twice(normal: Frames, drawn: dict[str, Figure]) -> None:
+    for draw in (severity, differences):
+        again = draw(normal)
+        assert again is not None
+        first = drawn[str(again.get_label())]
+        assert to_svg(first) == to_svg(again) == to_svg(again)
+        assert to_png(first) == to_png(again) == to_png(again)
+
+
+def test_the_picture_does_not_depend_on_the_users_settings(
+    normal: Frames, drawn: dict[str, Figure]
+) -> None:
+    with mpl.rc_context({"font.size": 20, "axes.grid": False, "text.color": "red"}):
+        figure = training(normal)
+        assert figure is not None
+        assert to_svg(figure) == to_svg(drawn["training"])
+        assert to_png(figure) == to_png(drawn["training"])
+
+
+def test_drawing_changes_no_setting(normal: Frames) -> None:
+    before = dict(mpl.rcParams)
+    figure = training(normal)
+    assert figure is not None
+    to_png(figure)
+    assert dict(mpl.rcParams) == before
+
+
+def test_svg_ids_are_unique_across_figures_and_all_references_resolve(
+    drawn: dict[str, Figure],
+) -> None:
+    page = "".join(map(to_svg, drawn.values()))
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
+
+
+def test_svg_is_one_wellformed_element_without_date_or_comment(drawn: dict[str, Figure]) -> None:
+    for figure in drawn.values():
+        text = to_svg(figure)
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert "<!--" not in text
+        assert "<metadata" not in text
+
+
+def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
+    data = to_png(drawn["training"])
+    assert data.startswith(b"\x89PNG")
+    assert b"tEXt" not in data
+    assert b"Software" not in data
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed", "missing"),
+    [
+        ({"seeds": 1, "epochs": 1}, {}, ()),
+        ({"activations": ("relu",)}, {}, ("differences", "slope")),
+        ({"corruptions": (), "epochs": 1}, {}, ("severity",)),
+        ({"epochs": 2, "seeds": 2}, {}, ()),
+        ({"activations": TWELVE, "seeds": 2}, {}, ()),
+        ({}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
+        ({"seeds": 1}, {("relu", 0): "diverged"}, ("differences",)),
+        ({"activations": ("relu", "gelu", "leaky_relu:0.1")}, {}, ("slope",)),
+        ({"epochs": 30, "corruptions": NOISES[:1]}, {}, ()),
+    ],
+    ids=str,
+)
+def test_an_unusual_study_has_the_figures_that_its_data_allow(
+    changes: dict[str, object], failed: dict[tuple[str, int], str], missing: tuple[str, ...]
+) -> None:
+    drawn = figures(synthetic_frames(study_of(**changes), failed=failed))
+    assert set(drawn) == ALL - set(missing)
+    for figure in drawn.values():
+        assert "nan" not in " ".join(texts(figure)).lower()
+
+
+def test_without_any_result_there_is_no_figure() -> None:
+    study = study_of()
+    failed = {(trial.activation, trial.seed): "crashed" for trial in study.trials()}
+    assert figures(synthetic_frames(study, failed=failed)) == {}
+
+
+def test_where_trials_failed_each_activation_shows_its_own_n() -> None:
+    drawn = figures(synthetic_frames(study_of(), failed={("relu", 0): "diverged"}))
+    assert "n = 2 to 3 seeds" in drawn["severity"].get_suptitle()
+    assert "relu (n = 2)" in texts(drawn["severity"])
+    assert "n = 2 pairs" in drawn["differences"].get_suptitle()
+
+
+def test_vanished_and_infinite_gradients_are_survived() -> None:
+    frames = synthetic_frames(study_of())
+    relu = frames.gradients["activation"] == "relu"
+    frames.gradients.loc[relu, "grad_norm"] = 0.0
+    frames.gradients.loc[relu & (frames.gradients["seed"] == 1), "grad_norm"] = float("inf")
+    assert gradient_norms(frames)
+    assert gradient_depth(frames)
+    frames.gradients["grad_norm"] = 0.0
+    assert gradient_norms(frames)
+    assert gradient_depth(frames) is None
+
+
+def test_a_deep_network_shows_nine_layers_by_epoch_and_all_by_depth() -> None:
+    layers = tuple(f"blocks.{i}.conv" for i in range(40))
+    frames = synthetic_frames(study_of(seeds=2, epochs=1), layers=layers)
+    by_epoch, by_depth = gradient_norms(frames), gradient_depth(frames)
+    assert by_epoch is not None
+    assert by_depth is not None
+    assert len(by_epoch.axes) == 9
+    assert "9 of 40 layers" in by_epoch.get_suptitle()
+    (axes,) = by_depth.axes
+    assert axes.get_yscale() == "log"
+    assert axes.lines[0].get_xdata().size == 40  # type: ignore[union-attr]
+
+
+def test_hostile_names_are_drawn_as_they_are() -> None:
+    drawn = figures(synthetic_frames(study_of(activations=(*SLOPES, *HOSTILE[1:]), seeds=2)))
+    for name, figure in drawn.items():
+        shown = texts(figure)
+        assert not any(len(text) > 120 for text in shown)
+        assert name == "slope" or shorten(HOSTILE[1]) in shown
+        assert "script" not in to_svg(figure)
+
+
+def test_long_names_are_shortened_in_the_middle_and_stay_apart() -> None:
+    names = ("a" * 300 + ":0.1", "a" * 300 + ":0.2", "a" * 200 + ":0.2")
+    labels = [look.label for look in looks(names, names[0]).values()]
+    assert labels[0] == "a" * 13 + "…" + "a" * 8 + ":0.1"
+    assert len(set(labels)) == 3
+    assert all(len(label) <= LONGEST_NAME for label in labels)
+
+
+def test_an_accuracy_axis_spans_at_least_ten_points() -> None:
+    frames = synthetic_frames(study_of())
+    frames.corruptions["accuracy"] = 0.97
+    frames.trials["clean_accuracy"] = 0.97
+    figure = severity(frames)
+    assert figure is not None
+    low, high = figure.axes[0].get_ylim()
+    assert high - low >= 10
+    assert low < 97 < high
+
+
+def test_differences_reach_twice_the_margin_and_are_not_squeezed_by_one_wide_interval() -> None:
+    frames = synthetic_frames(study_of(activations=TWELVE[:6]))
+    columns = ["difference", "ci_low", "ci_high"]
+    frames.comparisons[columns] = [1e-5, -1e-5, 2e-5]
+    low, high = reach(frames)
+    assert -low == high >= 1
+    frames.comparisons[columns] = [0.01, 0.0, 0.02]
+    frames.comparisons.loc[0, columns] = [0.01, -0.9, 0.9]
+    _, high = reach(frames)
+    assert high < 10
+
+
+def reach(frames: Frames) -> tuple[float, float]:
+    figure = differences(frames)
+    assert figure is not None
+    return figure.axes[0].get_xlim()
+
+
+def test_the_strip_shows_an_image_for_each_corruption_and_severity() -> None:
+    images = {
+        (name, severity): np.full((32, 32, 3), 40 * severity, dtype=np.uint8)
+        for name in NOISES
+        for severity in range(6)
+    }
+    figure = corruption_strip(images)
+    (axes,) = figure.axes
+    pixels = np.asarray(axes.images[0].get_array())
+    shown = pixels[pixels[..., 3] > 0]
+    assert len(shown) == 32 * 32 * len(images)
+    assert set(shown[:, 0]) == {40 * severity for severity in range(6)}
+    assert to_svg(figure) == to_svg(corruption_strip(images))
+    assert {"clean", "severity 5", "gaussian noise"} <= set(texts(figure))
+    assert "data:image/png;base64" in to_svg(figure)
+
+
+def test_every_seeds_line_of_the_slope_figure_lies_inside_its_frame() -> None:
+    accuracies = {name: [0.97, 0.972, 0.968, 0.971, 0.45] for name in SLOPES}
+    figure = slope(made_frames(accuracies))
+    assert figure is not None
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        for line in axes.get_lines():
+            drawn = np.asarray(line.get_ydata(), dtype=float)
+            assert ((low <= drawn) & (drawn <= high)).all()

@@ -1,0 +1,59 @@
+"""The contact sheet: every corruption of one image, in a PNG."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from actbench.corruptions.registry import CORRUPTIONS
+from actbench.report.contact_sheet import image_to_show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from helpers.runs import Outcome
+
+
+def test_without_an_image_a_photograph_is_shown() -> None:
+    image = image_to_show(None)
+    assert image.shape == (32, 32, 3)
+    assert image.dtype == np.uint8
+    assert image.std() > 30
+
+
+def test_an_image_of_ones_own_is_shown_at_the_networks_size(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    pixels = np.zeros((40, 60, 3), dtype=np.uint8)
+    pixels[:, 30:] = (255, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    done = actbench_here("show-corruptions", "mine.png", "--out", "sheet.png")
+    assert done.code == 0, done.err
+    assert "sheet.png" in done.out
+    sheet = Image.open(io.BytesIO((tmp_path / "sheet.png").read_bytes())).convert("RGB")
+    assert sheet.height > 100 * len(CORRUPTIONS)
+    shown = np.asarray(sheet)
+    # the clean image of every row, and what is bright, blurred or compressed of it
+    assert (shown == (255, 0, 255)).all(axis=2).mean() > 0.05
+
+
+def test_what_is_no_image_is_a_usage_error(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "text.png").write_text("no image")
+    done = actbench_here("show-corruptions", "text.png")
+    assert done.code == 2
+    assert "is no image in a format that is read" in done.err
+    assert not (tmp_path / "corruptions.png").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_usage_error(
+    actbench_here: Callable[..., Outcome],
+) -> None:
+    done = actbench_here("show-corruptions", "--out", "absent/sheet.png")
+    assert done.code == 2
+    assert "cannot write 'absent/sheet.png'" in done.err

@@ -1,0 +1,446 @@
+"""The tables: their columns, their numbers from the records, and cells that no program runs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import re
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actbench.analysis.frames import Frames
+from actbench.cli.summary import print_summary, summary_of
+from actbench.report.html import to_html
+from actbench.report.markdown import to_markdown
+from actbench.report.sentences import verdict_sentences
+from actbench.report.tables import escape_markdown, to_csv
+from actbench.report.write import derived_files
+from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store.store import Store
+from actbench.study.study import SEVERITIES, Study, trial_id
+from helpers.synthetic import synthetic_records
+
+if TYPE_CHECKING:
+    from helpers.runs import TinyRun
+
+DESIGNED_COLUMNS = {
+    "trials.csv": "activation seed status epochs train_loss clean_accuracy clean_loss clean_ece "
+    "corrupted_accuracy accuracy_drop grad_norm_first grad_norm_last grad_norm_ratio "
+    "inactive_fraction",
+    "corruptions.csv": "activation seed corruption severity accuracy loss",
+    "gradients.csv": "activation seed epoch layer grad_norm",
+}
+METRICS = (
+    "clean_accuracy",
+    "clean_loss",
+    "clean_ece",
+    "corrupted_accuracy",
+    "accuracy_drop",
+    "grad_norm_first",
+    "grad_norm_ratio",
+    "inactive_fraction",
+)
+
+
+def table(tiny_run: TinyRun, name: str) -> pd.DataFrame:
+    return pd.read_csv(tiny_run.folder / name)
+
+
+# cells that a program would take for something else
+
+
+@pytest.mark.parametrize(
+    "cell", ['=HYPERLINK("http://x";"y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+)
+def test_a_text_that_a_spreadsheet_would_run_is_defused(cell: str) -> None:
+    text = to_csv(pd.DataFrame({"activation": ["relu", cell], "seed": [1, 2]}))
+    _, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert rows == [["relu", "1"], ["'" + cell.replace("\r", "\n"), "2"]]
+
+
+def test_numbers_stay_numbers_in_csv() -> None:
+    text = to_csv(pd.DataFrame({"difference": [-0.5, math.nan], "name": ["-x", None]}))
+    assert text == "difference,name\n-0.5,'-x\n,\n"
+
+
+def test_csv_has_twelve_significant_digits_whatever_the_last_ones_are() -> None:
+    values = [0.1 + 0.2, 1 / 3, -2e15 / 3, 1.2345678901249e-300, 1.0, math.inf, math.nan]
+    elsewhere = [math.nextafter(value, 2 * value) for value in values]
+    text = to_csv(pd.DataFrame({"x": values, "n": range(7)}))
+    assert text == to_csv(pd.DataFrame({"x": elsewhere, "n": range(7)}))
+    cells = [line.split(",")[0] for line in text.splitlines()[1:]]
+    shown = ["0.3", "0.333333333333", "-666666666667000.0", "1.23456789012e-300", "1.0", "inf", ""]
+    assert cells == shown
+
+
+def test_a_bar_or_a_line_break_does_not_break_a_markdown_table() -> None:
+    text = to_markdown([["a|b", "c\nd\r\ne"], ["`*<script>", "\\|"]], ["x|y", "z"])
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert "a\\|b" in lines[2]
+    assert "c d e" in lines[2]
+    assert "<script>" not in text
+    for line in lines:
+        bars = line.replace("\\\\", "").replace("\\|", "").count("|")
+        assert bars == 3, line
+
+
+def test_numbers_in_markdown_cells_are_shown_as_they_were_written() -> None:
+    lines = to_markdown([["x", "1e3"], ["y", "0010"]], ["a", "b"]).splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["1e3", "0010"]
+
+
+def hostile_frames() -> Frames:
+    study = Study(
+        dataset_name="=1+1|\"'<b>",
+        activations=("relu", "=cmd|' /C calc'!A0"),
+        seeds=(0,),
+        corruptions=(),
+    )
+    records = {}
+    for trial in study.trials():
+        name = trial_id(study, trial)
+        records[name] = TrialRecord(
+            trial_id=name,
+            activation=trial.activation,
+            seed=0,
+            status="crashed",
+            reason="=HYPERLINK(1) | two\nlines",
+        )
+    return Frames(study, records)
+
+
+def test_names_and_reasons_of_the_users_are_defused_in_every_file() -> None:
+    files = derived_files(hostile_frames())
+    for name, text in files.items():
+        if name.endswith(".csv"):
+            for row in csv.reader(io.StringIO(text, newline="")):
+                assert not [c for c in row if c.startswith(("=", "@", "+"))], (name, row)
+    markdown = files["summary.md"]
+    assert "<b>" not in markdown
+    assert "=cmd\\|' /C calc'!A0" in markdown
+    tables = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert any("two lines" in line for line in tables)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("![x](http://y)", "\\![x\\](http://y)"),
+        ("[x]: http://y", "[x\\]: http://y"),
+        ("[a][b]", "[a\\][b]"),
+        ("&lt;b&gt; R&D", "&amp;lt;b&gt; R&amp;D".replace("&gt;", "&amp;gt;")),
+        ("+0.5 [-0.1, +1.1], n = 5", "+0.5 [-0.1, +1.1], n = 5"),
+        ("_a_ my_act ~~b~~", "\\_a\\_ my_act \\~\\~b\\~\\~"),
+        ("\x1b[31mred\x07\u202e", "\ufffd[31mred\ufffd\ufffd"),
+    ],
+)
+def test_markdown_shows_a_text_as_it_reads(text: str, shown: str) -> None:
+    assert escape_markdown(text) == shown
+
+
+def test_control_characters_of_names_and_reasons_reach_no_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = Study(
+        dataset_name="![x](http://y)", activations=("relu", "mish"), seeds=1, corruptions=()
+    )
+    records = {}
+    for trial in study.trials():
+        name = trial_id(study, trial)
+        reason = "boom \x1b]0;title\x07 ![x](http://y) \u202e \x9b31m"
+        records[name] = TrialRecord(
+            trial_id=name, activation=trial.activation, seed=0, status="crashed", reason=reason
+        )
+    frames = Frames(study, records)
+    print_summary(summary_of(frames), Path("out\x1b"), as_json=False)
+    printed = capsys.readouterr().out
+    documents = [*derived_files(frames).values(), to_html(frames, {}, {}), printed]
+    for text in documents:
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "![x](" not in derived_files(frames)["summary.md"]
+
+
+# columns and rows
+
+
+@pytest.mark.parametrize("name", DESIGNED_COLUMNS)
+def test_a_csv_file_has_the_designed_columns_first(name: str, tiny_run: TinyRun) -> None:
+    designed = DESIGNED_COLUMNS[name].split()
+    assert list(table(tiny_run, name))[: len(designed)] == designed
+
+
+def test_summary_csv_has_mean_std_and_interval_of_each_metric(tiny_run: TinyRun) -> None:
+    columns = list(table(tiny_run, "summary.csv"))
+    assert columns[:2] == ["activation", "n"]
+    assert "mce" in columns
+    wanted = {f"{m}_{figure}" for m in METRICS for figure in ("mean", "std", "ci_low", "ci_high")}
+    assert wanted <= set(columns)
+
+
+def test_every_table_has_its_rows(tiny_run: TinyRun) -> None:
+    study = tiny_run.study
+    trials = len(study.activations) * len(study.seeds)
+    assert len(table(tiny_run, "trials.csv")) == trials
+    assert len(table(tiny_run, "corruptions.csv")) == trials * 4 * 5
+    assert len(table(tiny_run, "gradients.csv")) == trials * study.epochs * 4
+    assert list(table(tiny_run, "summary.csv")["activation"]) == list(study.activations)
+
+
+def test_rows_come_activation_by_activation_in_the_studys_order(tiny_run: TinyRun) -> None:
+    rows = table(tiny_run, "trials.csv")[["activation", "seed"]].to_numpy().tolist()
+    assert rows == [[a, s] for a in tiny_run.study.activations for s in tiny_run.study.seeds]
+
+
+def test_the_files_have_unix_line_ends_and_no_times(tiny_run: TinyRun) -> None:
+    for path in tiny_run.folder.glob("*.*"):
+        if path.suffix in {".csv", ".md"}:
+            assert b"\r" not in path.read_bytes()
+    assert not [c for c in table(tiny_run, "trials.csv") if "second" in c or "time" in c]
+
+
+# numbers, made again from the records
+
+
+def twelve_digits(number: float) -> float:
+    return float(f"{number:.12g}")
+
+
+def test_trials_csv_is_what_the_records_hold(tiny_run: TinyRun) -> None:
+    rows = {(r["activation"], r["seed"]): r for _, r in table(tiny_run, "trials.csv").iterrows()}
+    for record in tiny_run.records:
+        row = rows[record.activation, record.seed]
+        norms = list(record.history[-1].grad_norms.values())
+        corrupted = statistics.fmean(s.accuracy for s in record.corruptions)
+        assert row["status"] == record.status == "ok"
+        assert row["epochs"] == len(record.history) == 2
+        assert row["train_loss"] == twelve_digits(record.history[-1].train_loss)
+        assert row["clean_accuracy"] == twelve_digits(record.clean_accuracy)
+        assert row["clean_loss"] == twelve_digits(record.clean_loss)
+        assert row["clean_ece"] == twelve_digits(record.clean_ece)
+        assert row["corrupted_accuracy"] == pytest.approx(corrupted, rel=1e-11)
+        drop = row["clean_accuracy"] - row["corrupted_accuracy"]
+        assert row["accuracy_drop"] == pytest.approx(drop, abs=1e-11)
+        assert row["grad_norm_first"] == twelve_digits(norms[0])
+        assert row["grad_norm_last"] == twelve_digits(norms[-1])
+        assert row["grad_norm_ratio"] == pytest.approx(norms[0] / norms[-1], rel=1e-11)
+        assert row["inactive_fraction"] == twelve_digits(record.inactive_fraction)
+
+
+def test_the_last_epochs_test_accuracy_is_the_clean_accuracy(tiny_run: TinyRun) -> None:
+    for record in tiny_run.records:
+        assert record.history[-1].test_accuracy == record.clean_accuracy
+        assert record.history[-1].test_loss == record.clean_loss
+
+
+def test_gradients_csv_has_layers_by_name_and_epochs_from_one(tiny_run: TinyRun) -> None:
+    rows = table(tiny_run, "gradients.csv")
+    assert list(rows["layer"].unique()) == ["conv1", "conv2", "fc1", "fc2"]
+    assert sorted(rows["epoch"].unique()) == [1, 2]
+    record = tiny_run.records[0]
+    of_it = rows[(rows["activation"] == record.activation) & (rows["seed"] == record.seed)]
+    norms = [n for e in record.history for n in e.grad_norms.values()]
+    assert list(of_it["grad_norm"]) == list(map(twelve_digits, norms))
+
+
+def test_summary_csv_is_the_mean_and_deviation_over_seeds(tiny_run: TinyRun) -> None:
+    trials = table(tiny_run, "trials.csv").groupby("activation")
+    summary = table(tiny_run, "summary.csv").set_index("activation")
+    assert set(summary["n"]) == {2}
+    for metric in METRICS:
+        expected = trials[metric].agg(["mean", "std"])
+        for figure in ("mean", "std"):
+            pd.testing.assert_series_equal(
+                summary[f"{metric}_{figure}"].sort_index(), expected[figure], check_names=False
+            )
+
+
+def test_mce_is_the_error_relative_to_the_baselines_by_corruption(tiny_run: TinyRun) -> None:
+    accuracies = table(tiny_run, "corruptions.csv").pivot_table(
+        "accuracy", "activation", "corruption"
+    )
+    errors = 1 - accuracies
+    expected = 100 * (errors / errors.loc["relu"]).mean(axis=1)
+    shown = table(tiny_run, "summary.csv").set_index("activation")["mce"]
+    assert shown["relu"] == 100
+    pd.testing.assert_series_equal(shown.sort_index(), expected, check_names=False)
+
+
+def record_with(
+    study: Study, position: int, accuracy: float, status: str = "ok"
+) -> tuple[str, TrialRecord]:
+    trial = study.trials()[position]
+    name = trial_id(study, trial)
+    ok = status == "ok"
+    return name, TrialRecord(
+        trial_id=name,
+        activation=trial.activation,
+        seed=trial.seed,
+        status=status,
+        reason="" if ok else "loss nan at epoch 2, step 7",
+        history=(EpochRecord(1, 2.0, 2.0, accuracy, {"conv1": 1.0, "fc": 4.0}),),
+        clean_accuracy=accuracy if ok else None,
+        clean_loss=1.0 if ok else None,
+        clean_ece=0.1 if ok else None,
+        corruptions=(CorruptionScore("shot_noise", 1, accuracy / 2, 1.0, 0.1),) if ok else (),
+        inactive_fraction=0.0 if ok else None,
+        clean_correct=pack_counts(np.array([1, 0], np.uint8)) if ok else "",
+        corrupted_correct=pack_counts(np.array([1, 0], np.uint8)) if ok else "",
+    )
+
+
+def test_a_trial_that_diverged_is_left_out_of_the_means_and_n_says_so() -> None:
+    study = Study(
+        activations=("relu", "tanh"), seeds=(0, 1, 2), corruptions=("shot_noise",), epochs=2
+    )
+    records = dict(
+        record_with(study, i, 0.25 * (i // 2 + 1), "diverged" if i == 3 else "ok") for i in range(6)
+    )
+    frames = Frames(study, records)
+    summary = frames.summary.set_index("activation")
+    assert summary.loc["relu", "n"] == 3
+    assert summary.loc["tanh", "n"] == 2
+    assert summary.loc["tanh", "clean_accuracy_mean"] == 0.5
+    trials = frames.trials.set_index(["activation", "seed"])
+    assert trials.loc[("tanh", 1), "status"] == "diverged"
+    assert math.isnan(trials.loc[("tanh", 1), "clean_accuracy"])
+    markdown = derived_files(frames)["summary.md"]
+    assert "loss nan at epoch 2, step 7" in markdown
+
+
+@pytest.mark.parametrize("status", ["diverged", "crashed"])
+def test_a_study_without_any_result_still_has_all_its_tables(status: str) -> None:
+    study = Study(activations=("relu", "tanh"), seeds=(0, 1), corruptions=("shot_noise",))
+    records = dict(record_with(study, i, 0.5, status) for i in range(4))
+    files = derived_files(Frames(study, records))
+    assert files["summary.md"].count(status) >= 4
+    summary = pd.read_csv(io.StringIO(files["summary.csv"]))
+    assert list(summary["n"]) == [0, 0]
+
+
+def test_a_study_in_progress_shows_what_is_stored(tiny_run: TinyRun) -> None:
+    records = Store(tiny_run.folder).records(tiny_run.study)
+    some = dict(list(records.items())[:3])
+    frames = Frames(tiny_run.study, some)
+    assert len(frames.trials) == 3
+    assert "summary.md" in derived_files(frames)
+
+
+def test_one_seed_shows_no_deviation() -> None:
+    study = Study(activations=("relu", "tanh"), seeds=(0,), corruptions=("shot_noise",))
+    frames = Frames(study, dict(record_with(study, i, 0.5) for i in range(2)))
+    assert frames.summary["clean_accuracy_std"].isna().all()
+    assert "50.00 ± –" in derived_files(frames)["summary.md"]
+
+
+def test_the_same_records_give_the_same_bytes(tiny_run: TinyRun) -> None:
+    records = Store(tiny_run.folder).records(tiny_run.study)
+    turned = dict(reversed(records.items()))
+    for name, content in derived_files(Frames(tiny_run.study, turned)).items():
+        assert (tiny_run.folder / name).read_text(encoding="utf-8") == content
+
+
+def test_summary_md_shows_every_part(tiny_run: TinyRun) -> None:
+    markdown = (tiny_run.folder / "summary.md").read_text(encoding="utf-8")
+    for part in (
+        "| activation",
+        "clean accuracy, %",
+        "corrupted accuracy, %",
+        "drop, points",
+        "mCE, %",
+        "first-layer gradient norm",
+        "inactive units, %",
+        "## Accuracy by corruption",
+        "## Accuracy by severity",
+        "## Mean gradient norm by layer and epoch",
+        "### conv1",
+        "### fc2",
+    ):
+        assert part in markdown
+    for spec in tiny_run.study.activations:
+        assert f"| {spec} " in markdown
+
+
+def test_corruptions_severities_and_epochs_stand_below_one_another(tiny_run: TinyRun) -> None:
+    study = tiny_run.study
+    lines = (tiny_run.folder / "summary.md").read_text(encoding="utf-8").splitlines()
+    for title, first, down in (
+        (
+            "## Accuracy by corruption, %",
+            "corruption",
+            [c.replace("_", " ") for c in study.corruptions],
+        ),
+        ("## Accuracy by severity, %", "severity", [str(severity) for severity in SEVERITIES]),
+        ("### conv1", "epoch", [str(epoch + 1) for epoch in range(study.epochs)]),
+    ):
+        head, _, *rows = lines[lines.index(title) + 2 :][: len(down) + 2]
+        assert [cell.strip() for cell in head.split("|")[1:-1]] == [first, *study.activations]
+        assert [row.split("|")[1].strip() for row in rows] == down
+
+
+def test_metrics_that_are_tested_side_by_side_carry_a_warning(tiny_run: TinyRun) -> None:
+    for name in ("summary.md", "report.html"):
+        text = (tiny_run.folder / name).read_text(encoding="utf-8")
+        assert "Metrics are not corrected for one another" in text
+
+
+# warnings above the answer
+
+
+@pytest.fixture(scope="module")
+def with_an_identical_one() -> Frames:
+    """Three seeds of relu and tanh, and of elu with the results of relu."""
+    study = Study(activations=("relu", "tanh", "elu"), seeds=3)
+    records = synthetic_records(study)
+    relu = {r.seed: r for r in records.values() if r.activation == "relu"}
+    for name, record in records.items():
+        if record.activation == "elu":
+            names = {"trial_id": name, "activation": "elu", "activation_check": {"at_one": 1.0}}
+            records[name] = dataclasses.replace(relu[record.seed], **names)
+        if record.activation == "tanh" and record.seed:
+            records[name] = dataclasses.replace(record, notes=("a layer was not watched",))
+    return Frames(study, records)
+
+
+def test_an_activation_with_the_baselines_results_to_the_last_bit_gets_no_verdict(
+    with_an_identical_one: Frames,
+) -> None:
+    rows = with_an_identical_one.comparisons.set_index("activation")
+    assert set(rows.loc["elu", "verdict"]) == {"identical"}
+    assert "identical" not in set(rows.loc["tanh", "verdict"])
+    sentences = [s for s in verdict_sentences(with_an_identical_one) if s.startswith("elu")]
+    assert "this is no comparison" in sentences[0]
+    assert "equivalent" not in sentences[0]
+
+
+def test_one_result_that_differs_makes_it_a_comparison_again(
+    with_an_identical_one: Frames,
+) -> None:
+    records = {r.trial_id: r for r in with_an_identical_one.records}
+    *_, last = records
+    other = dataclasses.replace(records[last], clean_loss=0.81)
+    frames = Frames(with_an_identical_one.study, {**records, last: other})
+    assert "identical" not in set(frames.comparisons["verdict"])
+    assert not any("to the last bit" in note for note in frames.notes())
+
+
+def test_every_document_begins_with_what_to_know_of_the_trials(
+    with_an_identical_one: Frames,
+) -> None:
+    same, note = with_an_identical_one.notes()
+    assert same.startswith("elu has the results of relu to the last bit in all 3 pairs")
+    assert note == "tanh, 2 of 3 trials: a layer was not watched."
+    documents = {
+        "summary.md": derived_files(with_an_identical_one)["summary.md"],
+        "report.html": to_html(with_an_identical_one, {}, {}),
+    }
+    for text in documents.values():
+        assert text.index(same) < text.index(note) < text.index("over relu")
+    assert summary_of(with_an_identical_one).tables[0].warnings == [same, note]

@@ -1,0 +1,339 @@
+"""What actbench.report.write promises: every derived file, and one page that asks nothing of anybody."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from actbench.analysis.frames import Frames
+from actbench.errors import ResultsFolderError
+from actbench.report.html import to_html
+from actbench.report.samples import SAMPLES_FILE, samples_from_png, samples_to_png
+from actbench.report.write import write_report
+from actbench.store.store import Store
+from actbench.study.study import Study
+from helpers.synthetic import synthetic_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLOPES = ("relu", "leaky_relu:0.01", "leaky_relu:0.1")
+NOISES = ("gaussian_noise", "shot_noise")
+SCRIPT = "<script>alert('x')</script>"
+HOSTILE = {
+    "activations": ("relu", f'm:{SCRIPT}|$x_1$&"--><b>', "m:" + "a" * 300),
+    "dataset_name": f'{SCRIPT}|"quoted"' + "d" * 300,
+    "data_dir": f"/tmp/{SCRIPT}",
+}
+ENVIRONMENT = {
+    "start": "2026-01-02T03:04:05+00:00",
+    "processor": "A processor <model>",
+    "cores": 2,
+    "packages": {"torch": "2.10"},
+    "seconds": {"one": 1.0, "two": 3.0},
+}
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+
+def study_of(**changes: object) -> Study:
+    values = {"activations": SLOPES, "seeds": 3, "epochs": 2, "corruptions": NOISES, **changes}
+    return Study(**values)  # type: ignore[arg-type]
+
+
+def store_of(folder: Path, study: Study, **options: object) -> Store:
+    store = Store(folder)
+    store.begin(study)
+    for record in synthetic_records(study, **options).values():  # type: ignore[arg-type]
+        store.write_record(record)
+    return store
+
+
+def samples_of(corruptions: tuple[str, ...]) -> dict[tuple[str, int], np.ndarray]:
+    draw = np.random.default_rng(0)
+    return {
+        (name, level): draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        for name in corruptions
+        for level in range(6)
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with its report, with one diverged trial and a strip of samples."""
+    study = study_of()
+    store = store_of(
+        tmp_path_factory.mktemp("results"), study, failed={("leaky_relu:0.1", 2): "diverged"}
+    )
+    store.write_environment(ENVIRONMENT)
+    store.write_bytes(SAMPLES_FILE, samples_to_png(samples_of(NOISES)))
+    write_report(store, study)
+    return store.folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def hostile() -> str:
+    study = study_of(**HOSTILE, seeds=2)
+    frames = Frames(study, synthetic_records(study, failed={("relu", 1): "crashed"}))
+    svgs = {"severity": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}
+    return to_html(frames, svgs, {**ENVIRONMENT, "system": SCRIPT, "git_commit": '"><b>'})
+
+
+class Page(HTMLParser):
+    """The elements of a page, in order; fails where one is not closed as it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take an element in; no attribute may stand there twice."""
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take in an element that closes itself, as SVG's do."""
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the innermost element, which this must be."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Take in what people read."""
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """What people read, in one line."""
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        """Return the attributes of every element of this name."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+parsed = functools.cache(Page)
+
+
+def test_every_derived_file_is_written(folder: Path) -> None:
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    names = ("differences", "severity", "slope", "gradient_depth", "gradient_norms", "training")
+    names = (*names, "inactive_units", "corruptions")
+    wanted = {f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")}
+    assert found >= wanted | {"report.html", "summary.md", "trials.csv", "comparisons.csv"}
+
+
+def test_written_again_every_file_has_the_same_bytes(folder: Path) -> None:
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+    before = content()
+    store = Store(folder)
+    write_report(store, store.study())
+    assert content() == before
+
+
+def test_a_figure_that_the_records_no_longer_give_is_removed(tmp_path: Path) -> None:
+    study = study_of(activations=("relu",), corruptions=(), seeds=1, epochs=1)
+    store = store_of(tmp_path, study)
+    store.write_text("figures/severity.svg", "stale")
+    store.write_text("figures/mine.svg", "kept")
+    write_report(store, study)
+    assert not (tmp_path / "figures" / "severity.svg").exists()
+    assert (tmp_path / "figures" / "mine.svg").exists()
+
+
+def test_without_a_stored_trial_there_is_no_report(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.begin(study_of())
+    with pytest.raises(ResultsFolderError, match="no finished trial"):
+        write_report(store, study_of())
+
+
+def test_the_page_is_wellformed_with_one_heading_of_the_first_level(page: str) -> None:
+    found = parsed(page)
+    assert page.startswith("<!doctype html>")
+    assert len(found.all("h1")) == 1
+    assert found.all("html") == [{"lang": "en"}]
+    assert len(found.all("figure")) == len(found.all("figcaption")) == len(found.all("svg")) == 8
+    assert len(found.all("table")) == len(found.all("caption"))
+    assert {cell.get("scope") for cell in found.all("th")} == {"col", "row"}
+
+
+def test_ids_are_unique_and_every_reference_resolves(page: str) -> None:
+    found = parsed(page)
+    ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = set(re.findall(r'(?:href="|url\()#([^")]+)', page))
+    wanted |= {a["aria-labelledby"] for _, a in found.elements if "aria-labelledby" in a}
+    assert wanted <= set(ids)
+
+
+@pytest.mark.parametrize("which", ["page", "hostile"])
+def test_nothing_is_asked_of_the_network(which: str, request: pytest.FixtureRequest) -> None:
+    text: str = request.getfixturevalue(which)
+    found = parsed(text)
+    for _, attributes in found.elements:
+        for name, value in attributes.items():
+            if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+                assert value.startswith(("#", "data:"))
+            assert not re.search(r"url\((?!#|['\"]?data:)", value)
+    style = "".join(re.findall(r"<style>(.*?)</style>", text, flags=re.DOTALL))
+    assert "@import" not in style
+    assert "url(" not in style
+    without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    assert not re.search(r"https?:", without_namespaces)
+    assert "content=\"default-src 'none'; img-src data:;" in text
+
+
+def test_only_its_own_script_may_run(hostile: str) -> None:
+    found = parsed(hostile)
+    assert len(found.all("script")) == 1
+    assert not any(name.startswith("on") for _, a in found.elements for name in a)
+    assert re.search(r"script-src 'sha256-[A-Za-z0-9+/]{43}='", hostile)
+
+
+def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
+    found = parsed(hostile)
+    for name in (*HOSTILE["activations"], HOSTILE["dataset_name"]):
+        assert name in found.text
+        assert html.escape(name, quote=False) in hostile.replace("&#34;", '"').replace("&#39;", "'")
+    verdicts = [a for a in found.all("span") if a.get("class", "").startswith("verdict")]
+    assert len(found.all("b")) == len(verdicts)  # and no more
+    assert SCRIPT not in hostile
+
+
+def test_the_answer_comes_first(page: str) -> None:
+    text = parsed(page).text
+    assert text.index("really better than relu") < text.index("The answer")
+    text = text[text.index("The answer") :]  # past the list of sections
+    order = [
+        "Corrupted accuracy:",
+        "over relu",
+        "Paired differences from relu",
+        "Mean ± standard deviation",
+        "The figures",
+        "Accuracy by corruption and severity",
+        "Trials without a result",
+        "How it was measured",
+        "actbench run --config study.toml --out",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_it_says_what_failed_and_how_it_was_measured(page: str) -> None:
+    text = parsed(page).text
+    assert "1 of 9 trials have no result" in text
+    assert "the loss was not finite at step 3 <of epoch 1>" in text
+    for words in ("SGD with learning rate 0.01", "A processor <model>", "torch 2.10", "0, 1, 2"):
+        assert words in text
+
+
+def test_it_says_when_the_study_is_not_finished(tmp_path: Path) -> None:
+    study = study_of(seeds=2, epochs=1)
+    records = synthetic_records(study)
+    records.popitem()
+    text = parsed(to_html(Frames(study, records), {}, {})).text
+    assert "The study is not finished: 5 of 6 trials are stored." in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"activations": ("relu",)}, "nothing to compare"),
+        ({"seeds": 1}, "no verdict"),
+        ({"corruptions": ()}, "Clean accuracy"),
+    ],
+    ids=str,
+)
+def test_a_small_study_has_a_page(changes: dict[str, object], words: str) -> None:
+    study = study_of(**changes)
+    text = parsed(to_html(Frames(study, synthetic_records(study)), {}, {})).text
+    assert words in text
+    assert "nan" not in re.findall(r"\w+", text.lower())
+
+
+def test_a_study_without_any_result_has_a_page() -> None:
+    study = study_of()
+    failed = {(trial.activation, trial.seed): "diverged" for trial in study.trials()}
+    page = to_html(Frames(study, synthetic_records(study, failed=failed)), {}, {})
+    assert "9 of 9 trials have no result" in parsed(page).text
+
+
+def test_samples_are_read_back_as_they_were_stored() -> None:
+    samples = samples_of(NOISES)
+    content = samples_to_png(samples)
+    found = samples_from_png(content, NOISES)
+    assert found.keys() == samples.keys()
+    assert all(np.array_equal(found[key], samples[key]) for key in samples)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", samples_to_png(samples_of(NOISES[:1]))])
+def test_samples_that_do_not_fit_are_left_out(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        samples_from_png(content, NOISES)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("which", ["page", "hostile"])
+def test_on_a_narrow_screen_nothing_runs_out_of_the_page_and_tables_can_be_sorted(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    inner = re.sub(r'<meta http-equiv="Content-Security.*?>', "", request.getfixturevalue(which))
+    # Chromium's window is never narrower than 500 pixels; a frame can be
+    probe = f"""<!doctype html><title>-</title>
+        <iframe width="400" height="900" style="border:0" srcdoc="{html.escape(inner)}"></iframe>
+        <script>onload = () => {{
+            const page = document.querySelector("iframe").contentDocument;
+            const width = page.documentElement.scrollWidth;
+            const heads = [...page.querySelectorAll("table.sortable button")];
+            const difference = heads.find((head) => head.textContent === "difference");
+            difference.click();
+            const {{ cellIndex }} = difference.parentNode;
+            const rows = [...difference.closest("table").tBodies[0].rows];
+            const sorted = rows.map((row) => row.cells[cellIndex].textContent);
+            document.title = JSON.stringify({{ width, sorted }});
+        }}</script>"""
+    path = tmp_path / "probe.html"
+    path.write_text(probe, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
+    flags += ["--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [str(CHROMIUM), *flags, "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    found = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert found
+    measured = json.loads(found[1])
+    assert measured["width"] <= 400
+    differences = [float(text.replace("−", "-")) for text in measured["sorted"] if text != "–"]
+    assert len(differences) > 2
+    assert differences == sorted(differences)

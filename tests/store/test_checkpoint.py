@@ -1,0 +1,336 @@
+"""Checkpoints: a trial that was stopped after any epoch ends with the same bits."""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import os
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from actbench.data.images import open_images, prepare
+from actbench.errors import ResultsFolderError
+from actbench.execution.executors import Retried, run_one
+from actbench.execution.local import InProcess
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import pending_trials, run_trials
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.store.checkpoint import Checkpoint
+from actbench.store.record import EpochRecord, record_to_json
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial
+from actbench.training.steps import SGD
+from actbench.training.trial import finish, run_trial, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from actbench.data.images import ImageData
+    from actbench.training.events import Progress
+
+STUDY = Study(activations=("relu",), seeds=(0,), train_images=96, epochs=3, corruptions=())
+HISTORY = [EpochRecord(1, 2.0, 2.1, 0.25, {"conv1": 0.5})]
+
+# draws from all three global generators, in training and in evaluation
+DRAWS = """
+import random
+import numpy as np
+import torch
+
+def act(x):
+    noise = torch.rand(()) + float(np.random.rand()) + random.random()
+    return torch.relu(x) * (1 + noise / 100)
+"""
+
+
+class StoppedError(Exception):
+    """A trial was stopped from outside."""
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return open_images(prepare("digits")).train_subset(STUDY.train_images)
+
+
+def stop_after(epoch: int) -> Callable[[Progress], None]:
+    def look(progress: Progress) -> None:
+        if progress.epoch == epoch and progress.test_accuracy is not None:
+            raise StoppedError
+
+    return look
+
+
+def ignore(_: Progress) -> None:
+    pass
+
+
+def optimizer_of(network: nn.Module) -> SGD:
+    return SGD(network.parameters(), learning_rate=0.1, momentum=0.9, weight_decay=0)
+
+
+def network_and_optimizer() -> tuple[nn.Module, SGD]:
+    network, _ = build_network("cnn", resolve_activation("prelu"), 10, 0)
+    optimizer = optimizer_of(network)
+    network(torch.ones(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    return network, optimizer
+
+
+def bits(network: nn.Module, optimizer: SGD) -> list[bytes]:
+    tensors = [*network.state_dict().values(), *optimizer.momenta]
+    return [tensor.numpy().tobytes() for tensor in tensors]
+
+
+@pytest.fixture
+def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a checkpoint take all the time that it wants, for epochs of milliseconds."""
+    monkeypatch.setattr("actbench.store.checkpoint.SHARE", math.inf)
+
+
+# the same bits
+
+
+@pytest.mark.usefixtures("after_every_epoch")
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("activation", ["prelu", "rrelu", "drawing"])
+def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_undisturbed_one(
+    activation: str,
+    epoch: int,
+    data: ImageData,
+    tmp_path: Path,
+    user_module: Callable[[str], str],
+) -> None:
+    spec = f"{user_module(DRAWS)}:act" if activation == "drawing" else activation
+    trial = Trial(spec, 0)
+    undisturbed = finish(run_trial(STUDY, trial, data, ignore))
+    checkpoint = Checkpoint(tmp_path, "trial")
+    with pytest.raises(StoppedError):
+        finish(run_trial(STUDY, trial, data, stop_after(epoch), checkpoint))
+    torch.manual_seed(epoch)  # another process has other generators
+    resumed = finish(run_trial(STUDY, trial, data, ignore, checkpoint))
+    assert record_to_json(resumed) == record_to_json(undisturbed)
+
+
+@pytest.mark.usefixtures("after_every_epoch")
+def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) -> None:
+    study = replace(STUDY, weight_decay=0.01)
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        layers = (nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(10))
+        made = nn.Sequential(*layers)
+        made(torch.zeros(2, 3, 32, 32))
+        return made
+
+    whole, parts, rest = network(), network(), network()
+    checkpoint = Checkpoint(tmp_path, "trial")
+    history = finish(train(whole, data, study, Trial("relu", 0), ignore)).history
+    with pytest.raises(StoppedError):
+        finish(train(parts, data, study, Trial("relu", 0), stop_after(2), checkpoint))
+    assert finish(train(rest, data, study, Trial("relu", 0), ignore, checkpoint)).history == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(rest.state_dict()[name], value), name
+
+
+@pytest.mark.usefixtures("after_every_epoch")
+def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
+    checkpoint, told = Checkpoint(tmp_path, "trial"), []
+    with pytest.raises(StoppedError):
+        finish(run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint))
+    finish(run_trial(STUDY, Trial("relu", 0), data, lambda p: told.append(p.epoch), checkpoint))
+    assert told == [3]
+
+
+def test_a_diverging_trial_diverges_at_the_same_step_when_resumed(
+    data: ImageData, tmp_path: Path
+) -> None:
+    study = replace(STUDY, learning_rate=30.0, epochs=9)
+    undisturbed = finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
+    assert undisturbed.status == "diverged"
+    assert undisturbed.history, "it diverged in its first epoch: nothing is tested"
+    checkpoint = Checkpoint(tmp_path, "trial")
+    with pytest.raises(StoppedError):
+        finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, stop_after(1), checkpoint))
+    assert (
+        finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore, checkpoint))
+        == undisturbed
+    )
+
+
+# damaged files
+
+DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "cut": lambda content, draw: content[: draw.randrange(len(content))],
+    "one bit": lambda content, draw: (
+        content[: (at := draw.randrange(len(content)))]
+        + bytes([content[at] ^ 1 << draw.randrange(8)])
+        + content[at + 1 :]
+    ),
+    "one bit at the end": lambda content, draw: (
+        content[: (at := len(content) - draw.randrange(1, 2000))]
+        + bytes([content[at] ^ 1 << draw.randrange(8)])
+        + content[at + 1 :]
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
+    damage: str, tmp_path: Path
+) -> None:
+    checkpoint, draw = Checkpoint(tmp_path, "trial"), random.Random(0)
+    network, optimizer = network_and_optimizer()
+    stored = bits(network, optimizer)
+    checkpoint.save(network, optimizer, HISTORY)
+    content = checkpoint.path.read_bytes()
+    with torch.no_grad():
+        network.get_parameter("fc2.bias").fill_(7.0)
+    untouched, ignored = bits(network, optimizer), 0
+    for _ in range(60):
+        checkpoint.path.write_bytes(DAMAGES[damage](content, draw))
+        if checkpoint.restore(network, optimizer, 3) == ():
+            assert bits(network, optimizer) == untouched
+            ignored += 1
+        else:  # the damage is in what nobody reads, such as a time or padding
+            assert bits(network, optimizer) == stored
+            with torch.no_grad():
+                network.get_parameter("fc2.bias").fill_(7.0)
+    assert ignored > 0
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x05\x06" + bytes(18)])
+def test_what_is_no_checkpoint_counts_as_none(content: bytes, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, "trial")
+    checkpoint.path.write_bytes(content)
+    assert checkpoint.restore(*network_and_optimizer(), 3) == ()
+
+
+HISTORIES: dict[str, list[object]] = {
+    "none": [],
+    "more epochs than the study": [replace(HISTORY[0], epoch=n) for n in (1, 2, 3, 4)],
+    "a gap": [replace(HISTORY[0], epoch=n) for n in (1, 3)],
+    "text for a number": [replace(HISTORY[0], train_loss="2")],  # type: ignore[arg-type]
+    "an accuracy above 1": [replace(HISTORY[0], test_accuracy=25.0)],
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_checkpoint_of_another_history_is_set_aside_and_named(
+    history: str, tmp_path: Path
+) -> None:
+    named: list[Path] = []
+    checkpoint = Checkpoint(tmp_path, "trial", named.append)
+    network, optimizer = network_and_optimizer()
+    checkpoint.save(network, optimizer, HISTORIES[history])  # type: ignore[arg-type]
+    content = checkpoint.path.read_bytes()
+    assert checkpoint.restore(network, optimizer, 3) == ()
+    assert named == [tmp_path / "trial.pt.corrupt"]
+    assert named[0].read_bytes() == content
+    assert not checkpoint.path.exists()
+
+
+def test_a_trial_with_a_damaged_checkpoint_says_so_and_gives_the_same_record(
+    data: ImageData, tmp_path: Path
+) -> None:
+    trial, told = Trial("relu", 0), []
+    undisturbed = finish(run_trial(STUDY, trial, data, ignore))
+    checkpoint = Checkpoint(tmp_path, undisturbed.trial_id)
+    checkpoint.path.write_bytes(b"nonsense")
+    done = finish(run_one(STUDY, trial, data, told.append, tmp_path))
+    assert done.record == undisturbed
+    assert [event.reason for event in told if isinstance(event, Retried)] == [
+        f"its checkpoint was damaged and is set aside as {checkpoint.path}.corrupt"
+    ]
+
+
+def test_another_trials_checkpoint_counts_as_none(tmp_path: Path) -> None:
+    other = Checkpoint(tmp_path, "other")
+    other.save(*network_and_optimizer(), HISTORY)
+    other.path.rename(Checkpoint(tmp_path, "trial").path)
+    assert Checkpoint(tmp_path, "trial").restore(*network_and_optimizer(), 3) == ()
+
+
+def test_a_checkpoint_that_does_not_fit_the_network_counts_as_none(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, "trial")
+    checkpoint.save(*network_and_optimizer(), HISTORY)
+    network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
+    assert checkpoint.restore(network, optimizer_of(network), 3) == ()
+
+
+# writing
+
+
+def test_writing_takes_a_two_hundredth_of_the_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 1.0, 1.5, 101.4, 101.6, 101.6, 101.7, 121.6, 121.8])
+    monkeypatch.setattr("actbench.store.checkpoint.time.monotonic", lambda: next(clock))
+    checkpoint = Checkpoint(tmp_path, "trial")
+    assert checkpoint.is_due()
+    checkpoint.save(*network_and_optimizer(), HISTORY)  # takes half a second
+    assert not checkpoint.is_due()
+    assert checkpoint.is_due()
+    checkpoint.save(*network_and_optimizer(), HISTORY)  # takes a tenth
+    assert not checkpoint.is_due()
+    assert checkpoint.is_due()
+
+
+@pytest.mark.parametrize("step", ["open", "write", "replace"])
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_file(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path, "trial")
+    checkpoint.save(*network_and_optimizer(), HISTORY)
+    before = checkpoint.path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Full(io.BytesIO):
+        write = fail
+
+    if step == "write":
+        monkeypatch.setattr(os, "fdopen", lambda descriptor, _: os.close(descriptor) or Full())
+    else:
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises(ResultsFolderError, match=r"trial\.pt': No space left on device"):
+        checkpoint.save(*network_and_optimizer(), HISTORY)
+    assert checkpoint.path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [checkpoint.path]
+
+
+def test_a_network_with_more_than_tensors_in_its_state_trains_without_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    class Odd(nn.Linear):
+        def get_extra_state(self) -> object:
+            return object()
+
+    network, checkpoint = Odd(2, 2), Checkpoint(tmp_path, "trial")
+    checkpoint.save(network, optimizer_of(network), HISTORY)
+    assert not checkpoint.path.exists()
+
+
+def test_a_finished_study_has_no_checkpoints(tmp_path: Path) -> None:
+    plan, store = prepare_study(STUDY), Store(tmp_path / "results")
+    seen: list[list[str]] = []
+    with store.locked():
+        store.begin(plan.study)
+        run_trials(
+            plan,
+            store,
+            pending_trials(plan, store),
+            InProcess(),
+            lambda _: seen.append([path.suffix for path in store.checkpoints.iterdir()]),
+        )
+        store.sweep(plan.study)
+    assert seen == [[".pt"], [".pt"], [".pt"], []]
+    assert not store.checkpoints.exists()

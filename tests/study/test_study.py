@@ -1,0 +1,277 @@
+"""What a study is: its values, its trials, its file, and the seeds that all draws come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from actbench.errors import UsageError
+from actbench.store.store import Store
+from actbench.study.study import LARGEST_SEED, Study, Trial, next_look, seed_for, trial_id
+from actbench.study.toml import read_config, study_from_toml, study_to_toml
+
+
+def test_the_default_study_is_relu_and_five_leaky_slopes_with_five_seeds_on_digits() -> None:
+    study = Study()
+    assert study.dataset == "digits"
+    assert study.model == "cnn"
+    assert study.baseline == "relu"
+    assert study.activations == (
+        "relu",
+        *(f"leaky_relu:{slope}" for slope in (0.01, 0.05, 0.1, 0.2, 0.3)),
+    )
+    assert study.seeds == (0, 1, 2, 3, 4)
+
+
+def test_the_default_recipe_is_that_of_the_experiment_the_project_was_asked_for() -> None:
+    study = Study()
+    recipe = (study.epochs, study.batch_size, study.learning_rate, study.momentum)
+    assert recipe == (10, 64, 0.01, 0.9)
+    assert study.weight_decay == 0
+
+
+def test_a_seed_is_63_bits_of_the_hash_of_its_named_context() -> None:
+    digest = hashlib.sha256(json.dumps(["batch order", 3, 1]).encode()).digest()
+    assert seed_for("batch order", 3, 1) == int.from_bytes(digest[:8], "big") >> 1
+    assert 0 <= seed_for("x") < 2**63
+
+
+def test_draws_for_different_purposes_have_different_seeds() -> None:
+    contexts = [
+        ("flip", 1, 2),
+        ("batch order", 1, 2),
+        ("flip", 12),
+        ("flip", "1", 2),
+        ("flip", 2, 1),
+    ]
+    assert len({seed_for(*context) for context in contexts}) == len(contexts)
+
+
+def test_a_count_of_seeds_is_the_seeds_from_zero() -> None:
+    assert Study(seeds=3).seeds == (0, 1, 2)  # type: ignore[arg-type]
+
+
+def test_a_missing_baseline_is_put_first() -> None:
+    study = Study(activations=("tanh", "elu"))
+    assert study.activations == ("relu", "tanh", "elu")
+
+
+def test_trials_come_seed_by_seed_so_that_an_interrupted_study_holds_pairs() -> None:
+    study = Study(activations=("relu", "tanh"), seeds=(7, 3))
+    assert study.trials() == [
+        Trial("relu", 7),
+        Trial("tanh", 7),
+        Trial("relu", 3),
+        Trial("tanh", 3),
+    ]
+
+
+def test_a_study_survives_its_toml() -> None:
+    study = Study(
+        dataset_name='naïve "数据" | x',
+        activations=("relu", "my.module:Act:alpha=0.3"),
+        seeds=(0, LARGEST_SEED),
+        learning_rate=0.1 + 0.2,
+        corruptions=(),
+    )
+    assert study_from_toml(study_to_toml(study), "here") == study
+
+
+def test_a_whole_number_is_taken_for_a_number() -> None:
+    study = Study(learning_rate=1, momentum=0)
+    assert (study.learning_rate, study.momentum) == (1.0, 0.0)
+    assert study == Study(learning_rate=1.0, momentum=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dataset", ""),
+        ("dataset", 3),
+        ("dataset", "two\nlines"),
+        ("dataset_name", "tab\there"),
+        ("data_checksum", "sha256:abc"),
+        ("train_images", -1),
+        ("train_images", 1.0),
+        ("model", []),
+        ("activations", "relu"),
+        ("activations", ()),
+        ("activations", ("relu", 3)),
+        ("activations", ("relu", " ")),
+        ("baseline", None),
+        ("seeds", 0),
+        ("seeds", -3),
+        ("seeds", True),
+        ("seeds", ()),
+        ("seeds", (1, 1)),
+        ("seeds", (0, -1)),
+        ("seeds", (1.0,)),
+        ("seeds", ([1],)),
+        ("seeds", (LARGEST_SEED + 1,)),
+        ("seeds", "5"),
+        ("epochs", 0),
+        ("epochs", True),
+        ("epochs", 2.0),
+        ("epochs", 10**9 + 1),
+        pytest.param("epochs", 10**6000, id="epochs-6001 digits"),
+        ("batch_size", 0),
+        ("learning_rate", 0),
+        ("learning_rate", -0.1),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", "0.1"),
+        ("learning_rate", 1e7),
+        pytest.param("learning_rate", 10**400, id="learning_rate-401 digits"),
+        ("momentum", 1.1),
+        ("momentum", -1),
+        ("weight_decay", -1e-9),
+        ("augmentation", "rotate"),
+        ("augmentation", []),
+        ("corruptions", "noise"),
+        ("corruptions", ("",)),
+        ("attacks", "fgsm"),
+        ("attack_images", 0),
+        ("epsilons", ()),
+        ("epsilons", (0,)),
+        ("epsilons", (0.1, 0.1)),
+        ("epsilons", ("8/255",)),
+        ("epsilons", (float("nan"),)),
+        ("margin", 0),
+        ("margin", 2),
+        ("looks", (5, 3)),
+        ("looks", (1, 5)),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line_with_what_would_be_right(name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as error:
+        Study(**{name: value})
+    assert str(error.value).startswith(f"{name} is ")
+    assert "must be" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+def test_a_number_beyond_the_largest_is_told_the_largest() -> None:
+    with pytest.raises(UsageError, match="1000000"):
+        Study(learning_rate=1e7)
+    with pytest.raises(UsageError, match="100000"):
+        Study(seeds=100_001)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["activations", "corruptions"])
+def test_a_name_given_twice_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="'gelu' twice"):
+        Study(**{name: ["relu", "gelu", "gelu"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = ", "not valid TOML"),
+        ("epochs = 1\nepochs = 2", "not valid TOML"),
+        pytest.param("a = " + "[" * 10_000, "not valid TOML", id="10,000 brackets"),
+        pytest.param("epochs = " + "9" * 10_000, "not valid TOML", id="10,000 digits"),
+        pytest.param("epochs = 0x" + "f" * 10_000, "epochs is", id="10,000 hexadecimal digits"),
+        ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("zzz = 3", "unknown key 'zzz'; known are"),
+        ("format = 2", "format 2; this actbench reads 1"),
+        ("format = []", "format []; this actbench reads 1"),
+        ("epochs = 0", "epochs is 0; it must be"),
+        ("model = { name = 'cnn' }", "model is"),
+        ("epochs = 1979-05-27", "epochs is"),
+        ("learning_rate = nan", "learning_rate is nan"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        study_from_toml(text, "'my.toml'")
+    assert "'my.toml'" in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Any) -> None:
+    (tmp_path / "study.toml").write_bytes(b"\xef\xbb\xbfepochs = 3\n")
+    assert read_config(tmp_path / "study.toml") == {"epochs": 3}
+    assert Store(tmp_path).study().epochs == 3
+
+
+def test_a_file_that_is_no_text_is_a_usage_error(tmp_path: Any) -> None:
+    for content in (b"\xff\xfe\x00", b"\x00"):
+        path = tmp_path / "study.toml"
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"study\.toml"):
+            read_config(path)
+    with pytest.raises(UsageError, match="cannot read the configuration"):
+        read_config(tmp_path)
+    with pytest.raises(UsageError, match="cannot read the configuration"):
+        read_config(tmp_path / "absent.toml")
+
+
+def test_a_trial_id_is_readable_unique_and_safe_as_a_file_name() -> None:
+    study = Study(activations=("relu", "my.mod:Act:alpha=0.1", "../../etc:passwd", "x" * 300))
+    names = [trial_id(study, trial) for trial in study.trials()]
+    assert len(set(names)) == len(names)
+    assert names[0].startswith("relu-seed0-")
+    for name in names:
+        assert len(name) <= 120
+        assert set(name) <= set(
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=-_"
+        )
+        assert not name.startswith(".")
+
+
+def test_a_trial_id_changes_with_all_that_decides_the_trials_numbers() -> None:
+    study, trial = Study(), Trial("relu", 0)
+    changes: dict[str, Any] = {
+        "dataset": "mnist",
+        "data_checksum": f"sha256:{'0' * 64}",
+        "train_images": 7,
+        "model": "resnet20",
+        "epochs": 3,
+        "batch_size": 3,
+        "learning_rate": 0.3,
+        "momentum": 0.3,
+        "weight_decay": 0.3,
+        "augmentation": "flip",
+        "corruptions": ("gaussian_noise",),
+        "attacks": ("fgsm",),
+    }
+    names = {trial_id(dataclasses.replace(study, **{k: v}), trial) for k, v in changes.items()}
+    assert len(names | {trial_id(study, trial)}) == len(changes) + 1
+
+
+def test_a_trial_id_stays_when_the_study_grows_or_its_data_moves() -> None:
+    study, trial = Study(), Trial("relu", 0)
+    grown = Study(
+        activations=("tanh", "relu"),
+        baseline="tanh",
+        seeds=(9, 0),
+        data_dir="elsewhere",
+        dataset_name="Digits",
+        margin=0.01,
+    )
+    assert trial_id(grown, trial) == trial_id(study, trial)
+
+
+def test_a_growing_study_takes_new_seeds_up_to_its_last_look() -> None:
+    study = Study(seeds=(4, 7), looks=(2, 3, 5))
+    grown = next_look(study)
+    assert grown is not None
+    assert grown.seeds == (4, 7, 8)
+    last = next_look(grown)
+    assert last is not None
+    assert last.seeds == (4, 7, 8, 9, 10)
+    assert next_look(last) is None
+
+
+@pytest.mark.parametrize("text", ["epochs = " + "[" * 200_000, "epochs" + ".a" * 3000 + " = 1"])
+def test_a_value_nested_without_end_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        study_from_toml(text, "'my.toml'")
+    assert "'my.toml'" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

@@ -1,0 +1,175 @@
+"""Where networks compute: what is asked for, what is there, and what a folder keeps to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from actbench.errors import UsageError
+from actbench.execution.plan import keep_settled, settle_kernels
+from actbench.execution.trials import make_executor
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial, trial_id
+from actbench.training import devices
+from actbench.training.devices import settle_device
+from helpers.runs import TINY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from helpers.runs import Outcome
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "settled"),
+    [
+        ("cpu", 0, "cpu"),
+        ("cpu", 2, "cpu"),
+        ("auto", 0, "cpu"),
+        ("auto", 2, "cuda"),
+        ("cuda", 1, "cuda"),
+    ],
+)
+def test_auto_is_the_gpus_where_there_are_any(
+    asked: str, count: int, settled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, count)
+    assert settle_device(asked, "fp32") == settled
+
+
+def test_every_gpu_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 3)
+    assert devices.places("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices.places("cpu") == ["cpu"]
+
+
+def test_the_processor_does_not_ask_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked"))
+    assert settle_device("cpu", "fp32") == "cpu"
+
+
+@no_gpu
+def test_a_gpu_that_is_not_there_is_told_before_anything_begins(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    done = actbench_here("run", *TINY, "--device", "cuda")
+    assert done.code == 2
+    assert done.err == (
+        "actbench: device is cuda, and PyTorch finds no GPU; it must be cpu or auto\n"
+    )
+    assert not (tmp_path / "results").exists()
+
+
+@no_gpu
+def test_auto_is_stored_as_what_it_was(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    options = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
+    study = ("--activation", "relu", *options)
+    assert actbench_here("run", *study, "--device", "auto").code == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    assert Store(folder).study().device == "cpu"
+    done = actbench_here("run", *study, "--device", "cpu")
+    assert done.code == 0
+    assert "all 1 trials are stored already" in done.err
+
+
+def test_a_folder_keeps_the_device_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus(monkeypatch, 1)
+    store = Store(tmp_path / "study")
+    store.begin(Study(device="cpu", kernels="torch"))
+    kept = keep_settled(Study(device="auto", kernels="auto"), store)
+    assert (kept.device, kept.kernels) == ("cpu", "torch")
+    assert keep_settled(Study(device="cuda"), store).device == "cuda"
+
+
+def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome]) -> None:
+    done = actbench_here("run", *TINY, "--precision", "tf32")
+    assert done.code == 2
+    assert done.err == (
+        "actbench: precision is tf32, which GPUs alone have; with device cpu it must be fp32\n"
+    )
+
+
+def test_native_kernels_are_the_processors() -> None:
+    with pytest.raises(UsageError, match="which computes on the CPU alone, and device is cuda"):
+        settle_kernels(Study(device="cuda", kernels="native"), [], 10)
+    assert settle_kernels(Study(device="cuda"), [], 10) == ("torch", "")
+
+
+def test_ray_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 1)
+    with pytest.raises(UsageError, match="it must be cpu, or the executor local"):
+        make_executor(Study(device="auto"), None, on_ray=True)
+
+
+@pytest.mark.parametrize(
+    ("workers", "seeds", "places", "at_once"),
+    [
+        (None, 5, ["cuda:0", "cuda:1"], 32),
+        (10, 5, ["cuda:0", "cuda:1"], 5),
+        (5, 5, ["cuda:0", "cuda:1"], 3),
+        (None, 1, ["cuda:0"], 32),
+    ],
+)
+def test_gpus_share_the_trials(
+    workers: int | None,
+    seeds: int,
+    places: list[str],
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpus(monkeypatch, 2)
+    made: list[tuple[list[str], int, float | None]] = []
+    monkeypatch.setattr("actbench.execution.trials.LocalWorkers", lambda *given: made.append(given))
+    study = Study(device="cuda", activations=("relu",), seeds=seeds)
+    make_executor(study, workers, 60)
+    assert made == [(places, at_once, 60)]
+
+
+def test_the_device_decides_a_trials_name() -> None:
+    trial = Trial("relu", 0)
+    names = {trial_id(Study(device=d, kernels="torch"), trial) for d in ("cpu", "cuda")}
+    assert len(names) == 2
+    assert trial_id(Study(kernels="torch"), trial) in names
+
+
+def test_names_of_gpus_are_none_without_nvidias_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert devices.gpu_names() == []
+
+
+def test_automatic_precision_is_bf16_where_the_device_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for found, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(devices, "has_bfloat16", lambda _, found=found: found)
+        assert devices.settle_precision("auto", "cpu", "auto") == precision
+        assert devices.settle_precision("auto", "cpu", "native") == "fp32"
+        assert devices.settle_precision("bf16", "cpu", "auto") == "bf16"
+
+
+def test_a_processor_has_bfloat16_where_pytorch_or_the_system_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for capabilities, has in (({"avx512_bf16": True}, True), ({"amx_bf16": False}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert devices.has_bfloat16("cpu") is has
+
+
+def test_gpus_have_bfloat16_from_compute_capability_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, has in ((["8.0", "9.0"], True), (["7.5", "9.0"], False), ([], False)):
+        monkeypatch.setattr(devices, "_gpu_values", lambda _, found=found: found)
+        assert devices.has_bfloat16("cuda") is has

@@ -1,0 +1,135 @@
+"""On a GPU: the numbers of the processor, the same ones every time, whatever runs beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from actbench.data.images import open_images, prepare
+from actbench.execution.executors import Finished
+from actbench.execution.local import LocalWorkers
+from actbench.models.activations import resolve_activation
+from actbench.models.networks import build_network
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial
+from actbench.training import steps as steps_module
+from actbench.training.cuda_graphs import DeferredSteps
+from actbench.training.steps import Steps
+from helpers.runs import TINY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from actbench.data.images import ImageData
+    from actbench.store.record import TrialRecord
+    from helpers.runs import Outcome
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+STUDY = Study(device="cuda", kernels="torch", epochs=2, batch_size=16)
+
+
+class ReadsOnTheHost(nn.Module):
+    """Cannot be captured: it reads a value."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return torch.relu(x) if x.max().item() > -1 else x
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return prepare("digits")
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> ImageData:
+    return open_images(folder).train_subset(50 * 16 + 3)
+
+
+@pytest.fixture(autouse=True)
+def _own_stream() -> Iterator[None]:
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        yield
+    torch.use_deterministic_algorithms(False)
+
+
+def losses_of(
+    taker: type[Steps], spec: str, data: ImageData, place: str
+) -> tuple[list[float], Any]:
+    network, _ = build_network("cnn", resolve_activation(spec), 10, 0)
+    steps = taker(network.to(place), data.to(place), STUDY, Trial(spec, 0))
+    return [loss for epoch in (1, 2) for loss in steps.begin(epoch)], steps
+
+
+def records_at_once(study: Study, folder: Path, at_once: int) -> dict[str, TrialRecord]:
+    records: dict[str, TrialRecord] = {}
+
+    def hear(event: Any) -> None:
+        if isinstance(event, Finished):
+            records[event.record.trial_id] = event.record
+
+    workers = LocalWorkers(["cuda:0"], at_once)
+    try:
+        workers.run(study, study.trials(), folder, hear)
+    finally:
+        workers.close()
+    return records
+
+
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0.1", "gelu"])
+def test_the_first_losses_are_those_of_the_processor(spec: str, data: ImageData) -> None:
+    expected, _ = losses_of(Steps, spec, data, "cpu")
+    found, steps = losses_of(DeferredSteps, spec, data, "cuda")
+    assert steps._graphs
+    assert found[:50] == pytest.approx(expected[:50], abs=1e-4)
+
+
+def test_captured_steps_are_launched_ones(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured, _ = losses_of(DeferredSteps, "prelu", data, "cuda")
+    monkeypatch.setattr(steps_module, "STEPS_BEFORE_CAPTURE", 10**9)
+    launched, steps = losses_of(DeferredSteps, "prelu", data, "cuda")
+    assert not steps._graphs
+    assert captured == launched
+
+
+@pytest.mark.parametrize("spec", ["rrelu", f"{__name__}:ReadsOnTheHost"])
+def test_what_draws_or_reads_is_not_captured_and_trains(spec: str, data: ImageData) -> None:
+    losses, steps = losses_of(DeferredSteps, spec, data, "cuda")
+    assert not steps._graphs
+    assert losses[-1] < losses[0]
+
+
+def test_records_are_the_same_again_and_one_by_one(folder: Path) -> None:
+    study = Study(
+        device="cuda",
+        kernels="torch",
+        activations=("relu", "leaky_relu:0.1", "prelu", "rrelu"),
+        seeds=(0, 1),
+        epochs=2,
+        train_images=500,
+        corruptions=("shot_noise",),
+        attacks=("fgsm", "square"),
+        attack_images=30,
+    )
+    first = records_at_once(study, folder, 8)
+    assert {record.status for record in first.values()} == {"ok"}
+    assert records_at_once(study, folder, 8) == first
+    assert records_at_once(study, folder, 1) == first
+
+
+def test_the_command_trains_there_and_goes_on_there(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    study = ("run", *TINY, "--activation", "relu", "--device")
+    assert actbench_here(*study, "auto").code == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    store = Store(folder)
+    assert store.study().device == "cuda"
+    assert store.environment()["environments"][0]["gpus"]
+    assert actbench_here(*study, "cpu").code == 3
