@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.sequential import looks
 from actbench.data.datasets import check_apart
 from actbench.errors import UsageError, did_you_mean
-from actbench.execution.trials import make_executor
 from actbench.models.user_code import importing
-from actbench.session import Conduct, run_alone, run_shard
+from actbench.progress import ProgressDisplay
+from actbench.session import run_shard, run_study
 from actbench.store.lock import Shard
 from actbench.store.store import Store
+from actbench.study.run_options import MAX_SEEDS_UNTIL_DECIDED, RunOptions
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     import pandas as pd
     from matplotlib.figure import Figure
 
     from actbench.analysis.frames import Frames
+    from actbench.execution.executors import Event
     from actbench.study.study import Study
-
-MOST_SEEDS = 30
-EXECUTORS = ("local", "ray")
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,45 +163,20 @@ def run(
     study: Study,
     out: str | os.PathLike[str] | None = None,
     *,
-    workers: int | None = None,
-    executor: str = "local",
-    ray_address: str | None = None,
-    shard: str | None = None,
-    trial_timeout: float | None = None,
-    retry_failed: bool = False,
-    restart: bool = False,
-    until_decided: bool = False,
-    max_seeds: int | None = None,
-    quiet: bool = False,
-    verbose: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+    **options: Any,
 ) -> Results:
     """Run what the results folder does not hold of the study yet, and return all of its results.
 
-    The same call again goes on where an interrupted one stopped, and trains nothing once all is
-    there. Each trial's numbers depend on the study alone, not on how it was run.
+    The same call again resumes an interrupted one, and trains nothing once all is stored. Each
+    trial's numbers depend on the study only, not on how it was run.
 
     Args:
         study: what to run.
         out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
-        workers: processes of one thread each; 0 is this process, None one for each core. With the
-            device ``cuda`` it is how many trials are under way on all GPUs together, None 32 on
-            each. Workers do not import the calling script.
-        executor: ``local``, or ``ray`` for tasks of a Ray cluster.
-        ray_address: the cluster, ``auto`` for the one that this machine belongs to; one is started
-            on this machine unless given.
-        shard: a part of the trials, such as ``3/16``, the third of 16, for one of several processes
-            that share the folder; the last to finish writes the tables. The results are those that
-            are stored by then.
-        trial_timeout: the most seconds that a trial may take; one that takes longer is ended and
-            counts as crashed. Needs worker processes.
-        retry_failed: run the trials again that diverged or crashed.
-        restart: begin anew; the folder that is there is renamed to the first free of ``<name>.1``,
-            ``<name>.2`` and so on.
-        until_decided: add seeds until clean and corrupted accuracy are decided for every
-            activation (docs/statistics.md has the rule).
-        max_seeds: the most seeds that ``until_decided`` may go to, at least 2; 30 unless given.
-        quiet: show no progress on stderr.
-        verbose: a line every 100 batches and every epoch.
+        on_event: is called in this process with every event of the run; progress is shown on
+            stderr unless given.
+        options: the fields of ``RunOptions``, such as ``workers=0`` or ``retry_failed=True``.
 
     Raises:
         UsageError: something about the study or the call is wrong; nothing was trained.
@@ -213,66 +188,40 @@ def run(
             f"{importing()} calls actbench.run while a study imports it; put the call under "
             '`if __name__ == "__main__":`'
         )
-    if workers is not None and workers < 0:
-        raise UsageError(f"workers is {workers}; it must be a whole number from 0")
-    if trial_timeout is not None and not 0 < trial_timeout < math.inf:
-        raise UsageError(f"trial_timeout is {trial_timeout}; it must be seconds, above 0")
-    if executor not in EXECUTORS:
-        raise UsageError(f"unknown executor {executor!r}{did_you_mean(executor, EXECUTORS)}")
-    if ray_address is not None and executor != "ray":
-        raise UsageError(f"ray_address is {ray_address!r}, but the executor is {executor!r}")
-    study = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
+    asked = RunOptions(**options)
+    study = plan_looks(study, asked)
     store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
-    conduct = Conduct(
-        make_executor=lambda settled: make_executor(
-            settled,
-            workers,
-            trial_timeout,
-            on_ray=executor == "ray",
-            ray_address=ray_address,
-        ),
-        retry_failed=retry_failed,
-        restart=restart,
-        until_decided=until_decided,
-        quiet=quiet,
-        verbose=verbose,
-    )
-    if shard is None:
-        return Results(store.folder, run_alone(study, store, conduct))
-    if restart or until_decided:
-        option = "restart" if restart else "until_decided"
-        raise UsageError(f"{option} needs the whole study, so it does not go with a shard of it")
-    part = Shard.parse(shard)
-    if part.count > len(study.trials()):
-        raise UsageError(f"shard is {shard!r}, but there are {len(study.trials())} trials to share")
-    return Results(store.folder, run_shard(study, store, conduct, part))
+    with contextlib.ExitStack() as stack:
+        listener = on_event or stack.enter_context(ProgressDisplay())
+        if asked.shard is None:
+            return Results(store.folder, run_study(study, store, asked, listener))
+        shard, trials = Shard.parse(asked.shard), len(study.trials())
+        if shard.count > trials:
+            raise UsageError(f"shard is {asked.shard!r}, but there are {trials} trials to share")
+        return Results(store.folder, run_shard(study, store, asked, shard, listener))
 
 
-def plan_looks(study: Study, *, until_decided: bool, max_seeds: int | None) -> Study:
+def plan_looks(study: Study, options: RunOptions) -> Study:
     """Return the study as ``until_decided`` begins it: at its first look, all looks fixed.
 
     A study that has looks already goes on with them from where it stands. Without
     ``until_decided`` the study is returned as it is.
 
     Raises:
-        UsageError: ``max_seeds`` is given without ``until_decided``, is below 2 or the seeds that
-            the study begins with, or is not where the study's looks end.
+        UsageError: ``max_seeds`` is below the seeds that the study begins with, or is not where
+            the study's looks end.
     """
-    if not until_decided:
-        if max_seeds is not None:
-            raise UsageError(
-                f"max_seeds is {max_seeds}, but it belongs to until_decided; give that too"
-            )
+    if not options.until_decided:
         return study
     if study.looks:
-        if max_seeds not in (None, study.looks[-1]):
+        if options.max_seeds not in (None, study.looks[-1]):
             raise UsageError(
-                f"the study is planned to end at {study.looks[-1]} seeds, not at {max_seeds}; "
-                "its limit cannot change once there are results"
+                f"the study is planned to end at {study.looks[-1]} seeds, not at "
+                f"{options.max_seeds}; its limit cannot change once there are results"
             )
         return study
-    most = MOST_SEEDS if max_seeds is None else max_seeds
+    most = options.max_seeds or MAX_SEEDS_UNTIL_DECIDED
     if most < max(2, len(study.seeds)):
         raise UsageError(
             f"max_seeds is {most}, but the study begins with {max(2, len(study.seeds))} seeds"

@@ -16,7 +16,7 @@ import click
 
 from actbench import __version__
 from actbench.cli.listing import list_
-from actbench.cli.options import Folder, Names, Numbers, Seeds
+from actbench.cli.options import Folder, GroupedCommand, options_of
 from actbench.cli.terminal import (
     open_closed_streams,
     print_what_the_terminal_can,
@@ -25,7 +25,9 @@ from actbench.cli.terminal import (
     show,
 )
 from actbench.errors import ActbenchError, UsageError
-from actbench.study.study import AUGMENTATIONS, DEVICES, INITS, KERNELS, PRECISIONS, Study
+from actbench.study.fields import settings_of
+from actbench.study.run_options import RunOptions
+from actbench.study.study import Study
 from actbench.study.toml import read_config
 
 
@@ -43,162 +45,40 @@ def cli() -> None:
     """
 
 
-@cli.command()
-@click.option("--config", type=click.Path(path_type=Path), help="A study.toml; options beat it.")
-@click.option("--dataset", help="See `actbench list datasets`.  [default: digits]")
-@click.option("--data-dir", help="Where the data set's files are, or are downloaded to.")
-@click.option("--dataset-name", help="What the tables call the data.")
-@click.option("--train-images", type=int, help="Use the first N training images alone.")
-@click.option("--model", help="See `actbench list models`.  [default: cnn]")
+@cli.command(cls=GroupedCommand)
+@options_of(Study)
+@options_of(RunOptions)
 @click.option(
-    "--activation",
-    "activations",
-    multiple=True,
-    metavar="SPEC",
-    help="An activation such as leaky_relu:0.1; repeat for more.  [default: relu and leaky_relu "
-    "at 0.01, 0.05, 0.1, 0.2, 0.3]",
-)
-@click.option("--baseline", metavar="SPEC", help="What all are compared with.  [default: relu]")
-@click.option("--seeds", type=Seeds(), help="A count, or a list such as 3,7,11.  [default: 5]")
-@click.option("--epochs", type=int, help="[default: 10]")
-@click.option("--batch-size", type=int, help="[default: 64]")
-@click.option("--lr", "learning_rate", type=float, help="Learning rate of SGD.  [default: 0.01]")
-@click.option(
-    "--tune-lr",
-    type=Numbers("RATE,…", "0.003,0.01,0.03"),
-    help="Choose each activation's learning rate from these, on a tenth of the training images.",
-)
-@click.option(
-    "--init",
-    type=click.Choice(INITS),
-    help="Initial weights: the network's own, or Kaiming's with each activation's gain.  "
-    "[default: default]",
-)
-@click.option("--momentum", type=float, help="[default: 0.9]")
-@click.option(
-    "--weight-decay",
-    type=float,
-    help="Of all weights but the parameters of activations.  [default: 0]",
-)
-@click.option(
-    "--augmentation",
-    type=click.Choice(AUGMENTATIONS),
-    help="Mirror training images at random: where labels allow it, always, never.  [default: auto]",
-)
-@click.option(
-    "--device",
-    type=click.Choice(DEVICES),
-    help="Where networks compute: cuda is this machine's GPUs; auto, these where there are any.  "
-    "[default: cpu]",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    help="bf16 multiplies in bfloat16: faster, coarser; tf32, on GPUs, in TF32; auto is bf16 where "
-    "the device has bfloat16 arithmetic, else fp32.  [default: fp32]",
-)
-@click.option(
-    "--kernels",
-    type=click.Choice(KERNELS),
-    help="native computes convolution and max-pool as one, in half the time, where there is a C++ "
-    "compiler.  [default: auto]",
-)
-@click.option(
-    "--corruptions",
-    type=Names(),
-    help="Corruptions or suites, or none; see `actbench list corruptions`.  [default: noise]",
-)
-@click.option(
-    "--cifar10c",
-    metavar="DIR",
-    help="Read corrupted images from the published CIFAR-10-C files; frost is then there too.",
-)
-@click.option(
-    "--attacks",
-    type=Names(),
-    help="Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.  "
-    "[default: none]",
-)
-@click.option("--attack-images", type=int, help="Attack the first N test images.  [default: 1000]")
-@click.option(
-    "--epsilons",
-    type=Numbers("ε,…", "2/255,8/255 or 0.1"),
-    help="How far an attack may go, as fractions of the pixels' range.  "
-    "[default: 1/255,2/255,4/255,8/255]",
-)
-@click.option(
-    "--margin",
-    type=float,
-    help="Accuracies this close are equivalent, as a fraction.  [default: 0.005]",
-)
-@click.option(
-    "--until-decided",
-    is_flag=True,
-    help="Add seeds until clean and corrupted accuracy are decided for every activation.",
-)
-@click.option(
-    "--max-seeds",
-    type=click.IntRange(2, 100_000),
-    help="The most seeds that --until-decided may go to.  [default: 30]",
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Read settings from a study.toml; command-line options override it.",
 )
 @click.option("--out", type=Folder(), help="[default: results/<dataset>-<model>]")
-@click.option(
-    "--workers",
-    type=click.IntRange(0, 1024),
-    help="Processes of one thread each; 0 is this process. On GPUs, trials at once.  "
-    "[default: one a core, or 32 a GPU]",
-)
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    help="Worker processes of this machine, or tasks of a Ray cluster.  [default: local]",
-)
-@click.option("--ray-address", help="The Ray cluster, or auto.  [default: one started here]")
-@click.option(
-    "--shard",
-    metavar="K/N",
-    help="Run the K-th of N parts of the trials, beside others in one folder.",
-)
-@click.option(
-    "--trial-timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="End a trial that takes longer; it counts as crashed.  [default: no limit]",
-)
-@click.option("--retry-failed", is_flag=True, help="Run trials again that diverged or crashed.")
-@click.option("--restart", is_flag=True, help="Begin anew; the folder there is renamed, not lost.")
-@click.option("--yes", is_flag=True, help="Let --restart rename without asking.")
+@click.option("--yes", is_flag=True, help="Do not ask before --restart renames the folder.")
 @click.option("--dry-run", is_flag=True, help="List the trials and write nothing.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--verbose", is_flag=True, help="A line every 100 batches and every epoch.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--verbose", is_flag=True, help="Write a line every 100 steps and every epoch.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 def run(
     *,
     config: Path | None,
     out: Path | None,
-    workers: int | None,
-    executor: str,
-    ray_address: str | None,
-    shard: str | None,
-    trial_timeout: float | None,
-    retry_failed: bool,
-    restart: bool,
     yes: bool,
-    until_decided: bool,
-    max_seeds: int | None,
     dry_run: bool,
     quiet: bool,
     verbose: bool,
     as_json: bool,
-    **options: Any,
+    **given: Any,
 ) -> int:
     """Run a study: what its results folder does not hold yet, then all tables.
 
-    The same command again goes on where an interrupted one stopped.
+    The same command again resumes an interrupted run.
     """
     values = read_config(config) if config else {}
-    given = {name: value for name, value in options.items() if value not in (None, ())}
+    given = {name: value for name, value in given.items() if value not in (None, (), False)}
+    how = {item.name for item in settings_of(RunOptions)}
+    options = RunOptions(**{name: value for name, value in given.items() if name in how})
+    given = {name: value for name, value in given.items() if name not in how}
     if {"tune_lr", "learning_rate"} <= set(given):
         raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     study = Study(**{**values, **given})
@@ -207,45 +87,22 @@ def run(
 
     from actbench.api import default_folder, plan_looks
     from actbench.api import run as run_study
-    from actbench.cli.finished import read_finished
     from actbench.cli.summary import print_summary, summary_of
-    from actbench.store.store import Store
+    from actbench.progress import ProgressDisplay
 
-    asked = plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
+    asked = plan_looks(study, options)
     folder = out or default_folder(asked)
-    if yes and not restart:
+    if yes and not options.restart:
         raise UsageError("--yes answers what --restart asks; give that too")
     if dry_run:
-        return _list_trials(asked, folder, shard, again=(restart, retry_failed), as_json=as_json)
-    if restart and not yes:
+        return _list_trials(asked, folder, options, as_json=as_json)
+    if options.restart and not yes:
         _ask_to_restart(folder)
-    finished = None
-    if not restart:
-        finished = read_finished(Store(folder), asked, until_decided=until_decided)
-    if finished is not None and (finished.complete or not retry_failed):
-        if not quiet:
-            click.echo(f"all {finished.planned} trials are stored already", file=sys.stderr)
-        print_summary(finished, folder, as_json=as_json)
-        return int(not finished.complete)
-    with _stdout_kept_clean():
-        results = run_study(
-            study,
-            folder,
-            workers=workers,
-            executor=executor,
-            ray_address=ray_address,
-            shard=shard,
-            trial_timeout=trial_timeout,
-            retry_failed=retry_failed,
-            restart=restart,
-            until_decided=until_decided,
-            max_seeds=max_seeds,
-            quiet=quiet,
-            verbose=verbose,
-        )
+    with _stdout_kept_clean(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
+        results = run_study(study, folder, on_event=display, **vars(options))
     summary = summary_of(results.frames)
     stored = len(results.trials)
-    if shard is not None and stored < summary.planned:
+    if options.shard is not None and stored < summary.planned:
         say(
             f"{stored} of {summary.planned} trials are stored; the last shard to finish, or "
             f"{shlex.join(['actbench', 'report', str(folder)])}, writes the tables"
@@ -296,10 +153,8 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _list_trials(
-    study: Study, folder: Path, shard: str | None, *, again: tuple[bool, bool], as_json: bool
-) -> int:
-    """List the trials; ``again`` is whether all of them, and failed ones, would be run again."""
+def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
+    """List the trials and which of them would be run."""
     from actbench.data.datasets import check_apart
     from actbench.execution.plan import keep_settled, prepare_study
     from actbench.execution.trials import pending_trials
@@ -307,7 +162,7 @@ def _list_trials(
     from actbench.store.lock import Shard
     from actbench.store.store import Store
 
-    everything, failed = again
+    everything, failed, shard = options.restart, options.retry_failed, options.shard
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     with _stdout_kept_clean():

@@ -46,7 +46,21 @@ class Retried:
     reason: str
 
 
-Event = Progress | Finished | Retried
+@dataclass(frozen=True)
+class Planned:
+    """So many trials are about to run."""
+
+    trials: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line for the user."""
+
+    text: str
+
+
+Event = Planned | Note | Progress | Finished | Retried
 RETRIES = 2
 """How often a trial is run again whose process ended, before it counts as crashed."""
 

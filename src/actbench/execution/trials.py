@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from actbench.execution.executors import Event, Executor
     from actbench.models.activations import ActivationFactory
     from actbench.store.store import Store
+    from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 
 TRIALS_ON_A_GPU = 32
@@ -239,43 +240,33 @@ def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
     ]
 
 
-def make_executor(
-    study: Study,
-    workers: int | None,
-    trial_timeout: float | None = None,
-    *,
-    on_ray: bool = False,
-    ray_address: str | None = None,
-) -> Executor:
-    """Return what runs a study's trials: so many at once, or in this process where that is 0.
+def make_executor(study: Study, options: RunOptions) -> Executor:
+    """Return what runs a study's trials.
 
-    On the processor ``workers`` are processes, one for each core if None. On GPUs there is a
-    process for each GPU, with an equal part of so many trials under way, ``TRIALS_ON_A_GPU`` each
-    if None.
+    On the processor: worker processes, one per core unless ``options.workers`` says how many, or
+    this process where that is 0. On GPUs: a process per GPU, with an equal part of ``workers``
+    trials under way, ``TRIALS_ON_A_GPU`` each unless given.
 
     Raises:
-        UsageError: this process alone is to run them and also something that it cannot do, Ray is
-            not there or has no use for GPUs, or the device is not there.
+        UsageError: Ray is not installed or asked for GPUs, or the device does not exist.
     """
-    if workers == 0 and (trial_timeout is not None or on_ray):
-        what = "Ray" if on_ray else "a trial's time limit"
-        raise UsageError(f"{what} needs a worker process; workers is 0")
     device, trials = settle_device(study.device, study.precision), len(study.trials())
-    if on_ray and device == "cuda":
-        raise UsageError(
-            "Ray runs trials on processors alone, and device is cuda; it must be cpu, or the "
-            "executor local"
-        )
-    if on_ray:
-        return RayTasks(workers, ray_address, trial_timeout)
+    workers, timeout = options.workers, options.trial_timeout
+    if options.executor == "ray":
+        if device == "cuda":
+            raise UsageError(
+                "Ray runs trials on processors only, and device is cuda; it must be cpu, or the "
+                "executor local"
+            )
+        return RayTasks(workers, options.ray_address, timeout)
     if workers == 0:
         return InProcess()
     if device == "cuda":
         gpus = places("cuda")[:trials]
         at_once = math.ceil(workers / len(gpus)) if workers else TRIALS_ON_A_GPU
-        return LocalWorkers(gpus, at_once, trial_timeout)
+        return LocalWorkers(gpus, at_once, timeout)
     count = max(1, min(workers or default_workers(), trials))
-    return LocalWorkers(["cpu"] * count, trial_timeout=trial_timeout)
+    return LocalWorkers(["cpu"] * count, trial_timeout=timeout)
 
 
 def prepare_corruptions(plan: Plan) -> None:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from actbench.cli.progress import ProgressDisplay
 from actbench.errors import ActbenchError
+from actbench.execution.executors import Note, Planned
 from actbench.execution.trials import pending_trials, run_trials
-from actbench.report.tables import to_csv
 from actbench.store.store import Store
 from actbench.study.study import Study, seed_for, trial_names
 
 if TYPE_CHECKING:
-    from actbench.execution.executors import Executor
+    from collections.abc import Callable
+
+    from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.record import TrialRecord
     from actbench.study.study import Trial
@@ -81,11 +82,16 @@ _NOT_TUNED_WITH = {
 
 
 def tune(
-    plan: Plan, store: Store, executor: Executor, *, retry_failed: bool, quiet: bool, verbose: bool
-) -> Plan:
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    on_event: Callable[[Event], None],
+    *,
+    retry_failed: bool,
+) -> tuple[Plan, pd.DataFrame]:
     """Run those trials of the choice that are not stored yet; return the plan with its rates.
 
-    ``retry_failed``, ``quiet`` and ``verbose`` are those of ``results.run``.
+    The table has a row per activation and rate (see ``choice_table``).
 
     Raises:
         ResultsFolderError: the folder is another study's, or cannot be written.
@@ -96,23 +102,19 @@ def tune(
     for part in tuning_plans(plan):
         damaged.update(trials_store.set_damaged_aside(part.study))
     pending = pending_choice(plan, store, retry_failed=retry_failed)
-    count = sum(len(trials) for _, trials in pending)
-    with ProgressDisplay(count, quiet=quiet, verbose=verbose) as display:
-        if pending:  # the folder is this study's, before anything is trained
-            damaged.update(store.begin(plan.study))
-        for path, fault in damaged.items():
-            display.say(f"a file was damaged and is set aside as {path}: {fault}")
-        for part, trials in pending:
-            display.say(f"choosing learning rates: {part.study.learning_rate:g}")
-            run_trials(part, trials_store, trials, executor, display.tell)
-            trials_store.sweep(part.study)
-        tuned = with_rates(plan, store)
-        for line in describe_choice(tuned.study):
-            display.say(line)
-    table = choice_table(plan, store)
-    if len(table):
-        store.write_text(TUNING_FILE, to_csv(table))
-    return tuned
+    on_event(Planned(sum(len(trials) for _, trials in pending)))
+    if pending:  # the folder is this study's, before anything is trained
+        damaged.update(store.begin(plan.study))
+    for path, fault in damaged.items():
+        on_event(Note(f"a file was damaged and is set aside as {path}: {fault}"))
+    for part, trials in pending:
+        on_event(Note(f"choosing learning rates: {part.study.learning_rate:g}"))
+        run_trials(part, trials_store, trials, executor, on_event)
+        trials_store.sweep(part.study)
+    tuned = with_rates(plan, store)
+    for line in describe_choice(tuned.study):
+        on_event(Note(line))
+    return tuned, choice_table(plan, store)
 
 
 def pending_choice(

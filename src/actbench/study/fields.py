@@ -1,46 +1,167 @@
-"""The ranges of a study's fields."""
+"""How a setting is declared: its type, range, default and help, once for every use of it.
+
+The command line's options, the comments in ``study.toml`` and the options page of the
+documentation are made from these declarations.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from actbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Holds = Callable[[object], bool]
+MAX_COUNT = 10**9
+MAX_SEED = 2**63 - 1
+MAX_SEED_COUNT = 100_000
+MAX_RATE = 1_000_000
+MAX_EPSILON = 100
 
-LARGEST_COUNT = 10**9
-LARGEST_SEED = 2**63 - 1
-LARGEST_SEED_COUNT = 100_000
-LARGEST_RATE = 1_000_000
-LARGEST_EPSILON = 100
-
-
-def check(holds: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    """Return a field's metadata: whether a value will do, and what would."""
-    return {"holds": holds, "wanted": wanted}
-
-
-def whole(low: int, note: str = "", high: int = LARGEST_COUNT) -> dict[str, Any]:
-    """Return the metadata of a field for whole numbers; ``note`` explains ``low``."""
-    return check(is_whole(low, high), f"a whole number from {low}{note} to {high}")
+# the groups of `actbench run --help`, in its order
+TRAINED = "What is trained"
+MEASURED = "What is measured"
+COMPARED = "How activations are compared"
+RUN = "How it runs"
+OUTPUT = "Output"
+GROUPS = (TRAINED, MEASURED, COMPARED, RUN, OUTPUT)
 
 
-def is_whole(low: int, high: int = LARGEST_COUNT) -> Holds:
-    """Return whether a value is a whole number from ``low`` to ``high``, and no true or false."""
+@dataclass(frozen=True)
+class Rule:
+    """Which values a field may have, and how to state that; ``choices`` are all of them, if few."""
+
+    is_valid: Callable[[Any], bool]
+    expected: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field's declaration: ``flag`` is its option, ``None`` where the command line has none."""
+
+    name: str
+    type: str
+    default: Any
+    rule: Rule
+    help: str
+    group: str
+    flag: str | None
+    metavar: str | None
+
+
+def setting(
+    default: Any,
+    rule: Rule,
+    group: str,
+    help: str,  # noqa: A002 - the word that click uses
+    *,
+    flag: str | None = "",
+    metavar: str | None = None,
+) -> Any:
+    """Return a dataclass field with its declaration; an empty ``flag`` is the field's name."""
+    declared = {"rule": rule, "help": help, "group": group, "flag": flag, "metavar": metavar}
+    return field(default=default, metadata=declared)
+
+
+def settings_of(cls: Any) -> list[Setting]:
+    """Return the declarations of a dataclass's fields, in their order."""
+    found = []
+    for item in fields(cls):
+        declared = dict(item.metadata)
+        if declared["flag"] == "":
+            declared["flag"] = "--" + item.name.replace("_", "-")
+        found.append(Setting(item.name, str(item.type), item.default, **declared))
+    return found
+
+
+def check_settings(instance: Any) -> None:
+    """Check every field of a dataclass; numbers given as integers become floats where declared so.
+
+    Raises:
+        UsageError: a value is not of its field's type or range.
+    """
+    for item in fields(instance):
+        value, rule = getattr(instance, item.name), item.metadata["rule"]
+        if not rule.is_valid(value):
+            text = shown(list(value) if isinstance(value, tuple) else value)
+            raise UsageError(f"{item.name} is {text}; it must be {rule.expected}")
+        if item.type == "float":
+            object.__setattr__(instance, item.name, float(value))
+
+
+def shown(value: object) -> str:
+    """Return a value as an error message shows it, at most 80 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes out
+        return "too large a number"
+    except RecursionError:
+        return "a table of too many levels"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def one_of(*choices: str) -> Rule:
+    """Return the rule for one of some words."""
+    return Rule(lambda value: value in choices, f"one of {', '.join(choices)}", choices)
+
+
+def integer(low: int, note: str = "", high: int = MAX_COUNT) -> Rule:
+    """Return the rule for an integer; ``note`` explains ``low``."""
+    return Rule(is_integer(low, high), f"an integer from {low}{note} to {high}")
+
+
+def number(low: float, high: float, *, above: bool = False) -> Rule:
+    """Return the rule for a number from ``low``, or above it, to ``high``."""
+    limits = f"above {low}, up to {high}" if above else f"from {low} to {high}"
+    return Rule(is_number(low, high, above=above), f"a number {limits}")
+
+
+def text(expected: str, *, empty: bool = False) -> Rule:
+    """Return the rule for a line of text, which may be empty."""
+    return Rule(lambda value: (empty and value == "") or is_text(value), expected)
+
+
+def texts(expected: str, *, empty: bool = False) -> Rule:
+    """Return the rule for a tuple of lines of text, which may be empty."""
+
+    def is_valid(value: object) -> bool:
+        return isinstance(value, tuple) and (empty or value != ()) and all(map(is_text, value))
+
+    return Rule(is_valid, expected)
+
+
+def flag() -> Rule:
+    """Return the rule for true or false."""
+    return Rule(lambda value: isinstance(value, bool), "true or false")
+
+
+def optional(rule: Rule) -> Rule:
+    """Return the rule for a value that may also be ``None``."""
+    return Rule(
+        lambda value: value is None or rule.is_valid(value),
+        f"None or {rule.expected}",
+        rule.choices,
+    )
+
+
+def is_integer(low: int, high: int = MAX_COUNT) -> Callable[[object], bool]:
+    """Return whether a value is an integer from ``low`` to ``high``, and no true or false."""
     return lambda value: type(value) is int and low <= value <= high
 
 
-def is_number(low: float, high: float, *, above: bool = False) -> Holds:
+def is_number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
     """Return whether a value is a number from ``low``, or above it, to ``high``."""
 
-    def holds(value: object) -> bool:
+    def is_valid(value: object) -> bool:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return False
         return (low < value if above else low <= value) and value <= high  # nan is neither
 
-    return holds
+    return is_valid
 
 
 def is_text(value: object) -> bool:
@@ -48,37 +169,24 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and value.strip() != "" and value.isprintable()
 
 
-def is_text_or_empty(value: object) -> bool:
-    """Return whether a value is a line of text or empty."""
-    return value == "" or is_text(value)
-
-
-def are_texts(value: object) -> bool:
-    """Return whether a value is a tuple of texts, at least one."""
-    return isinstance(value, tuple) and len(value) > 0 and all(map(is_text, value))
-
-
-def are_texts_or_none(value: object) -> bool:
-    """Return whether a value is a tuple of texts, perhaps of none."""
-    return value == () or are_texts(value)
-
-
-def are_different(holds: Holds, least: int = 1) -> Holds:
-    """Return whether a value is a tuple of ``least`` or more different values that will do."""
+def are_different(
+    is_valid: Callable[[object], bool], at_least: int = 1
+) -> Callable[[object], bool]:
+    """Return whether a value is a tuple of ``at_least`` or more different valid values."""
     return lambda value: (
         isinstance(value, tuple)
-        and all(map(holds, value))
-        and least <= len(value) == len(set(value))
+        and all(map(is_valid, value))
+        and at_least <= len(value) == len(set(value))
     )
 
 
 def are_rates(value: object) -> bool:
     """Return whether a value is a tuple of pairs of a text and a rate, each text once."""
-    rate = is_number(0, LARGEST_RATE, above=True)
+    is_rate = is_number(0, MAX_RATE, above=True)
     return (
         isinstance(value, tuple)
         and all(
-            isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) and rate(pair[1])
+            isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) and is_rate(pair[1])
             for pair in value
         )
         and len(value) == len(dict(value))
@@ -96,6 +204,10 @@ def are_pairs_of_texts(value: object) -> bool:
     )
 
 
-def is_checksum(value: object) -> bool:
-    """Return whether a value is empty or a SHA-256 with its name before it."""
-    return isinstance(value, str) and re.fullmatch(r"|sha256:[0-9a-f]{64}", value) is not None
+def checksum() -> Rule:
+    """Return the rule for a SHA-256 with its name before it, or an empty text."""
+    pattern = re.compile(r"|sha256:[0-9a-f]{64}")
+    return Rule(
+        lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None,
+        "empty, or sha256: and 64 hexadecimal digits",
+    )

@@ -13,26 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
 from actbench.study.fields import (
-    LARGEST_EPSILON,
-    LARGEST_RATE,
-    LARGEST_SEED,
-    LARGEST_SEED_COUNT,
+    COMPARED,
+    MAX_EPSILON,
+    MAX_RATE,
+    MAX_SEED,
+    MAX_SEED_COUNT,
+    MEASURED,
+    RUN,
+    TRAINED,
+    Rule,
     are_different,
     are_pairs_of_texts,
     are_rates,
-    are_texts,
-    are_texts_or_none,
-    check,
-    is_checksum,
+    check_settings,
+    checksum,
+    integer,
+    is_integer,
     is_number,
-    is_text,
-    is_text_or_empty,
-    is_whole,
-    whole,
+    number,
+    one_of,
+    setting,
+    text,
+    texts,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container
 
 STUDY_FORMAT = 1
 DEFAULT_BASELINE = "relu"
@@ -63,147 +66,231 @@ def seed_for(*context: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-_RATE = is_number(0, LARGEST_RATE, above=True)
-_CHECKSUM = check(is_checksum, "empty, or sha256: and 64 hexadecimal digits")
-
-
-def _one_of(names: tuple[str, ...]) -> dict[str, Any]:
-    return check(lambda value: value in names, f"one of {', '.join(names)}")
+_is_rate = is_number(0, MAX_RATE, above=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """One configuration: data, network, activations × seeds, recipe and measurements.
 
-    ``seeds`` may be given as a count (``3`` is seeds 0, 1, 2) and every tuple as a list; the
-    baseline is put first among the activations where it is missing. ``data_notes`` is set when the
-    study is prepared: what was done to the images when they were read.
-    ``train_images`` is how many of the first training images are used, 0 for all;
-    ``augmentation`` ``auto`` mirrors training images at random where the data set's labels allow
-    it, ``flip`` always, ``none`` never.
-    ``validation_images`` of the training images, drawn at random, take the place of the test
-    images and are not trained on. ``tune_lr`` is the grid from which each activation's learning
-    rate is chosen, on such images; ``learning_rates`` are those chosen or given, and
-    ``learning_rate`` is for all others. ``init`` ``slope_aware`` draws initial weights with each
-    activation's gain.
-    ``weight_decay`` leaves out the parameters of activations.
-    ``device`` is where networks compute, ``cpu`` or ``cuda``, the GPUs of this machine.
-    ``precision`` ``bf16`` computes convolutions and matrix products in bfloat16, with float32
-    weights and sums (``torch.autocast``), in training and in evaluation; ``tf32``, on GPUs alone,
-    rounds their factors to 10 bits; ``auto`` is bf16 where the device computes in it.
-    ``kernels`` ``native`` computes convolution and max-pool as one
-    operation compiled on this machine, ``torch`` never. ``auto`` becomes one of the others when the
-    study is prepared.
-    ``cifar10c`` is the folder of the published CIFAR-10-C files, which then stand for the
-    corruptions made here. ``attacks`` are run on the first ``attack_images`` test images (all,
-    where there are fewer) within each of ``epsilons``, in units of the attack's norm for images in
-    [0, 1].
-    ``margin`` is the largest difference in accuracy, as a fraction, that does not matter in
-    practice; ``looks`` are the numbers of seeds after which a growing study is looked at, and is
-    empty for one of a fixed size. ``code`` has for each spec that is the user's own code a checksum
-    of its source, or the installed package's version; it is filled in when the study is prepared.
-    The defaults are the study that ``actbench run`` makes.
+    Tuples may be given as lists and ``seeds`` as a count. The baseline is put first among the
+    activations where it is missing. The defaults are the study that ``actbench run`` runs;
+    docs/options.md lists every field with its range.
 
     Raises:
         UsageError: a value has the wrong type or lies outside its range.
     """
 
-    dataset: str = field(default="digits", metadata=check(is_text, "a dataset's name"))
-    dataset_name: str = field(default="", metadata=check(is_text_or_empty, "a line of text"))
-    data_dir: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
-    data_checksum: str = field(default="", metadata=_CHECKSUM)
-    data_notes: tuple[str, ...] = field(
-        default=(), metadata=check(are_texts_or_none, "a list of sentences")
+    dataset: str = setting(
+        "digits",
+        text("a dataset's name"),
+        TRAINED,
+        "The data set; see `actbench list datasets`.",
     )
-    train_images: int = field(default=0, metadata=whole(0, " (all of them)"))
-    validation_images: int = field(default=0, metadata=whole(0))
-    model: str = field(default="cnn", metadata=check(is_text, "a network's name"))
-    activations: tuple[str, ...] = field(
-        default=DEFAULT_ACTIVATIONS, metadata=check(are_texts, "a list of activation specs")
+    dataset_name: str = setting(
+        "", text("a line of text", empty=True), TRAINED, "The name of the data in tables."
     )
-    baseline: str = field(default=DEFAULT_BASELINE, metadata=check(is_text, "an activation spec"))
-    seeds: tuple[int, ...] = field(
-        default=(0, 1, 2, 3, 4),
-        metadata=check(
-            are_different(is_whole(0, LARGEST_SEED)),
-            f"a count from 1 to {LARGEST_SEED_COUNT}, "
-            f"or a list of different whole numbers from 0 to {LARGEST_SEED}",
+    data_dir: str = setting(
+        "",
+        text("a folder", empty=True),
+        TRAINED,
+        "The folder of the data set's files, to which they are downloaded where they can be.",
+        metavar="DIR",
+    )
+    data_checksum: str = setting(
+        "", checksum(), TRAINED, "The checksum of the images and labels.", flag=None
+    )
+    data_notes: tuple[str, ...] = setting(
+        (),
+        texts("a list of sentences", empty=True),
+        TRAINED,
+        "What was done to the images when they were read.",
+        flag=None,
+    )
+    train_images: int = setting(
+        0,
+        integer(0, " (all of them)"),
+        TRAINED,
+        "Train on the first N training images only; 0 is all of them.",
+        metavar="N",
+    )
+    validation_images: int = setting(
+        0,
+        integer(0),
+        TRAINED,
+        "How many training images, drawn at random, are held out and take the place of the test "
+        "images.",
+        flag=None,
+    )
+    model: str = setting(
+        "cnn",
+        text("a network's name"),
+        TRAINED,
+        "The network; see `actbench list models`.",
+        metavar="SPEC",
+    )
+    activations: tuple[str, ...] = setting(
+        DEFAULT_ACTIVATIONS,
+        texts("a list of activation specs"),
+        TRAINED,
+        "An activation such as leaky_relu:0.1; repeat for more.",
+        flag="--activation",
+        metavar="SPEC",
+    )
+    baseline: str = setting(
+        DEFAULT_BASELINE,
+        text("an activation spec"),
+        COMPARED,
+        "The activation that all others are compared with.",
+        metavar="SPEC",
+    )
+    seeds: tuple[int, ...] = setting(
+        (0, 1, 2, 3, 4),
+        Rule(
+            are_different(is_integer(0, MAX_SEED)),
+            f"a count from 1 to {MAX_SEED_COUNT}, "
+            f"or a list of different integers from 0 to {MAX_SEED}",
         ),
+        TRAINED,
+        "The number of seeds, or a list such as 3,7,11.",
     )
-    epochs: int = field(default=10, metadata=whole(1))
-    batch_size: int = field(default=64, metadata=whole(1))
-    learning_rate: float = field(
-        default=0.01, metadata=check(_RATE, f"a number above 0, up to {LARGEST_RATE}")
+    epochs: int = setting(10, integer(1), TRAINED, "Passes over the training images.", metavar="N")
+    batch_size: int = setting(64, integer(1), TRAINED, "Images per step.", metavar="N")
+    learning_rate: float = setting(
+        0.01,
+        number(0, MAX_RATE, above=True),
+        TRAINED,
+        "Learning rate of SGD.",
+        flag="--lr",
+        metavar="RATE",
     )
-    tune_lr: tuple[float, ...] = field(
-        default=(),
-        metadata=check(
-            lambda v: v == () or are_different(_RATE, least=2)(v),
-            f"a list of two or more different numbers above 0, up to {LARGEST_RATE}",
+    tune_lr: tuple[float, ...] = setting(
+        (),
+        Rule(
+            lambda v: v == () or are_different(_is_rate, at_least=2)(v),
+            f"a list of two or more different numbers above 0, up to {MAX_RATE}",
         ),
+        TRAINED,
+        "Choose each activation's learning rate from this grid, such as 0.003,0.01,0.03, on a "
+        "tenth of the training images.",
+        metavar="RATE,…",
     )
-    learning_rates: tuple[tuple[str, float], ...] = field(
-        default=(),
-        metadata=check(are_rates, 'a list of pairs such as ["relu", 0.01], each activation once'),
+    learning_rates: tuple[tuple[str, float], ...] = setting(
+        (),
+        Rule(are_rates, 'a list of pairs such as ["relu", 0.01], each activation once'),
+        TRAINED,
+        "The learning rates of single activations, chosen by tune_lr or given; learning_rate is "
+        "for all others.",
+        flag=None,
     )
-    momentum: float = field(default=0.9, metadata=check(is_number(0, 1), "a number from 0 to 1"))
-    weight_decay: float = field(
-        default=0.0,
-        metadata=check(is_number(0, LARGEST_RATE), f"a number from 0 to {LARGEST_RATE}"),
+    momentum: float = setting(0.9, number(0, 1), TRAINED, "Momentum of SGD.", metavar="SHARE")
+    weight_decay: float = setting(
+        0.0, number(0, MAX_RATE), TRAINED, "Weight decay of SGD, on all parameters but those of activations.", metavar="RATE"
     )
-    init: str = field(default="default", metadata=_one_of(INITS))
-    augmentation: str = field(default="auto", metadata=_one_of(AUGMENTATIONS))
-    device: str = field(default="cpu", metadata=_one_of(DEVICES))
-    precision: str = field(default="fp32", metadata=_one_of(PRECISIONS))
-    kernels: str = field(default="auto", metadata=_one_of(KERNELS))
-    corruptions: tuple[str, ...] = field(
-        default=("noise",), metadata=check(are_texts_or_none, "a list of corruptions or suites")
+    init: str = setting(
+        "default",
+        one_of(*INITS),
+        TRAINED,
+        "Initial weights: the network's own, or Kaiming's with each activation's gain.",
     )
-    cifar10c: str = field(default="", metadata=check(is_text_or_empty, "a folder"))
-    cifar10c_checksum: str = field(default="", metadata=_CHECKSUM)
-    attacks: tuple[str, ...] = field(
-        default=(), metadata=check(are_texts_or_none, "a list of attack specs")
+    augmentation: str = setting(
+        "auto",
+        one_of(*AUGMENTATIONS),
+        TRAINED,
+        "Flip training images left-right at random: where labels allow it, always, never.",
     )
-    attack_images: int = field(default=1000, metadata=whole(1))
-    epsilons: tuple[float, ...] = field(
-        default=DEFAULT_EPSILONS,
-        metadata=check(
-            are_different(is_number(0, LARGEST_EPSILON, above=True)),
-            f"a list of different numbers above 0, up to {LARGEST_EPSILON}",
+    device: str = setting(
+        "cpu",
+        one_of(*DEVICES),
+        RUN,
+        "Where networks compute: cuda is this machine's GPUs; auto, these where there are any.",
+    )
+    precision: str = setting(
+        "fp32",
+        one_of(*PRECISIONS),
+        TRAINED,
+        "bf16 multiplies in bfloat16 and sums in float32 (torch.autocast); tf32, on GPUs only, "
+        "rounds factors to 10 bits; auto is bf16 where the device has bfloat16 arithmetic.",
+    )
+    kernels: str = setting(
+        "auto",
+        one_of(*KERNELS),
+        TRAINED,
+        "native computes convolution and max-pool as one operation, in half the time; it needs a "
+        "C++ compiler.",
+    )
+    corruptions: tuple[str, ...] = setting(
+        ("noise",),
+        texts("a list of corruptions or suites", empty=True),
+        MEASURED,
+        "Corruptions or suites of them, or none; see `actbench list corruptions`.",
+    )
+    cifar10c: str = setting(
+        "",
+        text("a folder", empty=True),
+        MEASURED,
+        "Read corrupted images from this folder of the published CIFAR-10-C files; frost is then "
+        "available too.",
+        metavar="DIR",
+    )
+    cifar10c_checksum: str = setting(
+        "", checksum(), MEASURED, "The checksum of the published files.", flag=None
+    )
+    attacks: tuple[str, ...] = setting(
+        (),
+        texts("a list of attack specs", empty=True),
+        MEASURED,
+        "Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.",
+    )
+    attack_images: int = setting(
+        1000, integer(1), MEASURED, "Attack the first N test images.", metavar="N"
+    )
+    epsilons: tuple[float, ...] = setting(
+        DEFAULT_EPSILONS,
+        Rule(
+            are_different(is_number(0, MAX_EPSILON, above=True)),
+            f"a list of different numbers above 0, up to {MAX_EPSILON}",
         ),
+        MEASURED,
+        "How far an attack may go, in the attack's norm, for pixels in [0, 1].",
+        metavar="ε,…",
     )
-    margin: float = field(
-        default=0.005, metadata=check(is_number(0, 1, above=True), "a fraction above 0, up to 1")
+    margin: float = setting(
+        0.005,
+        Rule(is_number(0, 1, above=True), "a fraction above 0, up to 1"),
+        COMPARED,
+        "The largest difference in accuracy, as a fraction, that does not matter in practice.",
+        metavar="SHARE",
     )
-    looks: tuple[int, ...] = field(
-        default=(),
-        metadata=check(
-            lambda v: v == () or (are_different(is_whole(2))(v) and list(v) == sorted(v)),
+    looks: tuple[int, ...] = setting(
+        (),
+        Rule(
+            lambda v: v == () or (are_different(is_integer(2))(v) and list(v) == sorted(v)),
             "a rising list of numbers of seeds from 2, or empty",
         ),
+        COMPARED,
+        "The numbers of seeds after which until_decided compares; empty for a fixed number.",
+        flag=None,
     )
-    code: tuple[tuple[str, str], ...] = field(
-        default=(),
-        metadata=check(
+    code: tuple[tuple[str, str], ...] = setting(
+        (),
+        Rule(
             are_pairs_of_texts, 'a list of pairs such as ["mine:act", "sha256:…"], each spec once'
         ),
+        TRAINED,
+        "The checksum of the source of each spec that is the user's own code.",
+        flag=None,
     )
 
     def __post_init__(self) -> None:
         for name in _TUPLES:
             value = getattr(self, name)
-            if name == "seeds" and type(value) is int and 1 <= value <= LARGEST_SEED_COUNT:
+            if name == "seeds" and type(value) is int and 1 <= value <= MAX_SEED_COUNT:
                 value = range(value)
             if isinstance(value, (list, range)):
                 value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
                 object.__setattr__(self, name, value)
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not item.metadata["holds"](value):
-                shown = _shown(list(value) if isinstance(value, tuple) else value)
-                raise UsageError(f"{item.name} is {shown}; it must be {item.metadata['wanted']}")
-            if item.type == "float":
-                object.__setattr__(self, item.name, float(value))
+        check_settings(self)
         object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
         object.__setattr__(self, "tune_lr", tuple(sorted(map(float, self.tune_lr))))
         rates = tuple((name, float(rate)) for name, rate in self.learning_rates)
@@ -232,7 +319,7 @@ class Study:
         Left out are the lists that a study may grow by, and what only the tables use; without
         attacks, how they would be made stands at its defaults.
         """
-        values = _as_plain(self, without=_NOT_IDENTITY)
+        values = as_plain(self, without=_NOT_IDENTITY)
         return values if self.attacks else {**values, **_NO_ATTACK}
 
     def learning_rate_of(self, activation: str) -> float:
@@ -257,17 +344,8 @@ class Study:
         return self.dataset_name or self.dataset
 
 
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of more digits than Python writes out
-        return "too large a number"
-    except RecursionError:
-        return "a table of too many levels"
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _as_plain(study: Study, without: Container[str] = ()) -> dict[str, Any]:
+def as_plain(study: Study, without: Container[str] = ()) -> dict[str, Any]:
+    """Return the fields by name, tuples as lists."""
     names = (item.name for item in fields(study) if item.name not in without)
     values = {name: getattr(study, name) for name in names}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
@@ -281,7 +359,7 @@ _NOT_IDENTITY = frozenset(
     {*("activations", "seeds", "baseline", "margin", "looks")}
     | {"dataset_name", "data_dir", "data_notes", "cifar10c"}
 )
-_DEFAULTS = {**_as_plain(Study()), "kernels": "torch"}
+_DEFAULTS = {**as_plain(Study()), "kernels": "torch"}
 _NO_ATTACK = {name: _DEFAULTS[name] for name in ("attack_images", "epsilons")}
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import textwrap
 import tomllib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError, did_you_mean
-from actbench.study.study import STUDY_FORMAT, Study, _as_plain, _shown
+from actbench.study.fields import settings_of, shown
+from actbench.study.study import STUDY_FORMAT, Study, as_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def study_to_toml(study: Study) -> str:
-    """Return the study as TOML; ``study_from_toml`` gives it back."""
+    """Return the study as TOML, each field below a comment with its meaning and range.
+
+    ``study_from_toml`` gives the study back.
+    """
     import tomli_w  # what only runs trials goes without
 
-    return tomli_w.dumps({"format": STUDY_FORMAT, **_as_plain(study)}, multiline_strings=False)
+    values = as_plain(study)
+    parts = [f"format = {STUDY_FORMAT}\n"]
+    for item in settings_of(Study):
+        text = f"{item.help} Type and range: {item.rule.expected}."
+        comment = textwrap.fill(text, 98, initial_indent="# ", subsequent_indent="# ")
+        line = tomli_w.dumps({item.name: values[item.name]}, multiline_strings=False)
+        parts.append(f"{comment}\n{line}")
+    return "\n".join(parts)
 
 
 def study_values(text: str, source: str) -> dict[str, Any]:
@@ -37,7 +49,7 @@ def study_values(text: str, source: str) -> dict[str, Any]:
         raise UsageError(f"{source} is not valid TOML: {reason}") from None
     found = values.pop("format", STUDY_FORMAT)
     if found != STUDY_FORMAT:
-        raise UsageError(f"{source} has format {_shown(found)}; this actbench reads {STUDY_FORMAT}")
+        raise UsageError(f"{source} has format {shown(found)}; this actbench reads {STUDY_FORMAT}")
     known = {item.name for item in fields(Study)}
     for key in values:
         if key not in known:

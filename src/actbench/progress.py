@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from actbench.execution.executors import Finished, Retried
+from actbench.execution.executors import Finished, Note, Planned, Retried
 from actbench.report.printable import printable
 
 if TYPE_CHECKING:
@@ -32,10 +32,9 @@ def show_time(seconds: float) -> str:
 class ProgressDisplay:
     """Shows trials done of all, each running trial's epoch, loss and accuracy, and time left."""
 
-    def __init__(self, total: int, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._total, self._verbose = total, verbose
-        self._done = 0
+        self._total, self._done, self._verbose = 0, 0, verbose
         self._running: dict[Trial, Progress] = {}
         self._begin = time.monotonic()
         self._bars = Bars(
@@ -46,7 +45,7 @@ class ProgressDisplay:
             TextColumn("{task.fields[left]}"),
             console=self._console,
         )
-        self._task = self._bars.add_task("trials", total=total, count=f"0/{total}", left="")
+        self._task = self._bars.add_task("trials", total=0, count="", left="", visible=False)
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -57,21 +56,27 @@ class ProgressDisplay:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         """Print a line; names in it are shown as text: no markup and no control characters."""
         self._console.print(Text(printable(text)), soft_wrap=True)
 
-    def tell(self, event: Event) -> None:
-        """Take in what an executor tells."""
-        if isinstance(event, Finished):
+    def __call__(self, event: Event) -> None:
+        """Show an event of the run."""
+        if isinstance(event, Note):
+            self._print(event.text)
+            return
+        if isinstance(event, Planned):
+            self._total, self._done, self._begin = event.trials, 0, time.monotonic()
+            self._bars.update(self._task, total=event.trials, visible=event.trials > 0)
+        elif isinstance(event, Finished):
             self._finish(event.record, event.seconds)
         elif isinstance(event, Retried):
             self._running.pop(event.trial, None)
-            self.say(f"{event.trial}: {event.reason}; it is run again")
+            self._print(f"{event.trial}: {event.reason}; retrying")
         else:
             self._running[event.trial] = event
             if self._verbose:
-                self.say(_progress_line(event))
+                self._print(_progress_line(event))
         fraction = self._done + sum(map(_share, self._running.values()))
         elapsed = time.monotonic() - self._begin
         left = elapsed * (self._total - fraction) / fraction if fraction > 0 else 0.0
@@ -88,7 +93,7 @@ class ProgressDisplay:
         outcome = record.status if record.reason == "" else f"{record.status}: {record.reason}"
         if record.clean_accuracy is not None:
             outcome = f"test accuracy {record.clean_accuracy:.2%}"
-        self.say(
+        self._print(
             f"[{self._done}/{self._total}] {record.activation}, seed {record.seed}: "
             f"{outcome} ({show_time(seconds)})"
         )
