@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 import tomli_w
 import torch
+from actbench.cli.finished import FINISHED_FILE, read_finished
 
 from actbench.analysis.frames import read_frames
 from actbench.cli import main as cli
-from actbench.cli.finished import FINISHED_FILE, read_finished
 from actbench.cli.summary import print_summary, summary_of
 from actbench.data.cache import cached_images
 from actbench.data.datasets import cache_folder

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actbench.errors import UsageError
-from actbench.execution.plan import keep_settled, prepare_study
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
-from actbench.report.summary import read_summary
-from actbench.execution.trials import make_executor
+from actbench.execution.plan import keep_settled, prepare_study
 from actbench.execution.trials import (
     check_stored,
+    make_executor,
     pending_trials,
     prepare_corruptions,
     run_trials,
     stored_elsewhere,
     write_samples,
 )
+from actbench.report.summary import read_summary
 from actbench.store.lock import held_as_shard, shards_at_work
 from actbench.study.study import next_look
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from actbench.analysis.frames import Frames
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.lock import Shard

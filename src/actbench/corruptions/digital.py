@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     pass
 
+
 def contrast(images: Tensor, severity: int, _generator: Generator) -> Tensor:
     """Return m + c · (x − m), with m the mean of each image's channel."""
     kept = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]

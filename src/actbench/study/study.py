@@ -8,8 +8,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import Any
 
 from actbench.errors import UsageError
 from actbench.study.fields import (
@@ -185,7 +185,11 @@ class Study:
     )
     momentum: float = setting(0.9, number(0, 1), TRAINED, "Momentum of SGD.", metavar="SHARE")
     weight_decay: float = setting(
-        0.0, number(0, MAX_RATE), TRAINED, "Weight decay of SGD, on all parameters but those of activations.", metavar="RATE"
+        0.0,
+        number(0, MAX_RATE),
+        TRAINED,
+        "Weight decay of SGD, on all parameters but those of activations.",
+        metavar="RATE",
     )
     init: str = setting(
         "default",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     pass
 
+
 @dataclass(frozen=True)
 class Progress:
     """Where a running trial stands: after ``step`` of ``steps`` in ``epoch`` of ``epochs``.
