@@ -11,6 +11,7 @@ from pathlib import Path
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
 from actbench.store.store import Store
+from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from interleaved import Ratio
 
@@ -20,7 +21,9 @@ def seconds_of(study: Study, workers: int, *, on_ray: bool) -> tuple[float, floa
     plan = prepare_study(study)
     prepare_corruptions(plan)
     begin = time.perf_counter()
-    executor = make_executor(plan.study, workers, on_ray=on_ray)
+    executor = make_executor(
+        plan.study, RunOptions(workers=workers, executor="ray" if on_ray else "local")
+    )
     started = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory() as folder:

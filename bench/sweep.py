@@ -32,6 +32,7 @@ from actbench.execution.plan import prepare_study
 from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
 from actbench.report.write import write_report
 from actbench.store.store import Store
+from actbench.study.run_options import RunOptions
 from actbench.study.study import DEFAULT_ACTIVATIONS, Study
 from actbench.training.trial import STEPS_BETWEEN_REPORTS
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
@@ -131,7 +132,7 @@ def actbench_trials(data_dir: Path, way: str) -> Parts:
 
 def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[float]) -> None:
     """Do what ``actbench.run`` does in a new folder; note every event with its time, and peaks."""
-    executor = make_executor(study, WORKERS)
+    executor = make_executor(study, RunOptions(workers=WORKERS))
     try:
         plan = prepare_study(study)
         store = Store(folder)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from actbench.data.images import prepare
 from actbench.execution.trials import make_executor
+from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from cifar_shaped import write_image_folder
 from contenders import BATCH_SIZE, our_evaluation, our_training, plain_training
@@ -101,7 +102,7 @@ def test_workers(compare: Compare, tmp_path: Path) -> None:
         executor.run(study, study.trials(), data_folder, lambda event: None)
         return time.perf_counter() - begin
 
-    one, two = make_executor(study, 1), make_executor(study, 2)
+    one, two = (make_executor(study, RunOptions(workers=n)) for n in (1, 2))
     try:
         for executor in (one, two):
             seconds(executor)

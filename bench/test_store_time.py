@@ -94,7 +94,9 @@ def test_checkpoint(
     optimizer = SGD(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=0)
     history = next(iter(records.values())).history
     checkpoint = Checkpoint(tmp_path, "trial")
-    benchmark.pedantic(checkpoint.save, (network, optimizer, history), rounds=50)
+    benchmark.pedantic(
+        checkpoint.save, (network.state_dict(), optimizer.momenta, history), rounds=50
+    )
 
 
 def test_read_records(

@@ -19,6 +19,7 @@ from actbench.api import default_folder, plan_looks
 from actbench.cli.summary import summary_of, table_within
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.store.store import Store
+from actbench.study.run_options import RunOptions
 from helpers.made_studies import made_folder, made_frames
 
 if TYPE_CHECKING:
@@ -163,20 +164,23 @@ def test_the_default_folder_is_named_for_data_and_network() -> None:
     assert default_folder(unsafe) == Path("results/imagefolder-..-my-module-net")
 
 
+UNTIL_DECIDED = RunOptions(until_decided=True)
+
+
 def test_a_growing_study_starts_at_its_first_look_and_keeps_its_plan() -> None:
     one_seed = replace(STUDY, seeds=[7])
-    assert plan_looks(one_seed, until_decided=False, max_seeds=None) is one_seed
-    first = plan_looks(one_seed, until_decided=True, max_seeds=6)
+    assert plan_looks(one_seed, RunOptions()) is one_seed
+    first = plan_looks(one_seed, RunOptions(until_decided=True, max_seeds=6))
     assert (first.seeds, first.looks) == ((7, 8), (2, 4, 6))
-    assert plan_looks(first, until_decided=True, max_seeds=None) is first
-    assert plan_looks(one_seed, until_decided=True, max_seeds=None).looks[-1] == 30
+    assert plan_looks(first, UNTIL_DECIDED) is first
+    assert plan_looks(one_seed, UNTIL_DECIDED).looks[-1] == 30
 
 
 @pytest.mark.parametrize(
     ("study", "until_decided", "max_seeds", "message"),
     [
         (STUDY, False, 9, "belongs to until_decided"),
-        (STUDY, True, 1, "begins with 2 seeds"),
+        (STUDY, True, 1, "max_seeds is 1; it must be"),
         (replace(STUDY, seeds=5), True, 4, "begins with 5 seeds"),
         (replace(STUDY, looks=(2, 4)), True, 9, "planned to end at 4 seeds, not at 9"),
     ],
@@ -185,7 +189,7 @@ def test_impossible_limits_are_refused(
     study: actbench.Study, until_decided: bool, max_seeds: int, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        plan_looks(study, until_decided=until_decided, max_seeds=max_seeds)
+        plan_looks(study, RunOptions(until_decided=until_decided, max_seeds=max_seeds))
 
 
 def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> None:

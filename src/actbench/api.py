@@ -163,6 +163,8 @@ def run(
     study: Study,
     out: str | os.PathLike[str] | None = None,
     *,
+    quiet: bool = False,
+    verbose: bool = False,
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Results:
@@ -174,8 +176,9 @@ def run(
     Args:
         study: what to run.
         out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
-        on_event: is called in this process with every event of the run; progress is shown on
-            stderr unless given.
+        quiet: show no progress on stderr.
+        verbose: write a line every 100 steps and every epoch.
+        on_event: is called in this process with every event of the run, in place of the display.
         options: the fields of ``RunOptions``, such as ``workers=0`` or ``retry_failed=True``.
 
     Raises:
@@ -193,7 +196,7 @@ def run(
     store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
     with contextlib.ExitStack() as stack:
-        listener = on_event or stack.enter_context(ProgressDisplay())
+        listener = on_event or stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
         if asked.shard is None:
             return Results(store.folder, run_study(study, store, asked, listener))
         shard, trials = Shard.parse(asked.shard), len(study.trials())

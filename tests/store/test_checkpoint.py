@@ -84,6 +84,11 @@ def network_and_optimizer() -> tuple[nn.Module, SGD]:
     return network, optimizer
 
 
+def fresh_state() -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+    network, optimizer = network_and_optimizer()
+    return network.state_dict(), optimizer.momenta
+
+
 def bits(network: nn.Module, optimizer: SGD) -> list[bytes]:
     tensors = [*network.state_dict().values(), *optimizer.momenta]
     return [tensor.numpy().tobytes() for tensor in tensors]
@@ -189,14 +194,14 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
     checkpoint, draw = Checkpoint(tmp_path, "trial"), random.Random(0)
     network, optimizer = network_and_optimizer()
     stored = bits(network, optimizer)
-    checkpoint.save(network, optimizer, HISTORY)
+    checkpoint.save(network.state_dict(), optimizer.momenta, HISTORY)
     content = checkpoint.path.read_bytes()
     with torch.no_grad():
         network.get_parameter("fc2.bias").fill_(7.0)
     untouched, ignored = bits(network, optimizer), 0
     for _ in range(60):
         checkpoint.path.write_bytes(DAMAGES[damage](content, draw))
-        if checkpoint.restore(network, optimizer, 3) == ():
+        if checkpoint.restore(network.state_dict(), optimizer.momenta, 3) == ():
             assert bits(network, optimizer) == untouched
             ignored += 1
         else:  # the damage is in what nobody reads, such as a time or padding
@@ -210,7 +215,7 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
 def test_what_is_no_checkpoint_counts_as_none(content: bytes, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
     checkpoint.path.write_bytes(content)
-    assert checkpoint.restore(*network_and_optimizer(), 3) == ()
+    assert checkpoint.restore(*fresh_state(), 3) == ()
 
 
 HISTORIES: dict[str, list[object]] = {
@@ -229,9 +234,9 @@ def test_a_checkpoint_of_another_history_is_set_aside_and_named(
     named: list[Path] = []
     checkpoint = Checkpoint(tmp_path, "trial", named.append)
     network, optimizer = network_and_optimizer()
-    checkpoint.save(network, optimizer, HISTORIES[history])  # type: ignore[arg-type]
+    checkpoint.save(network.state_dict(), optimizer.momenta, HISTORIES[history])  # type: ignore[arg-type]
     content = checkpoint.path.read_bytes()
-    assert checkpoint.restore(network, optimizer, 3) == ()
+    assert checkpoint.restore(network.state_dict(), optimizer.momenta, 3) == ()
     assert named == [tmp_path / "trial.pt.corrupt"]
     assert named[0].read_bytes() == content
     assert not checkpoint.path.exists()
@@ -253,16 +258,16 @@ def test_a_trial_with_a_damaged_checkpoint_says_so_and_gives_the_same_record(
 
 def test_another_trials_checkpoint_counts_as_none(tmp_path: Path) -> None:
     other = Checkpoint(tmp_path, "other")
-    other.save(*network_and_optimizer(), HISTORY)
+    other.save(*fresh_state(), HISTORY)
     other.path.rename(Checkpoint(tmp_path, "trial").path)
-    assert Checkpoint(tmp_path, "trial").restore(*network_and_optimizer(), 3) == ()
+    assert Checkpoint(tmp_path, "trial").restore(*fresh_state(), 3) == ()
 
 
 def test_a_checkpoint_that_does_not_fit_the_network_counts_as_none(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
-    checkpoint.save(*network_and_optimizer(), HISTORY)
+    checkpoint.save(*fresh_state(), HISTORY)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-    assert checkpoint.restore(network, optimizer_of(network), 3) == ()
+    assert checkpoint.restore(network.state_dict(), optimizer_of(network).momenta, 3) == ()
 
 
 # writing
@@ -275,10 +280,10 @@ def test_writing_takes_a_two_hundredth_of_the_time_at_most(
     monkeypatch.setattr("actbench.store.checkpoint.time.monotonic", lambda: next(clock))
     checkpoint = Checkpoint(tmp_path, "trial")
     assert checkpoint.is_due()
-    checkpoint.save(*network_and_optimizer(), HISTORY)  # takes half a second
+    checkpoint.save(*fresh_state(), HISTORY)  # takes half a second
     assert not checkpoint.is_due()
     assert checkpoint.is_due()
-    checkpoint.save(*network_and_optimizer(), HISTORY)  # takes a tenth
+    checkpoint.save(*fresh_state(), HISTORY)  # takes a tenth
     assert not checkpoint.is_due()
     assert checkpoint.is_due()
 
@@ -288,7 +293,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_fi
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
-    checkpoint.save(*network_and_optimizer(), HISTORY)
+    checkpoint.save(*fresh_state(), HISTORY)
     before = checkpoint.path.read_bytes()
 
     def fail(*_: object) -> None:
@@ -302,7 +307,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_fi
     else:
         monkeypatch.setattr(os, step, fail)
     with pytest.raises(ResultsFolderError, match=r"trial\.pt': No space left on device"):
-        checkpoint.save(*network_and_optimizer(), HISTORY)
+        checkpoint.save(*fresh_state(), HISTORY)
     assert checkpoint.path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [checkpoint.path]
 
@@ -315,7 +320,7 @@ def test_a_network_with_more_than_tensors_in_its_state_trains_without_a_checkpoi
             return object()
 
     network, checkpoint = Odd(2, 2), Checkpoint(tmp_path, "trial")
-    checkpoint.save(network, optimizer_of(network), HISTORY)
+    checkpoint.save(network.state_dict(), optimizer_of(network).momenta, HISTORY)
     assert not checkpoint.path.exists()
 
 

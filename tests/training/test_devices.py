@@ -11,6 +11,7 @@ from actbench.errors import UsageError
 from actbench.execution.plan import keep_settled, settle_kernels
 from actbench.execution.trials import make_executor
 from actbench.store.store import Store
+from actbench.study.run_options import RunOptions
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import devices
 from actbench.training.devices import settle_device
@@ -112,7 +113,7 @@ def test_native_kernels_are_the_processors() -> None:
 def test_ray_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 1)
     with pytest.raises(UsageError, match="it must be cpu, or the executor local"):
-        make_executor(Study(device="auto"), None, on_ray=True)
+        make_executor(Study(device="auto"), RunOptions(executor="ray"))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_gpus_share_the_trials(
     made: list[tuple[list[str], int, float | None]] = []
     monkeypatch.setattr("actbench.execution.trials.LocalWorkers", lambda *given: made.append(given))
     study = Study(device="cuda", activations=("relu",), seeds=seeds)
-    make_executor(study, workers, 60)
+    make_executor(study, RunOptions(workers=workers, trial_timeout=60))
     assert made == [(places, at_once, 60)]
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from actbench import __version__
 from actbench.analysis.comparisons import VERDICTS
 from actbench.report.figures.axes import finished, seeds_of
 from actbench.report.figures.registry import STRIP, caption
@@ -78,17 +77,20 @@ class Picture:
     caption: str
 
 
-def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, Any]) -> str:
+def to_html(
+    frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, Any], version: str
+) -> str:
     """Return the report as one self-contained page.
 
     Args:
         frames: the study's tables.
         svgs: each figure's SVG by its name, from ``to_svg``.
         environment: what ``environment.json`` holds; empty where it is not known.
+        version: of actbench.
     """
     study = frames.study
     templates = Environment(
-        loader=PackageLoader("actbench"),
+        loader=PackageLoader("actbench.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -100,7 +102,7 @@ def to_html(frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, A
     failed = frames.trials[frames.trials["status"] != "ok"]
     return templates.get_template("report.html").render(
         study=study,
-        version=__version__,
+        version=version,
         style=Markup(templates.get_template("report.css").render()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

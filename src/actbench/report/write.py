@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from actbench.analysis.frames import read_frames
@@ -42,7 +43,7 @@ def write_report(store: Store, study: Study) -> Frames:
     for name in {*FIGURES, STRIP} - set(drawn):
         for ending in ("svg", "png"):
             (store.folder / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
-    store.write_text("report.html", to_html(frames, svgs, store.environment()))
+    store.write_text("report.html", to_html(frames, svgs, store.environment(), version("actbench")))
     return frames
 
 

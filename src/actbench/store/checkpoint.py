@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from torch import nn
 
-    from actbench.training.steps import SGD
 
 CHECKPOINT_FORMAT = 1
 SHARE = 0.005  # so that, with its record, a trial spends less than a hundredth on the store
@@ -65,11 +63,16 @@ class Checkpoint:
 
     def save(
         self,
-        network: nn.Module,
-        optimizer: SGD,
+        weights: Mapping[str, object],
+        momenta: Sequence[torch.Tensor],
         history: Sequence[EpochRecord],
     ) -> None:
         """Write the state as it is after the last epoch of ``history``, whole or not at all.
+
+        Args:
+            weights: the network's ``state_dict()``, whose tensors are its own.
+            momenta: the optimizer's, one for each trained parameter.
+            history: a record for each epoch.
 
         It is not waited for until the disk has it: that would cost more than an epoch is worth,
         and what a loss of power damages is found out by ``restore``. A network of the user's own
@@ -82,7 +85,6 @@ class Checkpoint:
         import torch
 
         begin = time.monotonic()
-        weights = network.state_dict()
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             return
         state = {
@@ -91,7 +93,7 @@ class Checkpoint:
             "environment": self.environment,
             "history": [asdict(epoch) for epoch in history],
             "network": weights,
-            "momenta": optimizer.momenta,
+            "momenta": list(momenta),
         }
         if self._place is None or place_of(self.folder) != self._place:
             raise folder_gone(self.folder.parent)
@@ -106,8 +108,10 @@ class Checkpoint:
         end = time.monotonic()
         self._due = end + (end - begin) / SHARE
 
-    def restore(self, network: nn.Module, optimizer: SGD, epochs: int) -> tuple[EpochRecord, ...]:
-        """Bring network and optimiser to the stored state and return the history up to there.
+    def restore(
+        self, weights: Mapping[str, torch.Tensor], momenta: Sequence[torch.Tensor], epochs: int
+    ) -> tuple[EpochRecord, ...]:
+        """Copy the stored state into ``weights`` and ``momenta``; return the history up to there.
 
         A file that is damaged, another trial's or does not fit the network or the number of epochs
         is set aside as ``*.corrupt``: then both stay as they are and the history is empty.
@@ -119,16 +123,14 @@ class Checkpoint:
             state = self._read()
             if state["environment"] != self.environment:
                 return ()
-            weights, momenta = state["network"], state["momenta"]
+            here: dict[Any, torch.Tensor] = {**weights, **dict(enumerate(momenta))}
+            stored = {**state["network"], **dict(enumerate(state["momenta"]))}
             history = from_plain(tuple[EpochRecord, ...], state["history"])
             numbers = [epoch.epoch for epoch in history]
-            fits = numbers == list(range(1, len(numbers) + 1)) and 1 <= len(numbers) <= epochs
             fits = (
-                fits
-                and _shapes(weights) == _shapes(network.state_dict())
-                and (
-                    _shapes(dict(enumerate(momenta))) == _shapes(dict(enumerate(optimizer.momenta)))
-                )
+                numbers == list(range(1, len(numbers) + 1))
+                and 1 <= len(numbers) <= epochs
+                and _shapes(stored) == _shapes(here)
             )
         except FileNotFoundError:
             return ()
@@ -141,9 +143,8 @@ class Checkpoint:
                 reason = error.strerror or str(error)
                 raise ResultsFolderError(f"cannot rename {str(self.path)!r}: {reason}") from None
             return ()
-        network.load_state_dict(weights)
-        for momentum, stored in zip(optimizer.momenta, momenta, strict=True):
-            momentum.copy_(stored)
+        for name, value in stored.items():
+            here[name].detach().copy_(value)
         return history
 
     def _read(self) -> dict[str, Any]:

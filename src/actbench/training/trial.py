@@ -81,7 +81,10 @@ def train(
     Weight decay leaves out the parameters in ``undecayed``.
     """
     steps = (DeferredSteps if deferred else Steps)(network, data, study, trial, undecayed)
-    history = list(checkpoint.restore(network, steps.optimizer, study.epochs)) if checkpoint else []
+    history: list[EpochRecord] = []
+    momenta = steps.optimizer.momenta
+    if checkpoint:
+        history += checkpoint.restore(network.state_dict(), momenta, study.epochs)
     for epoch in range(len(history) + 1, study.epochs + 1):
         losses = steps.begin(epoch)
         yield
@@ -101,7 +104,7 @@ def train(
         mean_loss, norms = total / len(data.train_images), steps.norms.means(steps.count)
         history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms))
         if checkpoint and checkpoint.is_due():
-            checkpoint.save(network, steps.optimizer, history)
+            checkpoint.save(network.state_dict(), momenta, history)
         now = (epoch, study.epochs, steps.count, steps.count)
         report(Progress(trial, *now, value, test.loss, test.accuracy))
     return Training(tuple(history))
