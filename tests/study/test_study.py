@@ -11,7 +11,8 @@ import pytest
 
 from actbench.errors import UsageError
 from actbench.store.store import Store
-from actbench.study.study import LARGEST_SEED, Study, Trial, next_look, seed_for, trial_id
+from actbench.study.fields import MAX_SEED
+from actbench.study.study import Study, Trial, next_look, seed_for, trial_id
 from actbench.study.toml import read_config, study_from_toml, study_to_toml
 
 
@@ -74,7 +75,7 @@ def test_a_study_survives_its_toml() -> None:
     study = Study(
         dataset_name='naïve "数据" | x',
         activations=("relu", "my.module:Act:alpha=0.3"),
-        seeds=(0, LARGEST_SEED),
+        seeds=(0, MAX_SEED),
         learning_rate=0.1 + 0.2,
         corruptions=(),
     )
@@ -111,7 +112,7 @@ def test_a_whole_number_is_taken_for_a_number() -> None:
         ("seeds", (0, -1)),
         ("seeds", (1.0,)),
         ("seeds", ([1],)),
-        ("seeds", (LARGEST_SEED + 1,)),
+        ("seeds", (MAX_SEED + 1,)),
         ("seeds", "5"),
         ("epochs", 0),
         ("epochs", True),
