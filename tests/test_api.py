@@ -16,8 +16,9 @@ import pytest
 
 import actbench
 from actbench.api import default_folder, plan_looks
-from actbench.cli.summary import summary_of, table_within
+from actbench.cli.summary import table_within
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.report.summary import summary_of
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from helpers.made_studies import made_folder, made_frames

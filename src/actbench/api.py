@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,20 +31,26 @@ if TYPE_CHECKING:
     from actbench.study.study import Study
 
 
-@dataclass(frozen=True, repr=False)
 class Results:
-    """What a results folder holds of its study, as data frames.
+    """What a results folder holds of its study, as data frames, read when they are first used.
 
     Accuracies, errors and shares are fractions in [0, 1]; gradient norms are L2 norms. A trial that
     diverged or crashed keeps its row in ``trials``, without measurements.
 
     Attributes:
         folder: the results folder.
-        frames: everything that is below, and the stored records that it was made from.
     """
 
-    folder: Path
-    frames: Frames
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def frames(self) -> Frames:
+        """Everything that is below, and the stored records that it was made from."""
+        from actbench.analysis.frames import read_frames
+
+        store = Store(self.folder)
+        return read_frames(store, store.study())
 
     @property
     def study(self) -> Study:
@@ -153,10 +159,9 @@ def load(folder: str | os.PathLike[str]) -> Results:
     Raises:
         ResultsFolderError: it is no results folder, or holds no finished trial.
     """
-    from actbench.analysis.frames import read_frames
-
-    store = Store(Path(folder))
-    return Results(store.folder, read_frames(store, store.study()))
+    results = Results(Path(folder))
+    _ = results.frames  # what is wrong with the folder is raised here
+    return results
 
 
 def run(
@@ -198,11 +203,13 @@ def run(
     with contextlib.ExitStack() as stack:
         listener = on_event or stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
         if asked.shard is None:
-            return Results(store.folder, run_study(study, store, asked, listener))
+            run_study(study, store, asked, listener)
+            return Results(store.folder)
         shard, trials = Shard.parse(asked.shard), len(study.trials())
         if shard.count > trials:
             raise UsageError(f"shard is {asked.shard!r}, but there are {trials} trials to share")
-        return Results(store.folder, run_shard(study, store, asked, shard, listener))
+        run_shard(study, store, asked, shard, listener)
+        return Results(store.folder)
 
 
 def plan_looks(study: Study, options: RunOptions) -> Study:

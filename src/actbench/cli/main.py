@@ -87,8 +87,9 @@ def run(
 
     from actbench.api import default_folder, plan_looks
     from actbench.api import run as run_study
-    from actbench.cli.summary import print_summary, summary_of
+    from actbench.cli.summary import print_summary
     from actbench.progress import ProgressDisplay
+    from actbench.report.summary import read_summary
 
     asked = plan_looks(study, options)
     folder = out or default_folder(asked)
@@ -100,14 +101,15 @@ def run(
         _ask_to_restart(folder)
     with _stdout_kept_clean(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
         results = run_study(study, folder, on_event=display, **vars(options))
-    summary = summary_of(results.frames)
-    stored = len(results.trials)
-    if options.shard is not None and stored < summary.planned:
-        say(
-            f"{stored} of {summary.planned} trials are stored; the last shard to finish, or "
-            f"{shlex.join(['actbench', 'report', str(folder)])}, writes the tables"
-        )
-        return int((results.trials["status"] != "ok").any())
+    if options.shard is not None:
+        stored, planned = len(results.trials), len(results.study.trials())
+        if stored < planned:
+            say(
+                f"{stored} of {planned} trials are stored; the last shard to finish, or "
+                f"{shlex.join(['actbench', 'report', str(folder)])}, writes the tables"
+            )
+            return int((results.trials["status"] != "ok").any())
+    summary = read_summary(folder)
     print_summary(summary, folder, as_json=as_json)
     return int(not summary.complete)
 
@@ -198,7 +200,8 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 def report(folder: Path, *, as_json: bool) -> int:
     """Build every table of a results FOLDER again from its stored records."""
-    from actbench.cli.summary import print_summary, summary_of
+    from actbench.cli.summary import print_summary
+    from actbench.report.summary import summary_of
     from actbench.report.write import write_report
     from actbench.store.store import Store
 

@@ -12,6 +12,7 @@ from actbench.report.html import to_html
 from actbench.report.latex import summary_latex
 from actbench.report.markdown import summary_markdown
 from actbench.report.samples import SAMPLES_FILE, samples_from_png
+from actbench.report.summary import SUMMARY_FILE, summary_of
 from actbench.report.tables import to_csv
 
 if TYPE_CHECKING:
@@ -71,4 +72,5 @@ def derived_files(frames: Frames) -> dict[str, str]:
         "sensitivity.csv": to_csv(frames.sensitivity),
         "summary.md": summary_markdown(frames),
         "summary.tex": summary_latex(frames),
+        SUMMARY_FILE: summary_of(frames).to_json(),
     }

@@ -1,0 +1,79 @@
+"""A checksum of all that a finished results folder was made from.
+
+While it is the same, the same command has nothing to do and reads no record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actbench.data.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actbench.store.store import Store
+    from actbench.study.study import Study
+
+INPUTS_FILE = ".inputs"
+PACKAGE = Path(__file__).parents[1]
+
+
+def write_inputs(store: Store, asked: Study, run: Study, *, until_decided: bool) -> None:
+    """Store the checksum of the folder as it is, with every trial of the study and every document.
+
+    Args:
+        store: the results folder, locked.
+        asked: the study as it was asked for, names not yet resolved.
+        run: the study as it was run. Nothing is stored where it has code of the user's own, which
+            has to be imported to know whether it has changed.
+        until_decided: whether seeds were added as needed.
+
+    Raises:
+        ResultsFolderError: it cannot be written.
+    """
+    if run.code:
+        return
+    store.write_text(INPUTS_FILE, _checksum(store.folder, asked, until_decided=until_decided))
+
+
+def are_unchanged(store: Store, asked: Study, *, until_decided: bool) -> bool:
+    """Return whether everything asked for is stored and nothing has changed since.
+
+    That is every record, document and data file and actbench itself, by name, size and time of
+    change. False where that is unknown.
+    """
+    try:
+        stored = (store.folder / INPUTS_FILE).read_text(encoding="utf-8")
+        return stored == _checksum(store.folder, asked, until_decided=until_decided)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _checksum(folder: Path, asked: Study, *, until_decided: bool) -> str:
+    find, _ = DATASETS[asked.dataset]
+    published = [Path(asked.cifar10c), Path(asked.cifar10c).expanduser()] if asked.cifar10c else []
+    folders = [folder, folder / "trials", folder / "figures", *published]
+    lines = [
+        json.dumps(dataclasses.asdict(asked), sort_keys=True),
+        f"{until_decided}",
+        find(asked.dataset, asked.data_dir).fingerprint(),
+        *(line for part in folders for line in _files(part)),
+        *(line for part in sorted(PACKAGE.rglob("*/")) for line in _files(part)),
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield every file's name, size and time of change; hidden ones are not part of the results."""
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        files = [(e.name, e.stat()) for e in entries if e.is_file() and e.name[0] != "."]
+    for name, status in sorted(files):
+        yield f"{name} {status.st_size} {status.st_mtime_ns}"

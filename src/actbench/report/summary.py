@@ -1,0 +1,116 @@
+"""The results of a study as plain values: `summary.json`, which the terminal shows as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actbench.errors import ResultsFolderError
+from actbench.study.plain import from_plain, parse_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actbench.analysis.frames import Frames
+
+SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: its title, the heads of its columns, its cells, and what to beware of."""
+
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study's answer, made from its stored records.
+
+    Attributes:
+        warnings: what a reader must know before the verdicts.
+        tables: a row per activation each.
+        sentences: the verdicts, ``activation — …`` each.
+        planned: how many trials the study has.
+        complete: whether all of them are stored and none diverged or crashed.
+        content: the study and its tables: trials, summary, comparisons, attacks, sensitivity.
+    """
+
+    warnings: list[str]
+    tables: list[Table]
+    sentences: list[str]
+    planned: int
+    complete: bool
+    content: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the summary as one JSON document, without numbers that are not finite."""
+        return json.dumps(dataclasses.asdict(self)) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Summary:
+        """Return the summary that ``to_json`` made this text of.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        summary = from_plain(cls, parse_json(text))
+        for table in summary.tables:
+            if any(len(row) != len(table.headers) for row in table.rows):
+                raise ValueError(f"the table {table.title!r} is not a row of cells for each line")
+        return summary
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return the summary that a results folder holds.
+
+    Raises:
+        ResultsFolderError: there is none, or it is damaged.
+    """
+    path = folder / SUMMARY_FILE
+    try:
+        return Summary.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsFolderError(
+            f"cannot read {str(path)!r}: {error}; `actbench report` writes it again"
+        ) from None
+
+
+def summary_of(frames: Frames) -> Summary:
+    """Return the summary of a study's frames."""
+    # not at the top: the terminal shows a stored summary without loading pandas
+    from actbench.report.sections import attack_section
+    from actbench.report.sentences import verdict_sentences
+    from actbench.report.tables import compact_rows
+    from actbench.report.warnings import study_warnings
+
+    rows, headers = compact_rows(frames)
+    title = f"{frames.study.data_label}, {frames.study.model}"
+    tables = [Table(title, headers, rows, [])]
+    attacked = attack_section(frames)
+    if attacked is not None:
+        title, warnings = attacked.title, list(attacked.warnings)
+        tables.append(Table(title, attacked.headers, attacked.rows, warnings))
+    planned = len(frames.study.trials())
+    warnings = study_warnings(frames)
+    return Summary(
+        warnings=warnings,
+        tables=tables,
+        sentences=verdict_sentences(frames),
+        planned=planned,
+        complete=int((frames.trials["status"] == "ok").sum()) == planned,
+        content={
+            "study": dataclasses.asdict(frames.study),
+            "trials": json.loads(frames.trials.to_json(orient="records")),
+            "summary": json.loads(frames.summary.to_json(orient="records")),
+            "comparisons": json.loads(frames.comparisons.to_json(orient="records")),
+            "attacks": json.loads(frames.attacks.to_json(orient="records")),
+            "warnings": warnings,
+            "sensitivity": json.loads(frames.sensitivity.to_json(orient="records")),
+        },
+    )
