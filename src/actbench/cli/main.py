@@ -28,7 +28,7 @@ from actbench.errors import ActbenchError, UsageError
 from actbench.study.fields import settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
-from actbench.study.toml import read_config
+from actbench.study.toml import read_config, study_to_toml
 
 
 class _Terminated(SystemExit):
@@ -134,6 +134,24 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
             f"warning: {str(config)!r} lies outside the current folder and names code that is "
             f"imported now: {', '.join(named)}"
         )
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path), default=Path("study.toml"))
+def init(file: Path) -> None:
+    """Write the default study to FILE, every setting with its meaning and range.
+
+    `actbench run --config FILE` runs it.
+    """
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(study_to_toml(Study()))
+    except FileExistsError:
+        raise UsageError(f"{str(file)!r} already exists; give another name") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {str(file)!r}: {error.strerror}") from None
+    command = shlex.join(["actbench", "run", "--config", str(file)])
+    show(f"{file} written; edit it, then: {command}")
 
 
 def _ask_to_restart(folder: Path) -> None:

@@ -127,7 +127,7 @@ def default_text(item: Setting) -> str:
     value = item.default
     if item.name == "seeds":
         return str(len(value))
-    if value in ("", None, False) or (value == 0 and item.type == "int"):
+    if value is None or value is False:
         return ""
     if isinstance(value, tuple):
         return ",".join(_fraction(v) if isinstance(v, float) else str(v) for v in value)

@@ -25,7 +25,7 @@ def study_to_toml(study: Study) -> str:
     values = as_plain(study)
     parts = [f"format = {STUDY_FORMAT}\n"]
     for item in settings_of(Study):
-        text = f"{item.help} Type and range: {item.rule.expected}."
+        text = f"{item.help} Values: {item.rule.expected}."
         comment = textwrap.fill(text, 98, initial_indent="# ", subsequent_indent="# ")
         line = tomli_w.dumps({item.name: values[item.name]}, multiline_strings=False)
         parts.append(f"{comment}\n{line}")

@@ -1,0 +1,68 @@
+"""Each setting is declared once: its option, its help, its comment and its row in the docs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actbench.study.fields import GROUPS, Setting, settings_of
+from actbench.study.run_options import RunOptions
+from actbench.study.study import Study
+from actbench.study.toml import study_from_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from helpers.runs import Outcome
+
+REPOSITORY = Path(__file__).parents[2]
+SETTINGS = [*settings_of(Study), *settings_of(RunOptions)]
+
+
+@pytest.mark.parametrize("item", SETTINGS, ids=lambda item: item.name)
+def test_help_shows_a_setting_in_its_group(
+    item: Setting, actbench_here: Callable[..., Outcome]
+) -> None:
+    sections: dict[str, str] = {}
+    group = ""
+    for line in actbench_here("run", "--help").out.splitlines():
+        if line.rstrip(":") in GROUPS:
+            group = line.rstrip(":")
+        sections[group] = sections.get(group, "") + line + "\n"
+    if item.flag is None:
+        assert item.name.replace("_", "-") not in sections[item.group]
+    else:
+        assert f"  {item.flag}" in sections[item.group]
+
+
+def test_the_options_page_is_current() -> None:
+    path = REPOSITORY / "tools" / "options_page.py"
+    found = importlib.util.spec_from_file_location("options_page", path)
+    assert found is not None
+    assert found.loader is not None
+    tool = importlib.util.module_from_spec(found)
+    found.loader.exec_module(tool)
+    assert tool.PAGE.read_text(encoding="utf-8") == tool.page()
+
+
+def test_init_writes_the_default_study_with_a_comment_per_field(
+    actbench_here: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    assert actbench_here("init", "mine.toml").code == 0
+    text = (tmp_path / "mine.toml").read_text(encoding="utf-8")
+    assert study_from_toml(text, "mine.toml") == Study()
+    lines = text.splitlines()
+    for item in settings_of(Study):
+        place = next(i for i, line in enumerate(lines) if line.startswith(f"{item.name} = "))
+        assert lines[place - 1].startswith("# ")
+
+
+def test_init_overwrites_nothing(actbench_here: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text("mine", encoding="utf-8")
+    outcome = actbench_here("init")
+    assert outcome.code == 2
+    assert "'study.toml' already exists" in outcome.err
+    assert (tmp_path / "study.toml").read_text(encoding="utf-8") == "mine"
