@@ -1,4 +1,4 @@
-"""What actbench.analysis.trial_checks and signed_rank promise: chance, odd trials, a test by ranks."""
+"""Trials at chance, and trials far outside those of their activation."""
 
 from __future__ import annotations
 

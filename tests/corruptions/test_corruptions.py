@@ -1,4 +1,4 @@
-"""What actbench.corruptions.registry promises: the definition's images, and the same bytes every time."""
+"""Corruptions: the published definitions, the same images for everyone."""
 
 from __future__ import annotations
 

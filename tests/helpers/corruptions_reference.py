@@ -1,6 +1,6 @@
 """Image corruptions as their definition reads: one image at a time, in float64, slow and plain.
 
-Written apart from ``actbench.corruptions.registry``, from Hendrycks & Dietterich (2019), the constants of
+Written apart from ``actbench.corruptions``, from Hendrycks & Dietterich (2019), the constants of
 ``make_cifar_c.py``, and what the functions that it calls in OpenCV, scikit-image and ImageMagick
 compute. Each takes a uint8 image of shape (H, W, 3), a severity from 1 to 5 and a
 ``torch.Generator``, and returns a uint8 image, cut to 8 bits as there.

@@ -1,4 +1,4 @@
-"""What actbench.report.write promises: every derived file, and one page that asks nothing of anybody."""
+"""Every derived file, and one page that needs no network."""
 
 from __future__ import annotations
 

@@ -18,8 +18,6 @@ from actbench.corruptions.blur import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    pass
-
 
 def contrast(images: Tensor, severity: int, _generator: Generator) -> Tensor:
     """Return m + c · (x − m), with m the mean of each image's channel."""

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from actbench.study.fields import (
-    LARGEST_EPSILON,
-    LARGEST_SEED,
+    MAX_EPSILON,
+    MAX_SEED,
+    is_integer,
     is_number,
     is_text,
-    is_text_or_empty,
-    is_whole,
 )
 from actbench.study.plain import Must, from_plain, parse_json
 from actbench.study.study import SEVERITIES, Study, Trial
@@ -39,12 +38,12 @@ NEGLIGIBLE_SHARE = 0.01
 # What the fields of a record may hold: ``record_from_json`` refuses anything else.
 Share = Annotated[float, Must(is_number(0, 1), "a number from 0 to 1")]
 NotNegative = Annotated[float, Must(lambda v: not v < 0, "a number from 0")]  # or NaN
-Epsilon = Annotated[float, Must(is_number(0, LARGEST_EPSILON, above=True), "a number above 0")]
-Count = Annotated[int, Must(is_whole(1), "a whole number from 1")]
-Seed = Annotated[int, Must(is_whole(0, LARGEST_SEED), "a whole number from 0")]
+Epsilon = Annotated[float, Must(is_number(0, MAX_EPSILON, above=True), "a number above 0")]
+Count = Annotated[int, Must(is_integer(1), "a whole number from 1")]
+Seed = Annotated[int, Must(is_integer(0, MAX_SEED), "a whole number from 0")]
 Severity = Annotated[int, Must(lambda v: v in SEVERITIES, "a severity")]
 Name = Annotated[str, Must(is_text, "a line of text")]
-Layer = Annotated[str, Must(is_text_or_empty, "a module's name")]
+Layer = Annotated[str, Must(lambda v: v == "" or is_text(v), "a module's name")]
 Status = Annotated[str, Must(lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}")]
 Kernels = Annotated[str, Must(lambda v: v in ("native", "torch"), "native or torch")]
 

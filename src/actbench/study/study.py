@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
 from actbench.study.fields import (
@@ -36,6 +36,9 @@ from actbench.study.fields import (
     text,
     texts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
 
 STUDY_FORMAT = 1
 DEFAULT_BASELINE = "relu"

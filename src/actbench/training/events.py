@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from actbench.study.study import Trial
 
-    pass
-
 
 @dataclass(frozen=True)
 class Progress:

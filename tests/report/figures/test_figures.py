@@ -1,4 +1,4 @@
-"""What actbench.report.figures.registry promises: the pictures whose data exist, alike on every machine."""
+"""Figures: those whose data exist, alike on every machine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""Which trials were computed in another environment, and how it differs."""

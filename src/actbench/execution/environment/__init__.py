@@ -1,1 +1,0 @@
-"""What this process computes with: versions, processor, compiler, GPUs."""

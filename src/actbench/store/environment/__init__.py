@@ -1,1 +1,0 @@
-"""What `environment.json` holds: a description of each environment that computed trials."""
