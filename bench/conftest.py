@@ -9,7 +9,7 @@ import pytest
 import torch
 from tabulate import tabulate
 
-from actbench.execution.executors import keep_memory
+from actbench.execution.executors import configure_malloc
 from interleaved import Ratio
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Compare(Protocol):
 @pytest.fixture(scope="session", autouse=True)
 def _as_in_a_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Compute with one thread and kept memory, beside an empty cache."""
-    keep_memory()
+    configure_malloc()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))

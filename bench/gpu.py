@@ -36,7 +36,7 @@ from actbench.models.activations import resolve_activation
 from actbench.models.networks import build_network
 from actbench.study.study import DEFAULT_ACTIVATIONS, SEVERITIES, Study, Trial
 from actbench.training.cuda_graphs import DeferredSteps
-from actbench.training.devices import enter, places, set_precision
+from actbench.training.devices import compute_devices, enter, set_precision
 from actbench.training.steps import Steps
 from cifar_shaped import synthetic_images
 from machine import machine
@@ -109,7 +109,7 @@ class Workers:
     def __init__(self, bench: Bench, at_once: int) -> None:
         self.folder = bench.folder
         begin = time.perf_counter()
-        self.workers = LocalWorkers(places(bench.device), at_once)
+        self.workers = LocalWorkers(compute_devices(bench.device), at_once)
         first = replace(bench.study, seeds=(0,), epochs=1, train_images=64, corruptions=())
         self.run(replace(first, activations=("relu",)))
         self.start = time.perf_counter() - begin
@@ -145,7 +145,7 @@ def first_losses(bench: Bench) -> dict[str, Any]:
     )
     trial = Trial(SPEC, 0)
     losses = []
-    place = places(bench.device)[0]
+    place = compute_devices(bench.device)[0]
     for taker, where in ((Steps, "cpu"), (DeferredSteps, place)):
         network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
         with own_stream(where):
@@ -218,7 +218,7 @@ def precisions(bench: Bench) -> dict[str, float]:
 
 def plain(bench: Bench) -> dict[str, float]:
     """Return the seconds of the tutorial's loop for a trial's epoch, from its first steps."""
-    place = places(bench.device)[0]
+    place = compute_devices(bench.device)[0]
     count = (bench.size.plain_steps + 1) * plain_loop.BATCH_SIZE
     images = plain_loop.synthetic_data(min(count, bench.size.train_images), test_images=1)
     loader = plain_loop.make_loader(images("train", plain_loop.TRAIN_TRANSFORM), shuffle=True)
@@ -241,7 +241,7 @@ def plain(bench: Bench) -> dict[str, float]:
 
 def steps_by_kernel(bench: Bench) -> dict[str, float]:
     """Return the µs per step of the kernels that take longest, of one trial alone."""
-    place, trial = places(bench.device)[0], Trial(SPEC, 0)
+    place, trial = compute_devices(bench.device)[0], Trial(SPEC, 0)
     wanted = bench.size.profiled_steps * bench.study.batch_size
     data = open_images(bench.folder).train_subset(min(wanted, bench.size.train_images)).to(place)
     network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
@@ -280,15 +280,15 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="try the script: no figures of use")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     options = parser.parse_args()
-    if not places(options.device):
+    if not compute_devices(options.device):
         raise SystemExit("PyTorch finds no GPU; --device cpu --small tries the script itself")
     found: dict[str, Any] = {"machine": machine()}
     if options.device == "cuda":
-        found["gpus"] = [torch.cuda.get_device_name(place) for place in places("cuda")]
+        found["gpus"] = [torch.cuda.get_device_name(place) for place in compute_devices("cuda")]
     with tempfile.TemporaryDirectory() as name:
         os.environ["ACTBENCH_CACHE"] = str(Path(name) / "cache")
         bench = Bench(options.device, SMALL if options.small else FULL, Path(name) / "images")
-        enter(places(options.device)[0])
+        enter(compute_devices(options.device)[0])
         set_precision("fp32")
         rows = []
         for title, measure in MEASUREMENTS.items():

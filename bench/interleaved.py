@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from scipy.stats import binom
 
-from actbench.execution.executors import keep_memory
+from actbench.execution.executors import configure_malloc
 from actbench.execution.parent_death import end_with_parent
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _prepare(
 ) -> None:
     global _code
     if memory_kept:
-        keep_memory()
+        configure_malloc()
     import torch
 
     if threads is not None:

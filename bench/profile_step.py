@@ -47,9 +47,9 @@ def plain_steps() -> Callable[[], object]:
 
 def our_steps(kernels: str) -> Callable[[], object]:
     """Return our training of ``STEPS`` batches, freed memory kept as in a worker."""
-    from actbench.execution.executors import keep_memory
+    from actbench.execution.executors import configure_malloc
 
-    keep_memory()
+    configure_malloc()
     return our_training(STEPS * BATCH_SIZE, kernels=kernels)
 
 

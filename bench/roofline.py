@@ -22,7 +22,7 @@ from tabulate import tabulate
 from torch.utils.benchmark import Timer
 
 from actbench.data.images import batches
-from actbench.execution.executors import keep_memory
+from actbench.execution.executors import configure_malloc
 from actbench.models.activations import resolve_activation
 from actbench.models.networks import build_network
 from actbench.training.diagnostics import GradientNorms
@@ -256,7 +256,7 @@ def step_operations(kernels: str) -> list[Operation]:
 
 def main() -> None:
     """Measure everything and print the table."""
-    keep_memory()
+    configure_malloc()
     torch.set_num_threads(1)
     arithmetic, near, far = matmul_rate(), copy_rate(NEAR_BYTES), copy_rate(FAR_BYTES)
     print(

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.execution.executors import Finished, keep_memory
+from actbench.execution.executors import Finished, configure_malloc
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import prepare_corruptions, run_trials
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
-    keep_memory()
+    configure_malloc()
     plan = prepare_study(Study(seeds=arguments.seeds))
     prepare_corruptions(plan)
     restoring, saving, storing = Stopwatch(), Stopwatch(), Stopwatch()
@@ -60,11 +60,11 @@ def main() -> None:
     class Timed(InProcess):
         """Times what happens to a record that is done: it is written, its checkpoint removed."""
 
-        def run(self, study, trials, data_folder, tell, checkpoints=None):  # type: ignore
-            write = storing.around(tell)
+        def run(self, study, trials, data_folder, on_event, checkpoints=None):  # type: ignore
+            write = storing.around(on_event)
 
             def tell_timed(event: Event) -> None:
-                (write if isinstance(event, Finished) else tell)(event)
+                (write if isinstance(event, Finished) else on_event)(event)
 
             super().run(study, trials, data_folder, tell_timed, checkpoints)
 

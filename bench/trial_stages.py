@@ -24,7 +24,7 @@ from tabulate import tabulate
 
 from actbench.attacks.base import Attack
 from actbench.data.images import open_images, prepare
-from actbench.execution.executors import keep_memory
+from actbench.execution.executors import configure_malloc
 from actbench.study.toml import study_from_toml
 from actbench.training import measure as evaluation
 from actbench.training import trial as trial_module
@@ -103,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     study = study_from_toml(options.study.read_text(encoding="utf-8"), str(options.study))
     trials = study.trials()[: options.trials]
-    keep_memory()
+    configure_malloc()
     torch.set_num_threads(1)
     data = open_images(prepare(study.dataset, study.data_dir))
     with tempfile.TemporaryDirectory() as cache:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import actbench
-from actbench.api import default_folder, plan_looks
+from actbench.api import default_folder, plan_interim_analyses
 from actbench.cli.summary import table_within
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.report.summary import summary_of
@@ -170,11 +170,11 @@ UNTIL_DECIDED = RunOptions(until_decided=True)
 
 def test_a_growing_study_starts_at_its_first_look_and_keeps_its_plan() -> None:
     one_seed = replace(STUDY, seeds=[7])
-    assert plan_looks(one_seed, RunOptions()) is one_seed
-    first = plan_looks(one_seed, RunOptions(until_decided=True, max_seeds=6))
-    assert (first.seeds, first.looks) == ((7, 8), (2, 4, 6))
-    assert plan_looks(first, UNTIL_DECIDED) is first
-    assert plan_looks(one_seed, UNTIL_DECIDED).looks[-1] == 30
+    assert plan_interim_analyses(one_seed, RunOptions()) is one_seed
+    first = plan_interim_analyses(one_seed, RunOptions(until_decided=True, max_seeds=6))
+    assert (first.seeds, first.interim_analyses) == ((7, 8), (2, 4, 6))
+    assert plan_interim_analyses(first, UNTIL_DECIDED) is first
+    assert plan_interim_analyses(one_seed, UNTIL_DECIDED).interim_analyses[-1] == 30
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_a_growing_study_starts_at_its_first_look_and_keeps_its_plan() -> None:
         (STUDY, False, 9, "belongs to until_decided"),
         (STUDY, True, 1, "max_seeds is 1; it must be"),
         (replace(STUDY, seeds=5), True, 4, "begins with 5 seeds"),
-        (replace(STUDY, looks=(2, 4)), True, 9, "planned to end at 4 seeds, not at 9"),
+        (replace(STUDY, interim_analyses=(2, 4)), True, 9, "planned to end at 4 seeds, not at 9"),
     ],
 )
 def test_impossible_limits_are_refused(
     study: actbench.Study, until_decided: bool, max_seeds: int, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        plan_looks(study, RunOptions(until_decided=until_decided, max_seeds=max_seeds))
+        plan_interim_analyses(study, RunOptions(until_decided=until_decided, max_seeds=max_seeds))
 
 
 def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> None:
@@ -198,7 +198,7 @@ def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> 
     # two pairs cannot decide at the first look's level, unless they are identical
     study = replace(STUDY, activations=["relu", "tanh"], corruptions=[])
     grown = actbench.run(study, folder, workers=0, until_decided=True, max_seeds=3, quiet=True)
-    assert grown.study.looks == (2, 3)
+    assert grown.study.interim_analyses == (2, 3)
     assert grown.study.seeds == (0, 1, 2)
     assert actbench.load(folder).study == grown.study
 

@@ -275,7 +275,7 @@ class Fuzz:
         check(len(plans) == 2, "two rates are tried")
         try:
             for part in plans:
-                aside.update(store.set_damaged_aside(part.study))
+                aside.update(store.archive_damaged(part.study))
                 pending_trials(part, store)
             choice_table(type(self.plan)(self.asked, self.plan.data_folder, {}), self.store)
         except ActbenchError as error:

@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from actbench.analysis.paired import equivalence_p_value, paired_t
 from actbench.analysis.signed_rank import signed_rank
-from actbench.analysis.trial_checks import far_from_arm, robust_z
+from actbench.analysis.trial_checks import far_from_others, robust_z
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def collapsed(studies: int) -> list[list[str]]:
             by_t = [verdict(d) == "better" for d in ours - baseline]
             ranks = [signed_rank(d) for d in ours - baseline]
             by_ranks = [test.p_value <= LEVEL and test.sign > 0 for test in ranks]
-            flags = np.array([np.isfinite(far_from_arm(arm / 100, IMAGES)) for arm in ours])
+            flags = np.array([np.isfinite(far_from_others(arm / 100, IMAGES)) for arm in ours])
             found = flags[fallen[1]].mean() if fallen[1].any() else math.nan
             shares = (np.mean(by_t), np.mean(by_ranks), found, flags[~fallen[1]].mean())
             rows.append(
@@ -124,7 +124,11 @@ HEADERS = {
         *("collapsed, %", "seeds", "found by t, %", "found by ranks, %"),
         *("collapsed trials flagged, %", "other trials flagged, %"),
     ],
-    "cutoffs": ["seeds", "an arm has a trial beyond 3.5, %", "1 % of arms have one beyond"],
+    "cutoffs": [
+        "seeds",
+        "an activation has a trial beyond 3.5, %",
+        "1 % of arms have one beyond",
+    ],
 }
 
 

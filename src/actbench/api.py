@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.analysis.sequential import looks
+from actbench.analysis.sequential import interim_analyses
 from actbench.data.datasets import check_apart
 from actbench.errors import UsageError, did_you_mean
 from actbench.models.user_code import importing
@@ -197,7 +197,7 @@ def run(
             '`if __name__ == "__main__":`'
         )
     asked = RunOptions(**options)
-    study = plan_looks(study, asked)
+    study = plan_interim_analyses(study, asked)
     store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
     with contextlib.ExitStack() as stack:
@@ -212,7 +212,7 @@ def run(
         return Results(store.folder)
 
 
-def plan_looks(study: Study, options: RunOptions) -> Study:
+def plan_interim_analyses(study: Study, options: RunOptions) -> Study:
     """Return the study as ``until_decided`` begins it: at its first look, all looks fixed.
 
     A study that has looks already goes on with them from where it stands. Without
@@ -224,10 +224,10 @@ def plan_looks(study: Study, options: RunOptions) -> Study:
     """
     if not options.until_decided:
         return study
-    if study.looks:
-        if options.max_seeds not in (None, study.looks[-1]):
+    if study.interim_analyses:
+        if options.max_seeds not in (None, study.interim_analyses[-1]):
             raise UsageError(
-                f"the study is planned to end at {study.looks[-1]} seeds, not at "
+                f"the study is planned to end at {study.interim_analyses[-1]} seeds, not at "
                 f"{options.max_seeds}; its limit cannot change once there are results"
             )
         return study
@@ -236,11 +236,11 @@ def plan_looks(study: Study, options: RunOptions) -> Study:
         raise UsageError(
             f"max_seeds is {most}, but the study begins with {max(2, len(study.seeds))} seeds"
         )
-    planned = looks(len(study.seeds), most)
+    planned = interim_analyses(len(study.seeds), most)
     seeds = list(study.seeds)
     while len(seeds) < planned[0]:
         seeds.append(max(seeds) + 1)
-    return dataclasses.replace(study, seeds=tuple(seeds), looks=planned)
+    return dataclasses.replace(study, seeds=tuple(seeds), interim_analyses=planned)
 
 
 def default_folder(study: Study) -> Path:

@@ -22,7 +22,7 @@ CORRUPT = ".corrupt"
 _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
-def place_of(folder: Path) -> tuple[int, int] | None:
+def folder_identity(folder: Path) -> tuple[int, int] | None:
     """Return what tells a folder from another of the same name; None where there is none."""
     try:
         found = folder.stat()
@@ -91,7 +91,7 @@ def map_array(path: Path) -> npt.NDArray[Any]:
 
 
 @contextlib.contextmanager
-def writing_whole(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
     """Give a binary file that takes the place of ``path`` after the block: see ``replacing``.
 
     Args:

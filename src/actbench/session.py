@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from actbench.errors import UsageError
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
-from actbench.execution.plan import keep_settled, prepare_study
+from actbench.execution.plan import keep_resolved, prepare_study
 from actbench.execution.trials import (
     check_stored,
     make_executor,
@@ -24,8 +24,8 @@ from actbench.execution.trials import (
     write_samples,
 )
 from actbench.report.summary import read_summary
-from actbench.store.lock import held_as_shard, shards_at_work
-from actbench.study.study import next_look
+from actbench.store.lock import has_active_shards, shard_lock
+from actbench.study.study import next_interim_analysis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ def run_study(
             if not options.restart and _has_nothing_to_do(study, store, options):
                 on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
                 return
-        settled = study if options.restart else keep_settled(study, store)
+        settled = study if options.restart else keep_resolved(study, store)
         executor = make_executor(settled, options)
         stack.callback(executor.close)
         plan = prepare_study(settled)
@@ -61,7 +61,7 @@ def run_study(
 
         if options.restart and is_held:
             held.close()
-            store.set_aside()
+            store.archive()
             is_held = False
         if not is_held:
             held.enter_context(store.locked())
@@ -83,7 +83,7 @@ def run_study(
             retry_failed = False
             frames = write_report(store, plan.study)
             grows = options.until_decided and frames.undecided()
-            grown = next_look(plan.study) if grows else None
+            grown = next_interim_analysis(plan.study) if grows else None
             if grown is None:
                 write_inputs(store, study, plan.study, until_decided=options.until_decided)
                 return
@@ -117,11 +117,11 @@ def run_shard(
 
     with contextlib.ExitStack() as stack:
         if store.exists():
-            with store.locked_for_a_moment():
+            with store.locked_briefly():
                 if _has_nothing_to_do(study, store, options):
                     on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
                     return
-        settled = keep_settled(study, store)
+        settled = keep_resolved(study, store)
         executor = make_executor(settled, options)
         stack.callback(executor.close)
         plan = prepare_study(settled)
@@ -130,19 +130,19 @@ def run_shard(
                 "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
             )
         held = stack.enter_context(contextlib.ExitStack())
-        with store.locked_for_a_moment():
-            held.enter_context(held_as_shard(store.folder, shard))
+        with store.locked_briefly():
+            held.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
             corrupt = store.begin(plan.study)
         all_pending = set(pending_trials(plan, store, retry_failed=options.retry_failed))
         part = shard.part(plan.study.trials())
         pending = [trial for trial in part if trial in all_pending]
         _run_pending(plan, store, pending, part, executor, on_event, corrupt)
-        with store.locked_for_a_moment():
+        with store.locked_briefly():
             held.close()
             if pending_trials(plan, store):
                 return
-            if not shards_at_work(store.folder):
+            if not has_active_shards(store.folder):
                 store.sweep(plan.study)
             write_report(store, plan.study)
             write_inputs(store, study, plan.study, until_decided=False)

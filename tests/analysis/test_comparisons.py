@@ -24,7 +24,7 @@ from actbench.analysis.comparisons import (
     SUMMARY_FIGURES,
     VERDICTS,
     compare,
-    looks,
+    interim_analyses,
     metrics_for,
     spending_level,
     summarise,
@@ -325,7 +325,7 @@ def running_p_values(differences: np.ndarray, times: tuple[int, ...]) -> list[np
 
 def test_looking_from_5_to_30_seeds_keeps_false_alarms_at_one_in_twenty() -> None:
     differences = simulated_differences(np.random.default_rng(0), 20_000, 30)
-    times = looks(5, 30)
+    times = interim_analyses(5, 30)
     by_look = [
         false_alarm(p, spending_level(n, 5, 30))
         for n, p in zip(times, running_p_values(differences, times), strict=True)
@@ -339,14 +339,15 @@ def test_looking_from_5_to_30_seeds_keeps_false_alarms_at_one_in_twenty() -> Non
 def test_looking_repeatedly_claims_equivalence_at_the_margin_one_time_in_twenty() -> None:
     draws = np.random.default_rng(0).normal(0.005, 0.004, (20_000, 30))
     claimed = [
-        equivalence_p_value(draws[:, :n], 0.005) <= spending_level(n, 5, 30) for n in looks(5, 30)
+        equivalence_p_value(draws[:, :n], 0.005) <= spending_level(n, 5, 30)
+        for n in interim_analyses(5, 30)
     ]
     assert np.any(claimed, axis=0).mean() <= 0.05
 
 
 def test_looking_repeatedly_costs_little_power_and_saves_seeds() -> None:
     differences = simulated_differences(np.random.default_rng(0), 4000, 30, 1, effect=0.7)
-    times = looks(5, 30)
+    times = interim_analyses(5, 30)
     p_values = running_p_values(differences[:, 0], times)
     found = [p <= spending_level(n, 5, 30) for n, p in zip(times, p_values, strict=True)]
     once = (p_values[-1] <= 0.05).mean()
@@ -360,7 +361,7 @@ def test_looking_repeatedly_costs_little_power_and_saves_seeds() -> None:
 def test_the_levels_of_all_looks_add_up_to_the_level(first: int, last: int) -> None:
     if first > last:
         first, last = last, first
-    times = looks(first, last)
+    times = interim_analyses(first, last)
     levels = [spending_level(n, first, last) for n in times]
     assert times[0] == max(first, 2)
     assert times[-1] == last
@@ -370,9 +371,9 @@ def test_the_levels_of_all_looks_add_up_to_the_level(first: int, last: int) -> N
 
 
 def test_looks_grow_by_half_and_a_single_look_costs_nothing() -> None:
-    assert looks(5, 30) == (5, 8, 13, 20, 30)
-    assert looks(1, 3) == (2, 3)
-    assert looks(10, 10) == (10,)
+    assert interim_analyses(5, 30) == (5, 8, 13, 20, 30)
+    assert interim_analyses(1, 3) == (2, 3)
+    assert interim_analyses(10, 10) == (10,)
     assert spending_level(10, 10, 10) == 0.05
 
 
@@ -381,7 +382,7 @@ def test_a_look_out_of_turn_is_refused() -> None:
         spending_level(6, 5, 30)
     for first, last in [(0, 5), (6, 5), (1, 1)]:
         with pytest.raises(ValueError, match="looks from"):
-            looks(first, last)
+            interim_analyses(first, last)
 
 
 # The verdict

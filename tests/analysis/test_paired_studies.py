@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from actbench.analysis.paired_studies import ALL, COUNTERPART_COLUMNS, compare_counterparts
+from actbench.analysis.paired_studies import ALL, PAIRED_COLUMNS, compare_paired_studies
 from actbench.analysis.studies import read_studies
 from actbench.errors import UsageError
-from actbench.report.paired_studies import counterpart_files
+from actbench.report.paired_studies import paired_studies_files
 from helpers.made_studies import made_folder, made_frames
 from helpers.runs import Outcome
 
@@ -33,8 +33,8 @@ def row_of(table: pd.DataFrame, activation: str, metric: str = "clean_accuracy")
 
 
 def test_each_activation_is_paired_with_itself_by_seed() -> None:
-    table = compare_counterparts({"a": made_frames(FIRST), "b": made_frames(OTHER)})
-    assert tuple(table.columns) == COUNTERPART_COLUMNS
+    table = compare_paired_studies({"a": made_frames(FIRST), "b": made_frames(OTHER)})
+    assert tuple(table.columns) == PAIRED_COLUMNS
     p_values = {}
     for activation in FIRST:
         row = row_of(table, activation)
@@ -60,7 +60,7 @@ def test_holms_correction_is_over_all_studies_and_activations() -> None:
     two = {"a": made_frames(FIRST), "b": made_frames(OTHER)}
     three = {**two, "c": made_frames(OTHER)}
     alone, among = (
-        row_of(compare_counterparts(s).query("study == 'b'"), LEAKY) for s in (two, three)
+        row_of(compare_paired_studies(s).query("study == 'b'"), LEAKY) for s in (two, three)
     )
     assert alone["p_value"] == among["p_value"]
     assert among["p_holm"] == pytest.approx(2 * alone["p_holm"])
@@ -68,14 +68,14 @@ def test_holms_correction_is_over_all_studies_and_activations() -> None:
 
 def test_a_mean_over_activations_needs_all_of_them() -> None:
     lacking = made_frames({"relu": OTHER["relu"], LEAKY: (*OTHER[LEAKY][:4], np.nan)})
-    table = compare_counterparts({"a": made_frames(FIRST), "b": lacking})
+    table = compare_paired_studies({"a": made_frames(FIRST), "b": lacking})
     assert [row_of(table, name)["n"] for name in ("relu", LEAKY, ALL)] == [5, 4, 4]
     assert table["activation"].drop_duplicates().tolist() == ["relu", LEAKY, ALL]
 
 
 def test_only_shared_trials_are_paired() -> None:
     fewer = made_frames({"relu": OTHER["relu"][:3], "mish": OTHER[LEAKY][:3]})
-    table = compare_counterparts({"a": made_frames(FIRST), "b": fewer})
+    table = compare_paired_studies({"a": made_frames(FIRST), "b": fewer})
     assert set(table["activation"]) == {"relu"}
     assert row_of(table, "relu")["n"] == 3
 
@@ -83,7 +83,7 @@ def test_only_shared_trials_are_paired() -> None:
 def test_studies_without_a_shared_trial_are_refused() -> None:
     elsewhere = made_frames({"mish": FIRST[LEAKY]}, baseline="mish")
     with pytest.raises(UsageError, match="b shares no trial with a"):
-        compare_counterparts({"a": made_frames(FIRST), "b": elsewhere})
+        compare_paired_studies({"a": made_frames(FIRST), "b": elsewhere})
 
 
 def test_the_command_says_what_differs_and_writes_both_files(
@@ -92,7 +92,7 @@ def test_the_command_says_what_differs_and_writes_both_files(
     one = made_folder(tmp_path / "one", FIRST)
     two = made_folder(tmp_path / "two", OTHER, precision="bf16")
     outcome = actbench_here("compare", "--paired", str(one), str(two), "--out", str(tmp_path / "o"))
-    files = counterpart_files(read_studies([one, two]))
+    files = paired_studies_files(read_studies([one, two]))
     assert outcome == Outcome(0, files["counterparts.md"], "")
     assert "precision is fp32 there and bf16 here." in outcome.out
     assert f"| {LEAKY}" in outcome.out

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from actbench.analysis.signed_rank import LEAST_PAIRS, signed_rank
-from actbench.analysis.trial_checks import above_chance, far_from_arm, robust_z
+from actbench.analysis.signed_rank import MIN_PAIRS, signed_rank
+from actbench.analysis.trial_checks import above_chance, far_from_others, robust_z
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,31 @@ def test_differences_that_are_equal_but_for_rounding_are_tied() -> None:
 
 
 def test_fewer_than_six_pairs_have_no_test_and_equal_sides_a_p_of_one() -> None:
-    assert math.isnan(signed_rank(np.ones(LEAST_PAIRS - 1)).p_value)
-    assert signed_rank(np.ones(LEAST_PAIRS)).p_value == 2 / 2**LEAST_PAIRS
+    assert math.isnan(signed_rank(np.ones(MIN_PAIRS - 1)).p_value)
+    assert signed_rank(np.ones(MIN_PAIRS)).p_value == 2 / 2**MIN_PAIRS
     assert signed_rank(np.zeros(8)).p_value == 1
 
 
 def test_a_collapsed_trial_is_flagged_and_its_neighbours_are_not() -> None:
-    arm = np.array([0.971, 0.975, 0.10, 0.968, math.nan, 0.977])
-    assert np.isfinite(far_from_arm(arm, 10_000)).tolist() == [False, False, True, *[False] * 3]
+    accuracies = np.array([0.971, 0.975, 0.10, 0.968, math.nan, 0.977])
+    assert np.isfinite(far_from_others(accuracies, 10_000)).tolist() == [
+        False,
+        False,
+        True,
+        *[False] * 3,
+    ]
 
 
 def test_seeds_that_agree_to_an_image_flag_nothing() -> None:
-    assert np.isnan(far_from_arm([0.97, 0.97, 0.97, 0.97, 0.97 + 2 / 360], 360)).all()
-    assert np.isnan(far_from_arm([0.9, 0.9, 0.9, 0.1], 360)).all()  # too few for a spread
+    assert np.isnan(far_from_others([0.97, 0.97, 0.97, 0.97, 0.97 + 2 / 360], 360)).all()
+    assert np.isnan(far_from_others([0.9, 0.9, 0.9, 0.1], 360)).all()  # too few for a spread
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 9, 14, 30])
 def test_at_most_one_normal_arm_in_a_hundred_has_a_flagged_trial(n: int) -> None:
     draw = np.random.default_rng(n)
     arms = 0.5 + 0.05 * draw.standard_normal((4000, n))
-    hits = sum(np.isfinite(far_from_arm(arm, 10**8)).any() for arm in arms)
+    hits = sum(np.isfinite(far_from_others(accuracies, 10**8)).any() for accuracies in arms)
     assert hits <= 40 + 3 * math.sqrt(40)
 
 

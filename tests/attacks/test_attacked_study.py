@@ -12,7 +12,7 @@ import pytest
 
 from actbench.analysis.frames import Frames
 from actbench.analysis.metrics import epsilon_text, robust_metric
-from actbench.analysis.paired_studies import ALL, compare_counterparts
+from actbench.analysis.paired_studies import ALL, compare_paired_studies
 from actbench.api import Results, run
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
@@ -243,7 +243,7 @@ def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
 
 
 def test_counterparts_in_other_studies_are_noted_as_well(guarded: Frames) -> None:
-    table = compare_counterparts({"a": guarded, "b": guarded})
+    table = compare_paired_studies({"a": guarded, "b": guarded})
     noted = table[table["note"].str.contains("signs of masked gradients")]
     assert set(noted["activation"]) == {"tanh", ALL}
     assert set(noted["metric"]) == {

@@ -11,7 +11,7 @@ from torch import nn
 
 from actbench.data.images import open_images, prepare, write_arrays
 from actbench.execution.executors import Finished, Retried, run_one
-from actbench.execution.interleaved import Lanes, Turn
+from actbench.execution.interleaved import InterleavedTrials, Resumed
 from actbench.execution.local import InProcess, LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.networks import build_network
@@ -95,12 +95,12 @@ def one_by_one(study: Study, folder: Path) -> dict[str, TrialRecord]:
 
 
 def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
-    lanes = Lanes("cpu", at_once)
+    interleaved = InterleavedTrials("cpu", at_once)
     for trial in study.trials():
-        lanes.add(study, trial, folder, ignore, None)
+        interleaved.add(study, trial, folder, ignore, None)
     events: list[Any] = []
-    while lanes.busy:
-        events.extend(lanes.advance())
+    while interleaved.busy:
+        events.extend(interleaved.advance())
     return events
 
 
@@ -153,8 +153,8 @@ def test_the_others_go_on_while_the_steps_of_an_epoch_are_under_way(data: ImageD
     few, study = data.train_subset(150), Study(epochs=1, train_images=150)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
     before = network.conv1.weight.clone()
-    stretches = train(network, few, study, Trial("relu", 0), ignore, deferred=True)
-    next(stretches)
+    generator = train(network, few, study, Trial("relu", 0), ignore, deferred=True)
+    next(generator)
     assert not torch.equal(network.conv1.weight, before)
 
 
@@ -173,10 +173,10 @@ def test_a_trial_goes_on_after_its_checkpoint(
     study = Study(activations=("relu",), epochs=3, train_images=150, corruptions=())
     trial, few = Trial("relu", 0), data.train_subset(150)
     undisturbed = finish(run_one(study, trial, few, ignore, None)).record
-    lanes = Lanes("cpu", 2)
-    lanes.add(study, trial, folder, ignore, tmp_path)
+    interleaved = InterleavedTrials("cpu", 2)
+    interleaved.add(study, trial, folder, ignore, tmp_path)
     while not list(tmp_path.iterdir()):
-        list(lanes.advance())
+        list(interleaved.advance())
     resumed = finish(run_one(study, trial, few, ignore, tmp_path, deferred=True)).record
     assert resumed == undisturbed
     assert Checkpoint(tmp_path, undisturbed.trial_id).path.exists()
@@ -203,7 +203,7 @@ def test_a_trial_that_has_no_room_alone_is_a_crashed_one(
     study = Study(activations=(GREEDY,), baseline=GREEDY, seeds=(0,), epochs=1)
     monkeypatch.setattr("test_lanes.Greedy.most", 0)
     (turn, finished) = side_by_side(study, folder, 3)
-    assert isinstance(turn, Turn)
+    assert isinstance(turn, Resumed)
     assert finished.record.status == "crashed"
     assert finished.record.reason == "OutOfMemoryError: a GPU would have no memory left"
 

@@ -49,13 +49,13 @@ def cluster() -> Iterator[Any]:
 
 
 def run_on(
-    executor: RayTasks, study: Study, folder: Path, tell: Callable[[Event], None]
+    executor: RayTasks, study: Study, folder: Path, on_event: Callable[[Event], None]
 ) -> dict[str, bytes]:
     """Return the records' bytes by file name, after a run of what the folder lacks."""
     plan, store = prepare_study(study), Store(folder)
     with store.locked():
         store.begin(plan.study)
-        run_trials(plan, store, pending_trials(plan, store), executor, tell)
+        run_trials(plan, store, pending_trials(plan, store), executor, on_event)
     return {path.name: path.read_bytes() for path in (folder / "trials").iterdir()}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.store.lock import Shard, held_as_shard, held_for_a_moment, shards_at_work
+from actbench.store.lock import Shard, brief_lock, has_active_shards, shard_lock
 from actbench.store.store import Store
 from actbench.study.study import Study
 from helpers.runs import TINY_STUDY, run_process, same_files
@@ -48,22 +48,22 @@ def test_a_shard_is_written_as_it_is_read() -> None:
 
 def test_shards_share_the_folder_and_keep_a_whole_run_out(tmp_path: Path) -> None:
     one, two = Shard(1, 2), Shard(2, 2)
-    with held_as_shard(tmp_path, one), held_as_shard(tmp_path, two):
-        assert shards_at_work(tmp_path)
-        with held_for_a_moment(tmp_path):
+    with shard_lock(tmp_path, one), shard_lock(tmp_path, two):
+        assert has_active_shards(tmp_path)
+        with brief_lock(tmp_path):
             pass
         with pytest.raises(ResultsFolderError, match="held by another run: process"):
             Store(tmp_path).locked().__enter__()
-    assert not shards_at_work(tmp_path)
+    assert not has_active_shards(tmp_path)
     with Store(tmp_path).locked():
         pass
 
 
 def test_one_shard_is_held_once(tmp_path: Path) -> None:
     with (
-        held_as_shard(tmp_path, Shard(1, 2)),
+        shard_lock(tmp_path, Shard(1, 2)),
         pytest.raises(ResultsFolderError, match="held by another run: process"),
-        held_as_shard(tmp_path, Shard(1, 2)),
+        shard_lock(tmp_path, Shard(1, 2)),
     ):
         pass
 
@@ -72,7 +72,7 @@ def test_a_whole_run_keeps_shards_out(tmp_path: Path) -> None:
     with (
         Store(tmp_path).locked(),
         pytest.raises(ResultsFolderError, match="held by another run: process"),
-        held_for_a_moment(tmp_path),
+        brief_lock(tmp_path),
     ):
         pass
 

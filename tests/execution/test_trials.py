@@ -121,13 +121,13 @@ def test_a_record_is_stored_before_its_end_is_told(tmp_path: Path) -> None:
     plan, store = prepare_study(quick_study()), Store(tmp_path / "results")
     stored: list[int] = []
 
-    def tell(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if isinstance(event, Finished):
             stored.append(len(store.records(plan.study)))
 
     with store.locked():
         store.begin(plan.study)
-        run_trials(plan, store, plan.study.trials(), InProcess(), tell)
+        run_trials(plan, store, plan.study.trials(), InProcess(), on_event)
     assert stored == [1]
 
 

@@ -15,7 +15,7 @@ from actbench.execution.plan import prepare_study
 from actbench.models.activations import resolve_activation
 from actbench.models.initialisation import gain_of
 from actbench.models.networks import build_network
-from actbench.report.sentences import arm, describe_recipe
+from actbench.report.sentences import describe_recipe, variant_label
 from actbench.study.study import Study, Trial, trial_id
 
 if TYPE_CHECKING:
@@ -99,6 +99,6 @@ def test_the_default_leaves_weights_and_names_as_they_were() -> None:
 
 def test_the_tables_say_which_arm_they_are() -> None:
     aware = Study(init="slope_aware")
-    assert arm(aware) == "slope-aware initial weights"
-    assert arm(Study()) == ""
+    assert variant_label(aware) == "slope-aware initial weights"
+    assert variant_label(Study()) == ""
     assert "gain scales" in describe_recipe(aware)

@@ -136,7 +136,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
 
 def test_a_lock_that_is_a_link_is_refused(store: Store, tmp_path: Path) -> None:
     (store.folder / ".lock").symlink_to(tmp_path / "made")
-    for lock in (store.locked, store.locked_for_a_moment):
+    for lock in (store.locked, store.locked_briefly):
         with pytest.raises(ResultsFolderError, match=r"\.lock is a symbolic link"), lock():
             pass
     assert not (tmp_path / "made").exists()
@@ -149,7 +149,7 @@ def test_a_folder_in_it_that_is_a_link_is_refused_and_nothing_behind_it_changes(
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / ".x.making").write_text("theirs")
     (store.folder / name).symlink_to(tmp_path / "elsewhere")
-    for lock in (store.locked, store.locked_for_a_moment):
+    for lock in (store.locked, store.locked_briefly):
         with pytest.raises(ResultsFolderError, match=rf"{name}' is a symbolic link"), lock():
             store.sweep(STUDY)
     assert files_in(tmp_path / "elsewhere") == {".x.making"}
@@ -453,7 +453,7 @@ def test_a_finished_trial_has_no_checkpoint(store: Store) -> None:
 def test_a_folder_is_set_aside_under_the_first_free_name(store: Store) -> None:
     (store.folder.parent / "results.1").write_text("taken")
     before = files_in(store.folder)
-    assert store.set_aside() == store.folder.parent.resolve() / "results.2"
+    assert store.archive() == store.folder.parent.resolve() / "results.2"
     assert not store.folder.exists()
     assert files_in(store.folder.parent / "results.2") >= before
 
@@ -461,11 +461,11 @@ def test_a_folder_is_set_aside_under_the_first_free_name(store: Store) -> None:
 def test_a_folder_without_a_study_is_not_set_aside(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     with pytest.raises(ResultsFolderError, match="no results folder"):
-        Store(tmp_path / "home").set_aside()
+        Store(tmp_path / "home").archive()
     assert files_in(tmp_path) == set()
 
 
 def test_a_folder_that_is_held_is_not_set_aside(store: Store) -> None:
     with store.locked(), pytest.raises(ResultsFolderError, match="held by another run"):
-        Store(store.folder).set_aside()
+        Store(store.folder).archive()
     assert store.folder.exists()

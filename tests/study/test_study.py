@@ -12,7 +12,7 @@ import pytest
 from actbench.errors import UsageError
 from actbench.store.store import Store
 from actbench.study.fields import MAX_SEED
-from actbench.study.study import Study, Trial, next_look, seed_for, trial_id
+from actbench.study.study import Study, Trial, next_interim_analysis, seed_for, trial_id
 from actbench.study.toml import read_config, study_from_toml, study_to_toml
 
 
@@ -143,8 +143,8 @@ def test_a_whole_number_is_taken_for_a_number() -> None:
         ("epsilons", (float("nan"),)),
         ("margin", 0),
         ("margin", 2),
-        ("looks", (5, 3)),
-        ("looks", (1, 5)),
+        ("interim_analyses", (5, 3)),
+        ("interim_analyses", (1, 5)),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line_with_what_would_be_right(name: str, value: Any) -> None:
@@ -260,14 +260,14 @@ def test_a_trial_id_stays_when_the_study_grows_or_its_data_moves() -> None:
 
 
 def test_a_growing_study_takes_new_seeds_up_to_its_last_look() -> None:
-    study = Study(seeds=(4, 7), looks=(2, 3, 5))
-    grown = next_look(study)
+    study = Study(seeds=(4, 7), interim_analyses=(2, 3, 5))
+    grown = next_interim_analysis(study)
     assert grown is not None
     assert grown.seeds == (4, 7, 8)
-    last = next_look(grown)
+    last = next_interim_analysis(grown)
     assert last is not None
     assert last.seeds == (4, 7, 8, 9, 10)
-    assert next_look(last) is None
+    assert next_interim_analysis(last) is None
 
 
 @pytest.mark.parametrize("text", ["epochs = " + "[" * 200_000, "epochs" + ".a" * 3000 + " = 1"])

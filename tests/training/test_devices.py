@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from actbench.errors import UsageError
-from actbench.execution.plan import keep_settled, settle_kernels
+from actbench.execution.plan import keep_resolved, resolve_kernels
 from actbench.execution.trials import make_executor
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import devices
-from actbench.training.devices import settle_device
+from actbench.training.devices import resolve_device
 from helpers.runs import TINY
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ def test_auto_is_the_gpus_where_there_are_any(
     asked: str, count: int, settled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpus(monkeypatch, count)
-    assert settle_device(asked, "fp32") == settled
+    assert resolve_device(asked, "fp32") == settled
 
 
 def test_every_gpu_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 3)
-    assert devices.places("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
-    assert devices.places("cpu") == ["cpu"]
+    assert devices.compute_devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
+    assert devices.compute_devices("cpu") == ["cpu"]
 
 
 def test_the_processor_does_not_ask_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked"))
-    assert settle_device("cpu", "fp32") == "cpu"
+    assert resolve_device("cpu", "fp32") == "cpu"
 
 
 @no_gpu
@@ -91,9 +91,9 @@ def test_a_folder_keeps_the_device_that_it_began_with(
     gpus(monkeypatch, 1)
     store = Store(tmp_path / "study")
     store.begin(Study(device="cpu", kernels="torch"))
-    kept = keep_settled(Study(device="auto", kernels="auto"), store)
+    kept = keep_resolved(Study(device="auto", kernels="auto"), store)
     assert (kept.device, kept.kernels) == ("cpu", "torch")
-    assert keep_settled(Study(device="cuda"), store).device == "cuda"
+    assert keep_resolved(Study(device="cuda"), store).device == "cuda"
 
 
 def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome]) -> None:
@@ -106,8 +106,8 @@ def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome])
 
 def test_native_kernels_are_the_processors() -> None:
     with pytest.raises(UsageError, match="which computes on the CPU alone, and device is cuda"):
-        settle_kernels(Study(device="cuda", kernels="native"), [], 10)
-    assert settle_kernels(Study(device="cuda"), [], 10) == ("torch", "")
+        resolve_kernels(Study(device="cuda", kernels="native"), [], 10)
+    assert resolve_kernels(Study(device="cuda"), [], 10) == ("torch", "")
 
 
 def test_ray_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_ray_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "seeds", "places", "at_once"),
+    ("workers", "seeds", "compute_devices", "at_once"),
     [
         (None, 5, ["cuda:0", "cuda:1"], 32),
         (10, 5, ["cuda:0", "cuda:1"], 5),
@@ -128,7 +128,7 @@ def test_ray_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gpus_share_the_trials(
     workers: int | None,
     seeds: int,
-    places: list[str],
+    compute_devices: list[str],
     at_once: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -137,7 +137,7 @@ def test_gpus_share_the_trials(
     monkeypatch.setattr("actbench.execution.trials.LocalWorkers", lambda *given: made.append(given))
     study = Study(device="cuda", activations=("relu",), seeds=seeds)
     make_executor(study, RunOptions(workers=workers, trial_timeout=60))
-    assert made == [(places, at_once, 60)]
+    assert made == [(compute_devices, at_once, 60)]
 
 
 def test_the_device_decides_a_trials_name() -> None:

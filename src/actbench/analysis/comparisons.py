@@ -24,7 +24,7 @@ from actbench.analysis.paired import (
     paired_t,
 )
 from actbench.analysis.planning import seeds_needed
-from actbench.analysis.sequential import looks, spending_level
+from actbench.analysis.sequential import interim_analyses, spending_level
 from actbench.analysis.signed_rank import signed_rank
 from actbench.analysis.variance import variance_sources
 
@@ -44,7 +44,7 @@ __all__ = [
     "compare",
     "decide",
     "holm",
-    "looks",
+    "interim_analyses",
     "metrics_for",
     "spending_level",
     "summarise",
@@ -81,7 +81,7 @@ COMPARISON_COLUMNS = (
 )
 _SEEDS = ["seeds_needed", "seeds_needed_low", "seeds_needed_high"]
 # Beyond this a square overflows or loses its meaning, so a value is treated as infinite.
-_LARGEST_VALUE = 1e100
+_MAX_VALUE = 1e100
 
 
 def summarise(values: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
@@ -403,7 +403,7 @@ class _Trials:
 
     def finite(self, activation: str, metric: str) -> NDArray[np.bool_]:
         """Return where a value is usable: not absent, infinite or absurdly large."""
-        usable: NDArray[np.bool_] = np.abs(self.column(activation, metric)) <= _LARGEST_VALUE
+        usable: NDArray[np.bool_] = np.abs(self.column(activation, metric)) <= _MAX_VALUE
         return usable
 
     def pairs(self, activation: str, baseline: str, metric: Metric) -> NDArray[np.bool_]:

@@ -31,10 +31,10 @@ from actbench.analysis.robustness import (
     matched_accuracies,
     mechanism_correlations,
 )
-from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_arm
+from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activation
 from actbench.errors import ResultsFolderError
 from actbench.store.record import unpack_counts
-from actbench.store.store import no_search_for_cycles
+from actbench.store.store import gc_paused
 from actbench.study.study import SEVERITIES
 
 if TYPE_CHECKING:
@@ -185,8 +185,12 @@ class Frames:
 
     def level(self) -> float:
         """Return the level of every test: 0.05, or this look's part of it."""
-        looks = self.study.looks
-        return spending_level(len(self.study.seeds), looks[0], looks[-1]) if looks else 0.05
+        interim_analyses = self.study.interim_analyses
+        return (
+            spending_level(len(self.study.seeds), interim_analyses[0], interim_analyses[-1])
+            if interim_analyses
+            else 0.05
+        )
 
     def values(self) -> pd.DataFrame:
         """Return a row per trial and a column per metric, as the statistics take them."""
@@ -230,7 +234,7 @@ class Frames:
             values = {name: part[name].to_numpy(np.float64) for name in self.primary()}
             hits = np.zeros(len(part), dtype=np.bool_)
             if images:
-                hits, flags = flags_of_arm(values, images, self.class_share)
+                hits, flags = flags_of_activation(values, images, self.class_share)
                 self.trials.loc[part.index, "flag"] = flags
             self._at_chance[str(activation)] = hits
 
@@ -366,7 +370,7 @@ class Frames:
         return pd.concat(parts, ignore_index=True)
 
 
-@no_search_for_cycles()
+@gc_paused()
 def read_frames(store: Store, study: Study) -> Frames:
     """Return the frames of what the store holds of the study.
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LEAST_PAIRS = 5  # a line through four leaves two degrees of freedom
-FARTHEST = 10.0  # standard deviations of the covariate that the line may be continued over
+MIN_PAIRS = 5  # a line through four leaves two degrees of freedom
+MAX_EXTRAPOLATION = 10.0  # standard deviations of the covariate that the line may be continued over
 _ROUNDING = 1e-12
 
 
@@ -62,12 +62,12 @@ def matched_difference(
     if not covariate.any():
         equivalence = float(equivalence_p_value(outcome, margin))
         return MatchedDifference(paired_t(outcome), equivalence, 0.0)
-    if n < LEAST_PAIRS:
-        return _none(f"fewer than {LEAST_PAIRS} pairs")
+    if n < MIN_PAIRS:
+        return _none(f"fewer than {MIN_PAIRS} pairs")
     distance = float(covariate.mean())
     apart = covariate - distance
     squares = float(apart @ apart)
-    if abs(distance) > FARTHEST * math.sqrt(squares / (n - 1)):
+    if abs(distance) > MAX_EXTRAPOLATION * math.sqrt(squares / (n - 1)):
         return _none("the seeds vary too little in the difference that is to be taken away")
     slope = float(apart @ outcome) / squares
     difference = float(outcome.mean()) - slope * distance

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from actbench.analysis.frames import Frames
 
-COUNTERPART_COLUMNS = (
+PAIRED_COLUMNS = (
     "study",
     "reference",
     "activation",
@@ -42,7 +42,7 @@ _RELATIVE = ("matched_accuracy", "mce", "relative_mce")  # to each study's own b
 _SHOWN = ("clean_accuracy", "corrupted_accuracy", "clean_loss", "grad_norm_first")
 
 
-def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
+def compare_paired_studies(studies: Mapping[str, Frames]) -> pd.DataFrame:
     """Return how the trials of each study differ from those of the first, pair by pair.
 
     A pair is one activation with one seed in both studies, so it shares the batch order and, with
@@ -58,7 +58,7 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
 
     Returns:
         A row per study but the first × activation × metric, activations in the first study's order
-        and ``ALL`` after them, with the columns ``COUNTERPART_COLUMNS``: those of
+        and ``ALL`` after them, with the columns ``PAIRED_COLUMNS``: those of
         ``statistics.compare``, ``difference`` being study − reference.
 
     Raises:
@@ -107,7 +107,7 @@ def compare_counterparts(studies: Mapping[str, Frames]) -> pd.DataFrame:
         if metrics[row["metric"]].guarded and masked:
             note = "; ".join(filter(None, [row["note"], "signs of masked gradients"]))
             table.loc[place, "note"] = note
-    return table[list(COUNTERPART_COLUMNS)]
+    return table[list(PAIRED_COLUMNS)]
 
 
 def _shared(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 RANGE_CONFIDENCE = 0.8
-MOST_SEEDS = 1_000_000
+MAX_SEEDS = 1_000_000
 _QUANTILES = 32  # eight times as many change the numbers by less than 1 %
 
 
@@ -71,14 +71,14 @@ def _fewest(effects: Floats, tests: int, level: float) -> float:
     """Return the fewest pairs with power ``POWER``, averaged over equally likely effects."""
     low, high = 1, 2
     while _chance_undecided(high, effects, tests, level) > 1 - POWER:
-        if high > MOST_SEEDS:
+        if high > MAX_SEEDS:
             return math.inf
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         decided = _chance_undecided(middle, effects, tests, level) <= 1 - POWER
         low, high = (low, middle) if decided else (middle, high)
-    return float(high) if high <= MOST_SEEDS else math.inf
+    return float(high) if high <= MAX_SEEDS else math.inf
 
 
 def _chance_undecided(n: int, effects: Floats, tests: int, level: float) -> float:

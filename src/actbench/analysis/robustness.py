@@ -27,7 +27,7 @@ MECHANISM_COLUMNS = (
     "within_ci_low",
     "within_ci_high",
 )
-LEAST_RANKED = 3  # two values have a rank correlation of ±1 whatever they are
+MIN_RANKED = 3  # two values have a rank correlation of ±1 whatever they are
 
 
 def beyond_clean_error(corruptions: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def matched_accuracies(trials: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def rank_correlation(one: Floats, other: Floats) -> float:
     """Return Spearman's ρ, ties at their mean rank; NaN below three pairs or without variation."""
-    if len(one) < LEAST_RANKED or np.ptp(one) == 0 or np.ptp(other) == 0:
+    if len(one) < MIN_RANKED or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
     return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
 

@@ -8,7 +8,7 @@ in about a quarter of all cases. Here the 5 % are an allowance that is spent ove
 from __future__ import annotations
 
 
-def looks(first: int, last: int) -> tuple[int, ...]:
+def interim_analyses(first: int, last: int) -> tuple[int, ...]:
     """Return the numbers of seeds after which to look, in rising order, ending with ``last``.
 
     Each is about half as many again as the one before: 5, 8, 13, 20, 30 for ``looks(5, 30)``.
@@ -54,7 +54,7 @@ def spending_level(n: int, first: int, last: int, level: float = 0.05) -> float:
     Raises:
         ValueError: n is not a look, or ``looks`` refuses the range.
     """
-    times = looks(first, last)
+    times = interim_analyses(first, last)
     if n not in times:
         raise ValueError(
             f"no look after {n} seeds; the looks are after {', '.join(map(str, times))}"

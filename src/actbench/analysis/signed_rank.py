@@ -12,8 +12,8 @@ from scipy import special
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-LEAST_PAIRS = 6  # with five, no p-value is below 0.0625
-MOST_EXACT = 50
+MIN_PAIRS = 6  # with five, no p-value is below 0.0625
+MAX_EXACT = 50
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
         differences: finite, shape (n,).
 
     Returns:
-        NaN p-values with fewer than ``LEAST_PAIRS`` pairs.
+        NaN p-values with fewer than ``MIN_PAIRS`` pairs.
     """
     values = np.asarray(differences, dtype=np.float64)
-    if len(values) < LEAST_PAIRS:
+    if len(values) < MIN_PAIRS:
         return SignedRank(math.nan, 0, math.nan)
     largest = float(np.abs(values).max())
     if largest == 0:
@@ -58,7 +58,7 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     total, positive = int(twice.sum()), int(twice[values > 0].sum())
     sign = int(np.sign(2 * positive - total))
     smaller = min(positive, total - positive)
-    if n > MOST_EXACT:
+    if n > MAX_EXACT:
         deviation = math.sqrt(float((twice.astype(np.float64) ** 2).sum())) / 2
         p_value = 2 * float(special.ndtr((smaller - total / 2) / deviation))
         return SignedRank(min(1.0, p_value), sign, 0.0)

@@ -1,4 +1,4 @@
-"""Is a trained network better than chance, and does a trial lie far from its arm? Arrays in, out.
+"""Tests of single trials: better than chance, far from the others of its activation.
 
 Pure functions: no I/O and no random numbers. docs/statistics.md has the rules and what they find.
 """
@@ -32,7 +32,7 @@ KNOWN_CLASS_SHARES = {
 # By number of trials, the robust z that the farthest of that many normal values exceeds in 1 % of
 # samples (tools/simulate_missing_trials.py cutoffs). The usual 3.5 (Iglewicz & Hoaglin 1993) would
 # flag a trial in 21 % of arms of five seeds, as so few values do not determine a spread.
-LEAST_TRIALS = 5
+MIN_TRIALS = 5
 _CUTOFFS = ((5, 19.0), (6, 11.0), (8, 8.0), (10, 7.1), (15, 6.1), (20, 5.4), (30, 4.8), (50, 4.5))
 
 
@@ -86,8 +86,8 @@ def robust_z(values: ArrayLike, least_spread: float = 0.0) -> Floats:
     return scores
 
 
-def far_from_arm(values: ArrayLike, images: int) -> Floats:
-    """Return the robust z of each accuracy that lies far outside its arm, NaN for the others.
+def far_from_others(values: ArrayLike, images: int) -> Floats:
+    """Return the robust z of each accuracy that is far from the others, NaN elsewhere.
 
     Far is beyond the value that the farthest of n normal values exceeds in 1 % of samples. The
     spread is taken to be at least the binomial standard deviation of an accuracy at the median on
@@ -98,13 +98,13 @@ def far_from_arm(values: ArrayLike, images: int) -> Floats:
         images: the number of test images, from 1.
 
     Returns:
-        Shape (n,); all NaN with fewer than ``LEAST_TRIALS`` values.
+        Shape (n,); all NaN with fewer than ``MIN_TRIALS`` values.
     """
     sample = np.asarray(values, dtype=np.float64)
     found = np.full(sample.shape, np.nan)
     known = np.isfinite(sample)
     n = int(known.sum())
-    if n < LEAST_TRIALS:
+    if n < MIN_TRIALS:
         return found
     centre = float(np.clip(np.median(sample[known]), 0, 1))
     scores = robust_z(sample[known], (centre * (1 - centre) / images) ** 0.5)
@@ -113,7 +113,7 @@ def far_from_arm(values: ArrayLike, images: int) -> Floats:
     return found
 
 
-def flags_of_arm(
+def flags_of_activation(
     accuracies: Mapping[str, ArrayLike], images: int, class_share: float | None
 ) -> tuple[NDArray[np.bool_], list[str]]:
     """Return which trials of one activation are at chance, and what is odd about each, in words.
@@ -130,7 +130,9 @@ def flags_of_arm(
         at_chance = np.isfinite(clean) & ~above_chance(correct, images, class_share)
     flags = [["at chance"] * bool(hit) for hit in at_chance]
     for metric, values in accuracies.items():
-        for flag, score in zip(flags, far_from_arm(values, images), strict=True):
+        for flag, score in zip(flags, far_from_others(values, images), strict=True):
             if not np.isnan(score):
-                flag.append(f"{metric.replace('_', ' ')} far from its arm (robust z {score:+.1f})")
+                flag.append(
+                    f"{metric.replace('_', ' ')} far from the others (robust z {score:+.1f})"
+                )
     return at_chance, ["; ".join(flag).replace("-", "−") for flag in flags]

@@ -34,7 +34,7 @@ _ALIKE = 1.25
 
 @dataclass(frozen=True)
 class StandardErrors:
-    """What ``crossed_standard_errors`` returns; NaN where there are too few to tell.
+    """What ``crossed_standard_errors`` returns; NaN where there are too few.
 
     Attributes:
         seeds: for other seeds on the same test images; that of the paired t-test.
@@ -140,13 +140,13 @@ def variance_sources(
                 "standard_error_seeds": error.seeds,
                 "standard_error_images": error.images,
                 "standard_error_total": error.total,
-                "sharpen": _sharpen(len(seeds), error),
+                "sharpen": _dominant_source(len(seeds), error),
             }
         )
     return pd.DataFrame(rows, columns=list(VARIANCE_COLUMNS))
 
 
-def _sharpen(n_seeds: int, error: StandardErrors) -> str:
+def _dominant_source(n_seeds: int, error: StandardErrors) -> str:
     if n_seeds == 0:
         return ""
     if error.total == 0:

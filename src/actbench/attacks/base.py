@@ -140,4 +140,4 @@ class Attack(ABC):
 
     @abstractmethod
     def _search(self, target: _Target, attacked: Attacked) -> None:
-        """Look for adversarial images of those still correct, and enter them in ``attacked``."""
+        """Search adversarial images of those still correct, and enter them in ``attacked``."""

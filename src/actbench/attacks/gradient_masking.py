@@ -40,7 +40,7 @@ def masking_checks(
     predict: Predict,
     images: Tensor,
     labels: Tensor,
-    survived: Mapping[tuple[str, float], Tensor],
+    robust_masks: Mapping[tuple[str, float], Tensor],
     batch_size: int = BATCH_SIZE,
 ) -> MaskingChecks:
     """Return the guard's findings on a trained network; draws no random numbers.
@@ -54,13 +54,13 @@ def masking_checks(
         predict: images to logits, as attacks take it.
         images: float32 (N, C, H, W) in [0, 1], those that were attacked.
         labels: int64 (N,).
-        survived: for each (attack spec, ε) that was run, ``Attacked.correct`` on these images.
+        robust_masks: for each (attack spec, ε) that was run, ``Attacked.correct`` on these images.
             Without both a white-box and a black-box attack in one norm at one ε, there is
             nothing to compare and no excess.
         batch_size: how many images ``predict`` is given at once.
 
     Raises:
-        UsageError: a key of ``survived`` names no attack.
+        UsageError: a key of ``robust_masks`` names no attack.
     """
     zero, non_finite, misleading = [], [], []
     for some in batches(torch.ones_like(labels), batch_size):
@@ -80,13 +80,13 @@ def masking_checks(
         zero_gradient_share=float(torch.cat(zero).double().mean()),
         non_finite_gradient_share=float(torch.cat(non_finite).double().mean()),
         misleading_gradient_share=float(torch.cat(misleading).double().mean()),
-        white_box_excess=_white_box_excess(survived),
+        white_box_excess=_white_box_excess(robust_masks),
         large_epsilon_accuracy=large.accuracy,
     )
 
 
 def _white_box_excess(
-    survived: Mapping[tuple[str, float], Tensor],
+    robust_masks: Mapping[tuple[str, float], Tensor],
 ) -> tuple[tuple[float, float], ...]:
     """Return (ε, excess) where white-box attacks do worse than black-box ones beyond chance.
 
@@ -95,7 +95,7 @@ def _white_box_excess(
     1947). Three of these are allowed for: one false alarm in about 700 comparisons.
     """
     left: dict[tuple[str, float], dict[bool, Tensor]] = {}
-    for (spec, epsilon), correct in survived.items():
+    for (spec, epsilon), correct in robust_masks.items():
         attack = resolve(spec)
         kinds = left.setdefault((attack.norm, epsilon), {})
         kinds[attack.white_box] = kinds.get(attack.white_box, correct) & correct

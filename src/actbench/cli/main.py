@@ -18,10 +18,10 @@ from actbench import __version__
 from actbench.cli.listing import list_
 from actbench.cli.options import Folder, GroupedCommand, options_of
 from actbench.cli.terminal import (
+    configure_output,
     open_closed_streams,
-    print_what_the_terminal_can,
+    print_error,
     say,
-    say_wrong,
     show,
 )
 from actbench.errors import ActbenchError, UsageError
@@ -85,13 +85,13 @@ def run(
     if config:
         _warn_of_code(config, study, set(values) - set(given))
 
-    from actbench.api import default_folder, plan_looks
+    from actbench.api import default_folder, plan_interim_analyses
     from actbench.api import run as run_study
     from actbench.cli.summary import print_summary
     from actbench.progress import ProgressDisplay
     from actbench.report.summary import read_summary
 
-    asked = plan_looks(study, options)
+    asked = plan_interim_analyses(study, options)
     folder = out or default_folder(asked)
     if yes and not options.restart:
         raise UsageError("--yes answers what --restart asks; give that too")
@@ -176,7 +176,7 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
 def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
     """List the trials and which of them would be run."""
     from actbench.data.datasets import check_apart
-    from actbench.execution.plan import keep_settled, prepare_study
+    from actbench.execution.plan import keep_resolved, prepare_study
     from actbench.execution.trials import pending_trials
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard
@@ -186,7 +186,7 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     with _stdout_kept_clean():
-        plan = prepare_study(study if everything else keep_settled(study, store))
+        plan = prepare_study(study if everything else keep_resolved(study, store))
     choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
         choice = [(part, part.study.trials()) for part in tuning_plans(plan)]
@@ -225,7 +225,7 @@ def report(folder: Path, *, as_json: bool) -> int:
 
     store = Store(folder)
     study = store.study()
-    with store.locked_for_a_moment():
+    with store.locked_briefly():
         frames = write_report(store, study)
         for path, fault in store.damaged(study).items():
             say(f"{path} is damaged and left out: {fault}")
@@ -245,12 +245,12 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
     and seed, for example in another precision?
     """
     from actbench.analysis.studies import read_studies
-    from actbench.report.paired_studies import counterpart_files
+    from actbench.report.paired_studies import paired_studies_files
     from actbench.report.studies import studies_files
     from actbench.store.store import Store
 
     studies = read_studies(folders)
-    files = counterpart_files(studies) if paired else studies_files(studies)
+    files = paired_studies_files(studies) if paired else studies_files(studies)
     if out is not None:
         for name, text in files.items():
             Store(out).write_text(name, text)
@@ -289,7 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     signal.signal(signal.SIGTERM, terminate)
     open_closed_streams()
-    print_what_the_terminal_can()
+    configure_output()
     try:
         code = cli.main(asked, prog_name="actbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
@@ -300,14 +300,16 @@ def main(arguments: list[str] | None = None) -> None:
         show(error.format_message())
         code = UsageError.exit_code
     except click.ClickException as error:
-        say_wrong(error.format_message())
+        print_error(error.format_message())
         code = UsageError.exit_code
     except ActbenchError as error:
-        say_wrong(str(error))
+        print_error(str(error))
         code = error.exit_code
     except (ImportError, MemoryError) as error:
         reason = str(error) or type(error).__name__
-        say_wrong(f"cannot go on: {reason} (is memory or address space limited, as by ulimit -v?)")
+        print_error(
+            f"cannot go on: {reason} (is memory or address space limited, as by ulimit -v?)"
+        )
         code = UsageError.exit_code
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):

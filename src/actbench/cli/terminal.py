@@ -27,7 +27,7 @@ class _StderrOrNothing(io.FileIO):
             return len(content)
 
 
-def print_what_the_terminal_can() -> None:
+def configure_output() -> None:
     """Let neither a character that the output's encoding lacks nor stderr's state end the run.
 
     Such a character is replaced. What stderr cannot take, because it is closed, full or read by
@@ -87,7 +87,7 @@ def say(message: str) -> None:
     click.echo(f"actbench: {' '.join(printable(message).split())}", file=sys.stderr)
 
 
-def say_wrong(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error as one line to stderr; what an argument makes too long is cut in its middle.
 
     A word keeps its first and last 100 characters, the line its first and last 1000.

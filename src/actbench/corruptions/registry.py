@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Corruption = Callable[[Tensor, int, Generator], Tensor]
-SMALLEST_SIDE = 8
+MIN_SIDE = 8
 IMAGES_PER_CHUNK = 500  # float32 at 32×32: 6 MB an operand, which stays near the caches
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": gaussian_noise,
@@ -123,10 +123,10 @@ def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
             f"images to corrupt are {images.dtype} of shape {shape}; "
             "they must be uint8 of shape (N, H, W, 3) with N ≥ 1"
         )
-    if min(shape[1:3]) < SMALLEST_SIDE:
+    if min(shape[1:3]) < MIN_SIDE:
         raise UsageError(
             f"images to corrupt are {shape[1]}×{shape[2]}; "
-            f"they must be at least {SMALLEST_SIDE}×{SMALLEST_SIDE}"
+            f"they must be at least {MIN_SIDE}×{MIN_SIDE}"
         )
     generator = torch.Generator().manual_seed(seed_for("corruption", name, severity))
     corrupted = torch.empty_like(images, memory_format=torch.contiguous_format)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from actbench.errors import UnavailableError, UsageError
-from actbench.files import MAKING, replacing, writing_whole
+from actbench.files import MAKING, atomic_write, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +96,7 @@ def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
         refuse_link(path.parent)
         tag = folder / "CACHEDIR.TAG"
         if not tag.exists():
-            with writing_whole(tag, to_disk=False) as file:
+            with atomic_write(tag, to_disk=False) as file:
                 file.write(_TAG)
         refused = 0 if others_write else 0o022
         path.parent.mkdir(mode=0o777 & ~refused, exist_ok=True)

@@ -73,16 +73,16 @@ class Executor(Protocol):
         study: Study,
         trials: Sequence[Trial],
         data_folder: Path,
-        tell: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
-        """Run all trials; ``tell`` is called in this process alone.
+        """Run all trials; ``on_event`` is called in this process alone.
 
         Args:
             study: the whole configuration, every name in it resolved.
             trials: what is to be run, in the order in which it is handed out.
             data_folder: the prepared data (see ``data.prepare``).
-            tell: hears what happens.
+            on_event: hears what happens.
             checkpoints: where trials keep their state; nowhere unless given.
 
         Raises:
@@ -139,11 +139,11 @@ def run_one(
         )
     try:
         import_code(study)
-        stretches = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
+        generator = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
         while True:
             with settings_kept():  # what a user's code changes is this stretch's alone
                 try:
-                    next(stretches)
+                    next(generator)
                 except StopIteration as end:
                     record = replace(end.value, environment=environment["id"])
                     break
@@ -175,14 +175,14 @@ def _encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def too_late(study: Study, trial: Trial, timeout: float, seconds: float) -> Finished:
+def timed_out(study: Study, trial: Trial, timeout: float, seconds: float) -> Finished:
     """Return the outcome of a trial that was ended because it took longer than it may."""
     return Finished(
         crashed(study, trial, f"it took longer than the limit of {timeout:g} s"), seconds
     )
 
 
-def keep_memory() -> None:
+def configure_malloc() -> None:
     """Let glibc keep freed tensors instead of unmapping them: page faults cost some 10 %.
 
     M_MMAP_THRESHOLD (−3) at its largest accepted value, and M_TRIM_THRESHOLD (−1), as in

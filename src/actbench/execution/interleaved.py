@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from actbench.data.images import study_images
-from actbench.execution.executors import Finished, Retried, crashed, run_one, too_late
+from actbench.execution.executors import Finished, Retried, crashed, run_one, timed_out
 from actbench.study.study import Study
 from actbench.training.devices import enter, set_precision
 
@@ -29,7 +29,7 @@ _DECIDES_DATA = ("dataset", "data_dir", "data_checksum", "train_images", "valida
 
 
 @dataclass(frozen=True)
-class Turn:
+class Resumed:
     """A trial whose stretch comes next, and the seconds since it began."""
 
     trial: Trial
@@ -41,19 +41,19 @@ class _Task:
     study: Study
     trial: Trial
     data_folder: Path
-    tell: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     checkpoints: Path | None
 
 
 @dataclass
-class _Lane:
+class _RunningTrial:
     task: _Task
-    stretches: Generator[None, None, Finished]
+    steps: Generator[None, None, Finished]
     stream: contextlib.AbstractContextManager[object]
     begin: float
 
 
-class Lanes:
+class InterleavedTrials:
     """Runs trials on one place, ``at_once`` of them under way at a time.
 
     One alone on the processor takes its steps one after the other. Otherwise each hands its device
@@ -68,7 +68,7 @@ class Lanes:
         self._place, self._at_once, self._timeout = place, at_once, trial_timeout
         self._deferred = at_once > 1 or place != "cpu"
         self._waiting: deque[_Task] = deque()
-        self._lanes: list[_Lane] = []
+        self._lanes: list[_RunningTrial] = []
 
     @property
     def busy(self) -> bool:
@@ -80,13 +80,13 @@ class Lanes:
         study: Study,
         trial: Trial,
         data_folder: Path,
-        tell: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         checkpoints: Path | None,
     ) -> None:
         """Let a trial begin when there is a lane for it (see ``executors.Executor.run``)."""
-        self._waiting.append(_Task(study, trial, data_folder, tell, checkpoints))
+        self._waiting.append(_Task(study, trial, data_folder, on_event, checkpoints))
 
-    def advance(self) -> Iterator[Turn | Finished | Retried]:
+    def advance(self) -> Iterator[Resumed | Finished | Retried]:
         """Take every trial that is under way one stretch further; yield what happens.
 
         Where one is late when its turn comes, its time is over. Within a stretch it cannot be
@@ -100,14 +100,14 @@ class Lanes:
             self._lanes.append(self._begin(self._waiting.popleft()))
         for lane in list(self._lanes):
             seconds = time.perf_counter() - lane.begin
-            yield Turn(lane.task.trial, seconds)
+            yield Resumed(lane.task.trial, seconds)
             if self._timeout is not None and seconds > self._timeout:
                 self._lanes.remove(lane)
-                yield too_late(lane.task.study, lane.task.trial, self._timeout, seconds)
+                yield timed_out(lane.task.study, lane.task.trial, self._timeout, seconds)
                 continue
             try:
                 with lane.stream:
-                    next(lane.stretches)
+                    next(lane.steps)
                 continue
             except StopIteration as end:
                 outcome: Finished | Retried = end.value
@@ -116,7 +116,7 @@ class Lanes:
             self._lanes.remove(lane)
             yield outcome
 
-    def _begin(self, task: _Task) -> _Lane:
+    def _begin(self, task: _Task) -> _RunningTrial:
         begin, study = time.perf_counter(), task.study
         stream: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if self._place != "cpu":
@@ -124,12 +124,14 @@ class Lanes:
             stream = torch.cuda.stream(torch.cuda.Stream(self._place))  # type: ignore[no-untyped-call]
         of_the_data = Study(**{name: getattr(study, name) for name in _DECIDES_DATA})
         data = _images(self._place, task.data_folder, of_the_data)
-        stretches = run_one(
-            *(study, task.trial, data, task.tell, task.checkpoints), deferred=self._deferred
+        steps = run_one(
+            *(study, task.trial, data, task.on_event, task.checkpoints), deferred=self._deferred
         )
-        return _Lane(task, stretches, stream, begin)
+        return _RunningTrial(task, steps, stream, begin)
 
-    def _out_of_memory(self, lane: _Lane, error: torch.OutOfMemoryError) -> Finished | Retried:
+    def _out_of_memory(
+        self, lane: _RunningTrial, error: torch.OutOfMemoryError
+    ) -> Finished | Retried:
         """Let the trial wait for memory, or return it as a crashed one where it was alone."""
         others = len(self._lanes) - 1
         reason = str(error).partition("\n")[0]

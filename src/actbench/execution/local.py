@@ -16,10 +16,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from actbench.errors import ActbenchError
-from actbench.execution.executors import RETRIES, Finished, Retried, crashed, keep_memory, too_late
+from actbench.execution.executors import (
+    RETRIES,
+    Finished,
+    Retried,
+    configure_malloc,
+    crashed,
+    timed_out,
+)
 from actbench.execution.parent_death import end_with_parent
 from actbench.study.study import Trial
-from actbench.training.devices import places
+from actbench.training.devices import compute_devices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,21 +46,21 @@ class InProcess:
         study: Study,
         trials: Sequence[Trial],
         data_folder: Path,
-        tell: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
         """Run all trials with one computing thread and PyTorch's own settings; restore them."""
-        from actbench.execution.interleaved import Lanes, Turn
+        from actbench.execution.interleaved import InterleavedTrials, Resumed
         from actbench.models.global_state import settings_kept
 
         with settings_kept(fresh=True):
-            lanes = Lanes(places(study.device)[0], at_once=1)
+            lanes = InterleavedTrials(compute_devices(study.device)[0], at_once=1)
             for trial in trials:
-                lanes.add(study, trial, data_folder, tell, checkpoints)
+                lanes.add(study, trial, data_folder, on_event, checkpoints)
             while lanes.busy:
                 for event in lanes.advance():
-                    if not isinstance(event, Turn):
-                        tell(event)
+                    if not isinstance(event, Resumed):
+                        on_event(event)
 
     def close(self) -> None:
         """Do nothing: there is no process to end."""
@@ -68,7 +75,7 @@ class LocalWorkers:
     at once: what hangs would hang again. Others that were under way in its process are run again.
 
     Args:
-        computing_on: for each process the place that it computes on (see ``devices.places``).
+        computing_on: the device of each process (see ``devices.compute_devices``).
         at_once: how many trials each has under way.
         trial_timeout: the most seconds that a trial may take.
     """
@@ -85,7 +92,7 @@ class LocalWorkers:
         study: Study,
         trials: Sequence[Trial],
         data_folder: Path,
-        tell: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
         """Run all trials (see ``Executor.run``).
@@ -119,7 +126,7 @@ class LocalWorkers:
                 seconds = worker.seconds()
                 if self._timeout is not None and seconds > self._timeout:
                     self._replace(number)
-                    tell(too_late(study, worker.in_turn(), self._timeout, seconds))
+                    on_event(timed_out(study, worker.in_turn(), self._timeout, seconds))
                     pending.extendleft(reversed(worker.others()))
                     continue
                 try:
@@ -132,7 +139,7 @@ class LocalWorkers:
                         ) from None
                     self._replace(number)
                     pending.extendleft(reversed(worker.others()))
-                    tell(after_death(worker.in_turn(), reason, seconds))
+                    on_event(after_death(worker.in_turn(), reason, seconds))
                     continue
                 if isinstance(message, ActbenchError):
                     raise message
@@ -142,7 +149,7 @@ class LocalWorkers:
                     continue
                 if isinstance(message, Finished):
                     worker.trials.remove(Trial(message.record.activation, message.record.seed))
-                tell(message)
+                on_event(message)
 
     def _wait(self) -> list[int]:
         """Return the numbers of the busy workers that have something to say, or had too long."""
@@ -266,10 +273,10 @@ def _work(
     os.chdir(folder)  # a user's files are named from here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
-    keep_memory()
-    from actbench.execution.interleaved import Lanes, Turn
+    configure_malloc()
+    from actbench.execution.interleaved import InterleavedTrials, Resumed
 
-    lanes = Lanes(place, at_once, trial_timeout)
+    lanes = InterleavedTrials(place, at_once, trial_timeout)
     try:
         while True:
             while not lanes.busy or connection.poll():
@@ -277,7 +284,7 @@ def _work(
                 lanes.add(study, trial, data_folder, connection.send, checkpoints)
             try:
                 for event in lanes.advance():
-                    if isinstance(event, Turn):
+                    if isinstance(event, Resumed):
                         connection.send((event.trial, event.seconds))
                     else:
                         connection.send(event)

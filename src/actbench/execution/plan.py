@@ -64,7 +64,7 @@ def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) 
     )
 
 
-def settle_kernels(
+def resolve_kernels(
     study: Study, activations: Sequence[ActivationFactory], num_classes: int
 ) -> tuple[str, str]:
     """Return ``native`` or ``torch``, and what there is to say of it, empty if nothing.
@@ -124,7 +124,7 @@ def prepare_study(study: Study) -> Plan:
         return _prepared(study)
 
 
-def keep_settled(study: Study, store: Store) -> Study:
+def keep_resolved(study: Study, store: Store) -> Study:
     """Return the study, what is ``auto`` in it as in the study that the store holds.
 
     Raises:

@@ -18,9 +18,9 @@ from actbench.errors import ResultsFolderError, UnavailableError, UsageError
 from actbench.execution.executors import (
     RETRIES,
     Finished,
+    configure_malloc,
     crashed,
     default_workers,
-    keep_memory,
     run_one,
 )
 
@@ -86,7 +86,7 @@ class RayTasks:
         study: Study,
         trials: Sequence[Trial],
         data_folder: Path,
-        tell: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
         """Run all trials (see ``Executor.run``)."""
@@ -111,7 +111,7 @@ class RayTasks:
                 reason = str(error).strip().partition("\n")[0]
                 often = f"its Ray worker was lost, {RETRIES + 1} times in a row: {reason}"
                 event = Finished(crashed(study, trial, often, str(error)), 0.0)
-            tell(event)
+            on_event(event)
 
     def close(self) -> None:
         """Leave the cluster, or end the one that was started; what still runs is ended."""
@@ -152,7 +152,7 @@ def _run_on_node(
     sys.path.extend(path for path in import_paths if path not in sys.path)
     with contextlib.suppress(OSError):  # another node may have no such folder
         os.chdir(import_paths[0])  # a user's files are named from there
-    keep_memory()
+    configure_malloc()
     import numpy as np
     import torch
 

@@ -21,7 +21,12 @@ from actbench.models.user_code import module_file
 from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.store.environment import with_batch
 from actbench.study.study import SEVERITIES, trial_names
-from actbench.training.devices import has_bfloat16, places, settle_device, settle_precision
+from actbench.training.devices import (
+    compute_devices,
+    has_bfloat16,
+    resolve_device,
+    settle_precision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -42,7 +47,7 @@ def _prepared(study: Study) -> Plan:
     from actbench.data.cache import cache_limit
     from actbench.data.images import open_images, prepare, study_images
     from actbench.execution.network_check import check_networks
-    from actbench.execution.plan import settle_kernels, slow_bfloat16
+    from actbench.execution.plan import resolve_kernels, slow_bfloat16
     from actbench.models.activations import check_activation, resolve_activation
     from actbench.models.global_state import changes, settings_kept
     from actbench.models.initialisation import gain_of
@@ -78,7 +83,7 @@ def _prepared(study: Study) -> Plan:
             f"the published corruptions are not the study's: their checksum is {published!r}, "
             f"and the study was made with {study.cifar10c_checksum!r}"
         )
-    device = settle_device(study.device, study.precision)
+    device = resolve_device(study.device, study.precision)
     precision = settle_precision(study.precision, device, study.kernels)
     study = dataclasses.replace(study, model=model, device=device, precision=precision)
     counts = [len(data.train_images)]
@@ -86,7 +91,7 @@ def _prepared(study: Study) -> Plan:
         counts.append(counts[0] - data.tuning_images)
     with settings_kept(model):
         notes = check_networks(study, factories, data, counts)
-        kernels, note = settle_kernels(study, factories, len(data.classes))
+        kernels, note = resolve_kernels(study, factories, len(data.classes))
         if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
             notes.append(slow_bfloat16(study, factories[0], data))
     specs = (model, *(factory.spec for factory in factories))
@@ -186,9 +191,9 @@ def run_trials(
     store: Store,
     trials: Sequence[Trial],
     executor: Executor,
-    tell: Callable[[Event], None],
+    on_event: Callable[[Event], None],
 ) -> None:
-    """Run trials and store each record as it comes; ``tell`` hears every event after that.
+    """Run trials and store each record as it comes; ``on_event`` hears every event after that.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
@@ -200,11 +205,11 @@ def run_trials(
         store.check_in_place()
         if isinstance(event, Finished):
             store.write_record(event.record)
-            with store.locked_for_a_moment():
+            with store.locked_briefly():
                 _note_trial(store, known, start, git_commit, event)
-        tell(event)
+        on_event(event)
 
-    ordered = dearest_first(trials)
+    ordered = longest_first(trials)
     store.make_checkpoints_folder()
     executor.run(plan.study, ordered, plan.data_folder, handle, store.checkpoints)
 
@@ -222,7 +227,7 @@ def stored_elsewhere(plan: Plan, store: Store) -> list[str]:
     ]
 
 
-def dearest_first(trials: Iterable[Trial]) -> list[Trial]:
+def longest_first(trials: Iterable[Trial]) -> list[Trial]:
     """Return the trials, each seed's longest first, so that the last worker is done sooner.
 
     An activation that a network cannot apply after the pool touches four times as many values. The
@@ -250,7 +255,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
     Raises:
         UsageError: Ray is not installed or asked for GPUs, or the device does not exist.
     """
-    device, trials = settle_device(study.device, study.precision), len(study.trials())
+    device, trials = resolve_device(study.device, study.precision), len(study.trials())
     workers, timeout = options.workers, options.trial_timeout
     if options.executor == "ray":
         if device == "cuda":
@@ -262,7 +267,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
     if workers == 0:
         return InProcess()
     if device == "cuda":
-        gpus = places("cuda")[:trials]
+        gpus = compute_devices("cuda")[:trials]
         at_once = math.ceil(workers / len(gpus)) if workers else TRIALS_ON_A_GPU
         return LocalWorkers(gpus, at_once, timeout)
     count = max(1, min(workers or default_workers(), trials))

@@ -73,7 +73,7 @@ def tuning_plans(plan: Plan) -> list[Plan]:
 _NOT_TUNED_WITH = {
     "tune_lr": (),
     "learning_rates": (),
-    "looks": (),
+    "interim_analyses": (),
     "corruptions": (),
     "attacks": (),
     "cifar10c": "",
@@ -100,7 +100,7 @@ def tune(
     trials_store = tuning_store(store)
     damaged = {}
     for part in tuning_plans(plan):
-        damaged.update(trials_store.set_damaged_aside(part.study))
+        damaged.update(trials_store.archive_damaged(part.study))
     pending = pending_choice(plan, store, retry_failed=retry_failed)
     on_event(Planned(sum(len(trials) for _, trials in pending)))
     if pending:  # the folder is this study's, before anything is trained

@@ -18,7 +18,7 @@ from actbench.report.figures.style import FAINT, GRID, HUES, INK, PAPER, SHADE
 from actbench.report.formatting import METRICS_ALONE
 from actbench.report.printable import printable
 from actbench.report.sections import means_over_seeds, robustness_sections
-from actbench.report.sentences import arm, describe_recipe, verdict_sentences
+from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
 from actbench.report.tables import SENSITIVITY_NOTE, comparison_rows, summary_rows, variance_rows
 from actbench.report.warnings import chance_note, sensitivity_rows, study_warnings
 from actbench.store.environment import read_environments
@@ -129,7 +129,7 @@ def to_html(
         strip=pictures.pop(STRIP, None),
         pictures=list(pictures.values()),
         recipe=describe_recipe(study),
-        arm=arm(study),
+        variant_label=variant_label(study),
         machine=_machine(environment),
         toml=study_to_toml(study),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actbench.report.printable import printable
 from actbench.report.sections import robustness_sections
-from actbench.report.sentences import arm, describe_recipe
+from actbench.report.sentences import describe_recipe, variant_label
 from actbench.report.tables import SENSITIVITY_NOTE, compact_rows, comparison_rows
 from actbench.report.warnings import sensitivity_rows, study_warnings
 
@@ -155,7 +155,7 @@ def latex_document(tables: Iterable[str]) -> str:
 def summary_latex(frames: Frames) -> str:
     """Return ``summary.tex``: the main table and the primary metrics' verdicts, as a document."""
     study = frames.study
-    name = ", ".join(filter(None, [study.data_label, study.model, arm(study)]))
+    name = ", ".join(filter(None, [study.data_label, study.model, variant_label(study)]))
     recipe = describe_recipe(study)
     warnings = " ".join(f"Warning: {warning}" for warning in study_warnings(frames))
     tables = [

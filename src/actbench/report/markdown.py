@@ -11,7 +11,7 @@ from actbench.report.formatting import (
     number,
 )
 from actbench.report.sections import means_over_seeds, robustness_sections
-from actbench.report.sentences import arm, describe_recipe, verdict_sentences
+from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
 from actbench.report.tables import (
     _sensitivity,
     comparison_rows,
@@ -45,7 +45,7 @@ def summary_markdown(frames: Frames) -> str:
     baseline = escape_markdown(study.baseline)
     parts = [
         f"# {escape_markdown(f'{study.data_label}, {study.model}')}: activations compared with "
-        f"{baseline}{f' ({arm(study)})' * bool(arm(study))}",
+        f"{baseline}{f' ({variant_label(study)})' * bool(variant_label(study))}",
         *(f"**Warning:** {escape_markdown(warning)}" for warning in study_warnings(frames)),
         "\n".join(f"- {escape_markdown(sentence)}" for sentence in verdict_sentences(frames)),
         "Differences are paired by seed, with their 95 % t interval. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actbench.analysis.paired_studies import _SHOWN, compare_counterparts
+from actbench.analysis.paired_studies import _SHOWN, compare_paired_studies
 from actbench.report.formatting import DASH, probability, signed
 from actbench.report.markdown import to_markdown
 from actbench.report.studies import warnings_markdown
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from actbench.analysis.metrics import Metric
 
 
-def counterpart_files(studies: Mapping[str, Frames]) -> dict[str, str]:
+def paired_studies_files(studies: Mapping[str, Frames]) -> dict[str, str]:
     """Return ``counterparts.md`` and ``counterparts.csv`` as text, by file name.
 
     Raises:
-        UsageError: as ``compare_counterparts``.
+        UsageError: as ``compare_paired_studies``.
     """
-    table = compare_counterparts(studies)
+    table = compare_paired_studies(studies)
     return {"counterparts.md": _markdown(studies, table), "counterparts.csv": to_csv(table)}
 
 

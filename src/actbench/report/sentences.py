@@ -164,8 +164,8 @@ def _rates(study: Study) -> str:
     return f"learning rate {study.learning_rate:g}"
 
 
-def arm(study: Study) -> str:
-    """Return which arm of a fairness comparison the study is, for the captions of its tables.
+def variant_label(study: Study) -> str:
+    """Return how the study treats activations differently, for the captions of its tables.
 
     Empty where all activations have the network's own initial weights and one learning rate.
     """

@@ -11,14 +11,14 @@ from actbench.report.sentences import lost_trials
 if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
 
-MOST_LISTED = 5
+MAX_LISTED = 5
 
 
 def study_warnings(frames: Frames) -> list[str]:
     """Return the warnings that every document shows before its verdicts, one sentence or two each.
 
-    The baseline at chance; trials that diverged or crashed; trials at chance or far outside their
-    arm; primary metrics in which Wilcoxon's test contradicts the verdict; what the trials' records
+    The baseline at chance; trials that diverged or crashed; trials at chance or far from the others
+    of their activation; primary metrics in which Wilcoxon's test contradicts the verdict; what the trials' records
     note besides; trials that were computed in another environment.
     """
     return [
@@ -80,7 +80,7 @@ def _flagged(frames: Frames) -> list[str]:
             continue  # said already
         listed = [
             f"seed {row['seed']} {row['flag']}, clean accuracy {percent(row['clean_accuracy'])} %"
-            for row in part.head(MOST_LISTED).to_dict("records")
+            for row in part.head(MAX_LISTED).to_dict("records")
         ]
         rest = len(part) - len(listed)
         found.append(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError, folder_gone
-from actbench.files import place_of, set_aside, writing_whole
+from actbench.files import atomic_write, folder_identity, set_aside
 from actbench.store.record import EpochRecord
 from actbench.study.plain import from_plain
 
@@ -43,10 +43,10 @@ class Checkpoint:
     when_damaged: Callable[[Path], None] = lambda _: None
     environment: str = ""
     _due: float = field(default=0, init=False)
-    _place: tuple[int, int] | None = field(init=False)
+    _identity: tuple[int, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._place = place_of(self.folder)
+        self._identity = folder_identity(self.folder)
 
     def is_due(self) -> bool:
         """Return whether to write it now: writing takes ``SHARE`` of a trial's time at most.
@@ -95,12 +95,12 @@ class Checkpoint:
             "network": weights,
             "momenta": list(momenta),
         }
-        if self._place is None or place_of(self.folder) != self._place:
+        if self._identity is None or folder_identity(self.folder) != self._identity:
             raise folder_gone(self.folder.parent)
         content = io.BytesIO()  # torch.save into a file turns some errors of writing into others
         torch.save(state, content)
         try:
-            with writing_whole(self.path, to_disk=False) as file:
+            with atomic_write(self.path, to_disk=False) as file:
                 file.write(content.getbuffer())
         except OSError as error:
             reason = error.strerror or str(error)

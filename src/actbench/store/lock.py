@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.files import place_of, writing_whole
+from actbench.files import atomic_write, folder_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class Shard:
 
 
 @contextlib.contextmanager
-def held_alone(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the folder for one run: nobody else writes into it meanwhile.
 
     Raises:
@@ -76,7 +76,7 @@ def held_alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_for_a_moment(folder: Path) -> Iterator[None]:
+def brief_lock(folder: Path) -> Iterator[None]:
     """Hold the folder, after others who do so for a moment; shards may be at work meanwhile.
 
     Raises:
@@ -87,7 +87,7 @@ def held_for_a_moment(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_as_shard(folder: Path, shard: Shard) -> Iterator[None]:
+def shard_lock(folder: Path, shard: Shard) -> Iterator[None]:
     """Hold one shard of the folder; to be begun while it is held for a moment.
 
     Raises:
@@ -97,7 +97,7 @@ def held_as_shard(folder: Path, shard: Shard) -> Iterator[None]:
         yield
 
 
-def shards_at_work(folder: Path) -> bool:
+def has_active_shards(folder: Path) -> bool:
     """Return whether any shard is held; to be asked while the folder is held for a moment."""
     try:
         for path in folder.glob(SHARD_LOCKS):
@@ -126,9 +126,9 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
                     raise ResultsFolderError(
                         f"{str(folder)!r} is held by another run: {seen}"
                     ) from None
-        place = place_of(folder)
+        place = folder_identity(folder)
         who = f"process {os.getpid()} on {socket.gethostname()}"
-        with writing_whole(holder, to_disk=False) as file:
+        with atomic_write(holder, to_disk=False) as file:
             file.write((who + MOMENT * moment).encode())
     except OSError as error:
         lock.release()
@@ -143,7 +143,9 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if place_of(folder) == place:  # another run's, where the folder was renamed meanwhile
+        if (
+            folder_identity(folder) == place
+        ):  # another run's, where the folder was renamed meanwhile
             holder.unlink(missing_ok=True)
         lock.release()
 

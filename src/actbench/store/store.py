@@ -11,10 +11,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError, UsageError, folder_gone
-from actbench.files import MAKING, place_of, set_aside, writing_whole
+from actbench.files import MAKING, atomic_write, folder_identity, set_aside
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.environment import read_environments
-from actbench.store.lock import held_alone, held_for_a_moment
+from actbench.store.lock import brief_lock, exclusive_lock
 from actbench.store.record import (
     NotNegative,
     OtherFormatError,
@@ -54,7 +54,7 @@ class Store:
     def __init__(self, folder: Path, within: Store | None = None) -> None:
         self.folder = folder
         self._within = within
-        self._place: tuple[int, int] | None = None
+        self._identity: tuple[int, int] | None = None
         self._trials = folder / "trials"
         self._alone = False
         self._seen: dict[Path, tuple[tuple[int, ...], TrialRecord]] = {}  # reading takes long
@@ -98,7 +98,7 @@ class Store:
         """Make the folder hold ``study``, which may have other activations and seeds than before.
 
         Returns:
-            The files that were damaged: see ``set_damaged_aside``.
+            The files that were damaged: see ``archive_damaged``.
 
         Raises:
             ResultsFolderError: the folder holds another study (the differing fields are listed), a
@@ -113,10 +113,10 @@ class Store:
                     "(choose another folder with --out, or begin anew with --restart)"
                 )
         self._write(STUDY_FILE, study_to_toml(study).encode())
-        self._place = place_of(self.folder)
-        return self.set_damaged_aside(study)
+        self._identity = folder_identity(self.folder)
+        return self.archive_damaged(study)
 
-    def set_damaged_aside(self, study: Study) -> dict[Path, str]:
+    def archive_damaged(self, study: Study) -> dict[Path, str]:
         """Rename every damaged file to ``*.corrupt``; return the new names, each with the fault.
 
         Raises:
@@ -177,7 +177,7 @@ class Store:
         with contextlib.suppress(OSError):  # it is not there, or holds a trial under way
             self.checkpoints.rmdir()
 
-    def set_aside(self) -> Path:
+    def archive(self) -> Path:
         """Rename the folder to the first free of ``<name>.1``, ``<name>.2``, … and return that.
 
         Raises:
@@ -195,7 +195,7 @@ class Store:
         beside = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
         aside = next(path for path in beside if not os.path.lexists(path))
         _rename(folder, aside)
-        self._place = None
+        self._identity = None
         return aside
 
     def records(self, study: Study) -> dict[str, TrialRecord]:
@@ -213,7 +213,7 @@ class Store:
         found, damaged = {}, {}
         name_of = trial_names(study)
         there = _names_in(self._trials)
-        with no_search_for_cycles():
+        with gc_paused():
             for trial in study.trials():
                 name = f"{name_of(trial)}.json"
                 if name not in there:
@@ -304,7 +304,7 @@ class Store:
     def _write(self, name: str, content: bytes, *, to_disk: bool = True) -> None:
         path = self.folder / name
         try:
-            with writing_whole(path, to_disk=to_disk) as file:
+            with atomic_write(path, to_disk=to_disk) as file:
                 file.write(content)
         except OSError as error:
             raise ResultsFolderError(f"cannot write {str(path)!r}: {_reason(error)}") from None
@@ -318,9 +318,9 @@ class Store:
         """
         if self._within is not None:
             self._within.check_in_place()
-        if self._place is None:
+        if self._identity is None:
             return
-        if place_of(self.folder) != self._place or not self.holds_study():
+        if folder_identity(self.folder) != self._identity or not self.holds_study():
             raise folder_gone(self.folder)
 
     @contextlib.contextmanager
@@ -331,7 +331,7 @@ class Store:
             ResultsFolderError: another run holds it, it cannot be written, or a folder in it is a
                 symbolic link.
         """
-        with held_alone(self.folder):
+        with exclusive_lock(self.folder):
             self._refuse_links()
             self._alone = True
             try:
@@ -340,7 +340,7 @@ class Store:
                 self._alone = False
 
     @contextlib.contextmanager
-    def locked_for_a_moment(self) -> Iterator[None]:
+    def locked_briefly(self) -> Iterator[None]:
         """Hold the folder while shards may be at work in it; where it is held already, go on.
 
         Raises:
@@ -351,7 +351,7 @@ class Store:
         if self._alone:
             yield
             return
-        with held_for_a_moment(self.folder):
+        with brief_lock(self.folder):
             self._refuse_links()
             yield
 
@@ -365,7 +365,7 @@ class Store:
 
 
 @contextlib.contextmanager
-def no_search_for_cycles() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Spare a fifth of the time: many records are many objects, and all of them stay."""
     before = gc.isenabled()
     gc.disable()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
-MOST_LEVELS = 20
+MAX_DEPTH = 20
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def parse_json(text: str) -> Any:
     """Return what a JSON text holds, so that it can be compared, shown and written again.
 
     Raises:
-        ValueError: it is not JSON, is nested more than ``MOST_LEVELS`` deep, or holds text that has
+        ValueError: it is not JSON, is nested more than ``MAX_DEPTH`` deep, or holds text that has
             no UTF-8.
     """
     try:
@@ -35,7 +35,7 @@ def parse_json(text: str) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     level = [value]
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_DEPTH):
         texts = [part for part in level if isinstance(part, str)]
         "".join(
             [*texts, *(key for part in level if isinstance(part, dict) for key in part)]

@@ -269,7 +269,7 @@ class Study:
         "The largest difference in accuracy, as a fraction, that does not matter in practice.",
         metavar="SHARE",
     )
-    looks: tuple[int, ...] = setting(
+    interim_analyses: tuple[int, ...] = setting(
         (),
         Rule(
             lambda v: v == () or (are_different(is_integer(2))(v) and list(v) == sorted(v)),
@@ -307,9 +307,9 @@ class Study:
                 f"validation_images is {self.validation_images}, which takes the place of the test "
                 "images; it must be 0 with cifar10c, which belongs to these, and with tune_lr"
             )
-        if self.looks and len(self.seeds) not in self.looks:
+        if self.interim_analyses and len(self.seeds) not in self.interim_analyses:
             raise UsageError(
-                f"looks is {list(self.looks)}, so there must be that many seeds, not "
+                f"interim_analyses is {list(self.interim_analyses)}, so there must be that many seeds, not "
                 f"{len(self.seeds)}"
             )
         if self.baseline not in self.activations:
@@ -359,11 +359,11 @@ def as_plain(study: Study, without: Container[str] = ()) -> dict[str, Any]:
 
 
 _TUPLES = (
-    *("activations", "seeds", "corruptions", "attacks", "epsilons", "looks"),
+    *("activations", "seeds", "corruptions", "attacks", "epsilons", "interim_analyses"),
     *("tune_lr", "learning_rates", "code", "data_notes"),
 )
 _NOT_IDENTITY = frozenset(
-    {*("activations", "seeds", "baseline", "margin", "looks")}
+    {*("activations", "seeds", "baseline", "margin", "interim_analyses")}
     | {"dataset_name", "data_dir", "data_notes", "cifar10c"}
 )
 _DEFAULTS = {**as_plain(Study()), "kernels": "torch"}
@@ -381,9 +381,9 @@ class Trial:
         return f"{self.activation}, seed {self.seed}"
 
 
-def next_look(study: Study) -> Study | None:
+def next_interim_analysis(study: Study) -> Study | None:
     """Return the study grown to its next look, new seeds after the largest; None at the last."""
-    later = [n for n in study.looks if n > len(study.seeds)]
+    later = [n for n in study.interim_analyses if n > len(study.seeds)]
     if not later:
         return None
     first = max(study.seeds) + 1

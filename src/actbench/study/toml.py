@@ -50,6 +50,8 @@ def study_values(text: str, source: str) -> dict[str, Any]:
     found = values.pop("format", STUDY_FORMAT)
     if found != STUDY_FORMAT:
         raise UsageError(f"{source} has format {shown(found)}; this actbench reads {STUDY_FORMAT}")
+    if "looks" in values:  # the name that earlier versions wrote
+        values.setdefault("interim_analyses", values.pop("looks"))
     known = {item.name for item in fields(Study)}
     for key in values:
         if key not in known:

@@ -56,7 +56,7 @@ class DeferredSteps(Steps):
 
     def begin(self, epoch: int) -> Iterator[float]:
         """Hand over an epoch; return an iterator that waits for it, then gives its losses."""
-        self._set_out(epoch)
+        self._begin_epoch(epoch)
         order, mirrored = epoch_order(len(self._order), self._trial.seed, epoch)
         self._order.copy_(order)
         self._mirrored.copy_(mirrored)
@@ -95,7 +95,7 @@ class DeferredSteps(Steps):
         loss = self._loss(
             self._order.index_select(0, images), self._mirrored.index_select(0, images)
         )
-        self._descend(loss)
+        self._update(loss)
         self.optimizer.zero_grad()  # what a graph took is given back within it
         here = self._places == self._place
         self._losses.copy_(torch.where(here, loss.detach(), self._losses))

@@ -15,7 +15,7 @@ _BEFORE_CUDA = {
 }
 
 
-def settle_device(asked: str, precision: str) -> str:
+def resolve_device(asked: str, precision: str) -> str:
     """Return ``cpu`` or ``cuda``; ``auto`` is ``cuda`` where PyTorch finds a GPU.
 
     Raises:
@@ -23,7 +23,7 @@ def settle_device(asked: str, precision: str) -> str:
     """
     device = asked
     if asked != "cpu":
-        found = places("cuda")
+        found = compute_devices("cuda")
         if asked == "cuda" and not found:
             raise UsageError("device is cuda, and PyTorch finds no GPU; it must be cpu or auto")
         device = "cuda" if found else "cpu"
@@ -69,7 +69,7 @@ def _processor_flags() -> str:
         return ""
 
 
-def places(device: str) -> list[str]:
+def compute_devices(device: str) -> list[str]:
     """Return what a device consists of, as PyTorch names it: ``cpu``, or each GPU that it finds."""
     if device == "cpu":
         return ["cpu"]
@@ -80,7 +80,7 @@ def places(device: str) -> list[str]:
 
 
 def gpu_names() -> list[str]:
-    """Return the names of this machine's GPUs, none where NVIDIA's own tool cannot tell them."""
+    """Return the names of this machine's GPUs, none where `nvidia-smi` does not list them."""
     return _gpu_values("name")
 
 

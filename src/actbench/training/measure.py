@@ -171,10 +171,10 @@ def attack_scores(
             return network(normalised)  # type: ignore[no-any-return]
 
     scores = []
-    survived = {}
+    robust_masks = {}
     for attack in map(resolve, study.attacks):
         for epsilon in study.epsilons:
             result = attack(logits, images, labels, epsilon, attack.generator(epsilon))
             scores.append(AttackScore(attack.spec, epsilon, result.accuracy))
-            survived[attack.spec, epsilon] = result.correct
-    return tuple(scores), masking_checks(logits, images, labels, survived)
+            robust_masks[attack.spec, epsilon] = result.correct
+    return tuple(scores), masking_checks(logits, images, labels, robust_masks)

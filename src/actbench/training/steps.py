@@ -127,15 +127,15 @@ class Steps:
 
     def begin(self, epoch: int) -> Iterator[float]:
         """Yield the loss of each step of an epoch, before the step changes the weights."""
-        self._set_out(epoch)
+        self._begin_epoch(epoch)
         order, mirrored = epoch_order(len(self._data.train_images), self._trial.seed, epoch)
         for start in range(0, len(order), self._size):
             part = slice(start, start + self._size)
             loss = self._loss(order[part], mirrored[part])
             yield loss.item()
-            self._descend(loss)
+            self._update(loss)
 
-    def _set_out(self, epoch: int) -> None:
+    def _begin_epoch(self, epoch: int) -> None:
         seed_generators("layers", self._trial.seed, epoch)
         self._network.train()
         self.norms.reset()
@@ -146,7 +146,7 @@ class Steps:
             logits = self._network(images)
         return F.cross_entropy(logits.float(), labels)
 
-    def _descend(self, loss: torch.Tensor) -> None:
+    def _update(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.norms.add_step()

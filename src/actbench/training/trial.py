@@ -110,11 +110,11 @@ def train(
     return Training(tuple(history))
 
 
-def finish(stretches: Generator[None, None, T]) -> T:
+def finish(generator: Generator[None, None, T]) -> T:
     """Return the value of a generator that is taken to its end without a pause."""
     while True:
         try:
-            next(stretches)
+            next(generator)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 

@@ -13,7 +13,7 @@ import torch
 
 from actbench.data.images import open_images, prepare
 from actbench.execution import trials as runner
-from actbench.execution.plan import keep_settled, prepare_study
+from actbench.execution.plan import keep_resolved, prepare_study
 from actbench.models.activations import resolve_activation
 from actbench.models.native import conv_pool
 from actbench.models.native.conv_pool import COMPILERS
@@ -236,5 +236,5 @@ def test_bf16_on_a_processor_without_it_is_warned_of_with_a_measured_ratio(
     store = Store(tmp_path / "results")
     store.begin(plan.study)
     monkeypatch.setattr(devices, "has_bfloat16", lambda _: True)
-    again = keep_settled(dataclasses.replace(study, precision="auto"), store)
+    again = keep_resolved(dataclasses.replace(study, precision="auto"), store)
     assert again.precision == "fp32"

@@ -22,7 +22,15 @@ from actbench.report.figures.registry import (
     slope,
     training,
 )
-from actbench.report.figures.style import HUES, INK, LONGEST_NAME, looks, shorten, to_png, to_svg
+from actbench.report.figures.style import (
+    HUES,
+    INK,
+    MAX_NAME_LENGTH,
+    series_styles,
+    shorten,
+    to_png,
+    to_svg,
+)
 from actbench.study.study import Study
 from helpers.made_studies import made_frames
 from helpers.synthetic import synthetic_frames
@@ -108,7 +116,7 @@ def test_the_legend_lies_over_no_axes(drawn: dict[str, Figure]) -> None:
 
 
 def test_an_activation_has_one_colour_in_all_figures(drawn: dict[str, Figure]) -> None:
-    wanted = {name: look.colour for name, look in looks(SLOPES, "relu").items()}
+    wanted = {name: style.colour for name, style in series_styles(SLOPES, "relu").items()}
     assert wanted["relu"] == INK
     for figure in drawn.values():
         for legend in figure.legends:
@@ -127,9 +135,9 @@ def test_its_colour_does_not_depend_on_which_others_have_a_result() -> None:
 
 
 def test_twelve_activations_all_look_different() -> None:
-    of = looks(TWELVE, "relu")
-    assert len({(look.colour, look.marker) for look in of.values()}) == 12
-    assert len({(look.colour, str(look.line)) for look in of.values()}) == 12
+    of = series_styles(TWELVE, "relu")
+    assert len({(style.colour, style.marker) for style in of.values()}) == 12
+    assert len({(style.colour, str(style.line)) for style in of.values()}) == 12
 
 
 def test_the_picture_is_the_same_twice(normal: Frames, drawn: dict[str, Figure]) -> None:
@@ -256,10 +264,10 @@ def test_hostile_names_are_drawn_as_they_are() -> None:
 
 def test_long_names_are_shortened_in_the_middle_and_stay_apart() -> None:
     names = ("a" * 300 + ":0.1", "a" * 300 + ":0.2", "a" * 200 + ":0.2")
-    labels = [look.label for look in looks(names, names[0]).values()]
+    labels = [style.label for style in series_styles(names, names[0]).values()]
     assert labels[0] == "a" * 13 + "…" + "a" * 8 + ":0.1"
     assert len(set(labels)) == 3
-    assert all(len(label) <= LONGEST_NAME for label in labels)
+    assert all(len(label) <= MAX_NAME_LENGTH for label in labels)
 
 
 def test_an_accuracy_axis_spans_at_least_ten_points() -> None:

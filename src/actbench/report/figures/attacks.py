@@ -14,14 +14,14 @@ from actbench.report.figures.axes import (
     finished,
     intervals,
     legend_height,
-    looks_of,
     of_activation,
     panel_rows,
     panels,
     percent_axis,
+    series_styles_of,
     titled,
 )
-from actbench.report.figures.style import house_style, new_figure, settle, shorten
+from actbench.report.figures.style import figure_style, new_figure, settle, shorten
 from actbench.report.formatting import MASKED
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def attacks(frames: Frames) -> Figure | None:
         part["place"] = part["epsilon"].map(places)
         means[name] = intervals(part, "accuracy", "activation", "place", scale=100)
     of = {
-        activation: look.with_label(look.label + MASKED * bool(frames.masking(activation)))
-        for activation, look in looks_of(frames, attacked).items()
+        activation: style.with_label(style.label + MASKED * bool(frames.masking(activation)))
+        for activation, style in series_styles_of(frames, attacked).items()
     }
-    with house_style():
+    with figure_style():
         height = 0.6 + 2.4 * panel_rows(len(names)) + legend_height(of)
         figure = new_figure("attacks", titled(frames, "Accuracy under attack", attacked), height)
         grid = panels(figure, len(names), xlabel="ε", ylabel="test accuracy, %", share_y=True)
         for axes, name in zip(grid, names, strict=True):
             axes.set_title(shorten(name))
-            for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+            for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
                 part = of_activation(means[name], activation)
-                draw_band(axes, look, part, shift, series=len(of))
+                draw_band(axes, style, part, shift, series=len(of))
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(len(places)), ["0", *map(epsilon_text, epsilons)])
         add_legend(figure, grid[0])

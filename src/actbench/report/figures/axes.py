@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy import special
 
-from actbench.report.figures.style import WIDTH, looks, sample_size, study_title, text_width
+from actbench.report.figures.style import WIDTH, sample_size, series_styles, study_title, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from actbench.analysis.frames import Frames
-    from actbench.report.figures.style import Look
+    from actbench.report.figures.style import SeriesStyle
 
-MOST_MARKED_EPOCHS = 15
+MAX_MARKED_EPOCHS = 15
 
 
 def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd.DataFrame:
@@ -66,13 +66,13 @@ def titled(frames: Frames, what: str, part: pd.DataFrame) -> str:
     return study_title(frames.study, what, seeds_of(part))
 
 
-def looks_of(frames: Frames, part: pd.DataFrame) -> dict[str, Look]:
+def series_styles_of(frames: Frames, part: pd.DataFrame) -> dict[str, SeriesStyle]:
     """Return the looks of the activations in ``part``, with each one's n where these differ."""
     counts = _counts(part)
     differ = len(set(counts)) > 1
     return {
-        name: look.with_label(f"{look.label} (n = {counts[name]})" if differ else look.label)
-        for name, look in looks(frames.study.activations, frames.study.baseline).items()
+        name: style.with_label(f"{style.label} (n = {counts[name]})" if differ else style.label)
+        for name, style in series_styles(frames.study.activations, frames.study.baseline).items()
         if name in counts.index
     }
 
@@ -110,9 +110,9 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return max(1, min(len(labels), int(72 * WIDTH / points)))
 
 
-def legend_height(of: Mapping[str, Look]) -> float:
+def legend_height(of: Mapping[str, SeriesStyle]) -> float:
     """Return the inches that the legend of these series needs."""
-    labels = [look.label for look in of.values()]
+    labels = [style.label for style in of.values()]
     return 0.2 + 0.2 * -(-len(labels) // _legend_columns(labels))
 
 
@@ -136,7 +136,7 @@ def dodge(count: int, width: float) -> list[float]:
 
 def draw_band(
     axes: Axes,
-    look: Look,
+    style: SeriesStyle,
     means: pd.DataFrame,
     shift: float,
     *,
@@ -148,28 +148,28 @@ def draw_band(
     if means["low"].notna().any():
         alpha = min(0.12, 0.6 / series)  # many bands lie over each other
         axes.fill_between(
-            x, means["low"], means["high"], color=look.colour, alpha=alpha, linewidth=0
+            x, means["low"], means["high"], color=style.colour, alpha=alpha, linewidth=0
         )
     # a line of a single point shows by its marker alone
     marked = marked or len(x) == 1
-    axes.plot(x, means["mean"], label=look.label, **look.strokes(marked=marked))
+    axes.plot(x, means["mean"], label=style.label, **style.strokes(marked=marked))
 
 
 def draw_points(
-    axes: Axes, look: Look, means: pd.DataFrame, shift: float = 0, *, joined: bool
+    axes: Axes, style: SeriesStyle, means: pd.DataFrame, shift: float = 0, *, joined: bool
 ) -> None:
     """Draw means by their index as points with their intervals as lines."""
     x = means.index.to_numpy(dtype=float) + shift
-    axes.vlines(x, means["low"], means["high"], color=look.colour, linewidth=1.1)
-    axes.plot(x, means["mean"], label=look.label, **look.strokes(joined=joined))
+    axes.vlines(x, means["low"], means["high"], color=style.colour, linewidth=1.1)
+    axes.plot(x, means["mean"], label=style.label, **style.strokes(joined=joined))
 
 
-def draw_by_epoch(axes: Axes, of: Mapping[str, Look], means: pd.DataFrame) -> None:
+def draw_by_epoch(axes: Axes, of: Mapping[str, SeriesStyle], means: pd.DataFrame) -> None:
     """Draw a band for each activation; ``means`` is indexed by activation and epoch."""
     last = int(means.index.get_level_values("epoch").max())
-    few = last <= MOST_MARKED_EPOCHS
-    for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3 * few), strict=True):
-        draw_band(axes, look, of_activation(means, activation), shift, series=len(of), marked=few)
+    few = last <= MAX_MARKED_EPOCHS
+    for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3 * few), strict=True):
+        draw_band(axes, style, of_activation(means, activation), shift, series=len(of), marked=few)
     axes.set_xlim(0.6, last + 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 

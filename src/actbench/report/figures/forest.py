@@ -12,10 +12,10 @@ from actbench.report.figures.style import (
     FAINT,
     INK,
     SHADE,
-    house_style,
-    looks,
+    figure_style,
     new_figure,
     sample_size,
+    series_styles,
     settle,
     shorten,
     study_title,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from actbench.analysis.frames import Frames
-    from actbench.report.figures.style import Look
+    from actbench.report.figures.style import SeriesStyle
 
 # where each column of text begins, in points from the right edge of the axes
 _COLUMNS = {"difference [95 % interval]": 10, "n": 146, "verdict": 170}
@@ -50,13 +50,13 @@ def differences(frames: Frames) -> Figure | None:
         return None
     study = frames.study
     metrics = [name for name in frames.primary() if name in set(rows["metric"])]
-    of = looks(study.activations, study.baseline)
+    of = series_styles(study.activations, study.baseline)
     others = [name for name in of if name in set(rows["activation"])]
     margin = 100 * study.margin
     limit = _reach(rows, margin)
     what = f"Paired differences from {shorten(study.baseline)}"
     title = study_title(study, what, sample_size(rows["n"], "pair"))
-    with house_style():
+    with figure_style():
         height = 0.55 + len(metrics) * (0.6 + _ROW * len(others))
         figure = new_figure("differences", title, height)
         grid = figure.subplots(len(metrics), 1, squeeze=False, sharex=True).ravel()
@@ -86,15 +86,15 @@ def _reach(rows: pd.DataFrame, margin: float) -> float:
     return float(1.06 * max(2 * margin, usual, 100 * rows["difference"].abs().max()))
 
 
-def _draw_row(axes: Axes, y: int, row: Mapping[Any, Any], look: Look, limit: float) -> None:
+def _draw_row(axes: Axes, y: int, row: Mapping[Any, Any], style: SeriesStyle, limit: float) -> None:
     low, mean, high = (100 * float(row[name]) for name in ("ci_low", "difference", "ci_high"))
     if math.isfinite(low):
-        axes.plot([max(low, -limit), min(high, limit)], [y, y], color=look.colour, linewidth=2)
+        axes.plot([max(low, -limit), min(high, limit)], [y, y], color=style.colour, linewidth=2)
         for end, beyond, arrow in ((-limit, low < -limit, "<"), (limit, high > limit, ">")):
             if beyond:
-                axes.plot(end, y, marker=arrow, color=look.colour, markersize=6, clip_on=False)
+                axes.plot(end, y, marker=arrow, color=style.colour, markersize=6, clip_on=False)
     if math.isfinite(mean):
-        axes.plot(mean, y, **{**look.strokes(joined=False), "markersize": 1.3 * look.size})
+        axes.plot(mean, y, **{**style.strokes(joined=False), "markersize": 1.3 * style.size})
     low_text, mean_text, high_text = (signed(v / 100, points=True) for v in (low, mean, high))
     interval = f" [{low_text}, {high_text}]" if math.isfinite(low) else ""
     texts = (f"{mean_text}{interval}", str(row["n"]), str(row["verdict"]))

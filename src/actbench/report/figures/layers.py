@@ -17,13 +17,13 @@ from actbench.report.figures.axes import (
     intervals,
     legend_height,
     log_axis,
-    looks_of,
     of_activation,
     panel_rows,
     panels,
+    series_styles_of,
     titled,
 )
-from actbench.report.figures.style import house_style, new_figure, settle, shorten
+from actbench.report.figures.style import figure_style, new_figure, settle, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from actbench.analysis.frames import Frames
 
-MOST_LAYERS = 9
-MOST_DECADES = 2
+MAX_LAYERS = 9
+MIN_DECADES_FOR_LOG_AXIS = 2
 NORM = "gradient norm"
 
 
@@ -43,15 +43,15 @@ def gradient_norms(frames: Frames) -> Figure | None:
     if part.empty:
         return None
     layers = list(dict.fromkeys(part["layer"]))
-    picks = np.linspace(0, len(layers) - 1, min(len(layers), MOST_LAYERS)).round().astype(int)
+    picks = np.linspace(0, len(layers) - 1, min(len(layers), MAX_LAYERS)).round().astype(int)
     means = intervals(part, "grad_norm", "layer", "activation", "epoch")
-    of = looks_of(frames, part)
+    of = series_styles_of(frames, part)
     what = "Gradient norms by epoch"
     what += f", {len(picks)} of {len(layers)} layers" * (len(picks) < len(layers))
-    with house_style():
+    with figure_style():
         height = 0.6 + 2.1 * panel_rows(len(picks)) + legend_height(of)
         figure = new_figure("gradient_norms", titled(frames, what, part), height)
-        wide = means.groupby(level="layer").apply(decades).max() >= MOST_DECADES
+        wide = means.groupby(level="layer").apply(decades).max() >= MIN_DECADES_FOR_LOG_AXIS
         ylabel = f"{NORM}{', log scale' if wide else ''}"
         grid = panels(figure, len(picks), xlabel="epoch", ylabel=ylabel)
         for axes, pick in zip(grid, picks, strict=True):
@@ -68,7 +68,7 @@ def gradient_depth(frames: Frames) -> Figure | None:
     part = part[(part["epoch"] == part["epoch"].max()) & (part["grad_norm"] > 0)]
     if part["layer"].nunique() < 2:
         return None
-    with house_style():
+    with figure_style():
         title = titled(frames, "Gradient norm by layer, last epoch", part)
         figure, axes, means = _by_layer(frames, part, "grad_norm", "gradient_depth", title)
         log_axis(axes, means)
@@ -81,7 +81,7 @@ def inactive_units(frames: Frames) -> Figure | None:
     part = finished(frames, frames.inactive)
     if part.empty:
         return None
-    with house_style():
+    with figure_style():
         title = titled(frames, "Inactive units by layer", part)
         figure, axes, means = _by_layer(frames, part, "inactive_fraction", "inactive_units", title)
         axis_from_zero(axes, means, percent=True)
@@ -97,13 +97,13 @@ def _by_layer(
     layers = list(dict.fromkeys(part["layer"]))
     part = part.assign(place=part["layer"].map({layer: i for i, layer in enumerate(layers)}))
     means = intervals(part, value, "activation", "place", scale=1 if norms else 100)
-    of = looks_of(frames, part)
+    of = series_styles_of(frames, part)
     figure = new_figure(name, title, 3.5 + legend_height(of))
     axes = figure.subplots()
     width = 0.35 if norms else 0.6
-    for (activation, look), shift in zip(of.items(), dodge(len(of), width), strict=True):
+    for (activation, style), shift in zip(of.items(), dodge(len(of), width), strict=True):
         part = of_activation(means, activation)
-        draw_points(axes, look, part, shift, joined=norms)
+        draw_points(axes, style, part, shift, joined=norms)
     ticks = range(0, len(layers), -(-len(layers) // 26))
     labels = [shorten(layers[i].removesuffix(".activation"), 18) for i in ticks]
     crowded = sum(map(len, labels)) + 2 * len(labels) > 80

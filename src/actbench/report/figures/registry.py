@@ -22,12 +22,12 @@ from actbench.report.figures.axes import (
     finished,
     intervals,
     legend_height,
-    looks_of,
     of_activation,
     panel_rows,
     panels,
     percent_axis,
     seeds_of,
+    series_styles_of,
     steady_ticks,
     titled,
 )
@@ -35,7 +35,7 @@ from actbench.report.figures.forest import differences
 from actbench.report.figures.layers import gradient_depth, gradient_norms, inactive_units
 from actbench.report.figures.style import (
     FAINT,
-    house_style,
+    figure_style,
     new_figure,
     sample_size,
     settle,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from actbench.analysis.frames import Frames
 
-MOST_SEEDS_DRAWN = 12
+MAX_SEED_LINES = 12
 STRIP = "corruptions"
 SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
@@ -101,8 +101,8 @@ def severity(frames: Frames) -> Figure | None:
         )
         for name in names
     }
-    of = looks_of(frames, corrupted)
-    with house_style():
+    of = series_styles_of(frames, corrupted)
+    with figure_style():
         height = 0.6 + 2.15 * panel_rows(len(names)) + legend_height(of)
         figure = new_figure("severity", titled(frames, "Accuracy by severity", corrupted), height)
         grid = panels(
@@ -110,9 +110,9 @@ def severity(frames: Frames) -> Figure | None:
         )
         for axes, name in zip(grid, names, strict=True):
             axes.set_title(shorten(name.replace("_", " ")))
-            for (activation, look), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+            for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
                 part = of_activation(means[name], activation)
-                draw_band(axes, look, part, shift, series=len(of))
+                draw_band(axes, style, part, shift, series=len(of))
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(6), ["clean", *"12345"])
         add_legend(figure, grid[0])
@@ -133,8 +133,8 @@ def slope(frames: Frames) -> Figure | None:
     values = values.dropna(subset="slope").sort_values("slope")
     wanted = ("clean_accuracy", "corrupted_accuracy", "grad_norm_first", "inactive_fraction")
     names = [name for name in wanted if values[name].notna().any()]
-    of = looks_of(frames, values)
-    with house_style():
+    of = series_styles_of(frames, values)
+    with figure_style():
         height = 0.6 + 2.3 * panel_rows(len(names))
         figure = new_figure("slope", titled(frames, "The negative slope", values), height)
         grid = panels(figure, len(names), xlabel="negative slope (0 is ReLU)")
@@ -144,7 +144,7 @@ def slope(frames: Frames) -> Figure | None:
             for name in names
         }
         accuracies = [means[name] for name in names if name.endswith("accuracy")]
-        few = values["seed"].nunique() <= MOST_SEEDS_DRAWN
+        few = values["seed"].nunique() <= MAX_SEED_LINES
         singles = {name: scales[name] * values.loc[:, [name] * few] for name in names}
         accuracies += [singles[name] for name in names if name.endswith("accuracy")]
         for axes, name in zip(grid, names, strict=True):
@@ -155,9 +155,9 @@ def slope(frames: Frames) -> Figure | None:
                 axes.plot(seed["slope"], line, color=FAINT, linewidth=0.6, alpha=0.5)
             joined = means[name].droplevel("activation").sort_index()
             axes.plot(joined.index, joined["mean"], color=FAINT, linewidth=1.4)
-            for activation, look in of.items():
+            for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_points(axes, look, part, joined=False)
+                draw_points(axes, style, part, joined=False)
             axes.xaxis.set_major_locator(steady_ticks())
             if name.endswith("accuracy"):
                 percent_axis(axes, *accuracies)
@@ -172,10 +172,10 @@ def training(frames: Frames) -> Figure | None:
     part = finished(frames, frames.epochs)
     if part.empty:
         return None
-    of = looks_of(frames, part)
+    of = series_styles_of(frames, part)
     loss = intervals(part, "train_loss", "activation", "epoch")
     accuracy = intervals(part, "test_accuracy", "activation", "epoch", scale=100)
-    with house_style():
+    with figure_style():
         figure = new_figure("training", titled(frames, "Training", part), 2.9 + legend_height(of))
         left, right = panels(figure, 2, xlabel="epoch")
         draw_by_epoch(left, of, loss)
@@ -206,7 +206,7 @@ def corruption_strip(
     for (name, level), image in images.items():
         y, x = pitch * names.index(name), pitch * severities.index(level)
         mosaic[y : y + side, x : x + side] = np.dstack([image, np.full((side, side), 255)])
-    with house_style():
+    with figure_style():
         height = 0.65 + 0.95 * len(names)
         figure = new_figure(STRIP, title, height)
         axes = figure.subplots()

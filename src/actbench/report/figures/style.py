@@ -33,9 +33,9 @@ SHADE = "#eceff3"
 PAPER = "#ffffff"
 
 # Okabe & Ito (2008) without their yellow, which white paper swallows. Six hues that stay apart
-# under the three common colour-vision deficiencies; past six, line and marker tell series apart.
+# under the three common colour-vision deficiencies; past six, line and marker distinguish series.
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-# each as large as the eye needs to tell it from the others, in points
+# each as large as the eye needs to distinguish it from the others, in points
 MARKERS = (
     *(("s", 4.6), ("D", 4.8), ("^", 6), ("v", 6), ("P", 6.4), ("X", 6.4)),
     *(("p", 6.4), ("<", 6), ("*", 8.5), (">", 6), ("h", 6), ("d", 6.4)),
@@ -43,7 +43,7 @@ MARKERS = (
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH = 7.2  # inches: at 10 points, text is as large as a page's at full width
 PNG_DPI = 160
-LONGEST_NAME = 26
+MAX_NAME_LENGTH = 26
 _STYLE = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
@@ -81,14 +81,14 @@ _STYLE = {
 
 
 @contextmanager
-def house_style(salt: str = "") -> Iterator[None]:
+def figure_style(salt: str = "") -> Iterator[None]:
     """Draw as this project does, whatever the user's matplotlibrc says."""
     with style.context(["default", {**_STYLE, "svg.hashsalt": f"actbench {salt}"}]):
         yield
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """What an activation looks like in every figure of its study."""
 
     label: str
@@ -97,7 +97,7 @@ class Look:
     size: float
     line: str | tuple[int, tuple[float, ...]]
 
-    def with_label(self, label: str) -> Look:
+    def with_label(self, label: str) -> SeriesStyle:
         """Return the same look under another label."""
         return replace(self, label=label)
 
@@ -113,25 +113,25 @@ class Look:
         }
 
 
-def looks(activations: Sequence[str], baseline: str) -> dict[str, Look]:
+def series_styles(activations: Sequence[str], baseline: str) -> dict[str, SeriesStyle]:
     """Return each activation's look: the baseline in ink, the others by their order."""
     labels: dict[str, str] = {}
     for activation in activations:
         label, count = shorten(activation), 2
         while label in labels.values():
-            label, count = f"{shorten(activation, LONGEST_NAME - 4)} ({count})", count + 1
+            label, count = f"{shorten(activation, MAX_NAME_LENGTH - 4)} ({count})", count + 1
         labels[activation] = label
     others = [activation for activation in activations if activation != baseline]
-    found = {baseline: Look(labels.get(baseline, shorten(baseline)), INK, "o", 5, "-")}
+    found = {baseline: SeriesStyle(labels.get(baseline, shorten(baseline)), INK, "o", 5, "-")}
     for i, activation in enumerate(others):
         hue, line = HUES[i % len(HUES)], LINES[i // len(HUES) % len(LINES)]
         marker, size = MARKERS[i % len(MARKERS)]
-        found[activation] = Look(labels[activation], hue, marker, size, line)
+        found[activation] = SeriesStyle(labels[activation], hue, marker, size, line)
     return {activation: found[activation] for activation in activations}
 
 
 @cache
-def shorten(text: str, longest: int = LONGEST_NAME) -> str:
+def shorten(text: str, longest: int = MAX_NAME_LENGTH) -> str:
     """Return the text with its middle left out where it is too long or too wide.
 
     What the font has no glyph for becomes a question mark.
@@ -149,13 +149,13 @@ def shorten(text: str, longest: int = LONGEST_NAME) -> str:
 @cache
 def text_width(text: str) -> float:
     """Return how wide the text is, in multiples of the font size."""
-    with house_style():
+    with figure_style():
         return float(TextPath((0, 0), text, size=1).get_extents().width)
 
 
 @cache
 def _glyphs() -> frozenset[int]:
-    with house_style():
+    with figure_style():
         return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
 
 
@@ -199,7 +199,7 @@ def to_svg(figure: Figure) -> str:
     name = str(figure.get_label())
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with house_style(name):
+    with figure_style(name):
         # Figure.savefig would draw it twice, the first time for a layout that is settled
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     text = re.sub(r"<!--.*?-->\s*", "", buffer.getvalue(), flags=re.DOTALL)
@@ -215,7 +215,7 @@ def to_png(figure: Figure) -> bytes:
     """Return the figure as a PNG of 1,152 pixels' width, without software or date."""
     buffer = io.BytesIO()
     before = figure.get_dpi()
-    with house_style():
+    with figure_style():
         figure.set_dpi(PNG_DPI)
         canvas = FigureCanvasAgg(figure)
         canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
