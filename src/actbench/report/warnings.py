@@ -18,8 +18,8 @@ def study_warnings(frames: Frames) -> list[str]:
     """Return the warnings that every document shows before its verdicts, one sentence or two each.
 
     The baseline at chance; trials that diverged or crashed; trials at chance or far from the others
-    of their activation; primary metrics in which Wilcoxon's test contradicts the verdict; what the trials' records
-    note besides; trials that were computed in another environment.
+    of their activation; primary metrics in which Wilcoxon's test contradicts the verdict; what the
+    records of trials note; trials that were computed in another environment.
     """
     return [
         *_at_chance(frames),

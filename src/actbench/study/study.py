@@ -309,8 +309,8 @@ class Study:
             )
         if self.interim_analyses and len(self.seeds) not in self.interim_analyses:
             raise UsageError(
-                f"interim_analyses is {list(self.interim_analyses)}, so there must be that many seeds, not "
-                f"{len(self.seeds)}"
+                f"interim_analyses is {list(self.interim_analyses)}, so there must be that many "
+                f"seeds, not {len(self.seeds)}"
             )
         if self.baseline not in self.activations:
             object.__setattr__(self, "activations", (self.baseline, *self.activations))
