@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from actbench.errors import UsageError
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
-from actbench.execution.plan import keep_resolved, prepare_study
+from actbench.execution.plan import check_stored, keep_resolved, prepare_study
 from actbench.execution.trials import (
-    check_stored,
     make_executor,
     pending_trials,
     prepare_corruptions,

@@ -18,9 +18,9 @@ import pytest
 from actbench.analysis.frames import Frames
 from actbench.cli.summary import print_summary, summary_of
 from actbench.report.html import to_html
-from actbench.report.markdown import to_markdown
+from actbench.report.markdown import escape_markdown, to_markdown
 from actbench.report.sentences import verdict_sentences
-from actbench.report.tables import escape_markdown, to_csv
+from actbench.report.tables import to_csv
 from actbench.report.write import derived_files
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store.store import Store

@@ -157,9 +157,9 @@ def test_automatic_precision_is_bf16_where_the_device_computes_in_it(
 ) -> None:
     for found, precision in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(devices, "has_bfloat16", lambda _, found=found: found)
-        assert devices.settle_precision("auto", "cpu", "auto") == precision
-        assert devices.settle_precision("auto", "cpu", "native") == "fp32"
-        assert devices.settle_precision("bf16", "cpu", "auto") == "bf16"
+        assert devices.resolve_precision("auto", "cpu", "auto") == precision
+        assert devices.resolve_precision("auto", "cpu", "native") == "fp32"
+        assert devices.resolve_precision("bf16", "cpu", "auto") == "bf16"
 
 
 def test_a_processor_has_bfloat16_where_pytorch_or_the_system_names_it(

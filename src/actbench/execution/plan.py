@@ -3,35 +3,202 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from actbench.errors import UsageError
-from actbench.execution.trials import _prepared
-from actbench.models.native.conv_pool import prepare
+from actbench.errors import ResultsFolderError, UsageError
+from actbench.models.native.conv_pool import prepare as compile_kernels
 from actbench.models.networks import build_network, has_native_step
+from actbench.models.user_code import module_file
 from actbench.study.study import Trial
+from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
 from actbench.training.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from actbench.data.images import ImageData
-    from actbench.models.activations import ActivationFactory
-    from actbench.study.study import Study
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from actbench.models.activations import ActivationCheck, ActivationFactory
     from actbench.store.store import Store
     from actbench.study.study import Study
 
 TIMED_STEPS = 3
 ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study whose names are resolved and whose data is there: ready to run.
+
+    ``checks`` holds each activation's self-check; ``data_folder`` the prepared arrays; ``note`` is
+    what a user should know besides, empty if nothing.
+    """
+
+    study: Study
+    data_folder: Path
+    checks: dict[str, ActivationCheck]
+    note: str = ""
+
+
+def prepare_study(study: Study) -> Plan:
+    """Return the plan for a study, after everything that can be wrong with it was looked at.
+
+    Raises:
+        UsageError: a name, a parameter or the data is wrong.
+    """
+    from actbench.models.global_state import settings_kept
+
+    with settings_kept(fresh=True):
+        return _prepared(study)
+
+
+def keep_resolved(study: Study, store: Store) -> Study:
+    """Return the study, what is ``auto`` in it as in the study that the store holds.
+
+    Raises:
+        ResultsFolderError: the stored study cannot be read.
+    """
+    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
+    if not names or not store.holds_study():
+        return study
+    stored = store.study()
+    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})
+
+
+def _prepared(study: Study) -> Plan:
+    from actbench.attacks.registry import expand as expand_attacks
+    from actbench.corruptions.published import check_published
+    from actbench.corruptions.registry import expand as expand_corruptions
+    from actbench.data.cache import cache_limit
+    from actbench.data.images import open_images, prepare, study_images
+    from actbench.execution.network_check import check_networks
+    from actbench.models.activations import check_activation, resolve_activation
+    from actbench.models.global_state import changes, settings_kept
+    from actbench.models.initialisation import gain_of
+    from actbench.models.networks import resolve_model, study_code
+
+    cache_limit()  # a wrong one is found now
+    factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
+    model, _ = resolve_model(study.model)
+    code = study_code(model, [factory.spec for factory in factories])
+    for name, checksum in study.code:
+        if dict(code).get(name, checksum) != checksum:
+            raise UsageError(
+                f"the source of {name} is not the study's: it has changed since that was made; "
+                "leave code out of the configuration to run what is there now"
+            )
+    if study.init == "slope_aware":
+        for factory in factories:
+            gain_of(factory)  # one without a gain is found now
+    rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
+    names = expand_corruptions(study.corruptions, published=bool(study.cifar10c))
+    checks = {factory.spec: check_activation(factory) for factory in factories}
+    data_folder = prepare(study.dataset, study.data_dir)
+    read, data = open_images(data_folder), study_images(data_folder, study)
+    checksum = read.checksum
+    if study.data_checksum not in ("", checksum):
+        raise UsageError(
+            f"the data is not the study's: its checksum is {checksum}, "
+            f"and the study was made with {study.data_checksum}"
+        )
+    published = check_published(study.cifar10c, names, data.test_labels) if study.cifar10c else ""
+    if study.cifar10c_checksum not in ("", published):
+        raise UsageError(
+            f"the published corruptions are not the study's: their checksum is {published!r}, "
+            f"and the study was made with {study.cifar10c_checksum!r}"
+        )
+    device = resolve_device(study.device, study.precision)
+    precision = resolve_precision(study.precision, device, study.kernels)
+    study = dataclasses.replace(study, model=model, device=device, precision=precision)
+    counts = [len(data.train_images)]
+    if study.tune_lr:
+        counts.append(counts[0] - data.tuning_images)
+    with settings_kept(model):
+        notes = check_networks(study, factories, data, counts)
+        kernels, note = resolve_kernels(study, factories, len(data.classes))
+        if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
+            notes.append(slow_bfloat16(study, factories[0], data))
+    specs = (model, *(factory.spec for factory in factories))
+    files = {text.partition(":")[0]: module_file(text.partition(":")[0]) for text in specs}
+    notes += [f"{name} is read from {file}" for name, file in files.items() if file is not None]
+    notes += [*changes(specs), *([note] if note else [])]
+    resolved = dataclasses.replace(
+        study,
+        baseline=factories[0].spec,
+        activations=tuple(factory.spec for factory in factories[1:]),
+        learning_rates=rates,
+        kernels=kernels,
+        corruptions=names,
+        attacks=expand_attacks(study.attacks),
+        code=code,
+        data_checksum=checksum,
+        data_notes=read.notes,
+        cifar10c_checksum=published,
+    )
+    return Plan(resolved, data_folder, checks, "\n".join(notes))
+
+
+def check_stored(plan: Plan, store: Store) -> None:
+    """Refuse to add to records that the present code would not give.
+
+    An activation's self-check and the network's layers must be those that the records hold.
+
+    Raises:
+        ResultsFolderError: they are not, or a record cannot be read.
+    """
+    from actbench.data.images import open_images
+    from actbench.models.activations import resolve_activation
+    from actbench.models.networks import build_network
+    from actbench.training.diagnostics import GradientNorms
+
+    layers: dict[str, list[str]] = {}
+    for record in store.records(plan.study).values():
+        spec = record.activation
+        found = _different(record.activation_check, dataclasses.asdict(plan.checks[spec]))
+        if found and not _draws(resolve_activation(spec)):
+            raise ResultsFolderError(
+                f"{str(store.folder)!r} holds trials of another {spec}: {found} "
+                "(choose another folder with --out, or begin anew with --restart)"
+            )
+        if spec not in layers:
+            factory, classes = resolve_activation(spec), len(open_images(plan.data_folder).classes)
+            network, _ = build_network(plan.study.model, factory, classes, seed=0)
+            layers[spec] = GradientNorms(network).layers
+        for epoch in record.history[:1]:
+            if list(epoch.grad_norms) != layers[spec]:
+                raise ResultsFolderError(
+                    f"{str(store.folder)!r} holds trials of another network than "
+                    f"{plan.study.model}: its layers were {', '.join(epoch.grad_norms)} and are "
+                    f"{', '.join(layers[spec])} now (choose another folder with --out, or begin "
+                    "anew with --restart)"
+                )
+
+
+def _draws(factory: ActivationFactory) -> bool:
+    """Return whether an activation's self-check is another with other random numbers."""
+    from actbench.models.activations import check_activation
+
+    return check_activation(factory, seed=1) != check_activation(factory, seed=2)
+
+
+def _different(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return which values of a self-check differ by more than processors do; empty if none."""
+
+    def same(a: float | None, b: float) -> bool:
+        if a is None or not math.isfinite(b):  # a record has no other word for what is not finite
+            return a is None and not math.isfinite(b)
+        return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6)
+
+    return ", ".join(
+        f"{name} was {stored[name]} and is {now[name]}"
+        for name in now
+        if name in stored and not same(stored[name], now[name])
+    )
 
 
 def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) -> str:
@@ -90,48 +257,9 @@ def resolve_kernels(
     if not asked and not has_native_step(study.model, activations, num_classes):
         return "torch", ""
     try:
-        prepare()
+        compile_kernels()
     except UsageError as error:
         if asked:
             raise UsageError(f"kernels is native, but {error}; torch needs none") from None
         return "torch", f"{error}, so PyTorch's kernels compute all, in more time"
     return "native", ""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A study whose names are resolved and whose data is there: ready to run.
-
-    ``checks`` holds each activation's self-check; ``data_folder`` the prepared arrays; ``note`` is
-    what a user should know besides, empty if nothing.
-    """
-
-    study: Study
-    data_folder: Path
-    checks: dict[str, ActivationCheck]
-    note: str = ""
-
-
-def prepare_study(study: Study) -> Plan:
-    """Return the plan for a study, after everything that can be wrong with it was looked at.
-
-    Raises:
-        UsageError: a name, a parameter or the data is wrong.
-    """
-    from actbench.models.global_state import settings_kept
-
-    with settings_kept(fresh=True):
-        return _prepared(study)
-
-
-def keep_resolved(study: Study, store: Store) -> Study:
-    """Return the study, what is ``auto`` in it as in the study that the store holds.
-
-    Raises:
-        ResultsFolderError: the stored study cannot be read.
-    """
-    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
-    if not names or not store.holds_study():
-        return study
-    stored = store.study()
-    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})

@@ -13,8 +13,6 @@ from actbench.report.warnings import sensitivity_rows, study_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
     from actbench.analysis.frames import Frames
 

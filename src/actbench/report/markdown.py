@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -10,21 +11,26 @@ from actbench.report.formatting import (
     METRICS_ALONE,
     number,
 )
+from actbench.report.printable import printable
 from actbench.report.sections import means_over_seeds, robustness_sections
 from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
 from actbench.report.tables import (
-    _sensitivity,
+    SENSITIVITY_NOTE,
     comparison_rows,
-    escape_markdown,
     summary_rows,
     variance_rows,
 )
-from actbench.report.warnings import chance_note, study_warnings
+from actbench.report.warnings import chance_note, sensitivity_rows, study_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from actbench.analysis.frames import Frames
+
+
+# What Markdown takes for markup. A bracket is one where a link's address or label can follow; other
+# brackets, such as an interval's, stay readable in the source.
+_MARKUP = re.compile(r"[|`*~]|!(?=\[)|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 
 
 def to_markdown(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
@@ -119,4 +125,22 @@ def _failures(frames: Frames) -> list[str]:
         "## Trials without a result",
         "They are left out of every mean; n says how many remain.",
         to_markdown(rows, ["activation", "seed", "status", "reason"]),
+    ]
+
+
+def escape_markdown(cell: str) -> str:
+    """Return Markdown that shows the text as it reads, in one line, without links or images."""
+    cell = " ".join(printable(cell).split())
+    for old, new in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;")):
+        cell = cell.replace(old, new)
+    return _MARKUP.sub(r"\\\g<0>", cell)
+
+
+def _sensitivity(frames: Frames) -> list[str]:
+    if frames.sensitivity.empty:
+        return []
+    return [
+        "## With diverged trials scored as chance",
+        to_markdown(*sensitivity_rows(frames)),
+        SENSITIVITY_NOTE,
     ]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.paired_studies import _SHOWN, compare_paired_studies
 from actbench.report.formatting import DASH, probability, signed
-from actbench.report.markdown import to_markdown
+from actbench.report.markdown import escape_markdown, to_markdown
 from actbench.report.studies import warnings_markdown
-from actbench.report.tables import escape_markdown, to_csv
+from actbench.report.tables import to_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from actbench.analysis.studies import (
     shared_activations,
 )
 from actbench.report.formatting import DASH, signed
-from actbench.report.markdown import to_markdown
-from actbench.report.tables import escape_markdown, to_csv
+from actbench.report.markdown import escape_markdown, to_markdown
+from actbench.report.tables import to_csv
 from actbench.report.warnings import study_warnings
 
 if TYPE_CHECKING:

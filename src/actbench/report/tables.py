@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,19 +17,14 @@ from actbench.report.formatting import (
     probability,
     signed,
 )
-from actbench.report.markdown import to_markdown
 from actbench.report.printable import printable
 from actbench.report.sentences import seeds_range
-from actbench.report.warnings import sensitivity_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actbench.analysis.frames import Frames
 
-# What Markdown takes for markup. A bracket is one where a link's address or label can follow; other
-# brackets, such as an interval's, stay readable in the source.
-_MARKUP = re.compile(r"[|`*~]|!(?=\[)|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -57,14 +51,6 @@ def _defused(cell: object) -> object:
     safe = f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
     # csv quotes a line feed, but not every version a lone return
     return printable(safe.replace("\r", "\n"))
-
-
-def escape_markdown(cell: str) -> str:
-    """Return Markdown that shows the text as it reads, in one line, without links or images."""
-    cell = " ".join(printable(cell).split())
-    for old, new in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;")):
-        cell = cell.replace(old, new)
-    return _MARKUP.sub(r"\\\g<0>", cell)
 
 
 def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
@@ -114,16 +100,6 @@ SENSITIVITY_NOTE = (
     "an activation that diverges on seeds on which it would have done badly looks better without "
     "them. Crashed trials stay left out."
 )
-
-
-def _sensitivity(frames: Frames) -> list[str]:
-    if frames.sensitivity.empty:
-        return []
-    return [
-        "## With diverged trials scored as chance",
-        to_markdown(*sensitivity_rows(frames)),
-        SENSITIVITY_NOTE,
-    ]
 
 
 def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[list[str]], list[str]]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
     from actbench.store.store import Store
     from actbench.study.study import Study
-if TYPE_CHECKING:
-    from actbench.analysis.frames import Frames
 
 
 def write_report(store: Store, study: Study) -> Frames:

@@ -34,7 +34,7 @@ def resolve_device(asked: str, precision: str) -> str:
     return device
 
 
-def settle_precision(asked: str, device: str, kernels: str) -> str:
+def resolve_precision(asked: str, device: str, kernels: str) -> str:
     """Return a study's precision; ``auto`` is ``bf16`` where the device computes in it.
 
     It is ``fp32`` elsewhere, and where native kernels are asked for, which compute in nothing else.

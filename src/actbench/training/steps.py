@@ -18,8 +18,6 @@ from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import computing_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from torch import nn

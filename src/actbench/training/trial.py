@@ -38,12 +38,7 @@ if TYPE_CHECKING:
     from actbench.data.images import ImageData
     from actbench.store.checkpoint import Checkpoint
     from actbench.study.study import Study, Trial
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
 
-    from actbench.data.images import ImageData
-    from actbench.store.checkpoint import Checkpoint
-    from actbench.study.study import Study, Trial
 
 STEPS_BETWEEN_REPORTS = 100
 T = TypeVar("T")
