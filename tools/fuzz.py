@@ -43,7 +43,6 @@ from actbench.data.datasets import cache_folder
 from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import pending_trials
 from actbench.execution.tuning import choice_table, tuning_plans, tuning_store
 from actbench.models.activations import resolve_activation
 from actbench.models.networks import build_network
@@ -238,7 +237,7 @@ class Fuzz:
                 outcome = f"report ended with {code}"
                 check(path.read_bytes() == content, "the report left the damaged file")
             else:
-                damaged = self.store.damaged(self.study)
+                damaged = self.store.open(self.study).damaged()
                 if (
                     not damaged or way < 0.03
                 ):  # without a damaged file the frames are always the same
@@ -247,7 +246,7 @@ class Fuzz:
                     to_html(frames, {}, self.store.environment())
                     print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
                 check(set(damaged) <= {path}, f"{damaged} are damaged")
-                aside = self.store.begin(self.study)
+                aside = self.store.open(self.study).begin()
                 check(len(aside) == len(damaged), "what is damaged is set aside")
                 kept = [*aside, path][0]
                 check(kept.read_bytes() == content, "the damaged file is kept")
@@ -275,8 +274,9 @@ class Fuzz:
         check(len(plans) == 2, "two rates are tried")
         try:
             for part in plans:
-                aside.update(store.archive_damaged(part.study))
-                pending_trials(part, store)
+                stored = store.open(part.study)
+                aside.update(stored.archive_damaged())
+                stored.pending()
             choice_table(type(self.plan)(self.asked, self.plan.data_folder, {}), self.store)
         except ActbenchError as error:
             check(len(str(error).splitlines()) == 1, f"one line: {error}")

@@ -43,6 +43,11 @@ def folder_gone(folder: Path) -> ResultsFolderError:
     )
 
 
+def reason_of(error: OSError) -> str:
+    """Return why the operating system refused something, without the path."""
+    return error.strerror or str(error)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` with the nearest known name, else all of them, if any."""
     names = sorted(known)

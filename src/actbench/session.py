@@ -16,7 +16,6 @@ from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.plan import check_stored, keep_resolved, prepare_study
 from actbench.execution.trials import (
     make_executor,
-    pending_trials,
     prepare_corruptions,
     run_trials,
     stored_elsewhere,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from actbench.execution.plan import Plan
     from actbench.store.lock import Shard
     from actbench.store.store import Store
+    from actbench.store.stored_study import StoredStudy
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 
@@ -74,11 +74,12 @@ def run_study(
             if len(table):
                 store.write_text(TUNING_FILE, to_csv(table))
         while True:
-            corrupt = store.begin(plan.study)
-            store.sweep(plan.study)
-            pending = pending_trials(plan, store, retry_failed=retry_failed)
-            _run_pending(plan, store, pending, plan.study.trials(), executor, on_event, corrupt)
-            store.sweep(plan.study)
+            stored = store.open(plan.study)
+            corrupt = stored.begin()
+            stored.clean_up()
+            pending = stored.pending(retry_failed=retry_failed)
+            _run_pending(plan, stored, pending, plan.study.trials(), executor, on_event, corrupt)
+            stored.clean_up()
             retry_failed = False
             frames = write_report(store, plan.study)
             grows = options.until_decided and frames.undecided()
@@ -132,24 +133,25 @@ def run_shard(
         with store.locked_briefly():
             held.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
-            corrupt = store.begin(plan.study)
-        all_pending = set(pending_trials(plan, store, retry_failed=options.retry_failed))
+            stored = store.open(plan.study)
+            corrupt = stored.begin()
+        all_pending = set(stored.pending(retry_failed=options.retry_failed))
         part = shard.part(plan.study.trials())
         pending = [trial for trial in part if trial in all_pending]
-        _run_pending(plan, store, pending, part, executor, on_event, corrupt)
+        _run_pending(plan, stored, pending, part, executor, on_event, corrupt)
         with store.locked_briefly():
             held.close()
-            if pending_trials(plan, store):
+            if stored.pending():
                 return
             if not has_active_shards(store.folder):
-                store.sweep(plan.study)
+                stored.clean_up()
             write_report(store, plan.study)
             write_inputs(store, study, plan.study, until_decided=False)
 
 
 def _run_pending(
     plan: Plan,
-    store: Store,
+    stored: StoredStudy,
     pending: Sequence[Trial],
     part: Sequence[Trial],
     executor: Executor,
@@ -170,19 +172,19 @@ def _run_pending(
             for spec, check in plan.checks.items()
         ]
     if len(pending) < len(part):
-        stored = f"{len(part) - len(pending)} of" if pending else "all"
-        notes.append(f"{stored} {len(part)} trials are stored already")
+        share = f"{len(part) - len(pending)} of" if pending else "all"
+        notes.append(f"{share} {len(part)} trials are stored already")
     if pending:
-        notes += stored_elsewhere(plan, store)
+        notes += stored_elsewhere(stored)
     for note in notes:
         on_event(Note(note))
     if not pending:
         return
     prepare_corruptions(plan)
-    write_samples(plan, store)
+    write_samples(plan, stored.store)
     try:
-        run_trials(plan, store, pending, executor, on_event)
+        run_trials(stored, plan.data_folder, pending, executor, on_event)
     except (KeyboardInterrupt, SystemExit):
-        left = len(pending_trials(plan, store))
+        left = len(stored.pending())
         on_event(Note(f"interrupted; {planned - left} of {planned} trials are stored"))
         raise

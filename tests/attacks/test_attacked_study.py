@@ -255,9 +255,9 @@ def test_the_terminal_warns_as_well(
     guarded: Frames, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     store = Store(tmp_path / "guarded")
-    store.begin(guarded.study)
+    store.open(guarded.study).begin()
     for record in guarded.records:
-        store.write_record(record)
+        store.open(guarded.study).write(record)
     done = actbench_here("report", "guarded")
     assert done.code == 0
     assert "⚠ tanh: accuracy under attack may be overstated" in done.out

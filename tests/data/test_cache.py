@@ -100,7 +100,7 @@ def test_what_a_killed_process_left_half_written_gives_way_too(
     monkeypatch.setenv("ACTBENCH_CACHE_LIMIT", "4 kB")
     script = (
         "import os, signal, torch\n"
-        "from actbench import cache\n"
+        "from actbench.data import cache\n"
         "from actbench.data.cache import cache_path, storing\n"
         "with storing(cache_path('images', 'images.safetensors', 'a')) as making:\n"
         "    making.write_bytes(bytes(3500))\n"
@@ -191,7 +191,7 @@ def test_another_user_reads_the_same_cache(tmp_path: Path) -> None:
         parent.chmod(0o755)
     script = (
         "import os, torch\n"
-        "from actbench import cache\n"
+        "from actbench.data import cache\n"
         "from actbench.data.images import open_images, prepare\n"
         "def look():\n"
         "    cache._CHECKED.clear()\n"

@@ -137,10 +137,10 @@ def test_mixing_is_warned_of_in_every_document(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     store = Store(tmp_path / "results")
-    store.begin(STUDY)
+    store.open(STUDY).begin()
     for record in synthetic_records(STUDY).values():
         name = "other" if (record.activation, record.seed) == ("tanh", 1) else "one"
-        store.write_record(replace(record, environment=name))
+        store.open(STUDY).write(replace(record, environment=name))
     store.write_environment({"environments": [ONE, OTHER], "seconds": {}})
     write_report(store, STUDY)
     for name in ("summary.md", "summary.tex", "report.html"):

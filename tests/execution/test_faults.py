@@ -327,7 +327,7 @@ def test_every_damaged_record_is_named_and_done_again(
     store = Store(tmp_path / "out")
     for record in tiny_run.records:
         if record.trial in trials:
-            store.write_record(record)
+            store.open(study).write(record)
     damaged = store.folder / "trials" / f"{trial_id(study, trials[1])}.json"
     content = record_to_json(tiny_run.records[0]).encode()
     damaged.write_bytes(content)

@@ -11,7 +11,7 @@ from actbench.errors import UsageError
 from actbench.execution.executors import Finished
 from actbench.execution.plan import prepare_study
 from actbench.execution.ray_tasks import RayTasks
-from actbench.execution.trials import pending_trials, run_trials
+from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study
 from helpers.runs import TINY_ACTIVATIONS
@@ -54,8 +54,9 @@ def run_on(
     """Return the records' bytes by file name, after a run of what the folder lacks."""
     plan, store = prepare_study(study), Store(folder)
     with store.locked():
-        store.begin(plan.study)
-        run_trials(plan, store, pending_trials(plan, store), executor, on_event)
+        stored = store.open(plan.study)
+        stored.begin()
+        run_trials(stored, plan.data_folder, stored.pending(), executor, on_event)
     return {path.name: path.read_bytes() for path in (folder / "trials").iterdir()}
 
 

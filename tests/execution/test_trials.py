@@ -13,7 +13,7 @@ from actbench.errors import UsageError
 from actbench.execution.executors import Finished
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import pending_trials, run_trials
+from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training.events import Progress
@@ -46,8 +46,10 @@ def run_here(study: Study, folder: Path, executor: Executor | None = None) -> li
     plan, store = prepare_study(study), Store(folder)
     events: list[Event] = []
     with store.locked():
-        store.begin(plan.study)
-        run_trials(plan, store, pending_trials(plan, store), executor or InProcess(), events.append)
+        stored = store.open(plan.study)
+        stored.begin()
+        executor = executor or InProcess()
+        run_trials(stored, plan.data_folder, stored.pending(), executor, events.append)
     return events
 
 
@@ -123,11 +125,12 @@ def test_a_record_is_stored_before_its_end_is_told(tmp_path: Path) -> None:
 
     def on_event(event: Event) -> None:
         if isinstance(event, Finished):
-            stored.append(len(store.records(plan.study)))
+            stored.append(len(store.open(plan.study).records()))
 
     with store.locked():
-        store.begin(plan.study)
-        run_trials(plan, store, plan.study.trials(), InProcess(), on_event)
+        study = store.open(plan.study)
+        study.begin()
+        run_trials(study, plan.data_folder, study.pending(), InProcess(), on_event)
     assert stored == [1]
 
 

@@ -142,7 +142,7 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
             record = made[name]
             if not diverged:
                 record = dataclasses.replace(record, clean_accuracy=0.5, clean_loss=losses[rate])
-            tuning_store(store).write_record(record)
+            tuning_store(store).open(part.study).write(record)
     tuned = with_rates(plan, store).study
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))
 

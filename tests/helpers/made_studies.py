@@ -72,7 +72,7 @@ def made_folder(folder: Path, accuracies: Mapping[str, Sequence[float]], **chang
     """Return the folder, made to hold such a study's records."""
     store = Store(folder)
     study = made_study(accuracies, **changes)
-    store.begin(study)
+    store.open(study).begin()
     for record in made_records(accuracies, study).values():
-        store.write_record(record)
+        store.open(study).write(record)
     return folder

@@ -52,7 +52,7 @@ class TinyRun:
     @property
     def records(self) -> list[TrialRecord]:
         """The records of all its trials, in the order in which they ran."""
-        return list(Store(self.folder).records(self.study).values())
+        return list(Store(self.folder).open(self.study).records().values())
 
 
 SAME_BYTES = (

@@ -186,7 +186,7 @@ def test_stored_trials_that_the_present_code_would_not_give_are_refused(
 ) -> None:
     folder = shutil.copytree(tiny_run.folder, tmp_path / "copy")
     record = next(r for r in tiny_run.records if r.activation == "prelu")
-    Store(folder).write_record(dataclasses.replace(record, **change(record)))
+    Store(folder).open(tiny_run.study).write(dataclasses.replace(record, **change(record)))
     more = ("--seeds", "3", "--workers", "0", "--out", str(folder))
     done = actbench_here("run", *TINY_STUDY, *more)
     assert done.code == 3

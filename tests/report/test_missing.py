@@ -138,9 +138,9 @@ def test_the_whole_report_is_written_whatever_is_missing(
     frames = frames_with(ways)
     assert frames is not None
     store = Store(tmp_path)
-    store.begin(STUDY)
+    store.open(STUDY).begin()
     for record in frames.records:
-        store.write_record(record)
+        store.open(STUDY).write(record)
     write_report(store, STUDY)
     assert (tmp_path / "report.html").stat().st_size > 0
 

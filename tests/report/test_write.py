@@ -52,9 +52,9 @@ def study_of(**changes: object) -> Study:
 
 def store_of(folder: Path, study: Study, **options: object) -> Store:
     store = Store(folder)
-    store.begin(study)
+    store.open(study).begin()
     for record in synthetic_records(study, **options).values():  # type: ignore[arg-type]
-        store.write_record(record)
+        store.open(study).write(record)
     return store
 
 
@@ -169,7 +169,7 @@ def test_a_figure_that_the_records_no_longer_give_is_removed(tmp_path: Path) -> 
 
 def test_without_a_stored_trial_there_is_no_report(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.begin(study_of())
+    store.open(study_of()).begin()
     with pytest.raises(ResultsFolderError, match="no finished trial"):
         write_report(store, study_of())
 

@@ -19,7 +19,7 @@ from actbench.errors import ResultsFolderError
 from actbench.execution.executors import Retried, run_one
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import pending_trials, run_trials
+from actbench.execution.trials import run_trials
 from actbench.models.activations import resolve_activation
 from actbench.models.networks import build_network
 from actbench.store.checkpoint import Checkpoint
@@ -250,7 +250,7 @@ def test_a_trial_with_a_damaged_checkpoint_says_so_and_gives_the_same_record(
     checkpoint = Checkpoint(tmp_path, undisturbed.trial_id)
     checkpoint.path.write_bytes(b"nonsense")
     done = finish(run_one(STUDY, trial, data, told.append, tmp_path))
-    assert done.record == undisturbed
+    assert replace(done.record, environment="") == undisturbed
     assert [event.reason for event in told if isinstance(event, Retried)] == [
         f"its checkpoint was damaged and is set aside as {checkpoint.path}.corrupt"
     ]
@@ -296,18 +296,19 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_fi
     checkpoint.save(*fresh_state(), HISTORY)
     before = checkpoint.path.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     class Full(io.BytesIO):
         write = fail
 
-    if step == "write":
-        monkeypatch.setattr(os, "fdopen", lambda descriptor, _: os.close(descriptor) or Full())
-    else:
-        monkeypatch.setattr(os, step, fail)
-    with pytest.raises(ResultsFolderError, match=r"trial\.pt': No space left on device"):
-        checkpoint.save(*fresh_state(), HISTORY)
+    with monkeypatch.context() as patch:
+        if step == "write":
+            patch.setattr(type(tmp_path), "open", lambda *_: Full())
+        else:
+            patch.setattr(os, step, fail)
+        with pytest.raises(ResultsFolderError, match=r"trial\.pt': No space left on device"):
+            checkpoint.save(*fresh_state(), HISTORY)
     assert checkpoint.path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [checkpoint.path]
 
@@ -328,14 +329,15 @@ def test_a_finished_study_has_no_checkpoints(tmp_path: Path) -> None:
     plan, store = prepare_study(STUDY), Store(tmp_path / "results")
     seen: list[list[str]] = []
     with store.locked():
-        store.begin(plan.study)
+        stored = store.open(plan.study)
+        stored.begin()
         run_trials(
-            plan,
-            store,
-            pending_trials(plan, store),
+            stored,
+            plan.data_folder,
+            stored.pending(),
             InProcess(),
             lambda _: seen.append([path.suffix for path in store.checkpoints.iterdir()]),
         )
-        store.sweep(plan.study)
+        stored.clean_up()
     assert seen == [[".pt"], [".pt"], [".pt"], []]
     assert not store.checkpoints.exists()

@@ -33,7 +33,7 @@ STUDY = Study(activations=("relu", "tanh"), seeds=(0, 1))
 def store(tmp_path: Path) -> Store:
     """Return a store that holds STUDY, and no record yet."""
     store = Store(tmp_path / "results")
-    store.begin(STUDY)
+    store.open(STUDY).begin()
     return store
 
 
@@ -111,8 +111,8 @@ def test_what_is_stored_has_the_modes_that_the_umask_allows(umask: int, tmp_path
     before = os.umask(umask)
     try:
         with store.locked():
-            store.begin(STUDY)
-            store.write_record(record_of(0))
+            store.open(STUDY).begin()
+            store.open(STUDY).write(record_of(0))
             found = [store.folder, *store.folder.rglob("*")]
             modes = {path.name: path.stat().st_mode for path in found}
     finally:
@@ -151,7 +151,7 @@ def test_a_folder_in_it_that_is_a_link_is_refused_and_nothing_behind_it_changes(
     (store.folder / name).symlink_to(tmp_path / "elsewhere")
     for lock in (store.locked, store.locked_briefly):
         with pytest.raises(ResultsFolderError, match=rf"{name}' is a symbolic link"), lock():
-            store.sweep(STUDY)
+            store.open(STUDY).clean_up()
     assert files_in(tmp_path / "elsewhere") == {".x.making"}
 
 
@@ -189,7 +189,7 @@ def test_ctrl_c_in_a_write_leaves_the_old_file_whole_and_nothing_else(
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsFolderError, match=r"cannot write '.*/file/results"):
-        Store(tmp_path / "file" / "results").begin(STUDY)
+        Store(tmp_path / "file" / "results").open(STUDY).begin()
 
 
 # one study
@@ -210,14 +210,14 @@ def test_a_study_file_of_another_format_is_refused_by_its_number(store: Store) -
     path = store.folder / "study.toml"
     path.write_text(path.read_text().replace("format = 1", "format = 9"))
     with pytest.raises(ResultsFolderError, match="format 9; this actbench reads 1"):
-        store.begin(STUDY)
+        store.open(STUDY).begin()
 
 
 def test_another_study_is_refused_with_every_differing_field(store: Store) -> None:
     before = (store.folder / "study.toml").read_bytes()
     other = replace(STUDY, epochs=3, learning_rate=0.5, corruptions=("shot_noise",))
     with pytest.raises(ResultsFolderError) as error:
-        store.begin(other)
+        store.open(other).begin()
     for part in (
         "holds another study",
         "epochs is 10 there and 3 here",
@@ -231,11 +231,11 @@ def test_another_study_is_refused_with_every_differing_field(store: Store) -> No
 
 
 def test_a_study_may_grow_by_activations_and_seeds(store: Store) -> None:
-    store.write_record(record_of(0))
+    store.open(STUDY).write(record_of(0))
     grown = replace(STUDY, activations=("tanh", "relu", "elu"), seeds=(0, 1, 2))
-    store.begin(grown)
+    store.open(grown).begin()
     assert store.study() == grown
-    assert [r.activation for r in store.records(grown).values()] == ["relu"]
+    assert [r.activation for r in store.open(grown).records().values()] == ["relu"]
 
 
 # records
@@ -243,14 +243,14 @@ def test_a_study_may_grow_by_activations_and_seeds(store: Store) -> None:
 
 def test_records_come_in_the_studys_order_by_trial_id(store: Store) -> None:
     for position in (3, 0, 2):
-        store.write_record(record_of(position))
+        store.open(STUDY).write(record_of(position))
     expected = {record_of(i).trial_id: record_of(i) for i in (0, 2, 3)}
-    assert store.records(STUDY) == expected
-    assert list(store.records(STUDY)) == list(expected)
+    assert store.open(STUDY).records() == expected
+    assert list(store.open(STUDY).records()) == list(expected)
 
 
 def test_a_trials_record_is_a_file_of_its_name(store: Store) -> None:
-    store.write_record(record_of(0))
+    store.open(STUDY).write(record_of(0))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
     assert path.read_text() == record_to_json(record_of(0))
 
@@ -269,19 +269,19 @@ DAMAGES = {
 def test_a_damaged_record_counts_as_none_and_is_set_aside_when_a_run_begins(
     damage: str, store: Store
 ) -> None:
-    store.write_record(record_of(0))
-    store.write_record(record_of(1))
+    store.open(STUDY).write(record_of(0))
+    store.open(STUDY).write(record_of(1))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
     content = DAMAGES[damage](path.read_bytes())
     path.write_bytes(content)
     before = files_in(store.folder)
-    assert list(store.records(STUDY)) == [record_of(1).trial_id]
+    assert list(store.open(STUDY).records()) == [record_of(1).trial_id]
     assert files_in(store.folder) == before, "reading changed the folder"
-    assert list(store.damaged(STUDY)) == [path]
-    assert list(store.begin(STUDY)) == [path.with_suffix(".json.corrupt")]
+    assert list(store.open(STUDY).damaged()) == [path]
+    assert list(store.open(STUDY).begin()) == [path.with_suffix(".json.corrupt")]
     assert not path.exists()
     assert path.with_suffix(".json.corrupt").read_bytes() == content
-    assert list(store.records(STUDY)) == [record_of(1).trial_id]
+    assert list(store.open(STUDY).records()) == [record_of(1).trial_id]
 
 
 SMALL = record_of(0)
@@ -318,11 +318,11 @@ MISFITS: dict[str, tuple[dict[str, object], str]] = {
 def test_a_record_that_does_not_belong_to_its_study_is_damaged(misfit: str, store: Store) -> None:
     changes, fault = MISFITS[misfit]
     for position in (1, 2, 3):
-        store.write_record(record_of(position))
-    store.write_record(replace(SMALL, **changes))
+        store.open(STUDY).write(record_of(position))
+    store.open(STUDY).write(replace(SMALL, **changes))
     path = store.folder / "trials" / f"{SMALL.trial_id}.json"
-    assert list(store.records(STUDY)) == [record_of(i).trial_id for i in (1, 2, 3)]
-    ((damaged, found),) = store.damaged(STUDY).items()
+    assert list(store.open(STUDY).records()) == [record_of(i).trial_id for i in (1, 2, 3)]
+    ((damaged, found),) = store.open(STUDY).damaged().items()
     assert damaged == path
     assert fault in found
 
@@ -332,7 +332,7 @@ def test_no_damaged_file_takes_the_place_of_an_earlier_one(store: Store) -> None
     path.parent.mkdir()
     for content in ("first", "second", "third"):
         path.write_text(content)
-        (aside,) = store.begin(STUDY)
+        (aside,) = store.open(STUDY).begin()
         assert aside.read_text() == content
     kept = {file.read_text() for file in path.parent.iterdir()}
     assert kept == {"first", "second", "third"}
@@ -344,19 +344,19 @@ def test_a_study_is_read_once_however_many_trials_it_has(
     large = replace(STUDY, seeds=tuple(range(1000)))
     calls, identity = [], Study.identity
     monkeypatch.setattr(Study, "identity", lambda study: calls.append(1) or identity(study))
-    store.records(large)
+    store.open(large).records()
     assert len(calls) == 1
 
 
 def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -> None:
-    store.write_record(record_of(0))
+    store.open(STUDY).write(record_of(0))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
     newer = path.read_text().replace('"format": 1', '"format": 2,\n "new": 0')
     path.write_text(newer)
     message = r"\.json' has format 2; this actbench reads 1"
-    for look in (store.records, store.begin):
+    for look in (store.open(STUDY).records, store.open(STUDY).begin):
         with pytest.raises(ResultsFolderError, match=message):
-            look(STUDY)
+            look()
     assert path.read_text() == newer
 
 
@@ -372,7 +372,7 @@ def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> Non
     ):
         path.write_text(damaged)
         assert store.environment() == nothing
-        (aside,) = store.begin(STUDY)
+        (aside,) = store.open(STUDY).begin()
         assert aside.name.startswith("environment.json.corrupt")
         assert aside.read_text() == damaged
         assert not path.exists()
@@ -427,8 +427,8 @@ def test_a_sweep_removes_half_written_files_and_the_checkpoints_of_finished_tria
     store: Store,
 ) -> None:
     failed = replace(record_of(1), status="crashed")
-    store.write_record(record_of(0))
-    store.write_record(failed)
+    store.open(STUDY).write(record_of(0))
+    store.open(STUDY).write(failed)
     before = files_in(store.folder)
     for name in (".x.making", "trials/.x.making", "figures/.x.making", "checkpoints/.x.making"):
         store.write_text(name, "half")
@@ -436,14 +436,14 @@ def test_a_sweep_removes_half_written_files_and_the_checkpoints_of_finished_tria
     under_way = {f"checkpoints/{record_of(i).trial_id}.pt" for i in (1, 2)}
     for name in under_way:
         store.write_text(name, "under way, or failed and tried again")
-    store.sweep(STUDY)
+    store.open(STUDY).clean_up()
     assert files_in(store.folder) == before | under_way
 
 
 def test_a_finished_trial_has_no_checkpoint(store: Store) -> None:
     store.write_text(f"checkpoints/{record_of(0).trial_id}.pt", "")
-    store.write_record(record_of(0))
-    store.sweep(STUDY)
+    store.open(STUDY).write(record_of(0))
+    store.open(STUDY).clean_up()
     assert not store.checkpoints.exists()
 
 

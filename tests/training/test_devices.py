@@ -90,7 +90,7 @@ def test_a_folder_keeps_the_device_that_it_began_with(
 ) -> None:
     gpus(monkeypatch, 1)
     store = Store(tmp_path / "study")
-    store.begin(Study(device="cpu", kernels="torch"))
+    store.open(Study(device="cpu", kernels="torch")).begin()
     kept = keep_resolved(Study(device="auto", kernels="auto"), store)
     assert (kept.device, kept.kernels) == ("cpu", "torch")
     assert keep_resolved(Study(device="cuda"), store).device == "cuda"

@@ -34,7 +34,7 @@ from actbench.analysis.robustness import (
 from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activation
 from actbench.errors import ResultsFolderError
 from actbench.store.record import unpack_counts
-from actbench.store.store import gc_paused
+from actbench.store.record_files import gc_paused
 from actbench.study.study import SEVERITIES
 
 if TYPE_CHECKING:
@@ -377,7 +377,7 @@ def read_frames(store: Store, study: Study) -> Frames:
     Raises:
         ResultsFolderError: no trial is stored, or a record cannot be read.
     """
-    records = store.records(study)
+    records = store.open(study).records()
     if not records:
         raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
     return Frames(study, records, store.environment()["environments"])

@@ -177,7 +177,6 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     """List the trials and which of them would be run."""
     from actbench.data.datasets import check_apart
     from actbench.execution.plan import keep_resolved, prepare_study
-    from actbench.execution.trials import pending_trials
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard
     from actbench.store.store import Store
@@ -192,7 +191,7 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
         choice = [(part, part.study.trials()) for part in tuning_plans(plan)]
     to_tune = sum(len(trials) for _, trials in choice)
     plan = plan if to_tune else with_rates(plan, store)
-    pending = set(pending_trials(plan, store, retry_failed=failed))
+    pending = set(store.open(plan.study).pending(retry_failed=failed))
     if everything or to_tune:
         pending = set(plan.study.trials())
     everyone = plan.study.trials()
@@ -227,7 +226,7 @@ def report(folder: Path, *, as_json: bool) -> int:
     study = store.study()
     with store.locked_briefly():
         frames = write_report(store, study)
-        for path, fault in store.damaged(study).items():
+        for path, fault in store.open(study).damaged().items():
             say(f"{path} is damaged and left out: {fault}")
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())

@@ -157,7 +157,7 @@ def check_stored(plan: Plan, store: Store) -> None:
     from actbench.training.diagnostics import GradientNorms
 
     layers: dict[str, list[str]] = {}
-    for record in store.records(plan.study).values():
+    for record in store.open(plan.study).records().values():
         spec = record.activation
         found = _different(record.activation_check, dataclasses.asdict(plan.checks[spec]))
         if found and not _draws(resolve_activation(spec)):

@@ -29,29 +29,16 @@ if TYPE_CHECKING:
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.store import Store
+    from actbench.store.stored_study import StoredStudy
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 
 TRIALS_ON_A_GPU = 32
 
 
-def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> list[Trial]:
-    """Return the planned trials that the store holds no record of, in their order.
-
-    With ``retry_failed``, also those that diverged or crashed.
-    """
-    stored = {
-        name
-        for name, record in store.records(plan.study).items()
-        if record.status == "ok" or not retry_failed
-    }
-    name_of = trial_names(plan.study)
-    return [trial for trial in plan.study.trials() if name_of(trial) not in stored]
-
-
 def run_trials(
-    plan: Plan,
-    store: Store,
+    stored: StoredStudy,
+    data_folder: Path,
     trials: Sequence[Trial],
     executor: Executor,
     on_event: Callable[[Event], None],
@@ -61,30 +48,31 @@ def run_trials(
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
     """
+    store, study = stored.store, stored.study
     start, git_commit = _now(), _git_commit()
-    known = set(map(trial_names(plan.study), plan.study.trials()))
+    known = set(map(trial_names(study), study.trials()))
 
     def handle(event: Event) -> None:
         store.check_in_place()
         if isinstance(event, Finished):
-            store.write_record(event.record)
+            stored.write(event.record)
             with store.locked_briefly():
                 _note_trial(store, known, start, git_commit, event)
         on_event(event)
 
     ordered = longest_first(trials)
     store.make_checkpoints_folder()
-    executor.run(plan.study, ordered, plan.data_folder, handle, store.checkpoints)
+    executor.run(study, ordered, data_folder, handle, store.checkpoints)
 
 
-def stored_elsewhere(plan: Plan, store: Store) -> list[str]:
+def stored_elsewhere(stored: StoredStudy) -> list[str]:
     """Return a line for each environment other than this one that stored trials are from."""
-    stored = [r for r in store.records(plan.study).values() if r.status != "crashed"]
-    counts = Counter(record.environment for record in stored)
-    here = environment_of(plan.study.device, plan.study.kernels)
-    found = differences(counts, store.environment()["environments"], here)
+    records = [r for r in stored.records().values() if r.status != "crashed"]
+    counts = Counter(record.environment for record in records)
+    here = environment_of(stored.study.device, stored.study.kernels)
+    found = differences(counts, stored.store.environment()["environments"], here)
     return [
-        f"{counts[name]} of {len(stored)} stored trials were computed in another environment "
+        f"{counts[name]} of {len(records)} stored trials were computed in another environment "
         f"than this one: {difference}"
         for name, difference in found.items()
     ]

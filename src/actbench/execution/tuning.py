@@ -16,7 +16,7 @@ import pandas as pd
 
 from actbench.errors import ActbenchError
 from actbench.execution.executors import Note, Planned
-from actbench.execution.trials import pending_trials, run_trials
+from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study, seed_for, trial_names
 
@@ -100,17 +100,18 @@ def tune(
     trials_store = tuning_store(store)
     damaged = {}
     for part in tuning_plans(plan):
-        damaged.update(trials_store.archive_damaged(part.study))
+        damaged.update(trials_store.open(part.study).archive_damaged())
     pending = pending_choice(plan, store, retry_failed=retry_failed)
     on_event(Planned(sum(len(trials) for _, trials in pending)))
     if pending:  # the folder is this study's, before anything is trained
-        damaged.update(store.begin(plan.study))
+        damaged.update(store.open(plan.study).begin())
     for path, fault in damaged.items():
         on_event(Note(f"a file was damaged and is set aside as {path}: {fault}"))
     for part, trials in pending:
         on_event(Note(f"choosing learning rates: {part.study.learning_rate:g}"))
-        run_trials(part, trials_store, trials, executor, on_event)
-        trials_store.sweep(part.study)
+        stored = trials_store.open(part.study)
+        run_trials(stored, part.data_folder, trials, executor, on_event)
+        stored.clean_up()
     tuned = with_rates(plan, store)
     for line in describe_choice(tuned.study):
         on_event(Note(line))
@@ -122,7 +123,7 @@ def pending_choice(
 ) -> list[tuple[Plan, list[Trial]]]:
     """Return the plans of the choice with those of their trials that have yet to run."""
     found = [
-        (part, pending_trials(part, tuning_store(store), retry_failed=retry_failed))
+        (part, tuning_store(store).open(part.study).pending(retry_failed=retry_failed))
         for part in tuning_plans(plan)
     ]
     return [(part, trials) for part, trials in found if trials]
@@ -158,7 +159,7 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
     """
     rows = []
     for part in tuning_plans(plan):
-        records = tuning_store(store).records(part.study)
+        records = tuning_store(store).open(part.study).records()
         name_of = trial_names(part.study)
         for activation in part.study.activations:
             trials = part.study.trials_of(activation)

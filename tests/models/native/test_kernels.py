@@ -48,7 +48,7 @@ def stored(folder: Path) -> set[str]:
     """Return the kernels that the folder's study and all its records name."""
     store = Store(folder)
     study = store.study()
-    return {study.kernels, *(record.kernels for record in store.records(study).values())}
+    return {study.kernels, *(record.kernels for record in store.open(study).records().values())}
 
 
 # the networks
@@ -234,7 +234,7 @@ def test_bf16_on_a_processor_without_it_is_warned_of_with_a_measured_ratio(
     plan = prepare_study(dataclasses.replace(study, precision="auto"))
     assert (plan.study.precision, plan.note) == ("fp32", "")
     store = Store(tmp_path / "results")
-    store.begin(plan.study)
+    store.open(plan.study).begin()
     monkeypatch.setattr(devices, "has_bfloat16", lambda _: True)
     again = keep_resolved(dataclasses.replace(study, precision="auto"), store)
     assert again.precision == "fp32"
