@@ -24,7 +24,7 @@ from tabulate import tabulate
 from actbench.attacks.perturbations import uniform_in_unit_ball
 from actbench.attacks.registry import resolve
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
-from actbench.data.datasets import read_image
+from actbench.data.reading import read_image
 from actbench.study.study import SEVERITIES
 from helpers.attacked_network import (
     TRAINED_ON,

@@ -38,8 +38,7 @@ from actbench.cli.finished import FINISHED_FILE, read_finished
 from actbench.analysis.frames import read_frames
 from actbench.cli import main as cli
 from actbench.cli.summary import print_summary, summary_of
-from actbench.data.cache import cached_images
-from actbench.data.datasets import cache_folder
+from actbench.data.cache import cache_folder, cached_images
 from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.sequential import interim_analyses
-from actbench.data.datasets import check_apart
+from actbench.data.folders import check_apart
 from actbench.errors import UsageError, did_you_mean
 from actbench.models.user_code import importing
 from actbench.progress import ProgressDisplay

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torchvision import datasets as published
 
-from actbench.data import datasets
+from actbench.data import datasets, folders
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UsageError
 
@@ -230,7 +230,7 @@ def test_a_drawing_in_the_alpha_channel_is_black_on_white(mode: str, tmp_path: P
     [
         (saved_float(300.0), "floats from 300 to 300; they must lie in [0, 1]"),
         (saved_float(float("nan")), "floats from nan to nan"),
-        (saved_int32(70_000), "whole numbers, whose range the file does not say"),
+        (saved_int32(70_000), "integers, whose range the file does not give"),
     ],
 )
 def test_an_image_whose_range_is_not_known_is_refused_by_name(
@@ -252,7 +252,7 @@ def test_an_eps_of_any_name_starts_no_ghostscript(
     (programs / "gs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     eps = as_bytes(solid(RED), "EPS")
-    with pytest.raises(UsageError, match="is no image in a format that is read"):
+    with pytest.raises(UsageError, match="is not an image in a supported format"):
         first_test_image(tmp_path / "data", eps, name)
     assert not (tmp_path / "started").exists()
 
@@ -282,7 +282,7 @@ def test_a_picture_with_broken_exif_is_read_unturned_and_counted(tmp_path: Path)
     data = read_folder(tmp_path, {**SMALL, "train/a/1.png": content, "test/b/1.png": content})
     assert data.train_images[0, 3, 16, 2] > 200
     assert (
-        "2 of 5 images have EXIF data that cannot be read and were not turned, such as "
+        "2 of 5 images have EXIF data that cannot be read and were not rotated, such as "
         "'train/a/1.png'"
     ) in data.notes
 
@@ -335,12 +335,12 @@ def test_results_and_cache_inside_the_images_are_refused(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_folder(tmp_path, SMALL)
-    with pytest.raises(UsageError, match="lies inside the data folder"):
-        datasets.check_apart(tmp_path / place, "imagefolder", root)
-    datasets.check_apart(tmp_path / "results", "imagefolder", root)
-    datasets.check_apart(tmp_path / place, "cifar10", root)
+    with pytest.raises(UsageError, match="is inside the data folder"):
+        folders.check_apart(tmp_path / place, "imagefolder", root)
+    folders.check_apart(tmp_path / "results", "imagefolder", root)
+    folders.check_apart(tmp_path / place, "cifar10", root)
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / place))
-    with pytest.raises(UsageError, match="lies inside the data folder"):
+    with pytest.raises(UsageError, match="is inside the data folder"):
         prepare("imagefolder", root)
     assert not (tmp_path / place).exists()
 
@@ -389,12 +389,12 @@ BAD_FOLDERS: dict[str, tuple[Mapping[str, Image.Image | bytes], str]] = {
     "nothing": ({}, "has no folder 'train'"),
     "no train": (without("train"), "has no folder 'train'"),
     "no test": (without("test"), "has no folder 'test'"),
-    "one class": (without("train/b", "test/b"), "has one class alone"),
-    "a class in train alone": ({**SMALL, "train/c/1.png": solid(RED)}, "'c' is in train alone"),
-    "a class in test alone": ({**SMALL, "test/0/1.png": solid(RED)}, "'0' is in test alone"),
+    "one class": (without("train/b", "test/b"), "has only one class"),
+    "a class only in train": ({**SMALL, "train/c/1.png": solid(RED)}, "'c' is only in train"),
+    "a class only in test": ({**SMALL, "test/0/1.png": solid(RED)}, "'0' is only in test"),
     "an image outside the classes": (
         {**SMALL, "train/1.png": solid(RED)},
-        "1.png' lies outside a class folder",
+        "1.png' is not in a class folder",
     ),
     "a text as image": ({**SMALL, "train/a/notes.txt": b"cats\n"}, "a/notes.txt' is no image"),
     "an empty file": ({**SMALL, "train/a/3.png": b""}, "train/a/3.png' is no image"),
@@ -445,7 +445,7 @@ def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
 def test_a_pipe_in_the_folder_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
     write_folder(tmp_path, SMALL)
     os.mkfifo(tmp_path / "train" / "a" / "pipe.png")
-    with pytest.raises(UsageError, match=r"pipe\.png' is no file"):
+    with pytest.raises(UsageError, match=r"pipe\.png' is not a regular file"):
         prepare("imagefolder", str(tmp_path))
 
 
@@ -738,5 +738,5 @@ def test_a_run_says_before_training_and_in_the_report_what_was_done_to_the_image
     inside = tmp_path / "images" / "train" / "results"
     refused = actbench_here(*options, str(inside))
     assert refused.code == 2
-    assert "lies inside the data folder" in refused.err
+    assert "is inside the data folder" in refused.err
     assert not inside.exists()

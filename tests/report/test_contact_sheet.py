@@ -47,7 +47,7 @@ def test_what_is_no_image_is_a_usage_error(
     (tmp_path / "text.png").write_text("no image")
     done = actbench_here("show-corruptions", "text.png")
     assert done.code == 2
-    assert "is no image in a format that is read" in done.err
+    assert "is not an image in a supported format" in done.err
     assert not (tmp_path / "corruptions.png").exists()
 
 

@@ -175,7 +175,7 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
 
 def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
     """List the trials and which of them would be run."""
-    from actbench.data.datasets import check_apart
+    from actbench.data.folders import check_apart
     from actbench.execution.plan import keep_resolved, prepare_study
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard

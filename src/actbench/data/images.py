@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from actbench.data.cache import TENSORS, cache_folder, cache_path, read_tensors, store_tensors
-from actbench.data.datasets import DATASETS, SIZE, check_apart
+from actbench.data.datasets import DATASETS
+from actbench.data.folders import check_apart
+from actbench.data.reading import SIZE
 from actbench.errors import UnavailableError, UsageError, did_you_mean
 from actbench.study.plain import from_plain
 from actbench.study.study import seed_for

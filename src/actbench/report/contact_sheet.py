@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
-from actbench.data.datasets import SIZE, read_image
+from actbench.data.reading import SIZE, read_image
 from actbench.report.figures.registry import corruption_strip
 from actbench.report.figures.style import to_png
 from actbench.study.study import SEVERITIES

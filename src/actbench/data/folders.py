@@ -1,0 +1,221 @@
+"""Image folders: ``train/<class>/…`` and ``test/<class>/…`` → uint8 arrays; found files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import unicodedata
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actbench.data.reading import SIZE, decode
+from actbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_NOT_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found, not yet read.
+
+    ``fingerprint`` identifies the files by their names, sizes and times of change; ``read``
+    gives ``train_images``, ``test_images`` (uint8, (N, 32, 32, 3)), ``train_labels``,
+    ``test_labels`` (int64, (N,)), ``classes`` (their names), ``flip`` (whether a mirrored image
+    keeps its label) and ``notes`` (a sentence for each thing that was done to the images).
+    """
+
+    fingerprint: Callable[[], str]
+    read: Callable[[], dict[str, Any]]
+
+
+def image_folder(dataset: str, data_dir: str) -> Source:
+    """Return the images of a folder with ``train/<class>/`` and ``test/<class>/``.
+
+    Raises:
+        UsageError: a folder is missing, empty or cannot be read, or the classes differ.
+    """
+    if not data_dir:
+        raise UsageError(
+            "dataset 'imagefolder' needs --data-dir: a folder with train/<class>/ and test/<class>/"
+        )
+    root = folder_of(data_dir)
+    parts: dict[str, list[str]] = {}
+    digest = hashlib.sha256(f"{dataset} {root.resolve()}".encode("utf-8", "surrogateescape"))
+    for part in ("train", "test"):
+        folder = root / part
+        if not folder.is_dir():
+            raise UsageError(f"data_dir {data_dir!r} has no folder {part!r}: {str(folder)!r}")
+        try:
+            found = sorted(files_in(folder))
+        except OSError as error:
+            raise UsageError(f"cannot read {str(folder)!r}: {error}") from None
+        add_files(digest, part, found)
+        parts[part] = [name for name, _, _ in found]
+    classes = _class_names(root, parts)
+    return Source(digest.hexdigest, lambda: _read_image_folder(root, parts, classes))
+
+
+def check_apart(folder: Path, dataset: str, data_dir: str) -> None:
+    """Check that files written to a folder cannot be read as images of the data set.
+
+    Raises:
+        UsageError: the folder is ``train`` or ``test`` of an image folder, or inside one.
+    """
+    if dataset != "imagefolder" or not data_dir:
+        return
+    with contextlib.suppress(OSError, RuntimeError):  # such a data_dir is refused later
+        where = folder.expanduser().resolve()
+        root = Path(data_dir).expanduser().resolve()
+        for part in (root / "train", root / "test"):
+            if where.is_relative_to(part.resolve()):
+                raise UsageError(
+                    f"{str(folder)!r} is inside the data folder {str(part)!r}, so its files "
+                    "would be read as images; give a folder outside it"
+                )
+
+
+def _class_names(root: Path, parts: dict[str, list[str]]) -> list[str]:
+    found: dict[str, set[str]] = {}
+    for part, names in parts.items():
+        folder = root / part
+        loose = next((name for name in names if "/" not in name), None)
+        if loose is not None:
+            raise UsageError(f"{str(folder / loose)!r} is not in a class folder")
+        folders = sorted({name.partition("/")[0] for name in names})
+        found[part] = set(map(_composed, folders))
+        if len(found[part]) < len(folders):
+            twice = next(name for name in folders if name != _composed(name))
+            raise UsageError(
+                f"{str(folder)!r} has two folders for the class {_composed(twice)!r}, which differ "
+                "only in Unicode normalisation (NFC and NFD); merge them"
+            )
+        there = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+        empty = sorted(there - set(folders))
+        if not found[part]:
+            raise UsageError(
+                f"{str(folder)!r} has no images; it needs {part}/<class>/<image files>"
+            )
+        if empty:
+            raise UsageError(f"the class folder {str(folder / empty[0])!r} has no images")
+        if len(found[part]) < 2:
+            raise UsageError(f"{str(folder)!r} has only one class; training needs two or more")
+    different = sorted(found["train"] ^ found["test"])
+    if different:
+        where = "train" if different[0] in found["train"] else "test"
+        raise UsageError(
+            f"train and test in {str(root)!r} have different classes: "
+            f"{different[0]!r} is only in {where}"
+        )
+    return sorted(found["train"])
+
+
+def _composed(name: str) -> str:
+    """Return a class name in NFC; file systems differ in the form that they store."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _read_image_folder(
+    root: Path, parts: dict[str, list[str]], classes: list[str]
+) -> dict[str, Any]:
+    index = {name: label for label, name in enumerate(classes)}
+    content: dict[str, Any] = {"classes": classes, "flip": True}
+    sizes: Counter[tuple[int, int]] = Counter()
+    unrotated: list[str] = []
+    for part, names in parts.items():
+        # classes alternate, so that the first images of a set are of all classes
+        seen = dict.fromkeys(classes, 0)
+        order: list[tuple[int, int, str]] = []
+        for name in names:
+            label = _composed(name.partition("/")[0])
+            order.append((seen[label], index[label], name))
+            seen[label] += 1
+        order.sort()
+        paths = [root / part / name for _, _, name in order]
+        # Pillow warns of every unusual tag of every file
+        with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            warnings.filterwarnings("ignore", module="PIL")
+            images = list(pool.map(decode, paths))
+        sizes.update(image.size for image in images)
+        unrotated += [
+            f"{part}/{name}"
+            for (_, _, name), image in zip(order, images, strict=True)
+            if image.unrotated
+        ]
+        content[f"{part}_images"] = np.stack([image.pixels for image in images])
+        content[f"{part}_labels"] = np.array([label for _, label, _ in order], dtype=np.int64)
+    content["notes"] = _reading_notes(sizes, unrotated)
+    return content
+
+
+def _reading_notes(sizes: Counter[tuple[int, int]], unrotated: list[str]) -> list[str]:
+    """Return what was done to the images of a folder.
+
+    Args:
+        sizes: the number of images of each width × height.
+        unrotated: the names of the images whose EXIF orientation cannot be read.
+    """
+    notes = []
+    others = {size: count for size, count in sizes.items() if size != (SIZE, SIZE)}
+    if others:
+        (width, height), _ = max(others.items(), key=lambda item: (item[1], item[0]))
+        which = "all of them" if len(others) == 1 else f"of {len(others)} sizes, most often"
+        note = (
+            f"{sum(others.values())} of {sizes.total()} images were resized to {SIZE}×{SIZE} "
+            f"pixels ({which} {width}×{height})"
+        )
+        stretched = sum(count for (w, h), count in others.items() if w != h)
+        if stretched:
+            note += f"; {stretched} of them are not square and lost their aspect ratio"
+        notes.append(note)
+    if unrotated:
+        notes.append(
+            f"{len(unrotated)} of {sizes.total()} images have EXIF data that cannot be read and "
+            f"were not rotated, such as {unrotated[0]!r}"
+        )
+    return notes
+
+
+def folder_of(data_dir: str) -> Path:
+    """Return the folder that a ``data_dir`` names; raises a UsageError if there is none."""
+    with contextlib.suppress(OSError, RuntimeError):  # a name that is too long, an unknown user
+        folder = Path(data_dir).expanduser()
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"data_dir {data_dir!r} is not a folder")
+
+
+def add_files(digest: Any, part: str, files: Iterable[tuple[str, int, int]]) -> None:
+    """Add names, sizes and times of change to the digest of a part such as ``train``."""
+    for name, size, time in files:
+        digest.update(f"{part}/{name}\0{size}\0{time}\n".encode("utf-8", "surrogateescape"))
+
+
+def size_and_time(path: Path | os.DirEntry[str]) -> tuple[int, int]:
+    """Return a file's size in bytes and time of change in ns; raises an OSError if it is none."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
+        raise OSError(f"{os.fspath(path)!r} is not a regular file")
+    return status.st_size, status.st_mtime_ns
+
+
+def files_in(folder: Path, prefix: str = "") -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of every file below a folder but hidden and system ones."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _NOT_IMAGES:
+                continue
+            if entry.is_dir():
+                yield from files_in(Path(entry.path), f"{prefix}{entry.name}/")
+            else:
+                yield f"{prefix}{entry.name}", *size_and_time(entry)

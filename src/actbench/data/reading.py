@@ -1,0 +1,124 @@
+"""Read one image file as RGB of 32×32 pixels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from PIL import Image
+
+    Pixels = npt.NDArray[np.uint8]
+
+SIZE = 32
+# Formats that Pillow decodes itself; for others, such as EPS, it starts programs.
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
+    *("TGA", "TIFF", "WEBP"),
+)
+_BITS_PER_SAMPLE = 258  # the TIFF tag
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image of a file.
+
+    Attributes:
+        pixels: uint8 of shape (32, 32, 3).
+        size: width and height in the file, after rotation.
+        unrotated: whether its EXIF orientation cannot be read.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    unrotated: bool
+
+
+def read_image(path: Path) -> Pixels:
+    """Return an image file as uint8 (32, 32, 3), resized if necessary.
+
+    Transparent pixels are composited over white. Grey levels of more than 8 bits are scaled from
+    the range of their format, and floats from [0, 1].
+
+    Raises:
+        UsageError: the format or mode is not supported, or the file is damaged.
+    """
+    return decode(path).pixels
+
+
+def decode(path: Path) -> DecodedImage:
+    """Return an image file with what was found on reading it: see ``read_image``."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            image.load()
+            bits = _grey_bits(image)
+            rotated: Image.Image = image
+            unrotated = False
+            try:
+                rotated = ImageOps.exif_transpose(image)
+            except Exception:  # Pillow raises many types for invalid tags
+                unrotated = True
+            picture = _as_rgb(rotated, bits)
+            size = picture.size
+            if size != (SIZE, SIZE):
+                picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            return DecodedImage(np.array(picture), size, unrotated)
+    except UsageError as error:
+        raise UsageError(f"cannot read the image {str(path)!r}: {error}") from None
+    except UnidentifiedImageError:
+        raise UsageError(
+            f"{str(path)!r} is not an image in a supported format ({', '.join(FORMATS)})"
+        ) from None
+    except Exception as error:  # Pillow's readers raise many types
+        reason = " ".join(str(error).replace(str(path), "it").split())[:120]
+        raise UsageError(f"cannot read the image {str(path)!r}: {reason}") from None
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Return the bits per grey level of a file with more than 8; 0 if it does not give them."""
+    if image.format != "TIFF":
+        return 16  # Pillow scales them to 16 bits
+    # mode I is signed or of 32 bits, of which files use any part
+    tags: dict[int, tuple[int, ...]] = getattr(image, "tag_v2", {})
+    return tags.get(_BITS_PER_SAMPLE, (16,))[0] if image.mode != "I" else 0
+
+
+def _as_rgb(image: Image.Image, grey_bits: int) -> Image.Image:
+    """Return an image of any mode as 8-bit RGB; see ``_grey_bits``.
+
+    Raises:
+        UsageError: the range of its values is unknown, or they are floats outside [0, 1].
+    """
+    from PIL import Image
+
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise UsageError(
+                f"its pixels are floats from {values.min():.4g} to {values.max():.4g}; they must "
+                "be in [0, 1], or be saved as integers of 8 or 16 bits"
+            )
+        image = Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    elif image.mode.startswith("I"):
+        if not grey_bits:
+            raise UsageError(
+                "its pixels are signed or 32-bit integers, whose range the file does not give; "
+                "save it with 8 or 16 bits"
+            )
+        levels = np.asarray(image).astype(np.int64) >> (grey_bits - 8)
+        image = Image.fromarray(levels.astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
