@@ -135,7 +135,7 @@ def test_an_unfinished_study_is_loaded_as_far_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_results_cannot_be_loaded(tmp_path: Path) -> None:
-    with pytest.raises(ResultsFolderError, match="no results folder"):
+    with pytest.raises(ResultsFolderError, match="not a results folder"):
         actbench.load(tmp_path)
     Store(tmp_path).open(STUDY).begin()
     with pytest.raises(ResultsFolderError, match="no finished trial"):

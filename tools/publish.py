@@ -25,7 +25,7 @@ def publish(folder: Path, destination: Path) -> None:
     """Copy the published files of a results folder to a new folder.
 
     Raises:
-        ResultsFolderError: it is no results folder.
+        ResultsFolderError: it is not a results folder.
         FileExistsError: the destination exists.
     """
     Store(folder).study()

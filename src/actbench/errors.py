@@ -1,4 +1,4 @@
-"""The errors a user can cause or meet, each with the exit code that the command line gives it."""
+"""Errors for users, each with its exit code on the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ActbenchError(Exception):
-    """An error whose message is one line that a user can act on; never shown with a traceback."""
+    """An error that is shown as one line and without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -23,9 +23,9 @@ class UsageError(ActbenchError):
 
 
 class UnavailableError(UsageError):
-    """What all trials need (data, cache, compiled kernels) is gone or cannot be made.
+    """Data, the cache or compiled kernels, which all trials need, are missing or cannot be made.
 
-    It is no trial's fault: a run ends with it, and the trial that met it is not stored as crashed.
+    A run ends with it; the trial that raised it is not stored as crashed.
     """
 
 
@@ -36,7 +36,7 @@ class ResultsFolderError(ActbenchError):
 
 
 def folder_gone(folder: Path) -> ResultsFolderError:
-    """Return the error of a results folder that was moved away while a run wrote to it."""
+    """Return the error for a results folder that was moved while a run wrote to it."""
     return ResultsFolderError(
         f"{str(folder)!r} was deleted, emptied or renamed while this run was writing to it; "
         "nothing more is written"
@@ -49,7 +49,7 @@ def reason_of(error: OSError) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` with the nearest known name, else all of them, if any."""
+    """Return ``"; did you mean 'x'?"`` with the closest known name, or a list of all known ones."""
     names = sorted(known)
     by_lower_case = {known_name.lower(): known_name for known_name in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)

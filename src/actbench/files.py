@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Atomic writes: a temporary file in the same folder, renamed over the old file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-MAKING = ".making"
+PARTIAL = ".making"
 CORRUPT = ".corrupt"
 _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 def folder_identity(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from another of the same name; None where there is none."""
+    """Return device and inode of a folder, which a new one of that name lacks; None if missing."""
     try:
         found = folder.stat()
     except OSError:
@@ -33,21 +33,21 @@ def folder_identity(folder: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Give the path of an empty file, which takes the place of ``path`` after the block.
+    """Yield the path of an empty file that replaces ``path`` after the block.
 
-    A reader, and a process that is killed meanwhile, meets the old file or the new one, whole. With
-    an error, and with Ctrl-C, the old one stays and nothing else is left. Where ``path`` is a
-    symbolic link, the link is replaced and what it names stays as it is.
+    At any time ``path`` is the complete old file or the complete new one. After an error or Ctrl-C
+    the old file stays and the temporary one is removed. A symbolic link at ``path`` is replaced;
+    its target does not change.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        mode: the file's mode, less the umask, whatever program writes it.
+        path: the file; its folder is created if missing.
+        mode: the permissions of the new file, restricted by the umask.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{secrets.token_hex(8)}{MAKING}")
+    making = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         os.close(os.open(making, flags, mode))
@@ -60,8 +60,8 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
         raise
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file to the first free of ``<name>.corrupt``, ``<name>.corrupt.1``, ….
+def rename_corrupt(path: Path) -> Path:
+    """Rename a damaged file to the first unused of ``<name>.corrupt``, ``<name>.corrupt.1``, ….
 
     Raises:
         OSError: it cannot be renamed.
@@ -73,31 +73,31 @@ def set_aside(path: Path) -> Path:
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:
-    """Return the array of a ``.npy`` file, mapped copy-on-write: unchanged pages are shared.
+    """Return the array of a ``.npy`` file, mapped copy-on-write; processes share unchanged pages.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no such file.
+        ValueError: it is not a valid ``.npy`` file.
     """
-    import numpy as np  # what only reads a study goes without
+    import numpy as np  # not needed to read a study
 
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="c")
     except OSError:
         raise
-    except Exception as error:  # what NumPy raises for a damaged header has many types
+    except Exception as error:  # NumPy raises many types for a damaged header
         raise ValueError(str(error).splitlines()[0] if str(error) else "it is empty") from None
     return array
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
-    """Give a binary file that takes the place of ``path`` after the block: see ``replacing``.
+    """Yield a binary file that replaces ``path`` after the block: see ``replacing``.
 
     Args:
         path: the file.
-        to_disk: whether to wait until the disk has it, so that it outlasts a loss of power too. A
-            file system that cannot do that is warned of once.
+        to_disk: whether to flush it to disk (fsync), so that it survives a loss of power. A warning
+            is logged once if the file system does not support that.
 
     Raises:
         OSError: it cannot be written.
@@ -118,7 +118,7 @@ def atomic_write(path: Path, *, to_disk: bool = True) -> Iterator[IO[bytes]]:
 @functools.cache
 def _warn_of_no_fsync(reason: str) -> None:
     logging.getLogger(__name__).warning(
-        "the file system cannot flush files to disk (fsync: %s): what is stored survives a crash "
+        "the file system cannot flush files to disk (fsync: %s): stored results survive a crash "
         "of the run, but perhaps not a loss of power",
         reason,
     )

@@ -305,7 +305,7 @@ def test_a_long_argument_is_not_echoed_whole(
         ("run --out file/below", 3, "cannot write 'file/below'"),
         (f"run --out {'x' * 300}", 3, "cannot write 'xxx"),
         ("run --out other", 3, "cannot read 'other/study.toml'"),
-        ("report absent", 3, "'absent' is no results folder: it has no study.toml"),
+        ("report absent", 3, "'absent' is not a results folder: it has no study.toml"),
         ("report file", 3, "cannot read 'file/study.toml'"),
         ("report nonsense", 3, "nonsense/study.toml is not valid TOML"),
     ],

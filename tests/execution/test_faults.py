@@ -297,7 +297,7 @@ def test_a_restart_leaves_a_folder_that_holds_no_study(
     (tmp_path / "out" / "precious.txt").write_text("")
     done = actbench_here(*QUICK, "--workers", "0", "--restart", "--yes")
     assert done.code == 3
-    assert "no results folder" in done.err
+    assert "not a results folder" in done.err
     assert (tmp_path / "out" / "precious.txt").exists()
 
 

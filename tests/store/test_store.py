@@ -200,9 +200,9 @@ def test_the_folder_gives_back_the_study_that_it_holds(store: Store) -> None:
 
 
 def test_a_folder_without_a_study_is_no_results_folder(tmp_path: Path) -> None:
-    with pytest.raises(ResultsFolderError, match=r"no results folder: it has no study\.toml"):
+    with pytest.raises(ResultsFolderError, match=r"not a results folder: it has no study\.toml"):
         Store(tmp_path).study()
-    with pytest.raises(ResultsFolderError, match="no results folder"):
+    with pytest.raises(ResultsFolderError, match="not a results folder"):
         Store(tmp_path / "absent").study()
 
 
@@ -460,7 +460,7 @@ def test_a_folder_is_set_aside_under_the_first_free_name(store: Store) -> None:
 
 def test_a_folder_without_a_study_is_not_set_aside(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
-    with pytest.raises(ResultsFolderError, match="no results folder"):
+    with pytest.raises(ResultsFolderError, match="not a results folder"):
         Store(tmp_path / "home").archive()
     assert files_in(tmp_path) == set()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from actbench.errors import UnavailableError, UsageError
-from actbench.files import MAKING, atomic_write, replacing
+from actbench.files import PARTIAL, atomic_write, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ _FORMAT = 4  # counts changes to what the same key stands for, corruptions' form
 _DTYPES = {"|u1": "U8", "<i8": "I64"}
 _CHECKED: set[tuple[Path, int, int]] = set()
 _REMOVABLE = re.compile(
-    rf"{_IMAGES}-[0-9a-f]{{32}}{re.escape(TENSORS)}|\.[0-9a-f]{{16}}{re.escape(MAKING)}"
+    rf"{_IMAGES}-[0-9a-f]{{32}}{re.escape(TENSORS)}|\.[0-9a-f]{{16}}{re.escape(PARTIAL)}"
 )
 # https://bford.info/cachedir: what backups may leave out
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Made by actbench; may be deleted.\n"

@@ -1,4 +1,4 @@
-"""A trial under way → a file after an epoch, from which it goes on to the same bits."""
+"""The state of a running trial, saved after an epoch; a resumed trial gives the same bits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import zipfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import ResultsFolderError, folder_gone
-from actbench.files import atomic_write, folder_identity, set_aside
+from actbench.errors import ResultsFolderError, folder_gone, reason_of
+from actbench.files import atomic_write, folder_identity, rename_corrupt
 from actbench.store.record import EpochRecord
 from actbench.study.plain import from_plain
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 CHECKPOINT_FORMAT = 1
-SHARE = 0.005  # so that, with its record, a trial spends less than a hundredth on the store
+SHARE = 0.005  # of a trial's time; with its record, storing takes less than 1 %
 
 
 @dataclass
 class Checkpoint:
-    """The state of one trial after its last whole epoch: weights, optimiser and history.
+    """The state of one trial after its last complete epoch: weights, momenta and history.
 
-    There is no generator in it: each epoch, and the evaluation, begins by seeding all of them.
+    It has no generator state, because each epoch and each evaluation seeds all generators.
 
     Attributes:
-        folder: where checkpoints lie; nothing is written once it is not there any more.
-        trial_id: the trial; another one's file is never taken.
-        when_damaged: is called with the new name of a damaged file that was set aside.
-        environment: the id of what it is computed with (see ``environment``); a file that was
-            written in another one is not taken, so that all of a trial is computed in one.
+        folder: the folder of checkpoints; nothing is written after it was removed.
+        trial_id: the trial; files of other trials are not read.
+        when_damaged: called with the new name of a damaged file that was renamed.
+        environment: the id of the current environment (see ``environment``); a file from another
+            one is not used, so that a trial is computed in one environment.
     """
 
     folder: Path
@@ -49,16 +49,16 @@ class Checkpoint:
         self._identity = folder_identity(self.folder)
 
     def is_due(self) -> bool:
-        """Return whether to write it now: writing takes ``SHARE`` of a trial's time at most.
+        """Return whether to write now, so that writing takes ``SHARE`` of the time at most.
 
-        That is so after the first epoch, and from then on two hundred times as long after the
-        last writing as that took: after every epoch, where epochs are longer than that.
+        True after the first epoch, and then once 1 / ``SHARE`` times the duration of the last write
+        has passed since it.
         """
         return time.monotonic() >= self._due
 
     @property
     def path(self) -> Path:
-        """The trial's file, there or not."""
+        """The trial's file, whether or not it exists."""
         return self.folder / f"{self.trial_id}.pt"
 
     def save(
@@ -67,20 +67,20 @@ class Checkpoint:
         momenta: Sequence[torch.Tensor],
         history: Sequence[EpochRecord],
     ) -> None:
-        """Write the state as it is after the last epoch of ``history``, whole or not at all.
+        """Write the state after the last epoch of ``history``, atomically.
 
         Args:
-            weights: the network's ``state_dict()``, whose tensors are its own.
+            weights: the network's ``state_dict()``.
             momenta: the optimizer's, one for each trained parameter.
             history: a record for each epoch.
 
-        It is not waited for until the disk has it: that would cost more than an epoch is worth,
-        and what a loss of power damages is found out by ``restore``. A network of the user's own
-        that keeps more than tensors in its state has no checkpoint, as only tensors are read back.
+        The file is not flushed to disk, which may cost more than an epoch; ``restore`` detects what
+        a loss of power damages. A user's network with other values than tensors in its state gets
+        no checkpoint, since only tensors are read back.
 
         Raises:
-            ResultsFolderError: it cannot be written, or its folder is not the one that was there
-                when the trial began.
+            ResultsFolderError: it cannot be written, or its folder was replaced since the trial
+                began.
         """
         import torch
 
@@ -97,24 +97,26 @@ class Checkpoint:
         }
         if self._identity is None or folder_identity(self.folder) != self._identity:
             raise folder_gone(self.folder.parent)
-        content = io.BytesIO()  # torch.save into a file turns some errors of writing into others
+        content = io.BytesIO()  # torch.save changes the type of some errors of a file
         torch.save(state, content)
         try:
             with atomic_write(self.path, to_disk=False) as file:
                 file.write(content.getbuffer())
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise ResultsFolderError(f"cannot write {str(self.path)!r}: {reason}") from None
+            raise ResultsFolderError(
+                f"cannot write {str(self.path)!r}: {reason_of(error)}"
+            ) from None
         end = time.monotonic()
         self._due = end + (end - begin) / SHARE
 
     def restore(
         self, weights: Mapping[str, torch.Tensor], momenta: Sequence[torch.Tensor], epochs: int
     ) -> tuple[EpochRecord, ...]:
-        """Copy the stored state into ``weights`` and ``momenta``; return the history up to there.
+        """Copy the stored state into ``weights`` and ``momenta``; return the history so far.
 
-        A file that is damaged, another trial's or does not fit the network or the number of epochs
-        is set aside as ``*.corrupt``: then both stay as they are and the history is empty.
+        A file that is damaged, of another trial, or of another network or number of epochs is
+        renamed to ``*.corrupt``; then ``weights`` and ``momenta`` do not change and the history is
+        empty.
 
         Raises:
             ResultsFolderError: a damaged file cannot be renamed.
@@ -134,14 +136,15 @@ class Checkpoint:
             )
         except FileNotFoundError:
             return ()
-        except Exception:  # what the reader raises for a damaged file has many types
+        except Exception:  # damaged files raise many types
             fits = False
         if not fits:
             try:
-                self.when_damaged(set_aside(self.path))
+                self.when_damaged(rename_corrupt(self.path))
             except OSError as error:
-                reason = error.strerror or str(error)
-                raise ResultsFolderError(f"cannot rename {str(self.path)!r}: {reason}") from None
+                raise ResultsFolderError(
+                    f"cannot rename {str(self.path)!r}: {reason_of(error)}"
+                ) from None
             return ()
         for name, value in stored.items():
             here[name].detach().copy_(value)
@@ -151,13 +154,13 @@ class Checkpoint:
         import torch
 
         content = self.path.read_bytes()
-        # torch.save writes a zip file with checksums that torch.load does not look at
+        # torch.save writes a zip file with checksums, which torch.load ignores
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if archive.testzip() is not None:
                 raise ValueError("damaged")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if (state["format"], state["trial_id"]) != (CHECKPOINT_FORMAT, self.trial_id):
-            raise ValueError("another trial's")
+            raise ValueError("of another trial")
         return dict(state)
 
 

@@ -1,4 +1,4 @@
-"""What `environment.json` holds: a description of each environment that computed trials."""
+"""The content of ``environment.json``: a description of each environment that computed trials."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-PACKAGES = (
-    *("actbench", "torch", "torchvision", "numpy", "pillow"),
-    *("scipy", "scikit-learn", "pandas"),
-)
-# The last three only make tables and the digits, whose checksum is in the study.
-_DECIDING_PACKAGES = PACKAGES[:5]
+_DECIDING_PACKAGES = ("actbench", "torch", "torchvision", "numpy", "pillow")
+# the others only make tables, and the digits, whose checksum is in the study
+PACKAGES = (*_DECIDING_PACKAGES, "scipy", "scikit-learn", "pandas")
 _LABELS = {
     "python": "Python",
     "processor": "processor",
@@ -24,7 +21,7 @@ _LABELS = {
 
 
 def _deciding(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Return what may decide bits, as texts by the names that a user knows it by."""
+    """Return what may change the bits of results, as texts by readable names."""
     parts = {label: environment[name] for name, label in _LABELS.items() if name in environment}
     if "GPU" in parts:
         parts["GPU"] = ", ".join(parts["GPU"])
@@ -34,10 +31,10 @@ def _deciding(environment: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_environments(content: object) -> dict[str, Any]:
-    """Return what ``environment.json`` holds: its ``environments``, its ``seconds`` by trial id.
+    """Return the content of ``environment.json``: ``environments``, and ``seconds`` by trial id.
 
-    A file of an earlier version, which described one environment, gives that one, without an id.
-    What is not of its type is left out.
+    The format of earlier versions, one environment without an id, is read too. Values of a wrong
+    type are left out.
     """
     if not isinstance(content, dict):
         content = {}
@@ -72,7 +69,7 @@ def with_batch(
 ) -> list[Mapping[str, Any]]:
     """Return the entries with one for a batch of trials that began and ended at these times.
 
-    Where the same environment has an entry already, that one ends later; no other changes.
+    If the same environment has an entry already, only its end changes.
     """
     without_times = [
         {name: value for name, value in entry.items() if name not in ("start", "end")}
@@ -80,8 +77,8 @@ def with_batch(
     ]
     entries = [*environments]
     if now in without_times:
-        place = without_times.index(dict(now))
-        entries[place] = {**entries[place], "end": end}
+        index = without_times.index(dict(now))
+        entries[index] = {**entries[index], "end": end}
     else:
         entries.append({"start": start, "end": end, **now})
     return entries

@@ -1,7 +1,7 @@
-"""Who holds a results folder: one run alone, several shards of one, or somebody for a moment.
+"""Locks of a results folder: for one run, for one shard of several, or briefly for one write.
 
-Locks are the operating system's (``flock``), which frees them when their holder dies, so a dead one
-holds nothing. On a shared file system they hold between machines where it supports them.
+Locks are the operating system's (``flock``), which releases them when a process dies. On a shared
+file system they work between machines if the file system supports that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOCK_FILE = ".lock"
 SHARD_LOCKS = ".shard-*.lock"
 HOLDER = "-holder"
-MOMENT = ", for a moment"
+BRIEFLY = ", briefly"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -44,7 +44,7 @@ class Shard:
         """Return the shard that a text such as ``3/16`` names.
 
         Raises:
-            UsageError: it names none.
+            UsageError: the text is not a shard.
         """
         parts = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
         shard = cls(int(parts[1]), int(parts[2])) if parts else cls(0, 0)
@@ -56,49 +56,51 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def part(self, trials: Sequence[Trial]) -> Sequence[Trial]:
-        """Return this shard's trials: every ``count``-th, so that each gets a bit of all seeds."""
+        """Return this shard's trials: every ``count``-th, so each has trials of all seeds."""
         return trials[self.number - 1 :: self.count]
 
 
 @contextlib.contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for one run: nobody else writes into it meanwhile.
+    """Lock the folder for one run; no other run or shard can write to it.
 
     Raises:
-        ResultsFolderError: another run or a shard of one holds it, or it cannot be written.
+        ResultsFolderError: another run or a shard has locked it, or it cannot be written.
     """
     with _locked(folder, LOCK_FILE):
         for path in folder.glob(SHARD_LOCKS):
             with _locked(folder, path.name):
                 pass
-            path.unlink(missing_ok=True)  # no shard takes it now: it would need the folder first
+            path.unlink(
+                missing_ok=True
+            )  # no shard can take it now, since it would need the folder first
         yield
 
 
 @contextlib.contextmanager
 def brief_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder, after others who do so for a moment; shards may be at work meanwhile.
+    """Lock the folder for a short time, waiting for other brief locks; shards may be running.
 
     Raises:
-        ResultsFolderError: a run holds it alone, or it cannot be written.
+        ResultsFolderError: a run has locked it, or it cannot be written.
     """
-    with _locked(folder, LOCK_FILE, moment=True):
+    with _locked(folder, LOCK_FILE, brief=True):
         yield
 
 
 @contextlib.contextmanager
 def shard_lock(folder: Path, shard: Shard) -> Iterator[None]:
-    """Hold one shard of the folder; to be begun while it is held for a moment.
+    """Lock one shard of the folder; to be called within ``brief_lock``.
 
     Raises:
-        ResultsFolderError: another process holds this shard, or the folder cannot be written.
+        ResultsFolderError: another process has locked this shard, or the folder cannot be written.
     """
     with _locked(folder, f".shard-{shard.number}-of-{shard.count}.lock"):
         yield
 
 
 def has_active_shards(folder: Path) -> bool:
-    """Return whether any shard is held; to be asked while the folder is held for a moment."""
+    """Return whether any shard is locked; to be called within ``brief_lock``."""
     try:
         for path in folder.glob(SHARD_LOCKS):
             with _locked(folder, path.name):
@@ -109,10 +111,12 @@ def has_active_shards(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
+def _locked(folder: Path, name: str, *, brief: bool = False) -> Iterator[None]:
     lock, holder = FileLock(folder / name), folder / f"{name}{HOLDER}"
     try:
-        folder.resolve().mkdir(parents=True, exist_ok=True)  # a link may name one to be made
+        folder.resolve().mkdir(
+            parents=True, exist_ok=True
+        )  # a link may point to a folder that is not there yet
         seen = ""
         while True:
             try:
@@ -120,16 +124,16 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
                 break
             except Timeout:
                 before, seen = seen, _text_of(holder)
-                # a name that a dead process left is there until the next holder has written its own
-                waits = moment and (seen.endswith(MOMENT) or seen != before)
+                # the name of a dead process stays until the next holder writes its own
+                waits = brief and (seen.endswith(BRIEFLY) or seen != before)
                 if not waits:
                     raise ResultsFolderError(
                         f"{str(folder)!r} is held by another run: {seen}"
                     ) from None
-        place = folder_identity(folder)
+        identity = folder_identity(folder)
         who = f"process {os.getpid()} on {socket.gethostname()}"
         with atomic_write(holder, to_disk=False) as file:
-            file.write((who + MOMENT * moment).encode())
+            file.write((who + (BRIEFLY if brief else "")).encode())
     except OSError as error:
         lock.release()
         reason = error.strerror or str(error)
@@ -143,9 +147,8 @@ def _locked(folder: Path, name: str, *, moment: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if (
-            folder_identity(folder) == place
-        ):  # another run's, where the folder was renamed meanwhile
+        # if the folder was renamed, this path may be another run's
+        if folder_identity(folder) == identity:
             holder.unlink(missing_ok=True)
         lock.release()
 
@@ -154,4 +157,4 @@ def _text_of(holder: Path) -> str:
     try:
         return holder.read_text(encoding="utf-8")
     except OSError:
-        return f"another process{MOMENT}"  # it begins or ends just now
+        return f"another process{BRIEFLY}"  # it is just starting or ending

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.toml"
 ENVIRONMENT_FILE = "environment.json"
-# what the entries of environment.json may be that are computed with
+# types of the entries of environment.json that are used
 _ENVIRONMENT: dict[str, Any] = {
     "environments": tuple[dict[str, Any], ...],
     "start": str,
@@ -35,11 +35,11 @@ _ENVIRONMENT: dict[str, Any] = {
 
 
 class Store:
-    """A results folder. Reading needs nothing; writing is done inside ``with store.locked():``.
+    """A results folder. Reading needs no lock; write only inside ``with store.locked():``.
 
     Args:
-        folder: the folder, there or not.
-        within: the store of the folder that this one lies in, where that is a results folder.
+        folder: the folder, whether or not it exists.
+        within: the store that this folder is a part of, if any.
     """
 
     def __init__(self, folder: Path, within: Store | None = None) -> None:
@@ -50,25 +50,25 @@ class Store:
         self._is_locked = False
 
     def exists(self) -> bool:
-        """Return whether there is anything of the folder's name."""
+        """Return whether the path exists."""
         return _is_there(self.folder)
 
     def holds_study(self) -> bool:
-        """Return whether the folder holds a study, readable or not."""
+        """Return whether the folder has a study file, readable or not."""
         return _is_there(self.folder / STUDY_FILE)
 
     def study(self) -> Study:
-        """Return the study that the folder holds.
+        """Return the folder's study.
 
         Raises:
-            ResultsFolderError: it holds none, or one that cannot be read.
+            ResultsFolderError: there is none, or it cannot be read.
         """
         path = self.folder / STUDY_FILE
         try:
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise ResultsFolderError(
-                f"{str(self.folder)!r} is no results folder: it has no {STUDY_FILE}"
+                f"{str(self.folder)!r} is not a results folder: it has no {STUDY_FILE}"
             ) from None
         except OSError as error:
             raise ResultsFolderError(f"cannot read {str(path)!r}: {reason_of(error)}") from None
@@ -81,7 +81,7 @@ class Store:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the trials under way."""
+        """The folder of checkpoints of running trials."""
         return self.folder / "checkpoints"
 
     def open(self, study: Study) -> StoredStudy:
@@ -107,7 +107,7 @@ class Store:
         self._identity = folder_identity(self.folder)
 
     def make_checkpoints_folder(self) -> None:
-        """Make the folder of the trials under way, which they write to while it is there.
+        """Create the folder of checkpoints; running trials write to it as long as it exists.
 
         Raises:
             ResultsFolderError: it cannot be made, or see ``check_in_place``.
@@ -120,30 +120,33 @@ class Store:
             raise ResultsFolderError(reason) from None
 
     def archive(self) -> Path:
-        """Rename the folder to the first free of ``<name>.1``, ``<name>.2``, … and return that.
+        """Rename the folder to the first unused of ``<name>.1``, ``<name>.2``, … and return that.
 
         Raises:
-            ResultsFolderError: it is no results folder, is held by another run, or cannot be
+            ResultsFolderError: it is not a results folder, is locked by another run, or cannot be
                 renamed.
         """
         folder = self.folder.resolve()
         if not self.holds_study():
             raise ResultsFolderError(
-                f"{str(self.folder)!r} is no results folder: it has no {STUDY_FILE}; "
-                "it is left as it is"
+                f"{str(self.folder)!r} is not a results folder: it has no {STUDY_FILE}; "
+                "it is left unchanged"
             )
         with self.locked():
-            pass  # nobody holds it
-        beside = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
-        aside = next(path for path in beside if not os.path.lexists(path))
-        _rename(folder, aside)
+            pass  # no other run has it
+        names = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
+        unused = next(path for path in names if not os.path.lexists(path))
+        try:
+            folder.replace(unused)
+        except OSError as error:
+            raise ResultsFolderError(f"cannot rename {str(folder)!r}: {reason_of(error)}") from None
         self._identity = None
-        return aside
+        return unused
 
     def environment(self) -> dict[str, Any]:
         """Return what ``write_environment`` stored (see ``environment.read_environments``).
 
-        Nothing where there is no such file, or it is damaged.
+        Empty if the file is missing or damaged.
         """
         try:
             return read_environments(self._environment())
@@ -173,7 +176,7 @@ class Store:
         return content
 
     def write_environment(self, environment: dict[str, Any]) -> None:
-        """Store when, where and how fast the study ran; the only file that holds times."""
+        """Store when, where and how fast the study ran; no other file has times."""
         text = json.dumps(environment, indent=1) + "\n"
         self.write_bytes(ENVIRONMENT_FILE, text.encode(), to_disk=False)
 
@@ -182,16 +185,15 @@ class Store:
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, content: bytes, *, to_disk: bool = True) -> None:
-        """Write a file of the folder so that a reader or a crash meets the old or the new, whole.
+        """Write a file of the folder atomically: see ``files.replacing``.
 
         Args:
             name: the file's path in the folder.
-            content: what it shall hold.
-            to_disk: whether that shall outlast a loss of power too.
+            content: the file's content.
+            to_disk: whether to flush it to disk, so that it survives a loss of power.
 
         Raises:
-            ResultsFolderError: it cannot be written, or see ``check_in_place``; the old file is as
-                it was.
+            ResultsFolderError: it cannot be written, or see ``check_in_place``; the old file stays.
         """
         self.check_in_place()
         self._write(name, content, to_disk=to_disk)
@@ -205,11 +207,10 @@ class Store:
             raise ResultsFolderError(f"cannot write {str(path)!r}: {reason_of(error)}") from None
 
     def check_in_place(self) -> None:
-        """Do nothing where the folder is still the one that ``begin`` made to hold its study.
+        """Check that the folder is still the one that ``write_study`` wrote to.
 
         Raises:
-            ResultsFolderError: it was deleted, emptied or renamed since; nothing may be written to
-                what has its name now.
+            ResultsFolderError: it was deleted, emptied or renamed since.
         """
         if self._within is not None:
             self._within.check_in_place()
@@ -220,11 +221,11 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process alone.
+        """Lock the folder for this process.
 
         Raises:
-            ResultsFolderError: another run holds it, it cannot be written, or a folder in it is a
-                symbolic link.
+            ResultsFolderError: another run has locked it, it cannot be written, or a folder in it
+                is a symbolic link.
         """
         with exclusive_lock(self.folder):
             self._refuse_links()
@@ -236,10 +237,12 @@ class Store:
 
     @contextlib.contextmanager
     def locked_briefly(self) -> Iterator[None]:
-        """Hold the folder while shards may be at work in it; where it is held already, go on.
+        """Lock the folder for a short time while shards may be running.
+
+        Does nothing inside ``locked``.
 
         Raises:
-            ResultsFolderError: a run holds it alone, it cannot be written, a folder in it is a
+            ResultsFolderError: a run has locked it, it cannot be written, a folder in it is a
                 symbolic link, or see ``check_in_place``.
         """
         self.check_in_place()
@@ -262,12 +265,5 @@ class Store:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # too long a name, for one: writing will say so
+    except OSError:  # such as a name that is too long; writing reports it
         return False
-
-
-def _rename(path: Path, to: Path) -> None:
-    try:
-        path.replace(to)
-    except OSError as error:
-        raise ResultsFolderError(f"cannot rename {str(path)!r}: {reason_of(error)}") from None

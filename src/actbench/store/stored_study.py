@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, reason_of
-from actbench.files import MAKING, set_aside
+from actbench.files import PARTIAL, rename_corrupt
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord, check_belongs, record_to_json, unpack_counts
 from actbench.study.study import trial_names
@@ -106,7 +106,7 @@ class StoredStudy:
             archive = str(self.store.record_files.archive)
             raise ResultsFolderError(f"cannot unpack {archive!r}: {reason_of(error)}") from None
         try:
-            return {set_aside(path): fault for path, fault in self.damaged().items()}
+            return {rename_corrupt(path): fault for path, fault in self.damaged().items()}
         except OSError as error:
             raise ResultsFolderError(
                 f"cannot rename {str(error.filename)!r}: {reason_of(error)}"
@@ -125,7 +125,7 @@ class StoredStudy:
         store.check_in_place()
         figures = store.folder / "figures"
         for folder in (store.folder, store.record_files.folder, store.checkpoints, figures):
-            for path in folder.glob(f".*{MAKING}"):
+            for path in folder.glob(f".*{PARTIAL}"):
                 path.unlink(missing_ok=True)
         for name, record in self.records().items():
             if record.status == "ok":
