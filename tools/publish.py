@@ -1,8 +1,8 @@
 """Copy what a reader opens of a results folder, its records in one archive, for publication.
 
-python tools/publish.py FOLDER DEST
+    python tools/publish.py FOLDER DESTINATION [--no-report]
 
-``actbench report DEST`` builds everything again from the copy: the figures that are left out, too.
+``actbench report DESTINATION`` builds everything again from the copy, all figures among it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from PIL import Image
+
 from actbench.files import atomic_write
 from actbench.store.record_files import TRIALS_ARCHIVE
 from actbench.store.store import Store
 
-FILES = ("study.toml", "environment.json", "summary.md", "summary.json", "report.html")
-EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # of a zip archive
+FILES = ("study.toml", "environment.json", "samples.png", "summary.md", "summary.json")
+REPORT = "report.html"
 FIGURES = ("differences.png", "severity.png")
+COLOURS = 128  # for lines, bands and their blended edges
+EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # that a zip archive can hold
 
 
-def publish(folder: Path, destination: Path) -> None:
+def publish(folder: Path, destination: Path, *, with_report: bool) -> None:
     """Copy the published files of a results folder to a new folder.
 
     Raises:
@@ -31,30 +35,40 @@ def publish(folder: Path, destination: Path) -> None:
     Store(folder).study()
     destination.mkdir(parents=True)
     tables = sorted(path.name for path in folder.glob("*.csv"))
-    figures = [f"figures/{name}" for name in FIGURES]
-    for name in (*FILES, "samples.png", *tables, *figures):
+    for name in (*FILES, *tables, *([REPORT] if with_report else [])):
         if (folder / name).exists():
-            (destination / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / name, destination / name)
+    for name in FIGURES:
+        if (folder / "figures" / name).exists():
+            (destination / "figures").mkdir(exist_ok=True)
+            shrink(folder / "figures" / name, destination / "figures" / name)
     pack(folder, destination / TRIALS_ARCHIVE)
+
+
+def shrink(figure: Path, destination: Path) -> None:
+    """Write a PNG with a palette, which takes a third of the space."""
+    with Image.open(figure) as image:
+        few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few.save(destination, optimize=True)
 
 
 def pack(folder: Path, archive: Path) -> None:
     """Write all records of a results folder to an archive, the same bytes for the same records."""
-    files = Store(folder).record_files
     with atomic_write(archive) as file, zipfile.ZipFile(file, "w") as packed:
-        for path in sorted(files.folder.glob("*.json")):
+        for path in sorted(Store(folder).record_files.folder.glob("*.json")):
             entry = zipfile.ZipInfo(path.name, EARLIEST_TIME)
             entry.external_attr = 0o644 << 16
             packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
 def main() -> None:
+    """Read the command line and publish."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("destination", type=Path)
+    parser.add_argument("--no-report", action="store_true", help="leave out report.html")
     asked = parser.parse_args()
-    publish(asked.folder, asked.destination)
+    publish(asked.folder, asked.destination, with_report=not asked.no_report)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_a_drawing_in_the_alpha_channel_is_black_on_white(mode: str, tmp_path: P
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (saved_float(300.0), "floats from 300 to 300; they must lie in [0, 1]"),
+        (saved_float(300.0), "floats from 300 to 300; they must be in [0, 1]"),
         (saved_float(float("nan")), "floats from nan to nan"),
         (saved_int32(70_000), "integers, whose range the file does not give"),
     ],
@@ -352,7 +352,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def poison(path: Path) -> None:
         raise AssertionError(f"{path} is decoded again")
 
-    monkeypatch.setattr(datasets, "_decode", poison)
+    monkeypatch.setattr(folders, "decode", poison)
     assert prepare("imagefolder", root) == folder
 
 
@@ -396,8 +396,8 @@ BAD_FOLDERS: dict[str, tuple[Mapping[str, Image.Image | bytes], str]] = {
         {**SMALL, "train/1.png": solid(RED)},
         "1.png' is not in a class folder",
     ),
-    "a text as image": ({**SMALL, "train/a/notes.txt": b"cats\n"}, "a/notes.txt' is no image"),
-    "an empty file": ({**SMALL, "train/a/3.png": b""}, "train/a/3.png' is no image"),
+    "a text as image": ({**SMALL, "train/a/notes.txt": b"cats\n"}, "a/notes.txt' is not an image"),
+    "an empty file": ({**SMALL, "train/a/3.png": b""}, "train/a/3.png' is not an image"),
     "a truncated PNG": (
         {**SMALL, "test/b/half.png": as_bytes(solid(RED, (99, 99)))[:90]},
         "cannot read the image",
