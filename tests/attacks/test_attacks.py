@@ -518,7 +518,7 @@ def test_attacks_say_what_they_see_and_measure():
         ("none", "attacks has 'none' beside other names"),
         ("pgd:step=2", "attack 'pgd' has no parameter 'step'; did you mean 'steps'?"),
         ("pgd:steps=0", "steps is 0; give a whole number from 1"),
-        ("pgd:steps=1.5", "steps is 1.5; it must be a whole number"),
+        ("pgd:steps=1.5", "steps is 1.5; it must be an integer"),
         ("pgd:step_size=nan", "step_size is nan; it must be finite"),
         ("pgd:step_size=-1", "step_size is -1.0; give a number from 0"),
         ("pgd:random_start=maybe", "random_start is 'maybe'; it must be true or false"),

@@ -306,7 +306,7 @@ def test_the_same_picture_in_two_classes_is_named(tmp_path: Path) -> None:
     assert (
         "1 picture is in more than one class, pixel by pixel, such as in 'a' and 'b'" in data.notes
     )
-    assert "6 of 6 images are of one colour all over" in data.notes
+    assert "6 of 6 images have only one colour" in data.notes
 
 
 def test_a_data_set_of_one_picture_is_refused(tmp_path: Path) -> None:

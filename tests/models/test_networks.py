@@ -197,7 +197,7 @@ def test_a_falling_slope_is_pooled_after_it_acts() -> None:
         ("cnn:3", "takes no parameter"),
         ("deep_cnn:depth=2", "depth is 2; it must be from 3 to 200"),
         ("deep_cnn:depth=1000000000", "it must be from 3 to 200"),
-        ("deep_cnn:depth=6.5", "it must be a whole number"),
+        ("deep_cnn:depth=6.5", "it must be an integer"),
         ("deep_cnn:width=6", "has no parameter 'width'"),
         ("no_such_module_here:build", "cannot import"),
         ("math:pi", "must be a callable"),

@@ -89,7 +89,7 @@ def test_what_is_no_spec_is_refused_with_the_nearest_known_name(text: str, messa
         ("gelu:slope=true", "slope is True; it must be a number"),
         ("gelu:slope=steep", "slope is 'steep'; it must be a number"),
         ("gelu:0.1,0.2", "slope is '0.1,0.2'; it must be a number"),
-        ("gelu:steps=2.5", "steps is 2.5; it must be a whole number"),
+        ("gelu:steps=2.5", "steps is 2.5; it must be an integer"),
         ("gelu:centred=1", "centred is 1; it must be true or false"),
         ("gelu:kind=3", "kind is 3; it must be text"),
     ],

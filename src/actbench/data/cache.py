@@ -1,4 +1,4 @@
-"""The cache: what is costly to make, in a folder of its own; checked when it is read."""
+"""The cache of data sets and corrupted images: files that are checked when they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_LIMIT = "10 GB"
 TENSORS = ".safetensors"
 _IMAGES = "images"
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_FORMAT = 4  # counts changes to what the same key stands for, corruptions' formulas included
+_FORMAT = 4  # increased when the content for a key changes, such as a corruption's formula
 _DTYPES = {"|u1": "U8", "<i8": "I64"}
 _CHECKED: set[tuple[Path, int, int]] = set()
 _REMOVABLE = re.compile(
@@ -37,7 +37,7 @@ _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Made by actbench; may be
 
 
 def cache_folder() -> Path:
-    """Return the cache's own folder, there or not.
+    """Return the cache folder, whether or not it exists.
 
     That is ``actbench`` in the folder that ``ACTBENCH_CACHE`` names, else in the user's cache
     folder.
@@ -51,10 +51,10 @@ def cache_folder() -> Path:
 
 
 def cache_limit() -> int:
-    """Return how many bytes of made images are kept: ``ACTBENCH_CACHE_LIMIT``, else 10 GB.
+    """Return how many bytes of corrupted images are kept: ``ACTBENCH_CACHE_LIMIT``, else 10 GB.
 
     Raises:
-        UsageError: the variable holds something else than such as ``500 MB`` or a number of bytes.
+        UsageError: the variable is not a size such as ``500 MB`` or a number of bytes.
     """
     text = os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT
     found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]?b)?\s*", text, re.IGNORECASE)
@@ -66,12 +66,12 @@ def cache_limit() -> int:
 
 
 def cache_path(kind: str, name: str, decides: str) -> Path:
-    """Return the place of a cached file.
+    """Return the path of a cached file.
 
     Args:
         kind: the folder in the cache.
         name: the file's name; a digest is added to its stem.
-        decides: all that decides the file's content.
+        decides: everything that decides the file's content.
     """
     digest = hashlib.sha256(f"{_FORMAT} {decides}".encode()).hexdigest()
     path = cache_folder() / kind / name
@@ -80,15 +80,15 @@ def cache_path(kind: str, name: str, decides: str) -> Path:
 
 @contextlib.contextmanager
 def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
-    """Give the path of an empty file, which takes its place in the cache after the block.
+    """Yield the path of an empty file that becomes the cached file after the block.
 
     Args:
         path: what ``cache_path`` gave.
-        others_write: whether other users may write to the file and to a folder that is made for
-            it, where the umask allows that.
+        others_write: whether other users may write to the file and its folder, if the umask allows
+            that.
 
     Raises:
-        UnavailableError: it cannot be written, or lies in a folder that is a symbolic link.
+        UnavailableError: it cannot be written, or its folder is a symbolic link.
     """
     folder = cache_folder()
     try:
@@ -108,7 +108,7 @@ def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
 
 
 def refuse_link(path: Path) -> None:
-    """Do nothing, unless ``path`` is a symbolic link.
+    """Check that ``path`` is not a symbolic link.
 
     Raises:
         UnavailableError: it is one.
@@ -126,7 +126,7 @@ def store_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **about: Any)
     Args:
         path: what ``cache_path`` gave.
         tensors: by name; uint8 or int64, contiguous, on the CPU.
-        about: plain values to keep with them.
+        about: plain values to store with them.
 
     Raises:
         UnavailableError: it cannot be written.
@@ -134,7 +134,9 @@ def store_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **about: Any)
     about = {**about, "names": list(tensors), "checksum": checksum(tensors)}
     header: dict[str, Any] = {"__metadata__": {"about": json.dumps(about)}}
     parts = {name: tensor.numpy() for name, tensor in tensors.items()}
-    names = sorted(parts, key=lambda name: -parts[name].itemsize)  # so that all are aligned
+    names = sorted(
+        parts, key=lambda name: -parts[name].itemsize
+    )  # so that all are aligned in the file
     end = 0
     for name in names:
         begin, end = end, end + parts[name].nbytes
@@ -142,7 +144,7 @@ def store_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **about: Any)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
-    # the library's own writer needs twice the memory, or leaves files when it is killed
+    # safetensors' writer needs twice the memory, or leaves files when it is killed
     with storing(path) as making, making.open("wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name in names:
@@ -152,15 +154,15 @@ def store_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **about: Any)
 def read_tensors(
     path: Path, *, check: bool = True
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Return the tensors of a cached file and what is kept with them; None where it is damaged.
+    """Return the tensors of a cached file and the values stored with them; None if damaged.
 
-    The tensors are mapped from the file, so that all processes share them; what is written to them
-    stays in this process. A process that has a file mapped keeps it when it is removed.
+    The tensors are mapped copy-on-write, so that processes share them. They stay valid when the
+    file is removed.
 
     Args:
-        path: what ``cache_path`` gave; None is returned where there is no such file.
-        check: whether to compare the SHA-256 of the tensors with what was written, once in each
-            process. A file that was cut is found without it.
+        path: what ``cache_path`` gave; the result is None if the file is missing.
+        check: whether to compare the SHA-256 of the tensors with the stored one, once in each
+            process. Truncated files are found without it.
     """
     try:
         status = path.stat()
@@ -174,13 +176,13 @@ def read_tensors(
             _CHECKED.add(seen)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    with contextlib.suppress(OSError):  # another user's cache may be read only
+    with contextlib.suppress(OSError):  # another user's cache may be read-only
         os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
     return tensors, about
 
 
 def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return ``sha256:`` and the SHA-256 of tensors: of their names, types, shapes and values."""
+    """Return ``sha256:`` and the SHA-256 of the tensors' names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         array = tensor.contiguous().numpy()
@@ -190,10 +192,10 @@ def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Return the uint8 images that belong to ``key``, made by ``make`` where the cache has none.
+    """Return the uint8 images of ``key``, from the cache or else from ``make``.
 
-    They are mapped from a file (see ``read_tensors``); a damaged one is made again. Where files
-    would come to exceed ``cache_limit``, those that were not used for longest are removed.
+    They are mapped from a file (see ``read_tensors``); a damaged file is replaced. Beyond
+    ``cache_limit``, the least recently used files are removed.
 
     Raises:
         UnavailableError: the cache cannot be written.
@@ -203,30 +205,29 @@ def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
     if found is not None:
         return found[0][_IMAGES]
     images = make().contiguous()
-    _make_room(path.parent, images.nbytes)
+    _evict(path.parent, images.nbytes)
     store_tensors(path, {_IMAGES: images})
     return images
 
 
-def _make_room(folder: Path, size: int) -> None:
-    """Remove the files that were not used for longest, until ``size`` more bytes fit.
+def _evict(folder: Path, size: int) -> None:
+    """Remove the least recently used files until ``size`` more bytes are within the limit.
 
-    Among them are those that a process which was killed left half written. Only files of names
-    that are made here are looked at.
+    Partly written files of killed processes are removed too; files with other names stay.
     """
     kept = []
-    with contextlib.suppress(OSError):  # there is no folder yet, or writing will say what is wrong
+    with contextlib.suppress(OSError):  # no folder yet, or an error that writing reports
         refuse_link(folder)
         for path in folder.iterdir():
-            with contextlib.suppress(OSError):  # another process was faster
+            with contextlib.suppress(OSError):  # removed by another process
                 status = path.lstat()
                 if _REMOVABLE.fullmatch(path.name):
                     used = max(status.st_atime_ns, status.st_mtime_ns)
                     kept.append((used, path, status.st_size))
-    room = cache_limit() - size - sum(each for _, _, each in kept)
+    free = cache_limit() - size - sum(each for _, _, each in kept)
     for _, path, each in sorted(kept):
-        if room >= 0:
+        if free >= 0:
             break
         with contextlib.suppress(OSError):
             path.unlink()
-        room += each
+        free += each

@@ -1,4 +1,4 @@
-"""Data sets as uint8 arrays, kept in a cache that all processes map; and their batches."""
+"""Data sets as uint8 tensors, mapped from a cache that processes share; and their batches."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ImageData:
     """A data set in memory.
 
     Images are uint8 of shape (N, 32, 32, 3), height × width × colour; labels are int64 of shape
-    (N,), each the index of its name in ``classes``. ``flip`` says whether a left-right mirrored
-    image keeps its label. ``checksum`` is the SHA-256 of all images and labels. ``notes`` has a
-    sentence for each thing that was done to the images or is suspect in them.
+    (N,), indices in ``classes``. ``flip`` is whether a left-right mirrored image keeps its label.
+    ``checksum`` is the SHA-256 of all images and labels. ``notes`` are sentences on how the images
+    were changed and what is suspect in them.
     """
 
     train_images: torch.Tensor
@@ -47,11 +47,11 @@ class ImageData:
     notes: tuple[str, ...] = ()
 
     def to(self, device: str) -> ImageData:
-        """Return the same data in a device's memory; as it is where it lies there already."""
+        """Return the same data in a device's memory, without a copy if it is there already."""
         return replace(self, **{name: getattr(self, name).to(device) for name in _ARRAYS})
 
     def train_subset(self, count: int) -> ImageData:
-        """Return the same data with the first ``count`` training images alone (0: all of them).
+        """Return the same data with only the first ``count`` training images (0: all of them).
 
         Raises:
             UsageError: there are fewer.
@@ -67,14 +67,14 @@ class ImageData:
 
     @property
     def tuning_images(self) -> int:
-        """How many training images are held out while learning rates are chosen: a tenth."""
+        """The number of training images held out while learning rates are chosen: a tenth."""
         return max(1, round(VALIDATION_SHARE * len(self.train_images)))
 
     def validation_split(self, count: int) -> ImageData:
-        """Return the same data with ``count`` training images in the place of the test images.
+        """Return the same data with ``count`` training images instead of the test images.
 
-        They are drawn at random, the same for everyone, and are not trained on; the real test
-        images are gone. The checksum says so. 0 returns the data as it is.
+        They are drawn at random, the same for every seed, and removed from the training images. The
+        checksum includes this. 0 returns the data unchanged.
 
         Raises:
             UsageError: no training image would be left.
@@ -98,13 +98,13 @@ class ImageData:
 
 
 def prepare(dataset: str, data_dir: str = "") -> Path:
-    """Return the cached file that holds a data set as arrays, made now if it is not there yet.
+    """Return the cached file of a data set's arrays, which is made if it is missing.
 
     Args:
         dataset: ``digits``, ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist`` or
             ``imagefolder``.
-        data_dir: where its files are or shall be downloaded to; a folder with ``train/<class>/``
-            and ``test/<class>/`` for ``imagefolder``.
+        data_dir: the folder of its files, or to download them to; for ``imagefolder`` a folder with
+            ``train/<class>/`` and ``test/<class>/``.
 
     Raises:
         UsageError: the name is unknown, or the data cannot be found, downloaded or read.
@@ -117,7 +117,7 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
     path = _path_of(dataset, source.fingerprint())
     if _read(path, check=True) is None:
         content = source.read()
-        # reading may have downloaded the files, so their fingerprint is taken again
+        # reading may have downloaded the files, which changes the fingerprint
         path = _path_of(dataset, source.fingerprint())
         write_arrays(path, content)
     return path
@@ -129,7 +129,7 @@ def _path_of(dataset: str, fingerprint: str) -> Path:
 
 @dataclass(frozen=True)
 class _About:
-    """What is kept with the arrays of a data set."""
+    """The values stored with the arrays of a data set."""
 
     classes: tuple[str, ...]
     flip: bool
@@ -139,7 +139,7 @@ class _About:
 
 
 def _read(path: Path, *, check: bool) -> ImageData | None:
-    """Return the data of a file, mapped from it; None where it is gone or damaged."""
+    """Return the data of a file, mapped from it; None if it is missing or damaged."""
     found = read_tensors(path, check=check)
     if found is None:
         return None
@@ -175,7 +175,7 @@ def open_images(path: Path) -> ImageData:
     """Return the data of a file that ``prepare`` gave, mapped from it.
 
     Raises:
-        UnavailableError: the file is gone or damaged.
+        UnavailableError: the file is missing or damaged.
     """
     data = _read(path, check=False)
     if data is None:
@@ -187,7 +187,7 @@ def study_images(path: Path, study: Study) -> ImageData:
     """Return the images that a study trains and tests on.
 
     Args:
-        path: the file that ``prepare`` gave; where it is gone or damaged, the data is prepared
+        path: the file that ``prepare`` gave; if it is missing or damaged, the data is prepared
             again.
         study: its data set and which of its images are used.
 
@@ -214,9 +214,9 @@ def write_arrays(path: Path, content: dict[str, Any]) -> None:
     """Write a data set to a file for ``open_images``.
 
     Args:
-        path: is replaced, if it is there.
-        content: ``ImageData``'s images and labels as arrays, ``classes`` and ``flip``; ``notes``
-            if there are some.
+        path: the file, which is replaced if it exists.
+        content: ``ImageData``'s images and labels as arrays, ``classes``, ``flip`` and optionally
+            ``notes``.
 
     Raises:
         UnavailableError: it cannot be written.
@@ -229,7 +229,7 @@ def write_arrays(path: Path, content: dict[str, Any]) -> None:
 
 
 def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
-    """Return a sentence for each sign that the images do not show what the labels say.
+    """Return a sentence for each sign that images and labels do not match.
 
     Raises:
         UsageError: all training images are the same.
@@ -244,7 +244,7 @@ def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
             constant += bool((image == image[0, 0]).all())
         if part == "train" and len(labels_of) == 1:
             raise UsageError(
-                f"all {count} training images are the same picture once read as {SIZE}×{SIZE} "
+                f"all {count} training images are the same picture when read as {SIZE}×{SIZE} "
                 "pixels; there is nothing to learn"
             )
     notes = []
@@ -257,14 +257,14 @@ def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
             f"{first!r} and {second!r}"
         )
     if constant:
-        notes.append(f"{constant} of {count} images are of one colour all over")
+        notes.append(f"{constant} of {count} images have only one colour")
     return notes
 
 
 def batches(
     data: ImageData, batch_size: int, seed: int, epoch: int, *, flip: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield an epoch's training batches (see ``take``); the last one is what remains."""
+    """Yield an epoch's training batches (see ``take``); the last one may be smaller."""
     order, mirrored = epoch_order(len(data.train_images), seed, epoch)
     for start in range(0, len(order), batch_size):
         part = slice(start, start + batch_size)
@@ -272,9 +272,9 @@ def batches(
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the order of an epoch's images, int64 (N,), and which to mirror in it, bool (N,).
+    """Return the order of an epoch's images, int64 (N,), and which of them to mirror, bool (N,).
 
-    Both belong to the seed and the epoch alone. Each image comes once.
+    Both depend only on the seed and the epoch. The order has each image once.
     """
     order = torch.randperm(count, generator=_generator("batch order", seed, epoch))
     return order, torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
@@ -288,13 +288,15 @@ def take(
     Args:
         data: the images, on the device where the index is.
         index: which, int64 (B,).
-        mirrored: which of them to mirror, bool (B,); none where it is None.
+        mirrored: which of them to mirror, bool (B,); None for none.
     """
-    images = data.train_images.index_select(0, index)  # whole images, unlike [index]
+    images = data.train_images.index_select(
+        0, index
+    )  # copies whole images, so it is faster than [index]
     if mirrored is not None:
         both = torch.stack([images, images.flip(2)]).flatten(0, 1)
-        places = torch.arange(len(index), device=index.device)
-        images = both.index_select(0, places + len(index) * mirrored)
+        rows = torch.arange(len(index), device=index.device)
+        images = both.index_select(0, rows + len(index) * mirrored)
     return normalise(images), data.train_labels.index_select(0, index)
 
 

@@ -1,4 +1,4 @@
-"""What a trial says while it runs and what it leaves when it is done, as plain values. No torch."""
+"""The stored results of a trial as plain values, and their JSON form. No torch."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 RECORD_FORMAT = 1
 STATUSES = ("ok", "diverged", "crashed")
 
-# Fields that format 1 did not begin with: written only where they say something, so that a record
-# without them has the bytes that it always had.
+# Fields that were added to format 1 later. They are written only if they differ from the default,
+# so that the bytes of other records do not change.
 _LATER = {"later": True}
-# Within this radius in L∞ of every image lies mid-grey, the same picture for all classes.
+# Mid-grey, the same picture for all classes, is within this L∞ distance of every image.
 LARGE_EPSILON = 0.5
-# A share of the images that moves an accuracy by a point at most is not warned of.
+# There is no warning for a smaller share of the images: it changes accuracy by a point at most.
 NEGLIGIBLE_SHARE = 0.01
-# What the fields of a record may hold: ``record_from_json`` refuses anything else.
+# The types of a record's fields, which ``record_from_json`` checks.
 Share = Annotated[float, Must(is_number(0, 1), "a number from 0 to 1")]
 NotNegative = Annotated[float, Must(lambda v: not v < 0, "a number from 0")]  # or NaN
 Epsilon = Annotated[float, Must(is_number(0, MAX_EPSILON, above=True), "a number above 0")]
-Count = Annotated[int, Must(is_integer(1), "a whole number from 1")]
-Seed = Annotated[int, Must(is_integer(0, MAX_SEED), "a whole number from 0")]
+Count = Annotated[int, Must(is_integer(1), "an integer from 1")]
+Seed = Annotated[int, Must(is_integer(0, MAX_SEED), "an integer from 0")]
 Severity = Annotated[int, Must(lambda v: v in SEVERITIES, "a severity")]
 Name = Annotated[str, Must(is_text, "a line of text")]
 Layer = Annotated[str, Must(lambda v: v == "" or is_text(v), "a module's name")]
@@ -49,12 +49,12 @@ Kernels = Annotated[str, Must(lambda v: v in ("native", "torch"), "native or tor
 
 
 class OtherFormatError(ValueError):
-    """A record was written by an actbench that stores its records in another way."""
+    """A record has the format of another version of actbench."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """An epoch's mean training loss, the test scores after it, and the mean gradient norms.
+    """An epoch's mean training loss, test loss and accuracy after it, and mean gradient norms.
 
     ``grad_norms`` maps each layer's module name to the mean, over the epoch's steps, of the L2 norm
     of the loss gradient in that layer's weight.
@@ -89,15 +89,19 @@ class AttackScore:
 
 @dataclass(frozen=True)
 class MaskingChecks:
-    """What the guard found on one trained network.
+    """Results of the checks for gradient masking on one trained network.
 
-    ``images`` and ``classes`` are counts. The shares in [0, 1] are of images whose gradient is zero
-    in every pixel, is not finite in some, or misleads: the image is classified rightly, and a small
-    step along the gradient does not lower the label's margin. ``white_box_excess`` has, for each ε
-    where it is more than chance, (ε, accuracy under all white-box attacks minus accuracy under
-    all black-box ones). ``large_epsilon_accuracy`` is that under PGD at ``LARGE_EPSILON``.
-    ``misleading_gradient_share`` is None in records whose attacks ascended the plain cross-entropy,
-    which depends on the scale of the logits.
+    Attributes:
+        images: the number of attacked images.
+        classes: the number of classes.
+        zero_gradient_share: the share of images, in [0, 1], whose input gradient is zero.
+        non_finite_gradient_share: the share whose input gradient is not finite in some pixel.
+        white_box_excess: (ε, accuracy under all white-box attacks − under all black-box ones) for
+            each ε at which the difference is more than chance.
+        large_epsilon_accuracy: accuracy under PGD at ``LARGE_EPSILON``.
+        misleading_gradient_share: the share of correctly classified images for which a small step
+            along the gradient does not lower the label's margin; None in records whose attacks
+            used the plain cross-entropy, which depends on the scale of the logits.
     """
 
     images: Count
@@ -151,19 +155,34 @@ class MaskingChecks:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """Everything that one finished trial leaves in the store; no times, so that it repeats.
+    """The results of one trial. It has no times, so that the same trial gives the same bytes.
 
-    ``clean_correct`` and ``corrupted_correct`` hold per test image whether it was classified
-    correctly, and under how many of the corruptions × severities (see ``unpack_counts``).
-    ``logit_margin`` is the mean over test images of the true class's logit less the largest other;
-    ``input_gradient_norm`` the mean L2 norm of the loss gradient in the image, in [0, 1] space.
-    ``attacks`` has a score for each attack × ε, ``masking`` what the guard beside them found.
-    ``kernels`` are those that computed it: ``torch``, or ``native`` as well. ``environment`` is the
-    id of the entry of ``environment.json`` that describes where; a crashed trial has none.
-    ``notes`` say what a reader must know of this trial besides, such as a diagnostic that failed;
-    ``output_warnings`` why accuracy under attack may be overstated, as seen from its outputs.
-    ``largest_class_share`` is the share of the test images that its largest class has, in (0, 1].
-    ``reason`` says in one line why a trial diverged or crashed, ``trace`` in full.
+    Attributes:
+        trial_id: the trial's name in the store (``study.trial_id``).
+        activation: its activation's spec.
+        seed: its seed.
+        status: ``ok``, ``diverged`` or ``crashed``.
+        reason: why it diverged or crashed, one line.
+        trace: the traceback of a crash.
+        activation_check: the activation's self-check.
+        history: a record for each epoch.
+        clean_accuracy: the share of test images classified correctly, in [0, 1].
+        clean_loss: mean cross-entropy on the test images.
+        clean_ece: expected calibration error on the test images.
+        corruptions: a score for each corruption × severity.
+        logit_margin: mean over test images of the true class's logit less the largest other one.
+        input_gradient_norm: mean L2 norm of the loss gradient in the image, for pixels in [0, 1].
+        inactive: the share of inactive units by layer.
+        inactive_fraction: the share of inactive units in all layers.
+        clean_correct: per test image whether it was classified correctly (``unpack_counts``).
+        corrupted_correct: per test image under how many corruptions × severities it was.
+        attacks: a score for each attack × ε.
+        masking: the checks for gradient masking.
+        kernels: ``torch``, or ``native`` if these computed some of it.
+        environment: the id of an entry of ``environment.json``; empty for a crashed trial.
+        notes: sentences for the reader, such as of a diagnostic that failed.
+        output_warnings: why accuracy under attack may be overstated, judging by the outputs.
+        largest_class_share: the share of test images in the largest class, in (0, 1].
     """
 
     trial_id: Name
@@ -194,7 +213,7 @@ class TrialRecord:
 
     @property
     def trial(self) -> Trial:
-        """The trial that the record is of."""
+        """The record's trial."""
         return Trial(self.activation, self.seed)
 
 
@@ -202,7 +221,7 @@ _KNOWN = {item.name for item in fields(TrialRecord)}
 
 
 def record_to_json(record: TrialRecord) -> str:
-    """Return the record as JSON text, the same for the same record, with its own checksum."""
+    """Return the record as JSON text with a checksum; equal records give equal text."""
     content = _finite(asdict(record))
     for item in fields(record):
         if item.metadata.get("later") and getattr(record, item.name) == item.default:
@@ -219,25 +238,25 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def record_from_json(text: str) -> TrialRecord:
-    """Return the record that ``record_to_json`` wrote.
+    """Return the record of a text from ``record_to_json``.
 
     Raises:
-        OtherFormatError: it is a record of another format.
-        ValueError: the text is no such record.
+        OtherFormatError: the record has another format.
+        ValueError: the text is not a record, or is damaged.
     """
     content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("not a record")
     found = content.pop("format", None)
     checksum = content.pop("checksum", None)
-    whole = checksum == _checksum(content)
+    is_complete = checksum == _checksum(content)
     if type(found) is not int:
         raise ValueError("not a record")
     if found != RECORD_FORMAT:
-        if whole and set(content) <= _KNOWN:
+        if is_complete and set(content) <= _KNOWN:
             raise ValueError("its format number is not that of its content")
         raise OtherFormatError(f"format {found}; this actbench reads {RECORD_FORMAT}")
-    if not whole:
+    if not is_complete:
         raise ValueError("its checksum is not that of its content")
     record = from_plain(TrialRecord, content)
     _check_complete(record)
@@ -245,10 +264,10 @@ def record_from_json(text: str) -> TrialRecord:
 
 
 def _check_complete(record: TrialRecord) -> None:
-    """Check what the fields of a record say of one another.
+    """Check that the fields of a record agree.
 
     Raises:
-        ValueError: they contradict each other, or one is empty that a trial with a result has.
+        ValueError: they do not, or a field is empty that a trial with status ok has.
     """
     if [epoch.epoch for epoch in record.history] != list(range(1, len(record.history) + 1)):
         raise ValueError("the epochs of its history are not 1, 2, 3, …")
@@ -270,10 +289,10 @@ def _check_complete(record: TrialRecord) -> None:
 
 
 def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:
-    """Check that a record is of this trial and has the measurements that its study asks for.
+    """Check that a record is of this trial and has the measurements of its study.
 
     Raises:
-        ValueError: it is not, or has not.
+        ValueError: it is not, or lacks some.
     """
     if record.trial != trial:
         raise ValueError("it is another trial's record")
@@ -282,7 +301,7 @@ def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:
         raise ValueError(f"its history has {epochs} epochs, and the study has {study.epochs}")
     if record.status != "ok":
         return
-    for what, found, asked in (
+    for what, found, expected in (
         (
             "corruptions and severities",
             [(score.corruption, score.severity) for score in record.corruptions],
@@ -294,7 +313,7 @@ def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:
             [(name, epsilon) for name in study.attacks for epsilon in study.epsilons],
         ),
     ):
-        if found != asked and sorted(found) != sorted(asked):
+        if found != expected and sorted(found) != sorted(expected):
             raise ValueError(f"its {what} are not those of the study")
     if study.attacks and record.masking is None:
         raise ValueError("it has attacks and no masking checks")
@@ -311,7 +330,7 @@ def _finite(value: Any) -> Any:
 
 
 def pack_counts(counts: npt.NDArray[np.uint8]) -> str:
-    """Return small counts, one per test image, as compact text."""
+    """Return counts from 0 to 255, one per test image, as zlib-compressed base64 text."""
     packed = zlib.compress(counts.astype(np.uint8).tobytes(), 9)
     return base64.b64encode(packed).decode("ascii")
 
@@ -320,7 +339,7 @@ def unpack_counts(text: str) -> npt.NDArray[np.uint8]:
     """Return the counts, uint8 of shape (test images,), that ``pack_counts`` wrote.
 
     Raises:
-        ValueError: it did not write this text.
+        ValueError: the text is not such counts.
     """
     try:
         return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)

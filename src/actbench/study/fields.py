@@ -1,4 +1,4 @@
-"""How a setting is declared: its type, range, default and help, once for every use of it.
+"""Declarations of settings: type, range, default and help, each in one place.
 
 The command line's options, the comments in ``study.toml`` and the options page of the
 documentation are made from these declarations.
@@ -32,7 +32,7 @@ GROUPS = (TRAINED, MEASURED, COMPARED, RUN, OUTPUT)
 
 @dataclass(frozen=True)
 class Rule:
-    """Which values a field may have, and how to state that; ``choices`` are all of them, if few."""
+    """The valid values of a field, and their description; ``choices`` lists them if few."""
 
     is_valid: Callable[[Any], bool]
     expected: str
@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Setting:
-    """A field's declaration: ``flag`` is its option, ``None`` where the command line has none."""
+    """A field's declaration; ``flag`` is its command-line option, or ``None``."""
 
     name: str
     type: str
@@ -57,12 +57,12 @@ def setting(
     default: Any,
     rule: Rule,
     group: str,
-    help: str,  # noqa: A002 - the word that click uses
+    help: str,  # noqa: A002 - click's name for it
     *,
     flag: str | None = "",
     metavar: str | None = None,
 ) -> Any:
-    """Return a dataclass field with its declaration; an empty ``flag`` is the field's name."""
+    """Return a dataclass field with its declaration; an empty ``flag`` means its name."""
     declared = {"rule": rule, "help": help, "group": group, "flag": flag, "metavar": metavar}
     return field(default=default, metadata=declared)
 
@@ -79,10 +79,10 @@ def settings_of(cls: Any) -> list[Setting]:
 
 
 def check_settings(instance: Any) -> None:
-    """Check every field of a dataclass; numbers given as integers become floats where declared so.
+    """Check every field of a dataclass; convert integers to floats in fields of type float.
 
     Raises:
-        UsageError: a value is not of its field's type or range.
+        UsageError: a value has a wrong type or is out of range.
     """
     for item in fields(instance):
         value, rule = getattr(instance, item.name), item.metadata["rule"]
@@ -97,7 +97,7 @@ def shown(value: object) -> str:
     """Return a value as an error message shows it, at most 80 characters."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes out
+    except ValueError:  # an integer with more digits than Python prints
         return "too large a number"
     except RecursionError:
         return "a table of too many levels"
@@ -105,7 +105,7 @@ def shown(value: object) -> str:
 
 
 def one_of(*choices: str) -> Rule:
-    """Return the rule for one of some words."""
+    """Return the rule for one of the given words."""
     return Rule(lambda value: value in choices, f"one of {', '.join(choices)}", choices)
 
 
@@ -149,12 +149,12 @@ def optional(rule: Rule) -> Rule:
 
 
 def is_integer(low: int, high: int = MAX_COUNT) -> Callable[[object], bool]:
-    """Return whether a value is an integer from ``low`` to ``high``, and no true or false."""
+    """Return a test for integers from ``low`` to ``high``, without ``bool``."""
     return lambda value: type(value) is int and low <= value <= high
 
 
 def is_number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
-    """Return whether a value is a number from ``low``, or above it, to ``high``."""
+    """Return a test for numbers from ``low``, or above it, to ``high``."""
 
     def is_valid(value: object) -> bool:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -172,7 +172,7 @@ def is_text(value: object) -> bool:
 def are_different(
     is_valid: Callable[[object], bool], at_least: int = 1
 ) -> Callable[[object], bool]:
-    """Return whether a value is a tuple of ``at_least`` or more different valid values."""
+    """Return a test for tuples of ``at_least`` or more different valid values."""
     return lambda value: (
         isinstance(value, tuple)
         and all(map(is_valid, value))
@@ -181,7 +181,7 @@ def are_different(
 
 
 def are_rates(value: object) -> bool:
-    """Return whether a value is a tuple of pairs of a text and a rate, each text once."""
+    """Return whether a value is a tuple of (text, rate) pairs with different texts."""
     is_rate = is_number(0, MAX_RATE, above=True)
     return (
         isinstance(value, tuple)
@@ -194,7 +194,7 @@ def are_rates(value: object) -> bool:
 
 
 def are_pairs_of_texts(value: object) -> bool:
-    """Return whether a value is a tuple of pairs of texts, each first text once."""
+    """Return whether a value is a tuple of pairs of texts with different first texts."""
     return (
         isinstance(value, tuple)
         and all(
@@ -205,7 +205,7 @@ def are_pairs_of_texts(value: object) -> bool:
 
 
 def checksum() -> Rule:
-    """Return the rule for a SHA-256 with its name before it, or an empty text."""
+    """Return the rule for ``sha256:`` and a SHA-256, or an empty text."""
     pattern = re.compile(r"|sha256:[0-9a-f]{64}")
     return Rule(
         lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None,

@@ -1,4 +1,4 @@
-"""Plain values, as JSON gives them → dataclasses, checked by the annotations of their fields."""
+"""Read dataclasses from plain values, such as JSON's, checked by their fields' annotations."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MAX_DEPTH = 20
 
 @dataclass(frozen=True)
 class Must:
-    """What a value must be beyond its type: ``Annotated[float, Must(is_share, "in [0, 1]")]``."""
+    """A condition beyond the type: ``Annotated[float, Must(is_share, "in [0, 1]")]``."""
 
-    holds: Callable[[Any], bool]
-    wanted: str
+    is_valid: Callable[[Any], bool]
+    expected: str
 
 
 def parse_json(text: str) -> Any:
-    """Return what a JSON text holds, so that it can be compared, shown and written again.
+    """Return the value of a JSON text, checked so that it can be shown and written again.
 
     Raises:
-        ValueError: it is not JSON, is nested more than ``MAX_DEPTH`` deep, or holds text that has
-            no UTF-8.
+        ValueError: it is not JSON, is nested deeper than ``MAX_DEPTH``, or has text that UTF-8
+            cannot encode.
     """
     try:
         value = json.loads(text)
@@ -52,15 +52,15 @@ def parse_json(text: str) -> Any:
 
 
 def from_plain(kind: type[T], value: object) -> T:
-    """Return the dataclass that ``dataclasses.asdict``, through JSON, made this value of.
+    """Return the instance of ``kind`` whose ``dataclasses.asdict``, through JSON, is this value.
 
     A field's annotation decides what is accepted: a dataclass, a tuple, a dict with text keys, a
-    union, ``float``, ``int``, ``bool``, ``str``, ``None`` or ``Any``, perhaps with a ``Must``. A
-    whole number is accepted for a float; ``null`` is NaN there, since JSON has no NaN.
+    union, ``float``, ``int``, ``bool``, ``str``, ``None`` or ``Any``, optionally with a ``Must``.
+    An integer is accepted for a float; ``null`` is read as NaN there, since JSON has no NaN.
 
     Raises:
-        ValueError: a field is missing or unknown, or a value is of another type; it names the
-            field.
+        ValueError: a field is missing or unknown, or a value has a wrong type; the message names
+            the field.
     """
     read: Reader = _reader(kind)  # type: ignore[arg-type]
     return read(value)  # type: ignore[no-any-return]
@@ -68,7 +68,7 @@ def from_plain(kind: type[T], value: object) -> T:
 
 @functools.cache
 def _reader(kind: Any) -> Reader:
-    """Return a function that takes a plain value to ``kind``, or raises a ValueError."""
+    """Return a function that converts a plain value to ``kind``, or raises a ValueError."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return lambda value: value
@@ -91,9 +91,9 @@ def _reader(kind: Any) -> Reader:
     raise TypeError(f"no plain value is read as {kind}")
 
 
-def _wrong(value: object, wanted: str) -> ValueError:
+def _wrong(value: object, expected: str) -> ValueError:
     text = repr(value) if isinstance(value, (str, int, float, NoneType)) else type(value).__name__
-    return ValueError(f"is {text[:40]}; it must be {wanted}")
+    return ValueError(f"is {text[:40]}; it must be {expected}")
 
 
 def _float(value: object) -> float:
@@ -113,23 +113,23 @@ def _exactly(kind: type, value: object) -> object:
 
 
 def _checking_reader(read: Reader, must: Must) -> Reader:
-    holds = must.holds
+    is_valid = must.is_valid
 
     def checked(value: object) -> object:
         result = read(value)
-        if holds(result):
+        if is_valid(result):
             return result
-        raise _wrong(value, must.wanted)
+        raise _wrong(value, must.expected)
 
     return checked
 
 
 def _union_reader(kinds: tuple[Any, ...]) -> Reader:
-    # the error of the last one is shown, and None says least
+    # the error of the last one is shown; None's is the least useful
     readers = [_reader(kind) for kind in sorted(kinds, key=lambda kind: kind is not NoneType)]
 
     def union(value: object) -> object:
-        if type(value) in kinds:  # None, and a whole number where both kinds of number will do
+        if type(value) in kinds:  # None, and an integer if both int and float are accepted
             return value
         for read in readers[:-1]:
             try:

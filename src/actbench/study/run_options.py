@@ -1,4 +1,4 @@
-"""How a study is run. Nothing here changes a number."""
+"""How a study is run; no option here changes a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spec texts such as ``leaky_relu:0.1`` → a name with checked parameters, or the user's object."""
+"""Parse specs such as ``leaky_relu:0.1``: a name with parameters, or the user's own object."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _IMPORT_PATH = re.compile(
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec text taken apart: ``name``, or ``name:value``, or ``name:key=value,key=value``.
+    """A parsed spec: ``name``, or ``name:value``, or ``name:key=value,key=value``.
 
-    For a user's own object, ``package.module:name`` or ``./file.py:name`` is the name, and what
-    follows a further colon are its parameters.
+    For a user's own object, ``package.module:name`` or ``./file.py:name`` is the name; its
+    parameters follow another colon.
     """
 
     kind: str
@@ -58,23 +58,23 @@ class Spec:
         if isinstance(default, float) and type(value) in (int, float):
             try:
                 number = float(value)
-            except OverflowError:  # a whole number of hundreds of digits
+            except OverflowError:  # an integer of hundreds of digits
                 number = math.inf
             if not math.isfinite(number):
                 raise UsageError(f"{self.kind} {self.name!r}: {key} is {number}; it must be finite")
             return number
         if type(value) is not type(default):
-            wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+            expected = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
             raise UsageError(
                 f"{self.kind} {self.name!r}: {key} is {value!r}; "
-                f"it must be {wanted[type(default)]}, for example {default!r}"
+                f"it must be {expected[type(default)]}, for example {default!r}"
             )
         return value
 
     def canonical(self, bound: Mapping[str, Value], main: str | None = None) -> str:
-        """Return a text for these parameters, the same however they were written.
+        """Return the spec text of these parameters in one canonical form.
 
-        ``main`` is the parameter that stands without its name where it is the only one.
+        ``main`` is the parameter that is written without its name if it is the only one.
         """
         if not bound:
             return self.name
@@ -90,11 +90,11 @@ def parse_spec(text: str, kind: str, known: Iterable[str], *, importable: bool =
     Args:
         text: what the user wrote.
         kind: what it names, for messages: ``"activation"``, ``"model"``, ``"attack"``.
-        known: the registered names; anything else must be an import path.
-        importable: whether an import path will do.
+        known: the registered names; any other must be an import path.
+        importable: whether an import path is accepted.
 
     Raises:
-        UsageError: the text is no spec, or its name is unknown.
+        UsageError: the text is not a spec, or its name is unknown.
     """
     text = text.strip()
     names = set(known)
@@ -112,8 +112,8 @@ def parse_spec(text: str, kind: str, known: Iterable[str], *, importable: bool =
 
 
 def _plain_path(path: str) -> str:
-    """Return a path relative to the current folder where it lies in that, absolute elsewhere."""
-    full = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - links stay as they are
+    """Return a path relative to the current folder if it is inside it, else an absolute one."""
+    full = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - does not resolve links
     relative = os.path.relpath(full)
     return full if relative.startswith("..") else f"./{Path(relative).as_posix()}"
 

@@ -1,4 +1,4 @@
-"""Studies, trials and named seeds: what is to be measured, as plain values. No torch here."""
+"""Studies, trials and seeds as plain values, without torch."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ INITS = ("default", "slope_aware")
 
 
 def seed_for(*context: str | int) -> int:
-    """Return the generator seed in [0, 2**63) that belongs to a named context.
+    """Return the seed in [0, 2**63) of a generator for a named context.
 
     It is the first 63 bits of the SHA-256 of the context as JSON, for example
-    ``seed_for("batch order", 3, 1)``, so draws for different purposes never share a stream.
+    ``seed_for("batch order", 3, 1)``, so that different purposes have different random streams.
     """
     digest = hashlib.sha256(json.dumps(context).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -76,12 +76,12 @@ _is_rate = is_number(0, MAX_RATE, above=True)
 class Study:
     """One configuration: data, network, activations × seeds, recipe and measurements.
 
-    Tuples may be given as lists and ``seeds`` as a count. The baseline is put first among the
-    activations where it is missing. The defaults are the study that ``actbench run`` runs;
+    Tuples may be given as lists and ``seeds`` as a count. A baseline that is not among the
+    activations is added as the first. The defaults are the study that ``actbench run`` runs;
     docs/options.md lists every field with its range.
 
     Raises:
-        UsageError: a value has the wrong type or lies outside its range.
+        UsageError: a value has a wrong type or is out of range.
     """
 
     dataset: str = setting(
@@ -97,7 +97,7 @@ class Study:
         "",
         text("a folder", empty=True),
         TRAINED,
-        "The folder of the data set's files, to which they are downloaded where they can be.",
+        "The folder of the data set's files, or to which they are downloaded.",
         metavar="DIR",
     )
     data_checksum: str = setting(
@@ -121,7 +121,7 @@ class Study:
         0,
         integer(0),
         TRAINED,
-        "How many training images, drawn at random, are held out and take the place of the test "
+        "The number of training images, drawn at random, that are held out and replace the test "
         "images.",
         flag=None,
     )
@@ -204,13 +204,13 @@ class Study:
         "auto",
         one_of(*AUGMENTATIONS),
         TRAINED,
-        "Flip training images left-right at random: where labels allow it, always, never.",
+        "Flip training images left-right at random: if labels allow it, always, or never.",
     )
     device: str = setting(
         "cpu",
         one_of(*DEVICES),
         RUN,
-        "Where networks compute: cuda is this machine's GPUs; auto, these where there are any.",
+        "The device: cuda is this machine's GPUs; auto is cuda if there is a GPU, else cpu.",
     )
     precision: str = setting(
         "fp32",
@@ -259,7 +259,7 @@ class Study:
             f"a list of different numbers above 0, up to {MAX_EPSILON}",
         ),
         MEASURED,
-        "How far an attack may go, in the attack's norm, for pixels in [0, 1].",
+        "The largest perturbation, in the attack's norm, for pixels in [0, 1].",
         metavar="ε,…",
     )
     margin: float = setting(
@@ -290,7 +290,7 @@ class Study:
     )
 
     def __post_init__(self) -> None:
-        for name in _TUPLES:
+        for name in (item.name for item in fields(self) if str(item.type).startswith("tuple")):
             value = getattr(self, name)
             if name == "seeds" and type(value) is int and 1 <= value <= MAX_SEED_COUNT:
                 value = range(value)
@@ -304,8 +304,8 @@ class Study:
         object.__setattr__(self, "learning_rates", rates)
         if self.validation_images and (self.cifar10c or self.tune_lr):
             raise UsageError(
-                f"validation_images is {self.validation_images}, which takes the place of the test "
-                "images; it must be 0 with cifar10c, which belongs to these, and with tune_lr"
+                f"validation_images is {self.validation_images}, which replace the test "
+                "images; it must be 0 with cifar10c, which is made of these, and with tune_lr"
             )
         if self.interim_analyses and len(self.seeds) not in self.interim_analyses:
             raise UsageError(
@@ -321,10 +321,10 @@ class Study:
                 raise UsageError(f"{name} names {twice!r} twice; name each once")
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that decide a trial's numbers: two trials with equal ones agree.
+        """Return the fields that decide a trial's results: trials with equal ones agree.
 
-        Left out are the lists that a study may grow by, and what only the tables use; without
-        attacks, how they would be made stands at its defaults.
+        Left out are the activations and seeds, to which a study may add, and what only the tables
+        use; without attacks, the fields of attacks have their defaults.
         """
         values = as_plain(self, without=_NOT_IDENTITY)
         return values if self.attacks else {**values, **_NO_ATTACK}
@@ -334,11 +334,11 @@ class Study:
         return dict(self.learning_rates).get(activation, self.learning_rate)
 
     def code_of(self, activation: str) -> list[list[str]]:
-        """Return the entries of ``code`` that decide an activation's trials: its, the network's."""
+        """Return the entries of ``code`` of an activation and of the network."""
         return [list(pair) for pair in self.code if pair[0] in (activation, self.model)]
 
     def trials(self) -> list[Trial]:
-        """Return all trials, seed by seed, so that an interrupted study holds whole pairs."""
+        """Return all trials, seed by seed, so that an interrupted study has complete pairs."""
         return [Trial(a, seed) for seed in self.seeds for a in self.activations]
 
     def trials_of(self, activation: str) -> list[Trial]:
@@ -347,7 +347,7 @@ class Study:
 
     @property
     def data_label(self) -> str:
-        """What tables call the data: ``dataset_name`` where one was given, else ``dataset``."""
+        """The name of the data in tables: ``dataset_name`` if given, else ``dataset``."""
         return self.dataset_name or self.dataset
 
 
@@ -358,13 +358,18 @@ def as_plain(study: Study, without: Container[str] = ()) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-_TUPLES = (
-    *("activations", "seeds", "corruptions", "attacks", "epsilons", "interim_analyses"),
-    *("tune_lr", "learning_rates", "code", "data_notes"),
-)
 _NOT_IDENTITY = frozenset(
-    {*("activations", "seeds", "baseline", "margin", "interim_analyses")}
-    | {"dataset_name", "data_dir", "data_notes", "cifar10c"}
+    (
+        "activations",
+        "seeds",
+        "baseline",
+        "margin",
+        "interim_analyses",
+        "dataset_name",
+        "data_dir",
+        "data_notes",
+        "cifar10c",
+    )
 )
 _DEFAULTS = {**as_plain(Study()), "kernels": "torch"}
 _NO_ATTACK = {name: _DEFAULTS[name] for name in ("attack_images", "epsilons")}
@@ -382,7 +387,7 @@ class Trial:
 
 
 def next_interim_analysis(study: Study) -> Study | None:
-    """Return the study grown to its next look, new seeds after the largest; None at the last."""
+    """Return the study with the seeds of its next interim analysis; None after the last one."""
     later = [n for n in study.interim_analyses if n > len(study.seeds)]
     if not later:
         return None
@@ -394,10 +399,10 @@ def next_interim_analysis(study: Study) -> Study | None:
 def trial_id(study: Study, trial: Trial) -> str:
     """Return the trial's name in the store: readable, safe as a file name, and unique.
 
-    The last twelve characters are from the SHA-256 of everything that decides the trial's numbers.
-    What stands at its default is left out, so that a new option leaves stored trials their names.
-    Of the learning rates it is the trial's own that counts, however it was chosen; of the user's
-    code that of the activation and of the network.
+    Its last twelve characters are from the SHA-256 of everything that decides the trial's results.
+    Fields with their default value are left out, so that a new field does not change the names of
+    stored trials. Of ``learning_rates`` and ``code``, only the entries of the trial's activation
+    and network count.
     """
     return trial_names(study)(trial)
 
@@ -405,7 +410,7 @@ def trial_id(study: Study, trial: Trial) -> str:
 def trial_names(study: Study) -> Callable[[Trial], str]:
     """Return the function that gives each trial of a study its ``trial_id``.
 
-    The study's part of it is made once: for many trials this takes time in proportion to them.
+    The study's part is computed once, so that the time is linear in the number of trials.
     """
     of_the_study = {"tune_lr", "learning_rates"}
     identity = study.identity()
@@ -431,10 +436,10 @@ def trial_names(study: Study) -> Callable[[Trial], str]:
 
 
 def conflicts(there: Study, here: Study) -> list[str]:
-    """Return what keeps two studies from sharing a results folder, a line for each field.
+    """Return why two studies cannot share a results folder, a line for each field.
 
-    They may have other activations, seeds and looks; an activation's learning rate and code must
-    be the same.
+    Activations, seeds and interim analyses may differ; the learning rate and the code of an
+    activation must be the same.
     """
     stored, asked = there.identity(), here.identity()
     rates, others = dict(there.learning_rates), dict(here.learning_rates)

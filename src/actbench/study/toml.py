@@ -20,7 +20,7 @@ def study_to_toml(study: Study) -> str:
 
     ``study_from_toml`` gives the study back.
     """
-    import tomli_w  # what only runs trials goes without
+    import tomli_w  # not needed to run trials
 
     values = as_plain(study)
     parts = [f"format = {STUDY_FORMAT}\n"]
@@ -62,7 +62,7 @@ def study_values(text: str, source: str) -> dict[str, Any]:
 def study_from_toml(text: str, source: str) -> Study:
     """Return the study that a TOML text describes; see ``study_values`` for the arguments.
 
-    One that names no kernels was stored when there were PyTorch's alone.
+    Without ``kernels`` it was stored by a version that had only PyTorch's.
 
     Raises:
         UsageError: as ``study_values``, or a value is wrong.
@@ -78,7 +78,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the fields that the TOML file at ``path`` sets (see ``study_values``).
 
     Raises:
-        UsageError: the file cannot be read or is not such a file.
+        UsageError: the file cannot be read, or see ``study_values``.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
