@@ -1,4 +1,4 @@
-"""Made images are kept, checked and shared, and the oldest give way to new ones."""
+"""Cached images are checked and shared, and the least recently used are removed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def images_in(folder: Path) -> Path:
     return folder / "actbench" / "images"
 
 
-def test_cached_images_are_made_once_and_again_where_the_file_is_damaged(
+def test_cached_images_are_made_once_and_again_if_the_file_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -58,7 +58,7 @@ def images_of(level: int) -> Callable[[], torch.Tensor]:
 
 
 def kept(tmp_path: Path, keys: str) -> list[str]:
-    """Return which of the keys the cache has: a process of its own asks, as another study would."""
+    """Return which of the keys the cache has, as seen by another process."""
     script = (
         "import sys, torch\n"
         "from actbench.data.cache import cached_images\n"
@@ -77,7 +77,7 @@ def kept(tmp_path: Path, keys: str) -> list[str]:
     return list(done.stdout)
 
 
-def test_those_not_used_for_longest_give_way(
+def test_the_least_recently_used_images_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -93,7 +93,7 @@ def test_those_not_used_for_longest_give_way(
     assert torch.equal(mapped, images_of(1)())  # who has it mapped keeps it
 
 
-def test_what_a_killed_process_left_half_written_gives_way_too(
+def test_partly_written_files_of_a_killed_process_are_removed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -113,7 +113,7 @@ def test_what_a_killed_process_left_half_written_gives_way_too(
     assert [path.suffix for path in left.parent.iterdir()] == [".safetensors"]
 
 
-def test_files_of_others_stay_whatever_the_limit(
+def test_other_files_stay_whatever_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -132,7 +132,7 @@ def test_files_of_others_stay_whatever_the_limit(
     assert [path for path in theirs if not path.exists()] == []
 
 
-def test_the_cache_is_marked_for_backups_and_its_parent_is_not(
+def test_only_the_cache_itself_is_tagged_for_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -211,7 +211,7 @@ def test_another_user_reads_the_same_cache(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_file_that_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import resource, torch\n"
         "from actbench.data.cache import cached_images\n"

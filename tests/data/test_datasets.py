@@ -1,4 +1,4 @@
-"""Data sets: what is read from folders of images and from the files that torchvision downloads."""
+"""Data sets read from image folders and from the files that torchvision downloads."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_photographs_may_be_mirrored(tmp_path: Path) -> None:
     assert read_folder(tmp_path, SMALL).flip is True
 
 
-def test_images_come_class_by_class_in_turn_so_that_the_first_stand_for_all(
+def test_classes_alternate_so_that_the_first_images_are_of_all_classes(
     tmp_path: Path,
 ) -> None:
     many = {f"train/{c}/{i}.png": solid((i, 0, 0)) for c in "abc" for i in range(4)}
@@ -98,7 +98,7 @@ def test_images_come_class_by_class_in_turn_so_that_the_first_stand_for_all(
     assert data.train_labels.tolist() == [0, 1, 2] * 4
 
 
-def test_images_may_lie_deeper_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+def test_subfolders_are_read_and_hidden_files_ignored(tmp_path: Path) -> None:
     data = read_folder(
         tmp_path,
         {
@@ -122,7 +122,7 @@ def test_an_image_of_any_size_becomes_32_by_32(size: tuple[int, int], tmp_path: 
 @pytest.mark.parametrize(
     ("format_", "tolerance"), [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("PPM", 0), ("JPEG", 4)]
 )
-def test_an_image_of_32_by_32_is_read_as_it_is(
+def test_an_image_of_32_by_32_is_read_unchanged(
     format_: str, tolerance: int, tmp_path: Path
 ) -> None:
     ramp = np.zeros((32, 32, 3), np.uint8)
@@ -257,7 +257,7 @@ def test_an_eps_of_any_name_starts_no_ghostscript(
     assert not (tmp_path / "started").exists()
 
 
-def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
+def test_a_photograph_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     image = solid(RED)
     image.paste(BLUE, (0, 0, 32, 16))  # the sky, on top
     exif = Image.Exif()
@@ -267,7 +267,7 @@ def test_a_photograph_is_turned_the_way_its_camera_says(tmp_path: Path) -> None:
 
 
 def broken_exif() -> bytes:
-    """Return EXIF data that says to turn the image, and that its resolution is a text."""
+    """Return EXIF data with an orientation, and with a text as resolution."""
     exif = Image.Exif()
     exif[0x0112], exif[0x011A] = 6, 72.0
     content = bytearray(exif.tobytes())
@@ -275,7 +275,7 @@ def broken_exif() -> bytes:
     return bytes(content)
 
 
-def test_a_picture_with_broken_exif_is_read_unturned_and_counted(tmp_path: Path) -> None:
+def test_a_picture_with_broken_exif_is_not_rotated_and_counted(tmp_path: Path) -> None:
     image = solid(RED)
     image.paste(BLUE, (0, 0, 32, 16))
     content = as_bytes(image, "JPEG", quality=100, exif=broken_exif())
@@ -287,7 +287,7 @@ def test_a_picture_with_broken_exif_is_read_unturned_and_counted(tmp_path: Path)
     ) in data.notes
 
 
-def test_what_was_done_to_how_many_images_is_said(tmp_path: Path) -> None:
+def test_notes_count_the_images_that_were_changed(tmp_path: Path) -> None:
     files = {**SMALL, "train/a/1.png": solid(RED, (64, 48)), "test/a/1.png": solid(BLUE, (64, 48))}
     data = read_folder(tmp_path, {**files, "test/b/1.png": solid(GREEN, (20, 20))})
     assert data.notes[0] == (
@@ -430,7 +430,7 @@ def test_empty_folders_are_named(tmp_path: Path) -> None:
         prepare("imagefolder", str(tmp_path))
 
 
-def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs --data-dir"):
         prepare("imagefolder", "")
     with pytest.raises(UsageError, match=r"absent' is not a folder"):
@@ -461,7 +461,7 @@ def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """A small data set as its publisher would put it on the net.
+    """A small data set in its publisher's format.
 
     ``files`` are by the name on the server; ``train`` and ``test`` are what must come out: uint8
     images (N, 32, 32, 3) and their labels.
@@ -618,7 +618,7 @@ def assert_is(data: ImageData, publication: Publication) -> None:
 
 
 @pytest.mark.parametrize("dataset", PUBLISHERS)
-def test_a_published_data_set_is_downloaded_where_it_is_absent(
+def test_a_published_data_set_is_downloaded_if_it_is_missing(
     dataset: str,
     served: tuple[str, dict[str, bytes]],
     tmp_path: Path,
@@ -652,7 +652,7 @@ def test_without_a_network_the_files_to_put_and_their_folder_are_named(
 
 
 @pytest.mark.parametrize("dataset", PUBLISHERS)
-def test_files_that_were_put_there_by_hand_need_no_network(
+def test_files_copied_by_hand_need_no_network(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publication = publish(dataset, nobody_listens(), monkeypatch)
@@ -687,7 +687,7 @@ def test_damaged_files_are_a_usage_error(tmp_path: Path, monkeypatch: pytest.Mon
         prepare("mnist", str(tmp_path))
 
 
-def test_a_data_dir_that_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_a_data_dir_that_is_not_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"absent' is not a folder"):
         prepare("cifar10", str(tmp_path / "absent"))
 
@@ -703,7 +703,7 @@ def test_the_users_cache_folder_is_the_default(
     assert datasets.cache_folder() == tmp_path / "mine" / "actbench"
 
 
-# what a run says of the images
+# what a run reports about the images
 
 
 def drawings(root: Path) -> str:
@@ -720,7 +720,7 @@ def drawings(root: Path) -> str:
     )
 
 
-def test_a_run_says_before_training_and_in_the_report_what_was_done_to_the_images(
+def test_changes_to_the_images_are_reported_before_training_and_in_the_report(
     actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     options = ["run", "--dataset", "imagefolder", "--data-dir", drawings(tmp_path / "images")]

@@ -1,4 +1,4 @@
-"""Data in memory: the digits, the cache that processes share, batches and their random draws."""
+"""Data in memory: digits, the shared cache, batches and their random draws."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def digits() -> ImageData:
 
 
 def numbered_images(count: int) -> ImageData:
-    """Return images that are told apart by level and label: image i is i all over."""
+    """Return images with distinct levels and labels: every pixel of image i is i."""
     level = torch.arange(count) % 256
     images = level.to(torch.uint8)[:, None, None, None].expand(count, 32, 32, 3).contiguous()
     return ImageData(images, torch.arange(count), images, torch.arange(count), (), True, "")
@@ -89,7 +89,7 @@ def test_digits_take_no_data_dir(tmp_path: Path) -> None:
         prepare("digits", str(tmp_path))
 
 
-def test_an_unknown_data_set_is_refused_with_the_nearest_name() -> None:
+def test_an_unknown_data_set_is_refused_with_the_closest_name() -> None:
     with pytest.raises(UsageError, match="unknown dataset 'cifar01'; did you mean 'cifar10'"):
         prepare("cifar01")
 
@@ -113,7 +113,7 @@ def test_every_process_gets_the_same_digits(digits: ImageData, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "emptied", "no header", "missing"])
-def test_a_damaged_cache_is_made_again(
+def test_a_damaged_cache_file_is_replaced(
     damage: str, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -136,7 +136,7 @@ def test_a_damaged_cache_is_made_again(
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_data_that_is_gone_from_the_cache_is_prepared_again(
+def test_data_missing_from_the_cache_is_prepared_again(
     digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
@@ -155,7 +155,7 @@ def test_data_that_is_gone_from_the_cache_is_prepared_again(
         study_images(path, gone)
 
 
-def test_a_whole_cache_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_cache_file_is_used_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = prepare("digits")
 
     def poison(*_: object) -> None:
@@ -195,7 +195,7 @@ def test_the_checksum_covers_images_and_labels() -> None:
         assert checksum(changed) != data.checksum
 
 
-def test_the_first_training_images_alone_can_be_used(digits: ImageData) -> None:
+def test_only_the_first_training_images_can_be_used(digits: ImageData) -> None:
     few = digits.train_subset(100)
     assert torch.equal(few.train_images, digits.train_images[:100])
     assert torch.equal(few.train_labels, digits.train_labels[:100])
@@ -219,12 +219,12 @@ def test_an_epoch_has_each_image_once_with_its_label(batch_size: int) -> None:
     assert torch.equal(levels, labels)
 
 
-def test_the_last_batch_is_what_remains() -> None:
+def test_the_last_batch_has_the_remaining_images() -> None:
     sizes = [len(labels) for _, labels in batches(numbered_images(200), 64, 0, 1, flip=False)]
     assert sizes == [64, 64, 64, 8]
 
 
-def test_the_order_belongs_to_the_seed_and_the_epoch_alone() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     data = numbered_images(200)
     order = one_epoch(data)[1].tolist()
     assert one_epoch(data, batch_size=7)[1].tolist() == order
@@ -260,7 +260,7 @@ def test_no_image_is_mirrored_when_not_asked() -> None:
     assert not mirrored(one_epoch(half_bright(1000))[0]).any()
 
 
-def test_which_images_are_mirrored_belongs_to_the_seed_and_the_epoch_alone() -> None:
+def test_which_images_are_mirrored_depends_only_on_seed_and_epoch() -> None:
     data = half_bright(200)
     which = mirrored(one_epoch(data, flip=True)[0]).tolist()
     assert mirrored(one_epoch(data, batch_size=7, flip=True)[0]).tolist() == which
@@ -268,19 +268,19 @@ def test_which_images_are_mirrored_belongs_to_the_seed_and_the_epoch_alone() -> 
     assert mirrored(one_epoch(data, epoch=2, flip=True)[0]).tolist() != which
 
 
-def test_batches_leave_the_random_numbers_of_their_caller_alone() -> None:
+def test_batches_do_not_change_the_global_generators() -> None:
     before = torch.get_rng_state()
     one_epoch(numbered_images(100), flip=True)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_batches_leave_the_images_as_they_were() -> None:
+def test_batches_do_not_change_the_images() -> None:
     data = half_bright(100)
     one_epoch(data, flip=True)
     assert torch.equal(data.train_images, half_bright(100).train_images)
 
 
-def test_normalised_images_lie_in_minus_one_to_one_with_exact_ends() -> None:
+def test_normalised_images_are_in_minus_one_to_one_with_exact_ends() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     x = normalise(levels[:, None, None, None].expand(256, 32, 32, 3).contiguous())
     assert x.shape == (256, 3, 32, 32)

@@ -96,7 +96,7 @@ def bits(network: nn.Module, optimizer: SGD) -> list[bytes]:
 
 @pytest.fixture
 def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a checkpoint take all the time that it wants, for epochs of milliseconds."""
+    """Write a checkpoint after every epoch, although epochs take only milliseconds."""
     monkeypatch.setattr("actbench.store.checkpoint.SHARE", math.inf)
 
 
@@ -106,7 +106,7 @@ def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("after_every_epoch")
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 @pytest.mark.parametrize("activation", ["prelu", "rrelu", "drawing"])
-def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_undisturbed_one(
+def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_uninterrupted_one(
     activation: str,
     epoch: int,
     data: ImageData,
@@ -115,17 +115,17 @@ def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_undisturbed_
 ) -> None:
     spec = f"{user_module(DRAWS)}:act" if activation == "drawing" else activation
     trial = Trial(spec, 0)
-    undisturbed = finish(run_trial(STUDY, trial, data, ignore))
+    uninterrupted = finish(run_trial(STUDY, trial, data, ignore))
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
         finish(run_trial(STUDY, trial, data, stop_after(epoch), checkpoint))
     torch.manual_seed(epoch)  # another process has other generators
     resumed = finish(run_trial(STUDY, trial, data, ignore, checkpoint))
-    assert record_to_json(resumed) == record_to_json(undisturbed)
+    assert record_to_json(resumed) == record_to_json(uninterrupted)
 
 
 @pytest.mark.usefixtures("after_every_epoch")
-def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) -> None:
+def test_batch_norm_and_weight_decay_resume_too(data: ImageData, tmp_path: Path) -> None:
     study = replace(STUDY, weight_decay=0.01)
 
     def network() -> nn.Module:
@@ -135,38 +135,38 @@ def test_batch_norm_and_weight_decay_go_on_too(data: ImageData, tmp_path: Path) 
         made(torch.zeros(2, 3, 32, 32))
         return made
 
-    whole, parts, rest = network(), network(), network()
+    complete, parts, rest = network(), network(), network()
     checkpoint = Checkpoint(tmp_path, "trial")
-    history = finish(train(whole, data, study, Trial("relu", 0), ignore)).history
+    history = finish(train(complete, data, study, Trial("relu", 0), ignore)).history
     with pytest.raises(StoppedError):
         finish(train(parts, data, study, Trial("relu", 0), stop_after(2), checkpoint))
     assert finish(train(rest, data, study, Trial("relu", 0), ignore, checkpoint)).history == history
-    for name, value in whole.state_dict().items():
+    for name, value in complete.state_dict().items():
         assert torch.equal(rest.state_dict()[name], value), name
 
 
 @pytest.mark.usefixtures("after_every_epoch")
 def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
-    checkpoint, told = Checkpoint(tmp_path, "trial"), []
+    checkpoint, events = Checkpoint(tmp_path, "trial"), []
     with pytest.raises(StoppedError):
         finish(run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint))
-    finish(run_trial(STUDY, Trial("relu", 0), data, lambda p: told.append(p.epoch), checkpoint))
-    assert told == [3]
+    finish(run_trial(STUDY, Trial("relu", 0), data, lambda p: events.append(p.epoch), checkpoint))
+    assert events == [3]
 
 
 def test_a_diverging_trial_diverges_at_the_same_step_when_resumed(
     data: ImageData, tmp_path: Path
 ) -> None:
     study = replace(STUDY, learning_rate=30.0, epochs=9)
-    undisturbed = finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
-    assert undisturbed.status == "diverged"
-    assert undisturbed.history, "it diverged in its first epoch: nothing is tested"
+    uninterrupted = finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
+    assert uninterrupted.status == "diverged"
+    assert uninterrupted.history, "it diverged in its first epoch: nothing is tested"
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
         finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, stop_after(1), checkpoint))
     assert (
         finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore, checkpoint))
-        == undisturbed
+        == uninterrupted
     )
 
 
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
         if checkpoint.restore(network.state_dict(), optimizer.momenta, 3) == ():
             assert bits(network, optimizer) == untouched
             ignored += 1
-        else:  # the damage is in what nobody reads, such as a time or padding
+        else:  # the damage is in unused bytes, such as a time or padding
             assert bits(network, optimizer) == stored
             with torch.no_grad():
                 network.get_parameter("fc2.bias").fill_(7.0)
@@ -212,7 +212,7 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_checkpoint_counts_as_none(content: bytes, tmp_path: Path) -> None:
+def test_other_files_count_as_no_checkpoint(content: bytes, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, "trial")
     checkpoint.path.write_bytes(content)
     assert checkpoint.restore(*fresh_state(), 3) == ()
@@ -228,9 +228,7 @@ HISTORIES: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-def test_a_checkpoint_of_another_history_is_set_aside_and_named(
-    history: str, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_history_is_renamed_and_named(history: str, tmp_path: Path) -> None:
     named: list[Path] = []
     checkpoint = Checkpoint(tmp_path, "trial", named.append)
     network, optimizer = network_and_optimizer()
@@ -242,16 +240,16 @@ def test_a_checkpoint_of_another_history_is_set_aside_and_named(
     assert not checkpoint.path.exists()
 
 
-def test_a_trial_with_a_damaged_checkpoint_says_so_and_gives_the_same_record(
+def test_a_trial_reports_a_damaged_checkpoint_and_gives_the_same_record(
     data: ImageData, tmp_path: Path
 ) -> None:
-    trial, told = Trial("relu", 0), []
-    undisturbed = finish(run_trial(STUDY, trial, data, ignore))
-    checkpoint = Checkpoint(tmp_path, undisturbed.trial_id)
+    trial, events = Trial("relu", 0), []
+    uninterrupted = finish(run_trial(STUDY, trial, data, ignore))
+    checkpoint = Checkpoint(tmp_path, uninterrupted.trial_id)
     checkpoint.path.write_bytes(b"nonsense")
-    done = finish(run_one(STUDY, trial, data, told.append, tmp_path))
-    assert replace(done.record, environment="") == undisturbed
-    assert [event.reason for event in told if isinstance(event, Retried)] == [
+    done = finish(run_one(STUDY, trial, data, events.append, tmp_path))
+    assert replace(done.record, environment="") == uninterrupted
+    assert [event.reason for event in events if isinstance(event, Retried)] == [
         f"its checkpoint was damaged and is set aside as {checkpoint.path}.corrupt"
     ]
 

@@ -1,10 +1,11 @@
-"""A trial's record: it survives its file, and a file that is not whole is no record."""
+"""Records: the JSON form gives the same record back, and a damaged file gives none."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from actbench.store.record import (
     record_to_json,
     unpack_counts,
 )
+from actbench.store.record_files import TRIALS_ARCHIVE
 from actbench.store.store import Store
 from actbench.study.study import Trial, trial_id
 
@@ -53,7 +55,7 @@ def deep(levels: int) -> object:
 
 
 def forged(changes: dict[str, object]) -> str:
-    """Return RECORD's JSON with other values and the checksum that belongs to them."""
+    """Return RECORD's JSON with other values and the checksum of these."""
     content = {**json.loads(record_to_json(RECORD)), **changes}
     del content["format"], content["checksum"]
     text = json.dumps(content, sort_keys=True)
@@ -61,11 +63,11 @@ def forged(changes: dict[str, object]) -> str:
     return json.dumps({"format": RECORD_FORMAT, "checksum": checksum, **content})
 
 
-def test_a_record_survives_its_json_to_the_last_bit() -> None:
+def test_json_gives_the_same_record_to_the_last_bit() -> None:
     assert record_from_json(record_to_json(RECORD)) == RECORD
 
 
-def test_real_records_survive_too(tiny_run: TinyRun) -> None:
+def test_json_gives_the_same_real_records(tiny_run: TinyRun) -> None:
     for record in tiny_run.records:
         assert record_from_json(record_to_json(record)) == record
 
@@ -101,7 +103,7 @@ def test_a_records_trial_is_its_activation_and_seed() -> None:
         ('"clean_accuracy"', '"clean_accuracies"'),
     ],
 )
-def test_a_record_that_was_changed_is_none(old: str, new: str) -> None:
+def test_a_changed_record_is_refused(old: str, new: str) -> None:
     text = record_to_json(RECORD)
     assert old in text
     with pytest.raises(ValueError):
@@ -155,14 +157,14 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_forged_value_with_the_right_checksum_is_no_record(forgery: str) -> None:
+def test_a_forged_value_with_the_right_checksum_is_refused(forgery: str) -> None:
     changes, fault = FORGERIES[forgery]
     with pytest.raises(ValueError) as error:
         record_from_json(forged(changes))
     assert fault in str(error.value)
 
 
-def test_a_gradient_norm_that_was_not_finite_comes_back_as_nan() -> None:
+def test_a_gradient_norm_that_was_not_finite_is_read_as_nan() -> None:
     epoch = replace(RECORD.history[0], grad_norms={"conv1": math.inf})
     text = record_to_json(replace(RECORD, history=(epoch,)))
     stored = record_from_json(text)
@@ -174,18 +176,18 @@ NO_RECORDS = ["", "{", "[]", "null", "3", "{}", '{"format": null}', "[" * 99_999
 
 
 @pytest.mark.parametrize("text", NO_RECORDS, ids=[text[:10] for text in NO_RECORDS])
-def test_what_is_no_record_is_none(text: str) -> None:
+def test_other_texts_are_not_records(text: str) -> None:
     with pytest.raises(ValueError):
         record_from_json(text)
 
 
 @pytest.mark.parametrize("length", [2, 100, 1000])
-def test_a_record_that_was_cut_is_none(length: int) -> None:
+def test_a_truncated_record_is_refused(length: int) -> None:
     with pytest.raises(ValueError):
         record_from_json(record_to_json(RECORD)[:-length])
 
 
-def test_a_record_cut_at_any_byte_is_none() -> None:
+def test_a_record_truncated_at_any_byte_is_refused() -> None:
     content = record_to_json(RECORD).encode().rstrip()
     for length in range(len(content)):
         with pytest.raises(ValueError):
@@ -213,7 +215,7 @@ def test_a_record_of_another_format_is_refused_by_its_number() -> None:
         record_from_json(text)
 
 
-def test_counts_per_test_image_survive_packing() -> None:
+def test_unpacked_counts_are_the_packed_ones() -> None:
     counts = np.random.default_rng(0).integers(0, 21, 10_000, dtype=np.uint8)
     assert np.array_equal(unpack_counts(pack_counts(counts)), counts)
     assert len(pack_counts(np.ones(10_000, np.uint8))) < 100
@@ -225,7 +227,7 @@ PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 @pytest.mark.parametrize("folder", sorted(PUBLISHED.glob("*")), ids=lambda folder: folder.name)
 def test_published_records_keep_their_names_and_their_bytes(folder: Path) -> None:
     study = Store(folder).study()
-    for trial in study.trials()[::6]:
-        path = folder / "trials" / f"{trial_id(study, trial)}.json"
-        text = path.read_text(encoding="utf-8")
-        assert record_to_json(record_from_json(text)) == text
+    with zipfile.ZipFile(folder / TRIALS_ARCHIVE) as archive:
+        for trial in study.trials()[::6]:
+            text = archive.read(f"{trial_id(study, trial)}.json").decode()
+            assert record_to_json(record_from_json(text)) == text

@@ -1,4 +1,4 @@
-"""The results folder: files that are whole or absent, one study, one writer."""
+"""The results folder: atomic files, one study, one writer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STUDY = Study(activations=("relu", "tanh"), seeds=(0, 1))
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Return a store that holds STUDY, and no record yet."""
+    """Return a store that has STUDY and no record yet."""
     store = Store(tmp_path / "results")
     store.open(STUDY).begin()
     return store
@@ -48,7 +48,7 @@ def files_in(folder: Path) -> set[str]:
 # atomic files
 
 
-def test_a_file_is_written_whole_with_the_bytes_given(store: Store) -> None:
+def test_a_file_has_the_bytes_that_were_written(store: Store) -> None:
     store.write_bytes("deep/er/file.bin", b"\r\n\0\xff")
     assert (store.folder / "deep/er/file.bin").read_bytes() == b"\r\n\0\xff"
     store.write_text("text.md", "± −\n")
@@ -57,7 +57,7 @@ def test_a_file_is_written_whole_with_the_bytes_given(store: Store) -> None:
 
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
+def test_a_write_that_fails_leaves_only_the_complete_old_file(
     step: str, fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write_text("summary.md", "old")
@@ -123,7 +123,7 @@ def test_what_is_stored_has_the_modes_that_the_umask_allows(umask: int, tmp_path
 
 
 @pytest.mark.parametrize("name", ["study.toml", ".lock-holder"])
-def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
+def test_a_link_with_the_name_of_a_file_is_replaced_not_followed(
     name: str, store: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "precious").write_text("precious")
@@ -143,7 +143,7 @@ def test_a_lock_that_is_a_link_is_refused(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["trials", "checkpoints", "figures"])
-def test_a_folder_in_it_that_is_a_link_is_refused_and_nothing_behind_it_changes(
+def test_a_subfolder_that_is_a_link_is_refused_and_its_target_does_not_change(
     name: str, store: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -156,7 +156,7 @@ def test_a_folder_in_it_that_is_a_link_is_refused_and_nothing_behind_it_changes(
 
 
 @pytest.mark.parametrize("fault", [errno.ENOLCK, errno.ENOTSUP])
-def test_a_file_system_without_locks_is_called_so(
+def test_a_file_system_without_locks_is_reported(
     fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl")
@@ -170,7 +170,7 @@ def test_a_file_system_without_locks_is_called_so(
         pass
 
 
-def test_ctrl_c_in_a_write_leaves_the_old_file_whole_and_nothing_else(
+def test_ctrl_c_in_a_write_leaves_only_the_complete_old_file(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write_text("summary.md", "old")
@@ -186,7 +186,7 @@ def test_ctrl_c_in_a_write_leaves_the_old_file_whole_and_nothing_else(
     assert files_in(store.folder) == before
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsFolderError, match=r"cannot write '.*/file/results"):
         Store(tmp_path / "file" / "results").open(STUDY).begin()
@@ -195,11 +195,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 # one study
 
 
-def test_the_folder_gives_back_the_study_that_it_holds(store: Store) -> None:
+def test_the_stored_study_is_the_same(store: Store) -> None:
     assert store.study() == STUDY
 
 
-def test_a_folder_without_a_study_is_no_results_folder(tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_not_a_results_folder(tmp_path: Path) -> None:
     with pytest.raises(ResultsFolderError, match=r"not a results folder: it has no study\.toml"):
         Store(tmp_path).study()
     with pytest.raises(ResultsFolderError, match="not a results folder"):
@@ -241,7 +241,7 @@ def test_a_study_may_grow_by_activations_and_seeds(store: Store) -> None:
 # records
 
 
-def test_records_come_in_the_studys_order_by_trial_id(store: Store) -> None:
+def test_records_are_in_the_order_of_the_study(store: Store) -> None:
     for position in (3, 0, 2):
         store.open(STUDY).write(record_of(position))
     expected = {record_of(i).trial_id: record_of(i) for i in (0, 2, 3)}
@@ -249,7 +249,7 @@ def test_records_come_in_the_studys_order_by_trial_id(store: Store) -> None:
     assert list(store.open(STUDY).records()) == list(expected)
 
 
-def test_a_trials_record_is_a_file_of_its_name(store: Store) -> None:
+def test_a_record_is_stored_under_its_trial_id(store: Store) -> None:
     store.open(STUDY).write(record_of(0))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
     assert path.read_text() == record_to_json(record_of(0))
@@ -266,7 +266,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_record_counts_as_none_and_is_set_aside_when_a_run_begins(
+def test_a_damaged_record_counts_as_none_and_is_renamed_when_a_run_begins(
     damage: str, store: Store
 ) -> None:
     store.open(STUDY).write(record_of(0))
@@ -327,7 +327,7 @@ def test_a_record_that_does_not_belong_to_its_study_is_damaged(misfit: str, stor
     assert fault in found
 
 
-def test_no_damaged_file_takes_the_place_of_an_earlier_one(store: Store) -> None:
+def test_no_damaged_file_replaces_an_earlier_one(store: Store) -> None:
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
     path.parent.mkdir()
     for content in ("first", "second", "third"):
@@ -348,7 +348,7 @@ def test_a_study_is_read_once_however_many_trials_it_has(
     assert len(calls) == 1
 
 
-def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -> None:
+def test_a_record_of_a_newer_format_is_refused_and_kept(store: Store) -> None:
     store.open(STUDY).write(record_of(0))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
     newer = path.read_text().replace('"format": 1', '"format": 2,\n "new": 0')
@@ -360,7 +360,7 @@ def test_a_record_of_a_newer_format_is_refused_and_left_as_it_is(store: Store) -
     assert path.read_text() == newer
 
 
-def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> None:
+def test_the_file_of_times_may_be_missing_or_damaged(store: Store) -> None:
     nothing = {"environments": [], "seconds": {}}
     assert store.environment() == nothing
     store.write_environment({"environments": [], "seconds": {"relu": 1.5}})
@@ -381,7 +381,7 @@ def test_times_are_kept_apart_and_may_be_missing_or_damaged(store: Store) -> Non
 # one writer
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_the_folder(store: Store) -> None:
+def test_a_second_lock_is_refused_with_the_process_that_has_the_first(store: Store) -> None:
     with store.locked():
         holder = f"process {os.getpid()} on {socket.gethostname()}"
         with pytest.raises(ResultsFolderError) as error, Store(store.folder).locked():
@@ -391,7 +391,7 @@ def test_a_second_holder_is_refused_and_told_who_holds_the_folder(store: Store) 
         pass
 
 
-def test_the_lock_leaves_with_an_error_inside(store: Store) -> None:
+def test_an_error_releases_the_lock(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.locked():
         raise ZeroDivisionError
     with store.locked():
@@ -399,7 +399,7 @@ def test_the_lock_leaves_with_an_error_inside(store: Store) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-def test_a_killed_holder_holds_nothing(store: Store) -> None:
+def test_a_killed_process_releases_its_lock(store: Store) -> None:
     script = (
         "import sys, time; from pathlib import Path; from actbench.store.store import Store\n"
         "with Store(Path(sys.argv[1])).locked():\n"
@@ -423,7 +423,7 @@ def test_a_killed_holder_holds_nothing(store: Store) -> None:
 # what killed processes leave
 
 
-def test_a_sweep_removes_half_written_files_and_the_checkpoints_of_finished_trials(
+def test_clean_up_removes_partly_written_files_and_checkpoints_of_finished_trials(
     store: Store,
 ) -> None:
     failed = replace(record_of(1), status="crashed")
@@ -433,11 +433,11 @@ def test_a_sweep_removes_half_written_files_and_the_checkpoints_of_finished_tria
     for name in (".x.making", "trials/.x.making", "figures/.x.making", "checkpoints/.x.making"):
         store.write_text(name, "half")
     store.write_text(f"checkpoints/{record_of(0).trial_id}.pt", "finished")
-    under_way = {f"checkpoints/{record_of(i).trial_id}.pt" for i in (1, 2)}
-    for name in under_way:
-        store.write_text(name, "under way, or failed and tried again")
+    kept = {f"checkpoints/{record_of(i).trial_id}.pt" for i in (1, 2)}
+    for name in kept:
+        store.write_text(name, "running, or failed and to be retried")
     store.open(STUDY).clean_up()
-    assert files_in(store.folder) == before | under_way
+    assert files_in(store.folder) == before | kept
 
 
 def test_a_finished_trial_has_no_checkpoint(store: Store) -> None:
@@ -447,10 +447,10 @@ def test_a_finished_trial_has_no_checkpoint(store: Store) -> None:
     assert not store.checkpoints.exists()
 
 
-# setting the folder aside
+# renaming the folder
 
 
-def test_a_folder_is_set_aside_under_the_first_free_name(store: Store) -> None:
+def test_a_folder_is_renamed_to_the_first_unused_name(store: Store) -> None:
     (store.folder.parent / "results.1").write_text("taken")
     before = files_in(store.folder)
     assert store.archive() == store.folder.parent.resolve() / "results.2"
@@ -458,14 +458,14 @@ def test_a_folder_is_set_aside_under_the_first_free_name(store: Store) -> None:
     assert files_in(store.folder.parent / "results.2") >= before
 
 
-def test_a_folder_without_a_study_is_not_set_aside(tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_not_renamed(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     with pytest.raises(ResultsFolderError, match="not a results folder"):
         Store(tmp_path / "home").archive()
     assert files_in(tmp_path) == set()
 
 
-def test_a_folder_that_is_held_is_not_set_aside(store: Store) -> None:
+def test_a_locked_folder_is_not_renamed(store: Store) -> None:
     with store.locked(), pytest.raises(ResultsFolderError, match="held by another run"):
         Store(store.folder).archive()
     assert store.folder.exists()

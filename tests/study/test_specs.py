@@ -19,7 +19,7 @@ KNOWN = ("relu", "leaky_relu", "rrelu", "gelu")
 DEFAULTS = {"slope": 0.1, "steps": 3, "centred": True, "kind": "none"}
 
 
-def test_a_name_alone_has_no_parameters() -> None:
+def test_only_a_name_has_no_parameters() -> None:
     assert parse_spec(" relu ", "activation", KNOWN) == Spec("activation", "relu", imported=False)
 
 
@@ -71,7 +71,7 @@ def test_a_users_own_object_is_named_by_import_path_and_takes_parameters_by_name
         ("rrelu:slope=1,slope=2", "sets 'slope' twice"),
     ],
 )
-def test_what_is_no_spec_is_refused_with_the_nearest_known_name(text: str, message: str) -> None:
+def test_an_unknown_spec_is_refused_with_the_closest_known_name(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_spec(text, "activation", KNOWN)
     assert message in str(error.value)
@@ -94,7 +94,7 @@ def test_what_is_no_spec_is_refused_with_the_nearest_known_name(text: str, messa
         ("gelu:kind=3", "kind is 3; it must be text"),
     ],
 )
-def test_a_wrong_parameter_is_refused_with_what_would_be_right(text: str, message: str) -> None:
+def test_a_wrong_parameter_is_refused_with_what_is_expected(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_spec(text, "activation", KNOWN).bind(DEFAULTS)
     assert message in str(error.value)
@@ -108,7 +108,7 @@ def test_a_name_without_parameters_takes_none() -> None:
         parse_spec("relu:slope=16", "activation", KNOWN).bind({})
 
 
-def test_an_object_of_the_users_own_is_found_by_its_path() -> None:
+def test_a_users_object_is_found_by_its_import_path() -> None:
     assert import_object(parse_spec("math:inf", "activation", KNOWN)) == math.inf
     nested = parse_spec("os:path.join", "activation", KNOWN)
     assert import_object(nested) is __import__("os").path.join
@@ -124,7 +124,7 @@ def test_an_object_of_the_users_own_is_found_by_its_path() -> None:
         ("math.:floor", "cannot import"),
     ],
 )
-def test_an_import_path_that_leads_nowhere_is_refused(text: str, message: str) -> None:
+def test_an_import_path_to_nothing_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         import_object(parse_spec(text, "activation", KNOWN))
     assert message in str(error.value)
@@ -150,7 +150,7 @@ def test_a_module_in_the_current_folder_is_found(
     assert import_object(parse_spec(f"{name}:value", "activation", KNOWN)) == 3
 
 
-def test_the_nearest_name_is_offered_or_all_of_them() -> None:
+def test_the_closest_name_is_suggested_or_all_of_them() -> None:
     assert did_you_mean("gellu", KNOWN) == "; did you mean 'gelu'?"
     assert did_you_mean("xyz", ["b", "a"]) == "; known are a, b"
     assert did_you_mean("xyz", []) == ""

@@ -1,4 +1,4 @@
-"""What a study is: its values, its trials, its file, and the seeds that all draws come from."""
+"""Studies: values, trials, TOML, and seeds of generators."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_default_study_is_relu_and_five_leaky_slopes_with_five_seeds_on_digi
     assert study.seeds == (0, 1, 2, 3, 4)
 
 
-def test_the_default_recipe_is_that_of_the_experiment_the_project_was_asked_for() -> None:
+def test_the_default_recipe_is_that_of_the_original_experiment() -> None:
     study = Study()
     recipe = (study.epochs, study.batch_size, study.learning_rate, study.momentum)
     assert recipe == (10, 64, 0.01, 0.9)
@@ -56,12 +56,12 @@ def test_a_count_of_seeds_is_the_seeds_from_zero() -> None:
     assert Study(seeds=3).seeds == (0, 1, 2)  # type: ignore[arg-type]
 
 
-def test_a_missing_baseline_is_put_first() -> None:
+def test_a_missing_baseline_is_added_first() -> None:
     study = Study(activations=("tanh", "elu"))
     assert study.activations == ("relu", "tanh", "elu")
 
 
-def test_trials_come_seed_by_seed_so_that_an_interrupted_study_holds_pairs() -> None:
+def test_trials_are_in_the_order_of_seeds_so_that_an_interrupted_study_has_pairs() -> None:
     study = Study(activations=("relu", "tanh"), seeds=(7, 3))
     assert study.trials() == [
         Trial("relu", 7),
@@ -71,7 +71,7 @@ def test_trials_come_seed_by_seed_so_that_an_interrupted_study_holds_pairs() -> 
     ]
 
 
-def test_a_study_survives_its_toml() -> None:
+def test_toml_gives_the_same_study() -> None:
     study = Study(
         dataset_name='naïve "数据" | x',
         activations=("relu", "my.module:Act:alpha=0.3"),
@@ -82,7 +82,7 @@ def test_a_study_survives_its_toml() -> None:
     assert study_from_toml(study_to_toml(study), "here") == study
 
 
-def test_a_whole_number_is_taken_for_a_number() -> None:
+def test_an_integer_is_accepted_for_a_number() -> None:
     study = Study(learning_rate=1, momentum=0)
     assert (study.learning_rate, study.momentum) == (1.0, 0.0)
     assert study == Study(learning_rate=1.0, momentum=0.0)
@@ -147,7 +147,7 @@ def test_a_whole_number_is_taken_for_a_number() -> None:
         ("interim_analyses", (1, 5)),
     ],
 )
-def test_a_wrong_value_is_named_in_one_line_with_what_would_be_right(name: str, value: Any) -> None:
+def test_a_wrong_value_is_named_in_one_line_with_what_is_expected(name: str, value: Any) -> None:
     with pytest.raises(UsageError) as error:
         Study(**{name: value})
     assert str(error.value).startswith(f"{name} is ")
@@ -156,7 +156,7 @@ def test_a_wrong_value_is_named_in_one_line_with_what_would_be_right(name: str, 
     assert len(str(error.value)) < 250
 
 
-def test_a_number_beyond_the_largest_is_told_the_largest() -> None:
+def test_a_number_above_the_maximum_is_refused_with_the_maximum() -> None:
     with pytest.raises(UsageError, match="1000000"):
         Study(learning_rate=1e7)
     with pytest.raises(UsageError, match="100000"):
@@ -195,13 +195,13 @@ def test_a_bad_file_is_named_with_what_is_wrong(text: str, message: str) -> None
     assert "\n" not in str(error.value)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Any) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Any) -> None:
     (tmp_path / "study.toml").write_bytes(b"\xef\xbb\xbfepochs = 3\n")
     assert read_config(tmp_path / "study.toml") == {"epochs": 3}
     assert Store(tmp_path).study().epochs == 3
 
 
-def test_a_file_that_is_no_text_is_a_usage_error(tmp_path: Any) -> None:
+def test_a_file_that_is_not_text_is_a_usage_error(tmp_path: Any) -> None:
     for content in (b"\xff\xfe\x00", b"\x00"):
         path = tmp_path / "study.toml"
         path.write_bytes(content)
@@ -226,7 +226,7 @@ def test_a_trial_id_is_readable_unique_and_safe_as_a_file_name() -> None:
         assert not name.startswith(".")
 
 
-def test_a_trial_id_changes_with_all_that_decides_the_trials_numbers() -> None:
+def test_a_trial_id_changes_with_everything_that_decides_the_results() -> None:
     study, trial = Study(), Trial("relu", 0)
     changes: dict[str, Any] = {
         "dataset": "mnist",
@@ -259,7 +259,7 @@ def test_a_trial_id_stays_when_the_study_grows_or_its_data_moves() -> None:
     assert trial_id(grown, trial) == trial_id(study, trial)
 
 
-def test_a_growing_study_takes_new_seeds_up_to_its_last_look() -> None:
+def test_a_study_gets_new_seeds_up_to_its_last_interim_analysis() -> None:
     study = Study(seeds=(4, 7), interim_analyses=(2, 3, 5))
     grown = next_interim_analysis(study)
     assert grown is not None
@@ -271,7 +271,7 @@ def test_a_growing_study_takes_new_seeds_up_to_its_last_look() -> None:
 
 
 @pytest.mark.parametrize("text", ["epochs = " + "[" * 200_000, "epochs" + ".a" * 3000 + " = 1"])
-def test_a_value_nested_without_end_is_refused_in_one_line(text: str) -> None:
+def test_a_deeply_nested_value_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError) as error:
         study_from_toml(text, "'my.toml'")
     assert "'my.toml'" in str(error.value)
