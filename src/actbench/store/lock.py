@@ -114,9 +114,8 @@ def has_active_shards(folder: Path) -> bool:
 def _locked(folder: Path, name: str, *, brief: bool = False) -> Iterator[None]:
     lock, holder = FileLock(folder / name), folder / f"{name}{HOLDER}"
     try:
-        folder.resolve().mkdir(
-            parents=True, exist_ok=True
-        )  # a link may point to a folder that is not there yet
+        # resolved, since it may be a link to a folder that does not exist yet
+        folder.resolve().mkdir(parents=True, exist_ok=True)
         seen = ""
         while True:
             try:

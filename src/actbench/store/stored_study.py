@@ -10,6 +10,7 @@ from actbench.errors import ResultsFolderError, reason_of
 from actbench.files import PARTIAL, rename_corrupt
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord, check_belongs, record_to_json, unpack_counts
+from actbench.store.record_files import TRIALS_FOLDER
 from actbench.study.study import trial_names
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class StoredStudy:
         Raises:
             ResultsFolderError: see ``Store.write_bytes``.
         """
-        self.store.write_text(f"trials/{record.trial_id}.json", record_to_json(record))
+        self.store.write_text(f"{TRIALS_FOLDER}/{record.trial_id}.json", record_to_json(record))
         Checkpoint(self.store.checkpoints, record.trial_id).path.unlink(missing_ok=True)
 
     def damaged(self) -> dict[Path, str]:
