@@ -134,9 +134,8 @@ def store_tensors(path: Path, tensors: Mapping[str, torch.Tensor], **about: Any)
     about = {**about, "names": list(tensors), "checksum": checksum(tensors)}
     header: dict[str, Any] = {"__metadata__": {"about": json.dumps(about)}}
     parts = {name: tensor.numpy() for name, tensor in tensors.items()}
-    names = sorted(
-        parts, key=lambda name: -parts[name].itemsize
-    )  # so that all are aligned in the file
+    # larger types first, so that all are aligned in the file
+    names = sorted(parts, key=lambda name: -parts[name].itemsize)
     end = 0
     for name in names:
         begin, end = end, end + parts[name].nbytes

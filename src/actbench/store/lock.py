@@ -71,9 +71,8 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
         for path in folder.glob(SHARD_LOCKS):
             with _locked(folder, path.name):
                 pass
-            path.unlink(
-                missing_ok=True
-            )  # no shard can take it now, since it would need the folder first
+            # no shard can take it now, since it would have to lock the folder first
+            path.unlink(missing_ok=True)
         yield
 
 
