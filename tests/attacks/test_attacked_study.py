@@ -135,7 +135,7 @@ def test_a_wrong_attack_is_one_line_before_any_training(
 def test_a_comma_within_an_attack_does_not_end_it(actbench_here: Callable[..., Outcome]) -> None:
     done = actbench_here("run", "--attacks", "pgd:steps=20,norm=l1,square", "--dry-run")
     assert done.code == 2
-    assert "attack 'pgd': norm is 'l1'; give linf or l2" in done.err
+    assert "attack 'pgd': norm is 'l1'; it must be one of linf, l2" in done.err
 
 
 def test_epsilons_may_be_fractions_of_255(

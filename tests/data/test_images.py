@@ -18,6 +18,7 @@ from actbench.data import datasets
 from actbench.data.cache import cached_images, checksum
 from actbench.data.images import ImageData, batches, normalise, open_images, prepare, study_images
 from actbench.errors import UnavailableError, UsageError
+from actbench.study.registry import Entry
 from actbench.study.study import Study
 
 if TYPE_CHECKING:
@@ -164,11 +165,10 @@ def test_a_whole_cache_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(
         datasets.DATASETS,
         "digits",
-        (
+        Entry(
             lambda name, data_dir: datasets.Source(
                 datasets._digits(name, data_dir).fingerprint, poison
-            ),
-            "",
+            )
         ),
     )
     assert prepare("digits") == folder

@@ -11,7 +11,7 @@ from actbench.corruptions.registry import corrupt
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import normalise, open_images, prepare
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.training import measure as evaluation
 from actbench.training.measure import (
     calibration_error,

@@ -120,14 +120,13 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
         return
     from actbench.models.activations import ACTIVATIONS
     from actbench.models.networks import MODELS
-    from actbench.study.specs import parse_spec
 
-    specs = [parse_spec(text, "activation", ACTIVATIONS) for text in study.activations]
+    specs = [ACTIVATIONS.parse(text) for text in study.activations]
     specs = specs if "activations" in from_config else []
     if "baseline" in from_config:
-        specs.append(parse_spec(study.baseline, "activation", ACTIVATIONS))
+        specs.append(ACTIVATIONS.parse(study.baseline))
     if "model" in from_config:
-        specs.append(parse_spec(study.model, "model", MODELS))
+        specs.append(MODELS.parse(study.model))
     named = dict.fromkeys(spec.name for spec in specs if spec.imported)
     if named:
         say(
