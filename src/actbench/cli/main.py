@@ -75,7 +75,11 @@ def run(
     The same command again resumes an interrupted run.
     """
     values = read_config(config) if config else {}
-    given = {name: value for name, value in given.items() if value not in (None, (), False)}
+    given = {  # 0 equals False, but is a value
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value != ()
+    }
     how = {item.name for item in settings_of(RunOptions)}
     options = RunOptions(**{name: value for name, value in given.items() if name in how})
     given = {name: value for name, value in given.items() if name not in how}
