@@ -33,7 +33,7 @@ from actbench.data.images import open_images, write_arrays
 from actbench.execution.executors import Finished
 from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.study.study import DEFAULT_ACTIVATIONS, SEVERITIES, Study, Trial
 from actbench.training.cuda_graphs import DeferredSteps
 from actbench.training.devices import compute_devices, enter, set_precision

@@ -24,7 +24,7 @@ from torch.utils.benchmark import Timer
 from actbench.data.images import batches
 from actbench.execution.executors import configure_malloc
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.steps import SGD
 from contenders import BATCH_SIZE, our_training, synthetic_data

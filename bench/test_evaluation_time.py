@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import MODELS, build_network
+from actbench.models.build import build_network
+from actbench.models.networks import MODELS
 from actbench.study.study import PRECISIONS
 from actbench.training import measure as evaluation
 from actbench.training.diagnostics import InactiveUnits

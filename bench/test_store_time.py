@@ -10,7 +10,7 @@ import pytest
 from actbench.analysis.frames import Frames
 from actbench.corruptions.registry import SUITES
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.report.write import derived_files
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts

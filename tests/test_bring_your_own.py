@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -44,7 +44,7 @@ from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study
 from actbench.execution.tuning import choice_table, tuning_plans, tuning_store
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.report.html import to_html
 from actbench.report.write import derived_files
 from actbench.store.checkpoint import Checkpoint

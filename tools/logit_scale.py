@@ -17,7 +17,7 @@ from actbench.attacks.gradient_masking import masking_checks
 from actbench.attacks.registry import resolve
 from actbench.data.images import normalise, prepare, study_images
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.study.study import Study
 from actbench.training.trial import finish, train
 

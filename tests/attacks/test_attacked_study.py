@@ -113,7 +113,7 @@ def test_attack_specs_are_resolved_before_training() -> None:
     ("arguments", "says"),
     [
         (["--attacks", "pdg"], "did you mean 'pgd'?"),
-        (["--attacks", "square:norm=l2"], "give linf"),
+        (["--attacks", "square:norm=l2"], "must be one of linf"),
         (["--attacks", "none,fgsm"], "'none' beside other names"),
         (["--attacks", "fgsm", "--epsilons", "two"], "no list of numbers"),
         (["--attacks", "fgsm", "--epsilons", "1/0"], "no list of numbers"),
@@ -135,7 +135,7 @@ def test_a_wrong_attack_is_one_line_before_any_training(
 def test_a_comma_within_an_attack_does_not_end_it(actbench_here: Callable[..., Outcome]) -> None:
     done = actbench_here("run", "--attacks", "pgd:steps=20,norm=l1,square", "--dry-run")
     assert done.code == 2
-    assert "attack 'pgd': norm is 'l1'; give linf or l2" in done.err
+    assert "attack 'pgd': norm is 'l1'; it must be one of linf, l2" in done.err
 
 
 def test_epsilons_may_be_fractions_of_255(
@@ -232,7 +232,9 @@ def test_the_tables_bear_the_sign_in_each_cell_and_the_reason_in_words(guarded: 
 
 def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
     drawn = figures(guarded)["attacks"]
-    page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {})
+    page = to_html(
+        guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "1.0"
+    )
     (before, _, after) = page.partition("<figcaption")
     assert 'class="warning">tanh: accuracy under attack may be overstated' in before
     assert SIGN in after
@@ -285,4 +287,4 @@ def test_outputs_that_mislead_attacks_are_warned_of_as_masked_gradients_are(
 
 
 def clean_masking() -> MaskingChecks:
-    return MaskingChecks(50, 10, 0.0, 0.0, (), 0.0)
+    return MaskingChecks(50, 10, 0.0, 0.0, (), 0.0, 0.0)

@@ -285,7 +285,7 @@ def test_a_long_argument_is_not_echoed_whole(
         ("run --augmentation rotate", 2, "'auto', 'flip', 'none'"),
         ("run --workers -1", 2, "0<=x<=1024"),
         ("run --corruptions none,noise", 2, "'none' beside other names"),
-        ("run --model deep_cnn:depth=2", 2, "it must be from 3 to 200"),
+        ("run --model deep_cnn:depth=2", 2, "it must be an integer from 3 to 200"),
         ("run --model math:pi", 2, "must be a callable"),
         ("run --activation leaky_relu:inf", 2, "negative_slope is inf; it must be finite"),
         ("run --activation leaky_relu:slope=1", 2, "did you mean 'negative_slope'?"),

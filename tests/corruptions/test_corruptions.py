@@ -243,7 +243,8 @@ def test_a_corruption_draws_from_the_generator_it_is_given_and_stays_in_range(na
     before = images.clone()
     for severity in SEVERITIES:
         corrupted, again = (
-            CORRUPTIONS[name](images, severity, torch.Generator().manual_seed(7)) for _ in range(2)
+            CORRUPTIONS[name].target(images, severity, torch.Generator().manual_seed(7))
+            for _ in range(2)
         )
         assert torch.equal(corrupted, again)
         assert corrupted.shape == images.shape
@@ -268,7 +269,7 @@ def test_images_of_other_sizes_are_corrupted(name: str, size: tuple[int, int]) -
 def test_one_flat_grey_image_is_corrupted(name: str, level: int) -> None:
     images = torch.full((1, 3, 32, 32), level / 255)
     for severity in SEVERITIES:
-        corrupted = CORRUPTIONS[name](images, severity, torch.Generator().manual_seed(0))
+        corrupted = CORRUPTIONS[name].target(images, severity, torch.Generator().manual_seed(0))
         assert corrupted.isfinite().all()
 
 
@@ -284,7 +285,7 @@ def test_the_generator_is_seeded_by_name_and_severity() -> None:
     images = random_images(3)
     seed = seed_for("corruption", "speckle_noise", 4)
     clean = images.permute(0, 3, 1, 2).float() / 255
-    expected = CORRUPTIONS["speckle_noise"](clean, 4, torch.Generator().manual_seed(seed))
+    expected = CORRUPTIONS["speckle_noise"].target(clean, 4, torch.Generator().manual_seed(seed))
     expected = (expected * 255).byte().permute(0, 2, 3, 1)
     assert torch.equal(corrupt(images, "speckle_noise", 4), expected)
 

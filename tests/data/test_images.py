@@ -18,6 +18,7 @@ from actbench.data import datasets
 from actbench.data.cache import cached_images, checksum
 from actbench.data.images import ImageData, batches, normalise, open_images, prepare, study_images
 from actbench.errors import UnavailableError, UsageError
+from actbench.study.registry import Entry
 from actbench.study.study import Study
 
 if TYPE_CHECKING:
@@ -164,11 +165,10 @@ def test_a_complete_cache_file_is_used_unchanged(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(
         datasets.DATASETS,
         "digits",
-        (
+        Entry(
             lambda name, data_dir: datasets.Source(
                 datasets._digits(name, data_dir).fingerprint, poison
-            ),
-            "",
+            )
         ),
     )
     assert prepare("digits") == folder

@@ -14,7 +14,7 @@ from actbench.execution.executors import Finished, Retried, run_one
 from actbench.execution.interleaved import InterleavedTrials, Resumed
 from actbench.execution.local import InProcess, LocalWorkers
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.store.checkpoint import Checkpoint
 from actbench.study.study import Study, Trial
 from actbench.training.cuda_graphs import DeferredSteps

@@ -12,7 +12,7 @@ from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UsageError
 from actbench.execution.network_check import check_networks
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network, takes_contiguous
+from actbench.models.build import build_network, takes_contiguous
 from actbench.study.study import Study, Trial
 from actbench.training.trial import finish, run_trial
 

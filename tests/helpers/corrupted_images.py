@@ -75,5 +75,5 @@ def corrupt_with(
 ) -> NDArray[np.uint8]:
     """Return a batch under one corruption, drawn from a generator with the given seed."""
     clean = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    corrupted = CORRUPTIONS[name](clean, severity, torch.Generator().manual_seed(seed))
+    corrupted = CORRUPTIONS[name].target(clean, severity, torch.Generator().manual_seed(seed))
     return (corrupted * 255).byte().permute(0, 2, 3, 1).numpy()

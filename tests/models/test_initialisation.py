@@ -13,8 +13,8 @@ from torch import nn
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
 from actbench.models.activations import resolve_activation
+from actbench.models.build import build_network
 from actbench.models.initialisation import gain_of
-from actbench.models.networks import build_network
 from actbench.report.sentences import describe_recipe, variant_label
 from actbench.study.study import Study, Trial, trial_id
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS, resolve_activation
+from actbench.models.build import build_network
 from actbench.models.networks import (
     ActivationPool,
     PoolingConv2d,
-    build_network,
     max_pool,
     pooled_layers,
     resolve_model,
@@ -195,8 +195,8 @@ def test_a_falling_slope_is_pooled_after_it_acts() -> None:
         ("cn", "did you mean 'cnn'?"),
         ("resnet18", "did you mean 'resnet20'?"),
         ("cnn:3", "takes no parameter"),
-        ("deep_cnn:depth=2", "depth is 2; it must be from 3 to 200"),
-        ("deep_cnn:depth=1000000000", "it must be from 3 to 200"),
+        ("deep_cnn:depth=2", "depth is 2; it must be an integer from 3 to 200"),
+        ("deep_cnn:depth=1000000000", "it must be an integer from 3 to 200"),
         ("deep_cnn:depth=6.5", "it must be an integer"),
         ("deep_cnn:width=6", "has no parameter 'width'"),
         ("no_such_module_here:build", "cannot import"),

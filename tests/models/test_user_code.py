@@ -12,10 +12,11 @@ import pytest
 
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
-from actbench.models.networks import build_network, import_code, resolve_model, study_code
+from actbench.models.build import build_network
+from actbench.models.networks import resolve_model
+from actbench.models.study_code import import_code, study_code
 from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store
-from actbench.study.specs import parse_spec
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
 from helpers.runs import TINY_STUDY, run_process
@@ -33,7 +34,7 @@ SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions
 
 
 def spec_of(text: str) -> Spec:
-    return parse_spec(text, "activation", ACTIVATIONS)
+    return ACTIVATIONS.parse(text)
 
 
 def write(folder: Path, **files: str) -> None:

@@ -21,7 +21,7 @@ from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import run_trials
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import EpochRecord, record_to_json
 from actbench.store.store import Store

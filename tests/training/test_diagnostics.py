@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.training.diagnostics import GradientNorms, InactiveUnits
 
 

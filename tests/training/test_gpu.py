@@ -12,7 +12,7 @@ from actbench.data.images import open_images, prepare
 from actbench.execution.executors import Finished
 from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial
 from actbench.training import steps as steps_module

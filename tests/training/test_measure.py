@@ -11,8 +11,7 @@ from actbench.corruptions.registry import corrupt
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import normalise, open_images, prepare
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
-from actbench.training import measure as evaluation
+from actbench.models.build import build_network
 from actbench.training.measure import (
     calibration_error,
     input_gradient_norm,
@@ -127,6 +126,6 @@ def test_the_corrupted_test_set_is_made_once_for_all_trials(
     data = open_images(prepare("digits"))
     first = corrupted_test_images(data, "gaussian_noise", 3)
     assert torch.equal(first, corrupt(data.test_images, "gaussian_noise", 3))
-    monkeypatch.setattr(evaluation, "corrupt", None)
+    monkeypatch.setattr("actbench.corruptions.test_sets.corrupt", None)
     assert torch.equal(corrupted_test_images(data, "gaussian_noise", 3), first)
     assert torch.equal(corrupted_test_images(data.train_subset(10), "gaussian_noise", 3), first)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from actbench.data.images import ImageData, batches, open_images, prepare
 from actbench.models.activations import resolve_activation
-from actbench.models.networks import build_network
+from actbench.models.build import build_network
 from actbench.study.study import Study, Trial
 from actbench.training.measure import predict, score
 from actbench.training.trial import Training, finish, run_trial, train

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from actbench.attacks.perturbations import (
-    batches,
-    is_correct,
-    logits_of,
-)
+from actbench.attacks.perturbations import batches, is_correct, logits_of
 from actbench.errors import UsageError
+from actbench.study.fields import integer
+from actbench.study.registry import parameters_of
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from actbench.attacks.perturbations import Predict
@@ -44,7 +40,7 @@ class Attacked:
 
 
 @dataclass(frozen=True, eq=False)
-class _Target:
+class Target:
     """What ``Attack.__call__`` was given."""
 
     predict: Predict
@@ -55,17 +51,7 @@ class _Target:
     batch_size: int
 
 
-def _parameter(default: Any, wanted: str, holds: Callable[[Any], bool]) -> Any:
-    """Return a field for a value of the default's type for which ``holds`` is true."""
-    return field(default=default, metadata={"wanted": wanted, "holds": holds})
-
-
-def _count(default: int) -> Any:
-    return _parameter(default, "a whole number from 1 to 1000000", lambda v: 1 <= v <= 10**6)
-
-
-def _norm(*norms: str) -> Any:
-    return _parameter(norms[0], " or ".join(norms), lambda v: v in norms)
+COUNT = integer(1, high=10**6)
 
 
 @dataclass(frozen=True)
@@ -80,10 +66,8 @@ class Attack(ABC):
     white_box: ClassVar[bool]
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value, wanted = getattr(self, item.name), item.metadata["wanted"]
-            if type(value) is not type(item.default) or not item.metadata["holds"](value):
-                raise UsageError(f"attack {self.name!r}: {item.name} is {value!r}; give {wanted}")
+        for name, parameter in parameters_of(type(self)).items():
+            parameter.check(f"attack {self.name!r}", name, getattr(self, name))
 
     @property
     @abstractmethod
@@ -131,7 +115,7 @@ class Attack(ABC):
         """
         if not 0 <= epsilon < math.inf:
             raise UsageError(f"attack epsilon is {epsilon}; it must be a finite number from 0")
-        target = _Target(predict, images, labels, epsilon, generator, batch_size)
+        target = Target(predict, images, labels, epsilon, generator, batch_size)
         attacked = Attacked(images.clone(), torch.ones_like(labels, dtype=torch.bool))
         for some in batches(attacked.correct, batch_size):
             attacked.correct[some] = is_correct(logits_of(predict, images[some]), labels[some])
@@ -139,5 +123,5 @@ class Attack(ABC):
         return attacked
 
     @abstractmethod
-    def _search(self, target: _Target, attacked: Attacked) -> None:
+    def _search(self, target: Target, attacked: Attacked) -> None:
         """Search adversarial images of those still correct, and enter them in ``attacked``."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from actbench.attacks.base import Attack, Attacked, _count, _norm, _parameter, _Target
+from actbench.attacks.base import COUNT, Attack, Attacked, Target
 from actbench.attacks.perturbations import (
     batches,
     is_correct,
@@ -17,6 +17,8 @@ from actbench.attacks.perturbations import (
     random_squares,
     uniform,
 )
+from actbench.study.fields import number, one_of
+from actbench.study.registry import parameter
 
 # After which share of the queries the window is halved: 10, 50, 200, … of the paper's 10,000.
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -37,11 +39,11 @@ class Square(Attack):
 
     name = "square"
     white_box = False
-    queries: int = _count(200)
-    p: float = _parameter(0.8, "a number above 0, up to 1", lambda v: 0 < v <= 1)
-    norm: str = _norm("linf")
+    queries: int = parameter(200, COUNT)
+    p: float = parameter(0.8, number(0, 1, above=True))
+    norm: str = parameter("linf", one_of("linf"))
 
-    def _search(self, target: _Target, attacked: Attacked) -> None:
+    def _search(self, target: Target, attacked: Attacked) -> None:
         count, channels, _, width = target.images.shape
         generator, device = target.generator, target.images.device
         lower, upper = linf_bounds(target.images, target.epsilon)

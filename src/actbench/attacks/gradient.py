@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actbench.attacks.base import Attack, Attacked, _count, _norm, _parameter, _Target
-from actbench.attacks.perturbations import (
-    ascend,
-    batches,
-    uniform_in_unit_ball,
-)
+from actbench.attacks.base import COUNT, Attack, Attacked, Target
+from actbench.attacks.perturbations import ascend, batches, uniform_in_unit_ball
+from actbench.study.fields import flag, number, one_of
+from actbench.study.registry import parameter
+
+NORM = one_of("linf", "l2")
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class PGD(Attack):
 
     name = "pgd"
     white_box = True
-    steps: int = _count(10)
-    step_size: float = _parameter(0.0, "a number from 0 to 1000", lambda v: 0 <= v <= 1000)
-    norm: str = _norm("linf", "l2")
-    random_start: bool = _parameter(True, "true or false", lambda _: True)
-    restarts: int = _count(1)
+    steps: int = parameter(10, COUNT)
+    step_size: float = parameter(0.0, number(0, 1000))
+    norm: str = parameter("linf", NORM)
+    random_start: bool = parameter(True, flag())
+    restarts: int = parameter(1, COUNT)
 
-    def _search(self, target: _Target, attacked: Attacked) -> None:
+    def _search(self, target: Target, attacked: Attacked) -> None:
         images, epsilon = target.images, target.epsilon
         for _ in range(self.restarts):
             start = images
@@ -61,8 +61,8 @@ class FGSM(Attack):
 
     name = "fgsm"
     white_box = True
-    norm: str = _norm("linf", "l2")
+    norm: str = parameter("linf", NORM)
 
-    def _search(self, target: _Target, attacked: Attacked) -> None:
+    def _search(self, target: Target, attacked: Attacked) -> None:
         step = PGD(steps=1, step_size=1.0, norm=self.norm, random_start=False)
         step._search(target, attacked)

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actbench.attacks.black_box import Square
 from actbench.attacks.gradient import FGSM, PGD
 from actbench.errors import UsageError
-from actbench.study.specs import parse_spec
+from actbench.study.registry import Entry, Registry, documented, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actbench.attacks.base import Attack
 
-ATTACKS: dict[str, type[Attack]] = {"fgsm": FGSM, "pgd": PGD, "square": Square}
+
+def _entry(attack: type[Attack]) -> Entry[type[Attack]]:
+    return documented(attack, parameters_of(attack))
 
 
-def resolve(spec: str) -> Attack:
+ATTACKS = Registry("attack", fgsm=_entry(FGSM), pgd=_entry(PGD), square=_entry(Square))
+
+
+def resolve(text: str) -> Attack:
     """Return the attack that a spec names, such as ``pgd:steps=20,norm=l2``.
 
-    A value alone, as in ``square:500``, sets the first parameter.
+    A value without a name, as in ``square:500``, sets the first parameter.
 
     Raises:
         UsageError: an unknown name or parameter, or a value of the wrong type or range.
     """
-    parsed = parse_spec(spec, "attack", ATTACKS, importable=False)
-    attack = ATTACKS[parsed.name]
-    defaults: dict[str, Any] = {item.name: item.default for item in fields(attack)}
-    values: dict[str, Any] = parsed.bind(defaults)
-    return attack(**values)
+    spec = ATTACKS.parse(text)
+    return ATTACKS[spec.name].target(**ATTACKS.bind(spec))
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from actbench.cli.terminal import show
+
+if TYPE_CHECKING:
+    from actbench.study.registry import Entry, Registry
 
 
 @click.group(name="list")
@@ -20,17 +23,13 @@ def activations() -> None:
     from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
 
     rows = []
-    for name, definition in ACTIVATIONS.items():
+    for name, entry in ACTIVATIONS.items():
         check = check_activation(resolve_activation(name))
-        parameters = ", ".join(
-            f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
-            for k, v in definition.parameters.items()
-        )
         values = (check.at_minus_one, check.at_zero, check.at_one)
         rows.append(
             [
                 name,
-                parameters,
+                _parameters(entry),
                 *(f"{value:.4g}" for value in values),
                 "yes" if check.monotone else "no",
                 str(check.trainable_parameters),
@@ -45,15 +44,15 @@ def datasets() -> None:
     """Data sets."""
     from actbench.data.datasets import DATASETS
 
-    _print_table([[name, about] for name, (_, about) in DATASETS.items()], ["name", ""])
+    _print_table([[name, entry.help] for name, entry in DATASETS.items()], ["name", ""])
 
 
 @list_.command()
 def models() -> None:
-    """Networks."""
+    """Networks with their parameters."""
     from actbench.models.networks import MODELS
 
-    _print_table([[name, about] for name, (_, _, about) in MODELS.items()], ["name", ""])
+    _print_with_parameters(MODELS)
 
 
 @list_.command()
@@ -61,13 +60,9 @@ def corruptions() -> None:
     """Corruptions and suites of them."""
     from actbench.corruptions.registry import CORRUPTIONS, SUITES
 
-    rows = [
-        [name, (function.__doc__ or "").partition("\n")[0]]
-        for name, function in CORRUPTIONS.items()
-    ]
-    _print_table(
-        rows + [[name, ", ".join(members)] for name, members in SUITES.items()], ["name", ""]
-    )
+    rows = [[name, entry.help] for name, entry in CORRUPTIONS.items()]
+    rows += [[name, ", ".join(members)] for name, members in SUITES.items()]
+    _print_table(rows, ["name", ""])
 
 
 @list_.command()
@@ -75,14 +70,18 @@ def attacks() -> None:
     """Attacks with their parameters."""
     from actbench.attacks.registry import ATTACKS
 
-    rows = [
-        [
-            name,
-            ", ".join(f"{item.name}={str(item.default).lower()}" for item in dataclasses.fields(a)),
-            (a.__doc__ or "").partition("\n")[0],
-        ]
-        for name, a in ATTACKS.items()
-    ]
+    _print_with_parameters(ATTACKS)
+
+
+def _parameters(entry: Entry[Any]) -> str:
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={str(value).lower()}"
+        for name, value in entry.defaults.items()
+    )
+
+
+def _print_with_parameters(registry: Registry[Any]) -> None:
+    rows = [[name, _parameters(entry), entry.help] for name, entry in registry.items()]
     _print_table(rows, ["name", "parameters", ""])
 
 

@@ -75,7 +75,11 @@ def run(
     The same command again resumes an interrupted run.
     """
     values = read_config(config) if config else {}
-    given = {name: value for name, value in given.items() if value not in (None, (), False)}
+    given = {  # 0 equals False, but is a value
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value != ()
+    }
     how = {item.name for item in settings_of(RunOptions)}
     options = RunOptions(**{name: value for name, value in given.items() if name in how})
     given = {name: value for name, value in given.items() if name not in how}
@@ -120,14 +124,13 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
         return
     from actbench.models.activations import ACTIVATIONS
     from actbench.models.networks import MODELS
-    from actbench.study.specs import parse_spec
 
-    specs = [parse_spec(text, "activation", ACTIVATIONS) for text in study.activations]
+    specs = [ACTIVATIONS.parse(text) for text in study.activations]
     specs = specs if "activations" in from_config else []
     if "baseline" in from_config:
-        specs.append(parse_spec(study.baseline, "activation", ACTIVATIONS))
+        specs.append(ACTIVATIONS.parse(study.baseline))
     if "model" in from_config:
-        specs.append(parse_spec(study.model, "model", MODELS))
+        specs.append(MODELS.parse(study.model))
     named = dict.fromkeys(spec.name for spec in specs if spec.imported)
     if named:
         say(

@@ -25,7 +25,8 @@ from actbench.corruptions.digital import (
 )
 from actbench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from actbench.corruptions.weather import fog, snow, spatter
-from actbench.errors import UsageError, did_you_mean
+from actbench.errors import UsageError
+from actbench.study.registry import Registry, documented
 from actbench.study.study import SEVERITIES, seed_for
 
 if TYPE_CHECKING:
@@ -34,26 +35,27 @@ if TYPE_CHECKING:
 Corruption = Callable[[Tensor, int, Generator], Tensor]
 MIN_SIDE = 8
 IMAGES_PER_CHUNK = 500  # float32 at 32×32: 6 MB an operand, which stays near the caches
-CORRUPTIONS: dict[str, Corruption] = {
-    "gaussian_noise": gaussian_noise,
-    "shot_noise": shot_noise,
-    "impulse_noise": impulse_noise,
-    "speckle_noise": speckle_noise,
-    "gaussian_blur": gaussian_blur,
-    "glass_blur": glass_blur,
-    "defocus_blur": defocus_blur,
-    "motion_blur": motion_blur,
-    "zoom_blur": zoom_blur,
-    "fog": fog,
-    "snow": snow,
-    "spatter": spatter,
-    "contrast": contrast,
-    "brightness": brightness,
-    "saturate": saturate,
-    "jpeg_compression": jpeg_compression,
-    "pixelate": pixelate,
-    "elastic_transform": elastic_transform,
-}
+CORRUPTIONS: Registry[Corruption] = Registry(
+    "corruption",
+    gaussian_noise=documented(gaussian_noise),
+    shot_noise=documented(shot_noise),
+    impulse_noise=documented(impulse_noise),
+    speckle_noise=documented(speckle_noise),
+    gaussian_blur=documented(gaussian_blur),
+    glass_blur=documented(glass_blur),
+    defocus_blur=documented(defocus_blur),
+    motion_blur=documented(motion_blur),
+    zoom_blur=documented(zoom_blur),
+    fog=documented(fog),
+    snow=documented(snow),
+    spatter=documented(spatter),
+    contrast=documented(contrast),
+    brightness=documented(brightness),
+    saturate=documented(saturate),
+    jpeg_compression=documented(jpeg_compression),
+    pixelate=documented(pixelate),
+    elastic_transform=documented(elastic_transform),
+)
 _EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 SUITES: dict[str, tuple[str, ...]] = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
@@ -90,7 +92,7 @@ def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
                     "the corruption 'frost' needs photographs of frost, so it is only to be had "
                     "from the published CIFAR-10-C files: give their folder with --cifar10c"
                 )
-            raise UsageError(f"unknown corruption {name!r}{did_you_mean(name, [*known, 'none'])}")
+            raise CORRUPTIONS.unknown(name, [*(known.keys() - CORRUPTIONS.keys()), "none"])
         expanded.update(dict.fromkeys(known[name]))
     return tuple(expanded)
 
@@ -113,8 +115,7 @@ def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
     Raises:
         UsageError: an argument is none of these.
     """
-    if name not in CORRUPTIONS:
-        raise UsageError(f"unknown corruption {name!r}{did_you_mean(name, CORRUPTIONS)}")
+    corruption = CORRUPTIONS[name].target
     if severity not in SEVERITIES:
         raise UsageError(f"severity is {severity!r}; it must be a whole number from 1 to 5")
     shape = tuple(images.shape)
@@ -133,7 +134,7 @@ def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
     for start in range(0, len(images), IMAGES_PER_CHUNK):
         chunk = images[start : start + IMAGES_PER_CHUNK]
         clean = chunk.permute(0, 3, 1, 2).contiguous().float().div_(255)
-        result = CORRUPTIONS[name](clean, severity, generator)
+        result = corruption(clean, severity, generator)
         corrupted[start : start + IMAGES_PER_CHUNK] = (
             (result * 255).to(torch.uint8).permute(0, 2, 3, 1)
         )

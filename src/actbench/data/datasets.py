@@ -23,6 +23,7 @@ from actbench.data.folders import (
 )
 from actbench.data.reading import SIZE
 from actbench.errors import UsageError
+from actbench.study.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,30 +169,31 @@ _FASHION = ("FashionMNIST/raw",)
 _CIFAR10 = ("cifar-10-python.tar.gz",), ("cifar-10-batches-py",)
 _CIFAR100 = ("cifar-100-python.tar.gz",), ("cifar-100-python",)
 _SVHN = ("train_32x32.mat", "test_32x32.mat")
-DATASETS: dict[str, tuple[Callable[[str, str], Source], str]] = {
-    "digits": (_digits, "scikit-learn's 1,797 handwritten digits, enlarged; no download"),
-    "cifar10": (
+DATASETS: Registry[Callable[[str, str], Source]] = Registry(
+    "dataset",
+    digits=Entry(_digits, "scikit-learn's 1,797 handwritten digits, enlarged; no download"),
+    cifar10=Entry(
         _Torchvision("CIFAR10", "", *_CIFAR10, flip=True),
         "60,000 photographs in 10 classes",
     ),
-    "cifar100": (
+    cifar100=Entry(
         _Torchvision("CIFAR100", "", *_CIFAR100, flip=True),
         "60,000 photographs in 100 classes",
     ),
-    "svhn": (
+    svhn=Entry(
         _Torchvision("SVHN", "", _SVHN, _SVHN, flip=False),
         "99,289 photographs of house numbers",
     ),
-    "mnist": (
+    mnist=Entry(
         _Torchvision("MNIST", "MNIST/raw", _MNIST_FILES, ("MNIST/raw",), flip=False),
         "70,000 handwritten digits",
     ),
-    "fashion_mnist": (
+    fashion_mnist=Entry(
         _Torchvision("FashionMNIST", "FashionMNIST/raw", _MNIST_FILES, _FASHION, flip=True),
         "70,000 pictures of clothes in 10 classes",
     ),
-    "imagefolder": (
+    imagefolder=Entry(
         image_folder,
         "your own: --data-dir with train/<class>/… and test/<class>/…",
     ),
-}
+)

@@ -13,7 +13,7 @@ from actbench.data.cache import TENSORS, cache_folder, cache_path, read_tensors,
 from actbench.data.datasets import DATASETS
 from actbench.data.folders import check_apart
 from actbench.data.reading import SIZE
-from actbench.errors import UnavailableError, UsageError, did_you_mean
+from actbench.errors import UnavailableError, UsageError
 from actbench.study.plain import from_plain
 from actbench.study.study import seed_for
 
@@ -109,10 +109,8 @@ def prepare(dataset: str, data_dir: str = "") -> Path:
     Raises:
         UsageError: the name is unknown, or the data cannot be found, downloaded or read.
     """
-    if dataset not in DATASETS:
-        raise UsageError(f"unknown dataset {dataset!r}{did_you_mean(dataset, DATASETS)}")
     check_apart(cache_folder(), dataset, data_dir)
-    find, _ = DATASETS[dataset]
+    find = DATASETS[dataset].target
     source = find(dataset, data_dir)
     path = _path_of(dataset, source.fingerprint())
     if _read(path, check=True) is None:

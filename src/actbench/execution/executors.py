@@ -123,7 +123,7 @@ def run_one(
     import torch
 
     from actbench.models.global_state import settings_kept
-    from actbench.models.networks import import_code
+    from actbench.models.study_code import import_code
     from actbench.training.trial import run_trial
 
     begin = time.perf_counter()

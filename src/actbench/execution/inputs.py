@@ -56,7 +56,7 @@ def are_unchanged(store: Store, asked: Study, *, until_decided: bool) -> bool:
 
 
 def _checksum(folder: Path, asked: Study, *, until_decided: bool) -> str:
-    find, _ = DATASETS[asked.dataset]
+    find = DATASETS[asked.dataset].target
     published = [Path(asked.cifar10c), Path(asked.cifar10c).expanduser()] if asked.cifar10c else []
     folders = [folder, folder / "trials", folder / "figures", *published]
     lines = [

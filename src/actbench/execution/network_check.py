@@ -10,8 +10,9 @@ import torch
 
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS
-from actbench.models.networks import LAYOUT_NOTE, MODELS, build_network, is_own, takes_contiguous
-from actbench.study.specs import parse_spec
+from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
+from actbench.models.networks import MODELS
+from actbench.models.study_code import is_own
 from actbench.study.study import Trial
 from actbench.training.diagnostics import InactiveUnits, in_a_line, untrained_note
 from actbench.training.measure import EVALUATION_BATCH, output_warnings, predict
@@ -67,9 +68,9 @@ class _Check:
     def __init__(self, study: Study, activation: ActivationFactory, data: ImageData) -> None:
         self._study = replace(study, kernels="torch", device="cpu")
         self._activation, self._data = activation, data
-        spec = parse_spec(study.model, "model", MODELS)
+        spec = MODELS.parse(study.model)
         self._subject = f"model {spec.name!r}"
-        if parse_spec(activation.spec, "activation", ACTIVATIONS).imported:
+        if ACTIVATIONS.parse(activation.spec).imported:
             self._subject = f"activation {activation.spec!r} in {self._subject}"
 
     def run(self, counts: Collection[int]) -> list[str]:

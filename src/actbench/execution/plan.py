@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.models.build import build_network, has_native_step
 from actbench.models.native.conv_pool import prepare as compile_kernels
-from actbench.models.networks import build_network, has_native_step
 from actbench.models.user_code import module_file
 from actbench.study.study import Trial
 from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
@@ -80,7 +80,8 @@ def _prepared(study: Study) -> Plan:
     from actbench.models.activations import check_activation, resolve_activation
     from actbench.models.global_state import changes, settings_kept
     from actbench.models.initialisation import gain_of
-    from actbench.models.networks import resolve_model, study_code
+    from actbench.models.networks import resolve_model
+    from actbench.models.study_code import study_code
 
     cache_limit()  # a wrong one is found now
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
@@ -153,7 +154,7 @@ def check_stored(plan: Plan, store: Store) -> None:
     """
     from actbench.data.images import open_images
     from actbench.models.activations import resolve_activation
-    from actbench.models.networks import build_network
+    from actbench.models.build import build_network
     from actbench.training.diagnostics import GradientNorms
 
     layers: dict[str, list[str]] = {}

@@ -14,45 +14,65 @@ from torch import nn
 from actbench.errors import UsageError
 from actbench.models.global_state import settings_kept
 from actbench.models.user_code import import_object
-from actbench.study.specs import Spec, Value, parse_spec
+from actbench.study.fields import Rule, one_of
+from actbench.study.registry import Entry, Parameter, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from actbench.study.specs import Spec, Value
+
 
 @dataclass(frozen=True)
 class Definition:
-    """A registered activation: its module class and its parameters with their defaults.
+    """A registered activation: its module class, and whether it commutes with the maximum.
 
-    ``commutes_with_max`` says for which parameters the function is non-decreasing and computed so
-    exactly in floating point that ``f(max(x)) == max(f(x))`` to the last bit; a network may then
-    pool before it activates. Smooth functions are left out: their kernels round both ways.
+    ``commutes_with_max`` returns for which parameters the function is non-decreasing and computed
+    so exactly in floating point that ``f(max(x)) == max(f(x))`` to the last bit; a network may then
+    pool before it activates. It is false for smooth functions: their kernels round both ways.
     """
 
     module: Callable[..., nn.Module]
-    parameters: Mapping[str, Value]
     commutes_with_max: Callable[[Mapping[str, Any]], bool] = lambda _: False
 
 
-ACTIVATIONS: dict[str, Definition] = {
-    "relu": Definition(nn.ReLU, {}, lambda _: True),
-    "leaky_relu": Definition(
-        nn.LeakyReLU, {"negative_slope": 0.01}, lambda p: p.get("negative_slope", 0.01) >= 0
+_POSITIVE = Rule(lambda value: value > 0, "above 0")
+_LOWER_UP_TO_UPPER = Rule(lambda p: p["lower"] <= p["upper"], "lower must be at most upper")
+
+
+def _entry(
+    module: Callable[..., nn.Module],
+    *,
+    commutes_with_max: Callable[[Mapping[str, Any]], bool] = lambda _: False,
+    rule: Rule | None = None,
+    **parameters: Parameter,
+) -> Entry[Definition]:
+    return Entry(Definition(module, commutes_with_max), parameters=parameters, rule=rule)
+
+
+ACTIVATIONS = Registry(
+    "activation",
+    relu=_entry(nn.ReLU, commutes_with_max=lambda _: True),
+    leaky_relu=_entry(
+        nn.LeakyReLU,
+        commutes_with_max=lambda p: bool(p["negative_slope"] >= 0),
+        negative_slope=Parameter(0.01),
     ),
-    "prelu": Definition(nn.PReLU, {"init": 0.25}),
-    "rrelu": Definition(nn.RReLU, {"lower": 1 / 8, "upper": 1 / 3}),
-    "elu": Definition(nn.ELU, {"alpha": 1.0}),
-    "celu": Definition(nn.CELU, {"alpha": 1.0}),
-    "selu": Definition(nn.SELU, {}),
-    "gelu": Definition(nn.GELU, {"approximate": "none"}),
-    "silu": Definition(nn.SiLU, {}),
-    "mish": Definition(nn.Mish, {}),
-    "hardswish": Definition(nn.Hardswish, {}),
-    "softplus": Definition(nn.Softplus, {"beta": 1.0, "threshold": 20.0}),
-    "tanh": Definition(nn.Tanh, {}),
-    "sigmoid": Definition(nn.Sigmoid, {}),
-    "identity": Definition(nn.Identity, {}, lambda _: True),
-}
+    prelu=_entry(nn.PReLU, init=Parameter(0.25)),
+    rrelu=_entry(nn.RReLU, rule=_LOWER_UP_TO_UPPER, lower=Parameter(1 / 8), upper=Parameter(1 / 3)),
+    elu=_entry(nn.ELU, alpha=Parameter(1.0)),
+    celu=_entry(nn.CELU, alpha=Parameter(1.0, _POSITIVE)),
+    selu=_entry(nn.SELU),
+    gelu=_entry(nn.GELU, approximate=Parameter("none", one_of("none", "tanh"))),
+    silu=_entry(nn.SiLU),
+    mish=_entry(nn.Mish),
+    hardswish=_entry(nn.Hardswish),
+    softplus=_entry(nn.Softplus, beta=Parameter(1.0, _POSITIVE), threshold=Parameter(20.0)),
+    tanh=_entry(nn.Tanh),
+    sigmoid=_entry(nn.Sigmoid),
+    identity=_entry(nn.Identity, commutes_with_max=lambda _: True),
+    importable=True,
+)
 
 
 @dataclass(frozen=True)
@@ -89,29 +109,18 @@ def resolve_activation(text: str) -> ActivationFactory:
         UsageError: an unknown name or parameter, a value that is not finite or out of range, an
             import that fails, or an object that is neither a module class nor a function.
     """
-    spec = parse_spec(text, "activation", ACTIVATIONS)
+    spec = ACTIVATIONS.parse(text)
     if spec.imported:
         return _imported(spec)
-    definition = ACTIVATIONS[spec.name]
-    bound = spec.bind(definition.parameters)
-    _check_range(spec, {**definition.parameters, **bound})
+    entry = ACTIVATIONS[spec.name]
+    bound = ACTIVATIONS.bind(spec)
 
     def build() -> nn.Module:
-        return definition.module(**bound)
+        return entry.target.module(**bound)
 
-    main = next(iter(definition.parameters), None)
-    return ActivationFactory(
-        spec.canonical(bound, main), build, definition.commutes_with_max(bound)
-    )
-
-
-def _check_range(spec: Spec, values: Mapping[str, Any]) -> None:
-    if spec.name == "rrelu" and values["lower"] > values["upper"]:
-        raise UsageError(f"activation 'rrelu': lower {values['lower']} is above upper")
-    if spec.name in {"celu", "softplus"} and next(iter(values.values())) <= 0:
-        raise UsageError(f"activation {spec.name!r}: {next(iter(values))} must be above 0")
-    if spec.name == "gelu" and values["approximate"] not in {"none", "tanh"}:
-        raise UsageError("activation 'gelu': approximate must be none or tanh")
+    main = next(iter(entry.parameters), None)
+    commutes_with_max = entry.target.commutes_with_max({**entry.defaults, **bound})
+    return ActivationFactory(spec.canonical(bound, main), build, commutes_with_max)
 
 
 def _imported(spec: Spec) -> ActivationFactory:

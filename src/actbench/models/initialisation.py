@@ -10,7 +10,6 @@ from torch import nn
 
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS
-from actbench.study.specs import parse_spec
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -53,10 +52,9 @@ def gain_of(activation: ActivationFactory) -> float:
     Raises:
         UsageError: E[f(z)²] is 0 or not finite, so there is none.
     """
-    spec = parse_spec(activation.spec, "activation", ACTIVATIONS)
+    spec = ACTIVATIONS.parse(activation.spec)
     if spec.name in _GAINS:
-        defaults = ACTIVATIONS[spec.name].parameters
-        return _GAINS[spec.name]({**defaults, **spec.bind(defaults)})
+        return _GAINS[spec.name]({**ACTIVATIONS[spec.name].defaults, **ACTIVATIONS.bind(spec)})
     z = torch.linspace(-8, 8, 16_001, dtype=torch.float64)
     density = torch.exp(-z.square() / 2)
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actbench.errors import ResultsFolderError, UsageError
-from actbench.models.activations import ACTIVATIONS
-from actbench.models.initialisation import draw_weights, gain_of
 from actbench.models.native.conv_pool import conv_pool
-from actbench.models.user_code import code_of, import_object
-from actbench.study.specs import parse_spec
-from actbench.study.study import seed_for
+from actbench.models.user_code import import_network
+from actbench.study.fields import integer
+from actbench.study.registry import Entry, Parameter, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from actbench.models.activations import ActivationFactory
-    from actbench.study.specs import Spec
-    from actbench.study.study import Study
 
     NetworkFactory = Callable[[ActivationFactory, int], nn.Module]
-
-LAYOUT_NOTE = (
-    "the code fails on images in channels_last memory (as .view does; .reshape would not), so it "
-    "is given contiguous ones, which takes more time"
-)
 
 
 class PoolingConv2d(nn.Conv2d):
@@ -192,21 +179,17 @@ class ResNet20(nn.Module):
         return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def _deep_cnn(depth: int = 12) -> NetworkFactory:
-    if not 3 <= depth <= 200:
-        raise UsageError(f"model 'deep_cnn': depth is {depth}; it must be from 3 to 200")
-    return lambda activation, classes: DeepCNN(activation, classes, depth)
-
-
-MODELS: dict[str, tuple[Callable[..., NetworkFactory], dict[str, int], str]] = {
-    "cnn": (lambda: CNN, {}, "two convolutions and two linear layers"),
-    "deep_cnn": (
-        _deep_cnn,
-        {"depth": 12},
+MODELS: Registry[Callable[..., nn.Module]] = Registry(
+    "model",
+    cnn=Entry(CNN, "two convolutions and two linear layers"),
+    deep_cnn=Entry(
+        DeepCNN,
         "a plain stack of 3×3 convolutions, deep_cnn:depth=N, where gradients vanish",
+        {"depth": Parameter(12, integer(3, high=200))},
     ),
-    "resnet20": (lambda: ResNet20, {}, "He et al. 2016's for CIFAR, with batch norm"),
-}
+    resnet20=Entry(ResNet20, "He et al. 2016's for CIFAR, with batch norm"),
+    importable=True,
+)
 
 
 def resolve_model(text: str) -> tuple[str, NetworkFactory]:
@@ -218,207 +201,12 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
     Raises:
         UsageError: the name or a parameter is unknown, or the import fails.
     """
-    spec = parse_spec(text, "model", MODELS)
-    if not spec.imported:
-        factory, defaults, _ = MODELS[spec.name]
-        bound = spec.bind(defaults)
-        return spec.canonical(bound), factory(**bound)
-    found = import_object(spec)
-    if isinstance(found, nn.Module) or not callable(found):
-        raise UsageError(
-            f"model {spec.name!r} must be a callable of (activation factory, number of classes)"
-        )
-    if spec.value is not None:
-        raise UsageError(f"model {spec.name!r}: give its parameters by name")
-    parameters: dict[str, Any] = spec.parameters
-    _check_signature(spec, found)
-    return spec.canonical(parameters), lambda act, classes: found(act, classes, **parameters)
-
-
-def _check_signature(spec: Spec, function: Callable[..., Any]) -> None:
-    """Raise a UsageError where the factory would land in a parameter that is not for it."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some built-in functions have none
-        return
-    shown = str(signature) if len(str(signature)) <= 100 else f"{str(signature)[:97]}..."
-    wrong = f"model {spec.name!r} takes {shown}; it must take (activation factory, classes)"
-    try:
-        given = signature.bind("factory", "classes", **spec.parameters)
-    except TypeError as error:
-        raise UsageError(f"{wrong}, but there is: {error}") from None
-    first = next(iter(given.arguments))
-    if {"weights", "pretrained"} & set(first.lower().split("_")):
-        raise UsageError(f"{wrong}, and {first!r} comes first")
-
-
-def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return each spec that is the user's own code, with what names its source; all are imported.
-
-    See ``user_code.code_of``; a spec without such a name is left out.
-
-    Raises:
-        UsageError: an import fails, or a source has changed since it was imported.
-    """
-    specs = {text: parse_spec(text, "activation", ACTIVATIONS) for text in activations}
-    specs[model] = parse_spec(model, "model", MODELS)
-    for spec in specs.values():
-        if spec.imported:
-            import_object(spec)
-    named = {text: code_of(spec) for text, spec in specs.items() if spec.imported}
-    return tuple((text, code) for text, code in sorted(named.items()) if code)
-
-
-@functools.lru_cache(maxsize=8)
-def import_code(study: Study) -> None:
-    """Import all of a study's code, so that no trial of this process depends on which came first.
-
-    Raises:
-        ResultsFolderError: it is not the code that the study was prepared with, or an import fails.
-    """
-    try:
-        now = dict(study_code(study.model, study.activations))
-    except UsageError as error:
-        raise ResultsFolderError(f"a worker cannot import the study's code: {error}") from None
-    for text, code in study.code:
-        if now.get(text) != code:
-            raise ResultsFolderError(
-                f"the source of {text} has changed since the run began; run the command again"
-            )
-
-
-def has_native_step(model: str, activations: Iterable[ActivationFactory], num_classes: int) -> bool:
-    """Return whether the network has a convolution that pools, with one of the activations."""
-    _, factory = resolve_model(model)
-    with torch.random.fork_rng(devices=[]):
-        networks = (factory(a, num_classes) for a in activations if a.commutes_with_max)
-        return any(isinstance(m, PoolingConv2d) for network in networks for m in network.modules())
-
-
-def is_own(model: str, activation: ActivationFactory) -> bool:
-    """Return whether the network or the activation is the user's own code."""
-    return (
-        parse_spec(model, "model", MODELS).imported
-        or parse_spec(activation.spec, "activation", ACTIVATIONS).imported
-    )
-
-
-def build_network(
-    model: str,
-    activation: ActivationFactory,
-    num_classes: int,
-    seed: int,
-    init: str = "default",
-    kernels: str = "torch",
-) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """Return the network with a seed's initial weights, and its activation layers by name.
-
-    Every activation of a seed starts from the same weights: those of the network built around the
-    identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
-    ``initialisation``). What an activation adds of its own (PReLU's slopes) is drawn from a seed of
-    its own. Parameters that only the first images define (lazy layers, slopes of a shape that is
-    not known before) are there too. The network is in channels_last, or takes contiguous images
-    where a user's code fails on others (see ``takes_contiguous``). With ``kernels`` ``native``,
-    convolution and max-pool are one operation wherever a ``PoolingConv2d`` has both.
-    """
-    _, factory = resolve_model(model)
-    built: list[nn.Module] = []
-
-    def build_activation() -> nn.Module:
-        built.append(activation())
-        return built[-1]
-
-    recording = dataclasses.replace(activation, build=build_activation)
-    with torch.random.fork_rng(devices=[]):
-        needs = _Needs()
-        if is_own(model, activation):
-            needs = _needs(lambda: factory(activation, num_classes))
-        torch.manual_seed(seed_for("initial weights", seed))
-        identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
-        initial = factory(identity, num_classes)
-        if needs.images:
-            _evaluate(initial)
-        if init == "slope_aware":
-            draw_weights(initial, gain_of(activation), seed)
-        start = initial.state_dict()
-        torch.manual_seed(seed_for("activation parameters", seed))
-        network = factory(recording, num_classes)
-        if needs.images:
-            _evaluate(network)
-    network.load_state_dict(start, strict=False)
-    for module in network.modules():
-        if isinstance(module, PoolingConv2d):
-            module.kernels = kernels
-    layers = {name: module for name, module in network.named_modules() if module in built}
-    if needs.contiguous:
-        network.register_forward_pre_hook(_as_contiguous)
+    spec = MODELS.parse(text)
+    given: dict[str, Any] = spec.parameters
+    if spec.imported:
+        build, parameters = import_network(spec), given
     else:
-        network = network.to(memory_format=torch.channels_last)
-    return network, layers
-
-
-def takes_contiguous(network: nn.Module) -> bool:
-    """Return whether the images that ``build_network``'s network is given are made contiguous."""
-    return _as_contiguous in network._forward_pre_hooks.values()
-
-
-def _as_contiguous(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return tuple(x.contiguous() for x in inputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Needs:
-    """Whether a network must see images to have all its parameters, and have them contiguous."""
-
-    images: bool = False
-    contiguous: bool = False
-
-
-def _needs(build: Callable[[], nn.Module]) -> _Needs:
-    """Return what a user's network needs, found out on networks that are then thrown away.
-
-    What fails either way is left for the check before training to report.
-    """
-    trial = build()
-    before = _parameter_names(trial)
-    lazy = any(nn.parameter.is_lazy(p) for p in trial.parameters())
-    _succeeds(lambda: _evaluate(trial))
-    images = lazy or _parameter_names(trial) != before
-    if _succeeds(lambda: _train(trial.to(memory_format=torch.channels_last))):
-        return _Needs(images)
-
-    def train_contiguous() -> None:
-        network = build()
-        _evaluate(network)
-        _train(network, torch.contiguous_format)
-
-    return _Needs(images, contiguous=_succeeds(train_contiguous))
-
-
-def _parameter_names(network: nn.Module) -> set[str]:
-    return {name for name, _ in network.named_parameters(remove_duplicate=False)}
-
-
-def _succeeds(run: Callable[[], object]) -> bool:
-    try:
-        run()
-    except Exception:  # a user's code may raise anything at all
-        return False
-    return True
-
-
-def _noise() -> torch.Tensor:
-    """Return two images of noise in [−1, 1], contiguous."""
-    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def _evaluate(network: nn.Module) -> None:
-    with torch.no_grad():
-        network.eval()(_noise())
-    network.train()
-
-
-def _train(network: nn.Module, memory_format: torch.memory_format = torch.channels_last) -> None:
-    logits = network.train()(_noise().to(memory_format=memory_format))
-    if isinstance(logits, torch.Tensor) and logits.requires_grad:
-        logits.sum().backward()  # type: ignore[no-untyped-call]
+        entry = MODELS[spec.name]
+        build, given = entry.target, MODELS.bind(spec)
+        parameters = {**entry.defaults, **given}
+    return spec.canonical(given), lambda act, classes: build(act, classes, **parameters)

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 import sysconfig
 from importlib.machinery import all_suffixes
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -56,6 +57,43 @@ def import_object(spec: Spec) -> Any:
             )
         found = getattr(found, part)
     return found
+
+
+def import_network(spec: Spec) -> Callable[..., Any]:
+    """Return the user's function or class that builds networks.
+
+    Raises:
+        UsageError: the import fails, or what it gives does not take an activation factory, a number
+            of classes and the spec's parameters.
+    """
+    from torch import nn
+
+    function = import_object(spec)
+    if not callable(function) or isinstance(function, nn.Module):
+        raise UsageError(
+            f"model {spec.name!r} must be a callable of (activation factory, number of classes)"
+        )
+    if spec.value is not None:
+        raise UsageError(f"model {spec.name!r}: give its parameters by name")
+    _check_signature(spec, function)
+    return function  # type: ignore[no-any-return]
+
+
+def _check_signature(spec: Spec, function: Callable[..., Any]) -> None:
+    """Raise a UsageError where the factory would land in a parameter that is not for it."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return
+    shown = str(signature) if len(str(signature)) <= 100 else f"{str(signature)[:97]}..."
+    wrong = f"model {spec.name!r} takes {shown}; it must take (activation factory, classes)"
+    try:
+        given = signature.bind("factory", "classes", **spec.parameters)
+    except TypeError as error:
+        raise UsageError(f"{wrong}, but there is: {error}") from None
+    first = next(iter(given.arguments))
+    if {"weights", "pretrained"} & set(first.lower().split("_")):
+        raise UsageError(f"{wrong}, and {first!r} comes first")
 
 
 def _import_module(spec: Spec, module_name: str) -> ModuleType:

@@ -10,8 +10,8 @@ import numpy as np
 
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.models.activations import check_activation, resolve_activation
+from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
 from actbench.models.global_state import settings_kept
-from actbench.models.networks import LAYOUT_NOTE, build_network, takes_contiguous
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.study.study import SEVERITIES, trial_id
 from actbench.training.cuda_graphs import DeferredSteps

@@ -42,6 +42,7 @@ from actbench.report.figures.style import (
     shorten,
 )
 from actbench.report.sections import masking_warnings
+from actbench.study.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,7 +59,7 @@ SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:
 
 def figures(frames: Frames) -> dict[str, Figure]:
     """Return the figures that the study has data for, by file name without its ending."""
-    drawn = {name: draw(frames) for name, (draw, _) in FIGURES.items()}
+    drawn = {name: entry.target(frames) for name, entry in FIGURES.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -70,8 +71,7 @@ def caption(name: str, frames: Frames) -> str:
             "every trial was tested on."
         )
     study = frames.study
-    _, text = FIGURES[name]
-    text = text.replace("{margin}", f"{100 * study.margin:g}")
+    text = FIGURES[name].help.replace("{margin}", f"{100 * study.margin:g}")
     text = text.replace("{baseline}", study.baseline)
     if name == "attacks":
         text = " ".join([text, *masking_warnings(frames)])
@@ -221,47 +221,48 @@ def corruption_strip(
         return settle(figure)
 
 
-FIGURES: dict[str, tuple[Callable[[Frames], Figure | None], str]] = {
-    "differences": (
+FIGURES: Registry[Callable[[Frames], Figure | None]] = Registry(
+    "figure",
+    differences=Entry(
         differences,
         "Each activation less {baseline}, seed by seed, with the 95 % t interval of the mean. The "
         "grey band is ±{margin} points, differences that do not matter. An arrow is an interval "
         "that runs past the frame.",
     ),
-    "severity": (
+    severity=Entry(
         severity,
         "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. A seed's "
         "results rise and fall together, so bands can overlap where the paired difference is "
         "clear: judge by the latter.",
     ),
-    "attacks": (
+    attacks=Entry(
         attacks,
         "Accuracy on the attacked test images as the attack may go further, up to ε; 0 is the same "
         "images unchanged. Bands are 95 % t intervals of each mean. Stronger attacks can only lie "
         "lower.",
     ),
-    "slope": (
+    slope=Entry(
         slope,
         "Leaky ReLU by its negative slope, ReLU at 0: means with 95 % t intervals. Thin lines "
         "follow single seeds.",
     ),
-    "gradient_depth": (
+    gradient_depth=Entry(
         gradient_depth,
         "The L2 norm of the loss gradient in each layer's weight, averaged over the steps of the "
         "last epoch, with 95 % t intervals. Gradients vanish where a line falls towards the left.",
     ),
-    "gradient_norms": (
+    gradient_norms=Entry(
         gradient_norms,
         "The same norm, layer by layer, as training goes on: means over each epoch's steps with "
         "95 % t intervals. Each layer has its own axis.",
     ),
-    "training": (
+    training=Entry(
         training,
         "Mean training loss over each epoch and test accuracy after it, with 95 % t intervals.",
     ),
-    "inactive_units": (
+    inactive_units=Entry(
         inactive_units,
         "The share of units that no test image switches on: their pre-activation is ≤ 0 at every "
         "position. Means with 95 % t intervals.",
     ),
-}
+)

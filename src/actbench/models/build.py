@@ -1,0 +1,153 @@
+"""A network spec and an activation → the network of a seed, with its initial weights and layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from actbench.models.initialisation import draw_weights, gain_of
+from actbench.models.networks import PoolingConv2d, resolve_model
+from actbench.models.study_code import is_own
+from actbench.study.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actbench.models.activations import ActivationFactory
+
+LAYOUT_NOTE = (
+    "the code fails on images in channels_last memory (as .view does; .reshape would not), so it "
+    "is given contiguous ones, which takes more time"
+)
+
+
+def build_network(
+    model: str,
+    activation: ActivationFactory,
+    num_classes: int,
+    seed: int,
+    init: str = "default",
+    kernels: str = "torch",
+) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Return the network with a seed's initial weights, and its activation layers by name.
+
+    Every activation of a seed starts from the same weights: those of the network built around the
+    identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
+    ``initialisation``). What an activation adds of its own (PReLU's slopes) is drawn from a seed of
+    its own. Parameters that only the first images define (lazy layers, slopes of a shape that is
+    not known before) are there too. The network is in channels_last, or takes contiguous images
+    where a user's code fails on others (see ``takes_contiguous``). With ``kernels`` ``native``,
+    convolution and max-pool are one operation wherever a ``PoolingConv2d`` has both.
+    """
+    _, factory = resolve_model(model)
+    built: list[nn.Module] = []
+
+    def build_activation() -> nn.Module:
+        built.append(activation())
+        return built[-1]
+
+    recording = dataclasses.replace(activation, build=build_activation)
+    with torch.random.fork_rng(devices=[]):
+        needs = _Needs()
+        if is_own(model, activation):
+            needs = _needs(lambda: factory(activation, num_classes))
+        torch.manual_seed(seed_for("initial weights", seed))
+        identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
+        initial = factory(identity, num_classes)
+        if needs.images:
+            _evaluate(initial)
+        if init == "slope_aware":
+            draw_weights(initial, gain_of(activation), seed)
+        start = initial.state_dict()
+        torch.manual_seed(seed_for("activation parameters", seed))
+        network = factory(recording, num_classes)
+        if needs.images:
+            _evaluate(network)
+    network.load_state_dict(start, strict=False)
+    for module in network.modules():
+        if isinstance(module, PoolingConv2d):
+            module.kernels = kernels
+    layers = {name: module for name, module in network.named_modules() if module in built}
+    if needs.contiguous:
+        network.register_forward_pre_hook(_as_contiguous)
+    else:
+        network = network.to(memory_format=torch.channels_last)
+    return network, layers
+
+
+def takes_contiguous(network: nn.Module) -> bool:
+    """Return whether the images that ``build_network``'s network is given are made contiguous."""
+    return _as_contiguous in network._forward_pre_hooks.values()
+
+
+def _as_contiguous(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(x.contiguous() for x in inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Needs:
+    """Whether a network must see images to have all its parameters, and have them contiguous."""
+
+    images: bool = False
+    contiguous: bool = False
+
+
+def _needs(build: Callable[[], nn.Module]) -> _Needs:
+    """Return what a user's network needs, found out on networks that are then thrown away.
+
+    What fails either way is left for the check before training to report.
+    """
+    trial = build()
+    before = _parameter_names(trial)
+    lazy = any(nn.parameter.is_lazy(p) for p in trial.parameters())
+    _succeeds(lambda: _evaluate(trial))
+    images = lazy or _parameter_names(trial) != before
+    if _succeeds(lambda: _train(trial.to(memory_format=torch.channels_last))):
+        return _Needs(images)
+
+    def train_contiguous() -> None:
+        network = build()
+        _evaluate(network)
+        _train(network, torch.contiguous_format)
+
+    return _Needs(images, contiguous=_succeeds(train_contiguous))
+
+
+def _parameter_names(network: nn.Module) -> set[str]:
+    return {name for name, _ in network.named_parameters(remove_duplicate=False)}
+
+
+def _succeeds(run: Callable[[], object]) -> bool:
+    try:
+        run()
+    except Exception:  # a user's code may raise anything at all
+        return False
+    return True
+
+
+def _noise() -> torch.Tensor:
+    """Return two images of noise in [−1, 1], contiguous."""
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def _evaluate(network: nn.Module) -> None:
+    with torch.no_grad():
+        network.eval()(_noise())
+    network.train()
+
+
+def _train(network: nn.Module, memory_format: torch.memory_format = torch.channels_last) -> None:
+    logits = network.train()(_noise().to(memory_format=memory_format))
+    if isinstance(logits, torch.Tensor) and logits.requires_grad:
+        logits.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def has_native_step(model: str, activations: Iterable[ActivationFactory], num_classes: int) -> bool:
+    """Return whether the network has a convolution that pools, with one of the activations."""
+    _, factory = resolve_model(model)
+    with torch.random.fork_rng(devices=[]):
+        networks = (factory(a, num_classes) for a in activations if a.commutes_with_max)
+        return any(isinstance(m, PoolingConv2d) for network in networks for m in network.modules())

@@ -1,0 +1,57 @@
+"""The user's own code in a study: which specs are, what names their source, importing them."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from actbench.errors import ResultsFolderError, UsageError
+from actbench.models.activations import ACTIVATIONS
+from actbench.models.networks import MODELS
+from actbench.models.user_code import code_of, import_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actbench.models.activations import ActivationFactory
+    from actbench.study.study import Study
+
+
+def is_own(model: str, activation: ActivationFactory) -> bool:
+    """Return whether the network or the activation is the user's own code."""
+    return MODELS.parse(model).imported or ACTIVATIONS.parse(activation.spec).imported
+
+
+def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return each spec that is the user's own code, with what names its source; all are imported.
+
+    See ``user_code.code_of``; a spec without such a name is left out.
+
+    Raises:
+        UsageError: an import fails, or a source has changed since it was imported.
+    """
+    specs = {text: ACTIVATIONS.parse(text) for text in activations}
+    specs[model] = MODELS.parse(model)
+    for spec in specs.values():
+        if spec.imported:
+            import_object(spec)
+    named = {text: code_of(spec) for text, spec in specs.items() if spec.imported}
+    return tuple((text, code) for text, code in sorted(named.items()) if code)
+
+
+@functools.lru_cache(maxsize=8)
+def import_code(study: Study) -> None:
+    """Import all of a study's code, so that no trial of this process depends on which came first.
+
+    Raises:
+        ResultsFolderError: it is not the code that the study was prepared with, or an import fails.
+    """
+    try:
+        now = dict(study_code(study.model, study.activations))
+    except UsageError as error:
+        raise ResultsFolderError(f"a worker cannot import the study's code: {error}") from None
+    for text, code in study.code:
+        if now.get(text) != code:
+            raise ResultsFolderError(
+                f"the source of {text} has changed since the run began; run the command again"
+            )
