@@ -201,7 +201,7 @@ def test_a_trial_that_has_no_room_alone_is_a_crashed_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = Study(activations=(GREEDY,), baseline=GREEDY, seeds=(0,), epochs=1)
-    monkeypatch.setattr("test_lanes.Greedy.most", 0)
+    monkeypatch.setattr(Greedy, "most", 0)
     (turn, finished) = side_by_side(study, folder, 3)
     assert isinstance(turn, Resumed)
     assert finished.record.status == "crashed"
@@ -226,7 +226,7 @@ def test_a_trial_that_hangs_takes_none_of_those_beside_it_along(
         "import threading\nfrom torch import nn\n\n"
         "class Hangs(nn.Module):\n    def forward(self, x):\n        threading.Event().wait()\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
     study = Study(activations=("relu", "hanging:Hangs"), seeds=(0, 1), epochs=1, corruptions=())
     events: list[Any] = []
     workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=8)

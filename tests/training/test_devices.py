@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from actbench.errors import UsageError
-from actbench.execution.plan import keep_resolved, resolve_kernels
-from actbench.execution.trials import make_executor
+from actbench.execution.plan import resolve_kernels
+from actbench.execution.trials import keep_resolved, make_executor
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study, Trial, trial_id

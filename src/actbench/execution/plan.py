@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from actbench.attacks.registry import expand as expand_attacks
+from actbench.corruptions.published import check_published
+from actbench.corruptions.registry import expand as expand_corruptions
+from actbench.data.cache import cache_limit
+from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.execution.network_check import check_networks
+from actbench.models.activations import check_activation, resolve_activation
+from actbench.models.global_state import changes, settings_kept
+from actbench.models.initialisation import gain_of
 from actbench.models.native.conv_pool import prepare as compile_kernels
-from actbench.models.networks import build_network, has_native_step
+from actbench.models.networks import build_network, has_native_step, resolve_model, study_code
 from actbench.models.user_code import module_file
 from actbench.study.study import Trial
 from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
+from actbench.training.diagnostics import GradientNorms
 from actbench.training.steps import Steps
 
 if TYPE_CHECKING:
@@ -51,36 +61,11 @@ def prepare_study(study: Study) -> Plan:
     Raises:
         UsageError: a name, a parameter or the data is wrong.
     """
-    from actbench.models.global_state import settings_kept
-
     with settings_kept(fresh=True):
         return _prepared(study)
 
 
-def keep_resolved(study: Study, store: Store) -> Study:
-    """Return the study, what is ``auto`` in it as in the study that the store holds.
-
-    Raises:
-        ResultsFolderError: the stored study cannot be read.
-    """
-    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
-    if not names or not store.holds_study():
-        return study
-    stored = store.study()
-    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})
-
-
 def _prepared(study: Study) -> Plan:
-    from actbench.attacks.registry import expand as expand_attacks
-    from actbench.corruptions.published import check_published
-    from actbench.corruptions.registry import expand as expand_corruptions
-    from actbench.data.cache import cache_limit
-    from actbench.data.images import open_images, prepare, study_images
-    from actbench.execution.network_check import check_networks
-    from actbench.models.activations import check_activation, resolve_activation
-    from actbench.models.global_state import changes, settings_kept
-    from actbench.models.initialisation import gain_of
-    from actbench.models.networks import resolve_model, study_code
 
     cache_limit()  # a wrong one is found now
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
@@ -151,11 +136,6 @@ def check_stored(plan: Plan, store: Store) -> None:
     Raises:
         ResultsFolderError: they are not, or a record cannot be read.
     """
-    from actbench.data.images import open_images
-    from actbench.models.activations import resolve_activation
-    from actbench.models.networks import build_network
-    from actbench.training.diagnostics import GradientNorms
-
     layers: dict[str, list[str]] = {}
     for record in store.records(plan.study).values():
         spec = record.activation
@@ -181,8 +161,6 @@ def check_stored(plan: Plan, store: Store) -> None:
 
 def _draws(factory: ActivationFactory) -> bool:
     """Return whether an activation's self-check is another with other random numbers."""
-    from actbench.models.activations import check_activation
-
     return check_activation(factory, seed=1) != check_activation(factory, seed=2)
 
 

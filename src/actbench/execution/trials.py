@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import subprocess
@@ -18,10 +19,7 @@ from actbench.execution.ray_tasks import RayTasks
 from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.store.environment import with_batch
 from actbench.study.study import SEVERITIES, trial_names
-from actbench.training.devices import (
-    compute_devices,
-    resolve_device,
-)
+from actbench.training.devices import compute_devices, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -106,6 +104,19 @@ def longest_first(trials: Iterable[Trial]) -> list[Trial]:
         for part in by_seed.values()
         for trial in sorted(part, key=lambda t: resolve_activation(t.activation).commutes_with_max)
     ]
+
+
+def keep_resolved(study: Study, store: Store) -> Study:
+    """Return the study, what is ``auto`` in it as in the study that the store holds.
+
+    Raises:
+        ResultsFolderError: the stored study cannot be read.
+    """
+    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
+    if not names or not store.holds_study():
+        return study
+    stored = store.study()
+    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})
 
 
 def make_executor(study: Study, options: RunOptions) -> Executor:

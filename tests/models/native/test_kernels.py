@@ -13,7 +13,8 @@ import torch
 
 from actbench.data.images import open_images, prepare
 from actbench.execution import trials as runner
-from actbench.execution.plan import keep_resolved, prepare_study
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import keep_resolved
 from actbench.models.activations import resolve_activation
 from actbench.models.native import conv_pool
 from actbench.models.native.conv_pool import COMPILERS
