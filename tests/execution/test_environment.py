@@ -188,9 +188,16 @@ def test_a_record_without_an_environment_keeps_its_bytes(tiny_run: TinyRun) -> N
 
 def test_a_checkpoint_of_another_environment_is_not_taken(tmp_path: Path) -> None:
     history = (EpochRecord(1, 2.0, 2.1, 0.25, {"conv1": 0.5}),)
-    Checkpoint(tmp_path, "trial", "one").save({"w": torch.ones(2)}, [torch.ones(2)], history)
+    Checkpoint(tmp_path, "trial", environment="one").save(
+        {"w": torch.ones(2)}, [torch.ones(2)], history
+    )
     weights, momenta = {"w": torch.zeros(2)}, [torch.zeros(2)]
-    assert Checkpoint(tmp_path, "trial", "other").restore(weights, momenta, epochs=2) == ()
+    assert (
+        Checkpoint(tmp_path, "trial", environment="other").restore(weights, momenta, epochs=2) == ()
+    )
     assert weights["w"].tolist() == momenta[0].tolist() == [0, 0]
-    assert Checkpoint(tmp_path, "trial", "one").restore(weights, momenta, epochs=2) == history
+    assert (
+        Checkpoint(tmp_path, "trial", environment="one").restore(weights, momenta, epochs=2)
+        == history
+    )
     assert weights["w"].tolist() == momenta[0].tolist() == [1, 1]
