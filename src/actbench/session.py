@@ -170,7 +170,7 @@ def _run_pending(
     """Report what is stored of ``part``, then run its pending trials."""
     planned = len(plan.study.trials())
     on_event(Planned(len(pending)))
-    notes = [f"a file was damaged and is set aside as {p}: {f}" for p, f in corrupt.items()]
+    notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
     if plan.note:
         notes.append(plan.note)
     if pending:

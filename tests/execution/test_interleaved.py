@@ -189,9 +189,9 @@ def test_where_memory_is_short_fewer_are_under_way_and_all_finish(folder: Path) 
     events = side_by_side(study, folder, 5)
     retried = [event for event in events if isinstance(event, Retried)]
     assert {event.reason for event in retried} == {
-        "there was no memory left beside 4 others",
-        "there was no memory left beside 3 others",
-        "there was no memory left beside 2 others",
+        "the GPU ran out of memory beside 4 other trials",
+        "the GPU ran out of memory beside 3 other trials",
+        "the GPU ran out of memory beside 2 other trials",
     }
     assert records_of(events) == one_by_one(study, folder)
     assert {record.status for record in records_of(events).values()} == {"ok"}

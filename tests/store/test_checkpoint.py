@@ -252,7 +252,7 @@ def test_a_trial_with_a_damaged_checkpoint_says_so_and_gives_the_same_record(
     done = finish(run_one(STUDY, trial, data, told.append, tmp_path))
     assert done.record == undisturbed
     assert [event.reason for event in told if isinstance(event, Retried)] == [
-        f"its checkpoint was damaged and is set aside as {checkpoint.path}.corrupt"
+        f"its damaged checkpoint was renamed to {checkpoint.path}.corrupt"
     ]
 
 

@@ -105,7 +105,7 @@ def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome])
 
 
 def test_native_kernels_are_the_processors() -> None:
-    with pytest.raises(UsageError, match="which computes on the CPU alone, and device is cuda"):
+    with pytest.raises(UsageError, match="which computes only on the CPU, and device is cuda"):
         resolve_kernels(Study(device="cuda", kernels="native"), [], 10)
     assert resolve_kernels(Study(device="cuda"), [], 10) == ("torch", "")
 

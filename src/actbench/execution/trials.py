@@ -1,4 +1,4 @@
-"""Run the planned trials that are not stored; store their records and the environment."""
+"""Run the planned trials that are not stored, and store their records and environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRIALS_ON_A_GPU = 32
 
 
 def pending_trials(plan: Plan, store: Store, *, retry_failed: bool = False) -> list[Trial]:
-    """Return the planned trials that the store holds no record of, in their order.
+    """Return the planned trials without a stored record, in the study's order.
 
     With ``retry_failed``, also those that diverged or crashed.
     """
@@ -54,7 +54,7 @@ def run_trials(
     executor: Executor,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Run trials and store each record as it comes; ``on_event`` hears every event after that.
+    """Run trials and store each record when its trial finishes, before ``on_event`` is called.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
@@ -76,11 +76,11 @@ def run_trials(
 
 
 def stored_elsewhere(plan: Plan, store: Store) -> list[str]:
-    """Return a line for each environment other than this one that stored trials are from."""
+    """Return a line for each other environment that stored trials were computed in."""
     stored = [r for r in store.records(plan.study).values() if r.status != "crashed"]
     counts = Counter(record.environment for record in stored)
-    here = environment_of(plan.study.device, plan.study.kernels)
-    found = differences(counts, store.environment()["environments"], here)
+    current = environment_of(plan.study.device, plan.study.kernels)
+    found = differences(counts, store.environment()["environments"], current)
     return [
         f"{counts[name]} of {len(stored)} stored trials were computed in another environment "
         f"than this one: {difference}"
@@ -89,10 +89,10 @@ def stored_elsewhere(plan: Plan, store: Store) -> list[str]:
 
 
 def longest_first(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials, each seed's longest first, so that the last worker is done sooner.
+    """Return the trials sorted so that each seed's longest come first: the workers finish together.
 
-    An activation that a network cannot apply after the pool touches four times as many values. The
-    seeds keep their order: an interrupted study holds whole pairs.
+    An activation that a network cannot apply after the pooling layer computes four times as many
+    values. The seeds keep their order, so that an interrupted study has complete pairs.
     """
     from actbench.models.activations import resolve_activation
 
@@ -107,7 +107,7 @@ def longest_first(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def keep_resolved(study: Study, store: Store) -> Study:
-    """Return the study, what is ``auto`` in it as in the study that the store holds.
+    """Return the study with the stored study's values for settings that are ``auto``.
 
     Raises:
         ResultsFolderError: the stored study cannot be read.
@@ -120,11 +120,11 @@ def keep_resolved(study: Study, store: Store) -> Study:
 
 
 def make_executor(study: Study, options: RunOptions) -> Executor:
-    """Return what runs a study's trials.
+    """Return the executor for a study's trials.
 
-    On the processor: worker processes, one per core unless ``options.workers`` says how many, or
-    this process where that is 0. On GPUs: a process per GPU, with an equal part of ``workers``
-    trials under way, ``TRIALS_ON_A_GPU`` each unless given.
+    On the CPU: ``options.workers`` worker processes, by default one per core, or this process if it
+    is 0. On GPUs: a process per GPU, each running an equal part of ``workers`` trials concurrently,
+    by default ``TRIALS_ON_A_GPU``.
 
     Raises:
         UsageError: Ray is not installed or asked for GPUs, or the device does not exist.
@@ -134,7 +134,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
     if options.executor == "ray":
         if device == "cuda":
             raise UsageError(
-                "Ray runs trials on processors only, and device is cuda; it must be cpu, or the "
+                "Ray runs trials on CPUs only, and device is cuda; it must be cpu, or the "
                 "executor local"
             )
         return RayTasks(workers, options.ray_address, timeout)
@@ -149,7 +149,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
 
 
 def prepare_corruptions(plan: Plan) -> None:
-    """Make the corrupted test sets that all trials share, where they are not there yet."""
+    """Create the corrupted test sets that all trials share, unless the cache has them."""
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
@@ -162,7 +162,7 @@ def prepare_corruptions(plan: Plan) -> None:
 
 
 def write_samples(plan: Plan, store: Store) -> None:
-    """Store the first test image under every corruption and severity, for the report to show."""
+    """Store the first test image under every corruption and severity, for the report."""
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
@@ -184,7 +184,7 @@ def _now() -> str:
 def _note_trial(
     store: Store, known: Container[str], start: str, git_commit: str, done: Finished
 ) -> None:
-    """Add a trial to what the folder says of when, where and how fast the study ran."""
+    """Add a trial's environment and seconds to ``environment.json``."""
     stored = store.environment()
     environments = stored["environments"]
     if done.environment:
@@ -196,7 +196,7 @@ def _note_trial(
 
 
 def _git_commit() -> str:
-    """Return the commit of the code that runs, with ``+`` where it was changed; empty if none."""
+    """Return the commit of the running code, with ``+`` if it was changed; empty if none."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(
@@ -216,5 +216,5 @@ def _git_commit() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    # an installed copy may lie inside somebody else's repository
+    # an installed copy may be inside another repository
     return done.stdout.strip() if done.returncode == tracked.returncode == 0 else ""

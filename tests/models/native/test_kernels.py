@@ -151,9 +151,7 @@ def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
 ) -> None:
     done = actbench_here(*SMALL)
     assert done.code == 0, done.err
-    line = (
-        "no C++ compiler was found (/nowhere/c++), so PyTorch's kernels compute all, in more time"
-    )
+    line = "no C++ compiler was found (/nowhere/c++), so PyTorch's slower kernels are used"
     assert done.err.splitlines().count(line) == 1
     assert stored(tmp_path / "small") == {"torch"}
     asked = actbench_here(*SMALL, "--kernels", "native", "--out", "other")
@@ -215,7 +213,7 @@ def test_native_in_bf16_is_refused(actbench_here: Callable[..., Outcome]) -> Non
     done = actbench_here(*SMALL, "--kernels", "native", "--precision", "bf16")
     assert done.code == 2
     assert done.err == (
-        "actbench: kernels is native, which computes in fp32 alone, and precision is bf16; "
+        "actbench: kernels is native, which computes only in fp32, and precision is bf16; "
         "it must be auto or torch\n"
     )
 
