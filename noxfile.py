@@ -1,14 +1,14 @@
-"""The commands of CONTRIBUTING.md, each in an environment of its own: ``nox -s tests``."""
+"""The commands of CONTRIBUTING.md, each in its own environment, such as ``nox -s tests``."""
 
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["tests", "lint", "types", "docs"]
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the test suite in two processes, or what is named after ``--``."""
+    """Run the test suite in two processes, or with the pytest arguments after ``--``."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2"]))
 
@@ -23,13 +23,21 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types."""
+    """Check types and the import order of the packages."""
     session.install("-e", ".[test]")
     session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site."""
+    session.install(".[docs]")
+    session.run("mkdocs", "build", "--strict")
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Read 1,000 damaged and forged files, or as many as ``-- --times N`` says."""
+    """Read 1,000 damaged and forged files, or N with ``-- --times N``."""
     session.install("-e", ".")
     session.run("python", "tools/fuzz.py", *session.posargs)

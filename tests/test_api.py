@@ -1,4 +1,4 @@
-"""The Python API: one study run, loaded, plotted and grown; docs/api.md as it is written."""
+"""The Python API: run, load, plot and grow a study; the examples of docs/api.md."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_importing_the_package_loads_none_of_the_heavy_libraries() -> None:
 
 
 def test_the_public_names_are_there_and_no_others() -> None:
-    assert set(actbench.__all__) == {"Results", "Study", "load", "run"}
+    assert set(actbench.__all__) == {"Results", "RunOptions", "Study", "load", "run"}
     for name in actbench.__all__:
         assert name in dir(actbench)
         assert getattr(actbench, name).__doc__
@@ -151,6 +151,14 @@ def test_a_wrong_study_leaves_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unknown_option_of_run_is_named_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^run has no option 'worker'; did you mean 'workers'\?$"):
+        actbench.run(STUDY, tmp_path / "out", worker=1)
+    with pytest.raises(UsageError, match="did you mean 'quiet'"):
+        actbench.run(STUDY, tmp_path / "out", quite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_in_use_is_refused(results: actbench.Results) -> None:
     with (
         Store(results.folder).locked(),
@@ -168,7 +176,7 @@ def test_the_default_folder_is_named_for_data_and_network() -> None:
 UNTIL_DECIDED = RunOptions(until_decided=True)
 
 
-def test_a_growing_study_starts_at_its_first_look_and_keeps_its_plan() -> None:
+def test_a_growing_study_starts_at_its_first_interim_analysis_and_keeps_its_plan() -> None:
     one_seed = replace(STUDY, seeds=[7])
     assert plan_interim_analyses(one_seed, RunOptions()) is one_seed
     first = plan_interim_analyses(one_seed, RunOptions(until_decided=True, max_seeds=6))
@@ -182,7 +190,7 @@ def test_a_growing_study_starts_at_its_first_look_and_keeps_its_plan() -> None:
     [
         (STUDY, False, 9, "belongs to until_decided"),
         (STUDY, True, 1, "max_seeds is 1; it must be"),
-        (replace(STUDY, seeds=5), True, 4, "begins with 5 seeds"),
+        (replace(STUDY, seeds=5), True, 4, "starts with 5 seeds"),
         (replace(STUDY, interim_analyses=(2, 4)), True, 9, "planned to end at 4 seeds, not at 9"),
     ],
 )
@@ -195,8 +203,8 @@ def test_impossible_limits_are_refused(
 
 def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> None:
     folder = results.folder.with_name("grown")
-    # two pairs cannot decide at the first look's level, unless they are identical
-    study = replace(STUDY, activations=["relu", "tanh"], corruptions=[])
+    # above chance, so that there are verdicts; two pairs are too few to decide
+    study = replace(STUDY, activations=["relu", "tanh"], corruptions=[], epochs=4, train_images=600)
     grown = actbench.run(study, folder, workers=0, until_decided=True, max_seeds=3, quiet=True)
     assert grown.study.interim_analyses == (2, 3)
     assert grown.study.seeds == (0, 1, 2)

@@ -1,8 +1,8 @@
 """Does this activation really make my network better or more robust, by how much, am I sure?
 
 ``actbench.run(actbench.Study(...))`` runs a study and returns its results, ``actbench.load`` those
-of a results folder; docs/api.md shows how. The names are imported when they are first used, so that
-importing the package costs nothing.
+of a results folder; docs/api.md has examples. The names are imported when they are first
+used, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actbench.api import Results, load, run
+    from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
-__all__ = ["Results", "Study", "load", "run"]
+__all__ = ["Results", "RunOptions", "Study", "load", "run"]
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "Results": "actbench.api",
+    "RunOptions": "actbench.study.run_options",
     "Study": "actbench.study.study",
     "load": "actbench.api",
     "run": "actbench.api",
@@ -26,9 +28,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""A study's results in Python: run it, or load what its folder holds."""
+"""The Python API: run a study, or load the results that a folder holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from actbench.study.run_options import MAX_SEEDS_UNTIL_DECIDED, RunOptions
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """What a results folder holds of its study, as data frames, read when they are first used.
+    """The results in a folder as data frames, read when they are first used.
 
     Accuracies, errors and shares are fractions in [0, 1]; gradient norms are L2 norms. A trial that
     diverged or crashed keeps its row in ``trials``, without measurements.
@@ -46,7 +46,7 @@ class Results:
 
     @cached_property
     def frames(self) -> Frames:
-        """Everything that is below, and the stored records that it was made from."""
+        """All data frames, and the stored records that they are made from."""
         from actbench.analysis.frames import read_frames
 
         store = Store(self.folder)
@@ -99,7 +99,7 @@ class Results:
 
     @property
     def sensitivity(self) -> pd.DataFrame:
-        """The primary comparisons that diverged trials touch, with these scored as chance."""
+        """The primary comparisons that include diverged trials, with these scored as chance."""
         return self.frames.sensitivity
 
     @property
@@ -114,14 +114,14 @@ class Results:
 
     @property
     def verdicts(self) -> list[str]:
-        """The answer: a sentence or two per activation other than the baseline."""
+        """The verdicts: a sentence or two per activation other than the baseline."""
         from actbench.report.sentences import verdict_sentences
 
         return verdict_sentences(self.frames)
 
     @property
     def warnings(self) -> list[str]:
-        """What to know before the verdicts: networks at chance, lost trials, odd trials."""
+        """What limits the verdicts: networks at chance, failed trials, outliers."""
         from actbench.report.warnings import study_warnings
 
         return study_warnings(self.frames)
@@ -154,13 +154,13 @@ class Results:
 
 
 def load(folder: str | os.PathLike[str]) -> Results:
-    """Return the results that a folder holds, finished or not; nothing is run.
+    """Return the results in a folder, of a complete or an incomplete study; nothing is run.
 
     Raises:
         ResultsFolderError: it is no results folder, or holds no finished trial.
     """
     results = Results(Path(folder))
-    _ = results.frames  # what is wrong with the folder is raised here
+    _ = results.frames  # raises if something is wrong with the folder
     return results
 
 
@@ -173,17 +173,17 @@ def run(
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Results:
-    """Run what the results folder does not hold of the study yet, and return all of its results.
+    """Run the trials that the results folder does not hold yet, and return the study's results.
 
-    The same call again resumes an interrupted one, and trains nothing once all is stored. Each
-    trial's numbers depend on the study only, not on how it was run.
+    The same call again resumes an interrupted run; it trains nothing if every trial is stored. Each
+    trial's numbers depend on the study only, not on how it is run.
 
     Args:
         study: what to run.
-        out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
+        out: the results folder; by default ``results/<dataset>-<model>`` in the current folder.
         quiet: show no progress on stderr.
         verbose: write a line every 100 steps and every epoch.
-        on_event: is called in this process with every event of the run, in place of the display.
+        on_event: called in this process with every event of the run; replaces the display.
         options: the fields of ``RunOptions``, such as ``workers=0`` or ``retry_failed=True``.
 
     Raises:
@@ -196,31 +196,42 @@ def run(
             f"{importing()} calls actbench.run while a study imports it; put the call under "
             '`if __name__ == "__main__":`'
         )
-    asked = RunOptions(**options)
-    study = plan_interim_analyses(study, asked)
+    _check_option_names(options)
+    run_options = RunOptions(**options)
+    study = plan_interim_analyses(study, run_options)
     store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
     with contextlib.ExitStack() as stack:
         listener = on_event or stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
-        if asked.shard is None:
-            run_study(study, store, asked, listener)
+        if run_options.shard is None:
+            run_study(study, store, run_options, listener)
             return Results(store.folder)
-        shard, trials = Shard.parse(asked.shard), len(study.trials())
+        shard, trials = Shard.parse(run_options.shard), len(study.trials())
         if shard.count > trials:
-            raise UsageError(f"shard is {asked.shard!r}, but there are {trials} trials to share")
-        run_shard(study, store, asked, shard, listener)
+            raise UsageError(
+                f"shard is {run_options.shard!r}, but there are {trials} trials to share"
+            )
+        run_shard(study, store, run_options, shard, listener)
         return Results(store.folder)
 
 
-def plan_interim_analyses(study: Study, options: RunOptions) -> Study:
-    """Return the study as ``until_decided`` begins it: at its first look, all looks fixed.
+def _check_option_names(options: Iterable[str]) -> None:
+    names = {item.name for item in dataclasses.fields(RunOptions)}
+    for name in options:
+        if name not in names:
+            known = names | {"out", "quiet", "verbose", "on_event"}
+            raise UsageError(f"run has no option {name!r}{did_you_mean(name, known)}")
 
-    A study that has looks already goes on with them from where it stands. Without
-    ``until_decided`` the study is returned as it is.
+
+def plan_interim_analyses(study: Study, options: RunOptions) -> Study:
+    """Return the study as ``until_decided`` starts it: at the first interim analysis, all planned.
+
+    A study that has interim analyses already keeps them. Without ``until_decided`` the study is
+    returned unchanged.
 
     Raises:
-        UsageError: ``max_seeds`` is below the seeds that the study begins with, or is not where
-            the study's looks end.
+        UsageError: ``max_seeds`` is below the number of seeds that the study starts with, or is not
+            that of the study's last interim analysis.
     """
     if not options.until_decided:
         return study
@@ -231,12 +242,11 @@ def plan_interim_analyses(study: Study, options: RunOptions) -> Study:
                 f"{options.max_seeds}; its limit cannot change once there are results"
             )
         return study
-    most = options.max_seeds or MAX_SEEDS_UNTIL_DECIDED
-    if most < max(2, len(study.seeds)):
-        raise UsageError(
-            f"max_seeds is {most}, but the study begins with {max(2, len(study.seeds))} seeds"
-        )
-    planned = interim_analyses(len(study.seeds), most)
+    max_seeds = options.max_seeds or MAX_SEEDS_UNTIL_DECIDED
+    first = max(2, len(study.seeds))
+    if max_seeds < first:
+        raise UsageError(f"max_seeds is {max_seeds}, but the study starts with {first} seeds")
+    planned = interim_analyses(len(study.seeds), max_seeds)
     seeds = list(study.seeds)
     while len(seeds) < planned[0]:
         seeds.append(max(seeds) + 1)
@@ -244,6 +254,6 @@ def plan_interim_analyses(study: Study, options: RunOptions) -> Study:
 
 
 def default_folder(study: Study) -> Path:
-    """Return ``results/<dataset>-<model>``, what is unsafe in a file name left out."""
+    """Return ``results/<dataset>-<model>`` without characters that are unsafe in a file name."""
     name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{study.dataset}-{study.model}").strip("-.")
     return Path("results") / name[:100]

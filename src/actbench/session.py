@@ -1,7 +1,7 @@
-"""A run of a study from the lock to the report: all of it alone, or one shard among others.
+"""A run of a study from the lock to the report: the whole study, or one shard of it.
 
-pandas, scipy and matplotlib are imported where they are used: workers start before, and load
-theirs at the same time.
+torch, pandas, scipy and matplotlib are imported where they are used: a run with nothing to do
+needs none of them, and worker processes that start first load theirs at the same time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from actbench.errors import UsageError
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
-from actbench.execution.plan import check_stored, keep_resolved, prepare_study
 from actbench.execution.trials import (
+    keep_resolved,
     make_executor,
     prepare_corruptions,
     run_trials,
@@ -41,29 +41,37 @@ if TYPE_CHECKING:
 def run_study(
     study: Study, store: Store, options: RunOptions, on_event: Callable[[Event], None]
 ) -> None:
-    """Run what the folder does not hold of a study and write every derived file."""
+    """Run the trials that the folder does not hold yet and write every derived file.
+
+    Raises:
+        UsageError: something about the study is wrong; nothing was trained.
+        ResultsFolderError: the folder is in use, another study's, or cannot be written.
+        ActbenchError: no worker process could start, or no learning rate could be chosen.
+    """
     with contextlib.ExitStack() as stack:
-        # A folder in use is found before anything starts; one that is not there is not made
-        # before the study has proved right. Another run may make it meanwhile.
-        held = stack.enter_context(contextlib.ExitStack())
-        is_held = store.exists()
-        if is_held:
-            held.enter_context(store.locked())
+        # An existing folder is locked before anything starts; a new one is created only after the
+        # study is checked. Another run may create it meanwhile.
+        lock = stack.enter_context(contextlib.ExitStack())
+        is_locked = store.exists()
+        if is_locked:
+            lock.enter_context(store.locked())
             if not options.restart and _has_nothing_to_do(study, store, options):
                 on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
                 return
-        settled = study if options.restart else keep_resolved(study, store)
-        executor = make_executor(settled, options)
+        resolved = study if options.restart else keep_resolved(study, store)
+        executor = make_executor(resolved, options)
         stack.callback(executor.close)
-        plan = prepare_study(settled)
+        from actbench.execution.plan import check_stored, prepare_study
+
+        plan = prepare_study(resolved)
         from actbench.report.write import write_report
 
-        if options.restart and is_held:
-            held.close()
+        if options.restart and is_locked:
+            lock.close()
             store.archive()
-            is_held = False
-        if not is_held:
-            held.enter_context(store.locked())
+            is_locked = False
+        if not is_locked:
+            lock.enter_context(store.locked())
         check_stored(plan, store)
         retry_failed = options.retry_failed
         if plan.study.tune_lr:
@@ -91,7 +99,7 @@ def run_study(
 
 
 def _has_nothing_to_do(study: Study, store: Store, options: RunOptions) -> bool:
-    """Return whether all is stored; with ``retry_failed``, failed trials are still to run."""
+    """Return whether everything is stored; with ``retry_failed``, failed trials are not."""
     if not are_unchanged(store, study, until_decided=options.until_decided):
         return False
     return not (options.retry_failed and not read_summary(store.folder).complete)
@@ -104,34 +112,37 @@ def run_shard(
     shard: Shard,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Run what the folder does not hold of one shard of a study.
+    """Run the trials of one shard of a study that the folder does not hold yet.
 
-    The shards share the folder: each holds it for moments alone. The one that stores the study's
-    last trial writes the derived files.
+    The shards share the folder, so each locks it only briefly. The one that stores the study's last
+    trial writes the derived files.
 
     Raises:
         UsageError: learning rates have yet to be chosen.
+        ResultsFolderError: the shard is running already; also as ``run_study``.
     """
-    from actbench.execution.tuning import tuning_plans
-    from actbench.report.write import write_report
-
     with contextlib.ExitStack() as stack:
         if store.exists():
             with store.locked_briefly():
                 if _has_nothing_to_do(study, store, options):
                     on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
                     return
-        settled = keep_resolved(study, store)
-        executor = make_executor(settled, options)
+        resolved = keep_resolved(study, store)
+        executor = make_executor(resolved, options)
         stack.callback(executor.close)
-        plan = prepare_study(settled)
+        from actbench.execution.plan import check_stored, prepare_study
+
+        plan = prepare_study(resolved)
+        from actbench.execution.tuning import tuning_plans
+        from actbench.report.write import write_report
+
         if tuning_plans(plan):
             raise UsageError(
                 "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
             )
-        held = stack.enter_context(contextlib.ExitStack())
+        lock = stack.enter_context(contextlib.ExitStack())
         with store.locked_briefly():
-            held.enter_context(shard_lock(store.folder, shard))
+            lock.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
             stored = store.open(plan.study)
             corrupt = stored.begin()
@@ -140,7 +151,7 @@ def run_shard(
         pending = [trial for trial in part if trial in all_pending]
         _run_pending(plan, stored, pending, part, executor, on_event, corrupt)
         with store.locked_briefly():
-            held.close()
+            lock.close()
             if stored.pending():
                 return
             if not has_active_shards(store.folder):
@@ -158,10 +169,10 @@ def _run_pending(
     on_event: Callable[[Event], None],
     corrupt: Mapping[Path, str],
 ) -> None:
-    """Run the pending trials of ``part`` and report how it goes on."""
+    """Report what is stored of ``part``, then run its pending trials."""
     planned = len(plan.study.trials())
     on_event(Planned(len(pending)))
-    notes = [f"a file was damaged and is set aside as {p}: {f}" for p, f in corrupt.items()]
+    notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
     if plan.note:
         notes.append(plan.note)
     if pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import actbench
+from actbench.cli.main import is_out_of_memory
 from actbench.corruptions.registry import CORRUPTIONS, SUITES
 from actbench.data.datasets import DATASETS
 from actbench.models.activations import ACTIVATIONS
@@ -245,9 +247,42 @@ def test_too_little_address_space_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("actbench: cannot go on: ")
-    assert "is memory or address space limited" in done.stderr
+    assert done.stderr.startswith("actbench: out of memory: ")
+    assert "is address space limited" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (OSError("libgomp.so.1: cannot map zero-fill pages: Cannot allocate memory"), True),
+        (ImportError("cannot import name 'x' from 'actbench'"), False),
+        (ModuleNotFoundError("No module named 'scipy'"), False),
+        (ImportError("libgomp.so.1: cannot open shared object file"), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (RuntimeError("failed to map segment"), False),
+    ],
+)
+def test_only_too_little_memory_is_reported_as_that(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
+
+
+def test_a_broken_installation_is_not_reported_as_too_little_memory(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['torch'] = None; "
+    script += "from actbench.cli.main import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *QUICK],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ModuleNotFoundError: import of torch halted")
+    assert "out of memory" not in done.stderr
 
 
 # what is wrong is one line
@@ -435,9 +470,9 @@ def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
     )
     (tmp_path / "slow.py").write_text(
         "import sys\n"
-        "from actbench import session\n"
+        "from actbench.execution import plan\n"
         "from actbench.cli import main as cli\n"
-        "session.prepare_study = lambda _: sys.stdin.read()\n"
+        "plan.prepare_study = lambda _: sys.stdin.read()\n"
         "cli.main(['run', '--workers', '1', '--out', 'out'])\n"
     )
     with subprocess.Popen(

@@ -10,11 +10,14 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from actbench.analysis.environments import mixing_warnings
 from actbench.execution.environment import environment_of
 from actbench.report.write import write_report
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.environment import read_environments, with_batch
+from actbench.store.record import EpochRecord, record_from_json, record_to_json
 from actbench.store.store import Store
 from actbench.study.study import Study
 from helpers.synthetic import synthetic_records
@@ -165,8 +168,8 @@ def test_a_seed_that_is_added_elsewhere_is_warned_of_before_and_after_training(
     before = Store(tmp_path / "out").environment()["environments"]
     here = environment_of("cpu", Store(tmp_path / "out").study().kernels)
     elsewhere = {**here, "id": "elsewhere", "processor": "Processor B"}
-    for module in ("executors", "runner"):
-        monkeypatch.setattr(f"actbench.{module}.environment_of", lambda *_: elsewhere)
+    for module in ("executors", "trials"):
+        monkeypatch.setattr(f"actbench.execution.{module}.environment_of", lambda *_: elsewhere)
     done = actbench_here(*asked, "--seeds", "2")
     assert (
         "2 of 2 stored trials were computed in another environment than this one: processor "
@@ -178,16 +181,23 @@ def test_a_seed_that_is_added_elsewhere_is_warned_of_before_and_after_training(
 
 
 def test_a_record_without_an_environment_keeps_its_bytes(tiny_run: TinyRun) -> None:
-    from actbench.store.record import record_from_json, record_to_json
-
     old = record_to_json(replace(tiny_run.records[0], environment=""))
     assert "environment" not in json.loads(old)
     assert record_from_json(old).environment == ""
 
 
 def test_a_checkpoint_of_another_environment_is_not_taken(tmp_path: Path) -> None:
-    from test_checkpoint import HISTORY, network_and_optimizer
-
-    Checkpoint(tmp_path, "trial", "one").save(*network_and_optimizer(), HISTORY)
-    assert Checkpoint(tmp_path, "trial", "other").restore(*network_and_optimizer()) == ()
-    assert Checkpoint(tmp_path, "trial", "one").restore(*network_and_optimizer()) == tuple(HISTORY)
+    history = (EpochRecord(1, 2.0, 2.1, 0.25, {"conv1": 0.5}),)
+    Checkpoint(tmp_path, "trial", environment="one").save(
+        {"w": torch.ones(2)}, [torch.ones(2)], history
+    )
+    weights, momenta = {"w": torch.zeros(2)}, [torch.zeros(2)]
+    assert (
+        Checkpoint(tmp_path, "trial", environment="other").restore(weights, momenta, epochs=2) == ()
+    )
+    assert weights["w"].tolist() == momenta[0].tolist() == [0, 0]
+    assert (
+        Checkpoint(tmp_path, "trial", environment="one").restore(weights, momenta, epochs=2)
+        == history
+    )
+    assert weights["w"].tolist() == momenta[0].tolist() == [1, 1]

@@ -189,9 +189,9 @@ def test_where_memory_is_short_fewer_are_under_way_and_all_finish(folder: Path) 
     events = side_by_side(study, folder, 5)
     retried = [event for event in events if isinstance(event, Retried)]
     assert {event.reason for event in retried} == {
-        "there was no memory left beside 4 others",
-        "there was no memory left beside 3 others",
-        "there was no memory left beside 2 others",
+        "the GPU ran out of memory beside 4 other trials",
+        "the GPU ran out of memory beside 3 other trials",
+        "the GPU ran out of memory beside 2 other trials",
     }
     assert records_of(events) == one_by_one(study, folder)
     assert {record.status for record in records_of(events).values()} == {"ok"}
@@ -201,7 +201,7 @@ def test_a_trial_that_has_no_room_alone_is_a_crashed_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = Study(activations=(GREEDY,), baseline=GREEDY, seeds=(0,), epochs=1)
-    monkeypatch.setattr("test_lanes.Greedy.most", 0)
+    monkeypatch.setattr(Greedy, "most", 0)
     (turn, finished) = side_by_side(study, folder, 3)
     assert isinstance(turn, Resumed)
     assert finished.record.status == "crashed"
@@ -226,7 +226,7 @@ def test_a_trial_that_hangs_takes_none_of_those_beside_it_along(
         "import threading\nfrom torch import nn\n\n"
         "class Hangs(nn.Module):\n    def forward(self, x):\n        threading.Event().wait()\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
     study = Study(activations=("relu", "hanging:Hangs"), seeds=(0, 1), epochs=1, corruptions=())
     events: list[Any] = []
     workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=8)

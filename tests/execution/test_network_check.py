@@ -276,7 +276,7 @@ def test_an_activation_at_several_layers_is_counted_at_each(data: ImageData, own
 
 
 def test_a_second_output_in_training_is_refused(data: ImageData, own: str) -> None:
-    assert "gives tuple in training for 64 images" in refusal(data, f"{own}:Auxiliary")
+    assert "returns tuple in training for 64 images" in refusal(data, f"{own}:Auxiliary")
 
 
 def test_a_last_batch_that_cannot_be_trained_on_is_refused_with_sizes_that_can(

@@ -21,7 +21,8 @@ UNDER_CORRUPTION = 0.1  # how much lower accuracy is then
 def made_study(accuracies: Mapping[str, Sequence[float]], **changes: object) -> Study:
     """Return a study of these activations, with a seed for each of their accuracies."""
     (seeds,) = {len(values) for values in accuracies.values()}
-    study = {"activations": tuple(accuracies), "seeds": seeds, "corruptions": ("gaussian_noise",)}
+    study = {"activations": tuple(accuracies), "seeds": seeds, "epochs": 1}
+    study |= {"corruptions": ("gaussian_noise",)}
     return Study(**{**study, **changes})
 
 

@@ -250,7 +250,7 @@ def test_a_trial_reports_a_damaged_checkpoint_and_gives_the_same_record(
     done = finish(run_one(STUDY, trial, data, events.append, tmp_path))
     assert replace(done.record, environment="") == uninterrupted
     assert [event.reason for event in events if isinstance(event, Retried)] == [
-        f"its checkpoint was damaged and is set aside as {checkpoint.path}.corrupt"
+        f"its damaged checkpoint was renamed to {checkpoint.path}.corrupt"
     ]
 
 

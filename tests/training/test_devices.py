@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from actbench.errors import UsageError
-from actbench.execution.plan import keep_resolved, resolve_kernels
-from actbench.execution.trials import make_executor
+from actbench.execution.plan import resolve_kernels
+from actbench.execution.trials import keep_resolved, make_executor
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study, Trial, trial_id
@@ -105,7 +105,7 @@ def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome])
 
 
 def test_native_kernels_are_the_processors() -> None:
-    with pytest.raises(UsageError, match="which computes on the CPU alone, and device is cuda"):
+    with pytest.raises(UsageError, match="which computes only on the CPU, and device is cuda"):
         resolve_kernels(Study(device="cuda", kernels="native"), [], 10)
     assert resolve_kernels(Study(device="cuda"), [], 10) == ("torch", "")
 

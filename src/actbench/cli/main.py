@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -179,7 +180,8 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
 def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
     """List the trials and which of them would be run."""
     from actbench.data.folders import check_apart
-    from actbench.execution.plan import keep_resolved, prepare_study
+    from actbench.execution.plan import prepare_study
+    from actbench.execution.trials import keep_resolved
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard
     from actbench.store.store import Store
@@ -282,9 +284,25 @@ def show_corruptions(image: Path | None, out: Path) -> None:
 cli.add_command(list_)
 
 
+# what glibc's loader reports, as an ImportError or an OSError, where it cannot map a library
+_LOADER_OUT_OF_MEMORY = re.compile(
+    r"failed to map segment|cannot map zero-fill pages|annot allocate memory"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is that of too little memory or address space."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, (ImportError, OSError)) and (
+        getattr(error, "errno", None) == errno.ENOMEM
+        or _LOADER_OUT_OF_MEMORY.search(str(error)) is not None
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; an error is one line on stderr."""
-    asked = sys.argv[1:] if arguments is None else arguments
+    given = sys.argv[1:] if arguments is None else arguments
 
     def terminate(*_: object) -> None:
         raise _Terminated
@@ -293,9 +311,9 @@ def main(arguments: list[str] | None = None) -> None:
     open_closed_streams()
     configure_output()
     try:
-        code = cli.main(asked, prog_name="actbench", standalone_mode=False)
+        code = cli.main(given, prog_name="actbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
-        command = shlex.join(["actbench", *asked])
+        command = shlex.join(["actbench", *given])
         say(f"resume with: {command}")
         code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -307,14 +325,12 @@ def main(arguments: list[str] | None = None) -> None:
     except ActbenchError as error:
         print_error(str(error))
         code = error.exit_code
-    except (ImportError, MemoryError) as error:
-        reason = str(error) or type(error).__name__
-        print_error(
-            f"cannot go on: {reason} (is memory or address space limited, as by ulimit -v?)"
-        )
-        code = UsageError.exit_code
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+    except (ImportError, MemoryError, OSError) as error:
+        if is_out_of_memory(error):
+            reason = str(error) or type(error).__name__
+            print_error(f"out of memory: {reason} (is address space limited, as by ulimit -v?)")
+            sys.exit(UsageError.exit_code)
+        if not isinstance(error, OSError) or error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
         if error.errno == errno.ENOSPC:
             say(f"cannot write the output: {error.strerror}")

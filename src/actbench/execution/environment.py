@@ -1,4 +1,4 @@
-"""What this process computes with: versions, processor, compiler, GPUs."""
+"""The environment of this process: versions, processor, compiler, GPUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from actbench.store.environment import PACKAGES, _deciding
 from actbench.training.devices import gpu_names
 
-# What PyTorch, oneDNN, MKL and OpenBLAS choose their kernels by.
+# PyTorch, oneDNN, MKL and OpenBLAS choose their kernels by these.
 VARIABLES = (
     *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR"),
     *("MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"),
@@ -23,11 +23,11 @@ VARIABLES = (
 
 @functools.cache
 def environment_of(device: str, kernels: str) -> dict[str, Any]:
-    """Return what this process computes with; its ``id`` is a digest of what may decide bits.
+    """Return this process's environment; ``id`` is a digest of what may change the bits of results.
 
     Args:
         device: ``cpu`` or ``cuda``.
-        kernels: ``torch``, or ``native``, which a compiler made on this machine.
+        kernels: ``torch``, or ``native``, which is compiled on this machine.
     """
     import torch
 

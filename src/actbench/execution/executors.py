@@ -1,4 +1,4 @@
-"""What every executor of trials does and tells; one trial, whatever may befall it."""
+"""The interface of executors, the events that they report, and one trial with its errors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial's record, the seconds that it took, and what it was computed with.
+    """A trial's record, the seconds that it took, and the environment that it was computed in.
 
-    ``environment`` is that of the process (see ``environment.environment_of``); empty where that
-    ended under the trial.
+    ``environment`` is that of the process (see ``environment.environment_of``); empty if the
+    process ended during the trial.
     """
 
     record: TrialRecord
@@ -40,7 +40,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Retried:
-    """A trial that was broken off and is to be run again, from its last checkpoint."""
+    """A trial that was interrupted and will be retried from its last checkpoint."""
 
     trial: Trial
     reason: str
@@ -48,25 +48,25 @@ class Retried:
 
 @dataclass(frozen=True)
 class Planned:
-    """So many trials are about to run."""
+    """The number of trials that are about to run."""
 
     trials: int
 
 
 @dataclass(frozen=True)
 class Note:
-    """A line for the user."""
+    """A message to the user."""
 
     text: str
 
 
 Event = Planned | Note | Progress | Finished | Retried
 RETRIES = 2
-"""How often a trial is run again whose process ended, before it counts as crashed."""
+"""How often a trial is retried whose process ended, before it counts as crashed."""
 
 
 class Executor(Protocol):
-    """Runs trials and tells what happens, in the order in which it happens."""
+    """Runs trials and reports events in the order in which they happen."""
 
     def run(
         self,
@@ -76,26 +76,26 @@ class Executor(Protocol):
         on_event: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
-        """Run all trials; ``on_event`` is called in this process alone.
+        """Run all trials; ``on_event`` is called only in this process.
 
         Args:
-            study: the whole configuration, every name in it resolved.
-            trials: what is to be run, in the order in which it is handed out.
-            data_folder: the prepared data (see ``data.prepare``).
-            on_event: hears what happens.
-            checkpoints: where trials keep their state; nowhere unless given.
+            study: the configuration, every name in it resolved.
+            trials: the trials to run, in the order in which they start.
+            data_folder: the prepared data (see ``data.images.prepare``).
+            on_event: called with every event.
+            checkpoints: the folder for checkpoints; none are written unless given.
 
         Raises:
             ResultsFolderError: a checkpoint cannot be written.
-            UnavailableError: the data or what else all trials need is gone.
+            UnavailableError: the data, or something else that all trials need, is gone.
         """
 
     def close(self) -> None:
-        """End what the executor started."""
+        """End the processes that the executor started."""
 
 
 def default_workers() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity
@@ -111,14 +111,14 @@ def run_one(
     *,
     deferred: bool = False,
 ) -> Generator[None, None, Finished]:
-    """Return the outcome of one trial; an exception in it is a record of its own.
+    """Return the outcome of one trial; if the trial raises an exception, a record of the crash.
 
-    This is a generator, as ``trial.run_trial`` is.
+    This is a generator, like ``trial.run_trial``.
 
     Raises:
         ResultsFolderError: its checkpoint cannot be written.
-        UnavailableError: what all trials need is gone.
-        torch.OutOfMemoryError: a GPU's memory is not enough, with what else there is in it.
+        UnavailableError: the data, or something else that all trials need, is gone.
+        torch.OutOfMemoryError: the GPU has too little free memory.
     """
     import torch
 
@@ -129,7 +129,7 @@ def run_one(
     begin = time.perf_counter()
 
     def when_damaged(path: Path) -> None:
-        report(Retried(trial, f"its checkpoint was damaged and is set aside as {path}"))
+        report(Retried(trial, f"its damaged checkpoint was renamed to {path}"))
 
     environment = environment_of(study.device, study.kernels)
     checkpoint = None
@@ -141,7 +141,9 @@ def run_one(
         import_code(study)
         generator = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
         while True:
-            with settings_kept():  # what a user's code changes is this stretch's alone
+            with (
+                settings_kept()
+            ):  # global settings that user code changes do not reach other trials
                 try:
                     next(generator)
                 except StopIteration as end:
@@ -150,9 +152,9 @@ def run_one(
             yield
     except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:  # what a user's own code raises ends this trial alone
+    except (Exception, SystemExit) as error:  # an error in user code ends only this trial
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
-            raise  # a signal's, not the user's
+            raise  # raised by our signal handler
         record = crashed(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Finished(record, time.perf_counter() - begin, environment)
 
@@ -171,22 +173,22 @@ def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRe
 
 
 def _encodable(text: str) -> str:
-    """Return the text, what has no UTF-8 in it as escapes: a lone surrogate of a file's name."""
+    """Return the text, with lone surrogates (from file names) escaped: UTF-8 has none."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def timed_out(study: Study, trial: Trial, timeout: float, seconds: float) -> Finished:
-    """Return the outcome of a trial that was ended because it took longer than it may."""
+    """Return the outcome of a trial that was ended because it exceeded its time limit."""
     return Finished(
         crashed(study, trial, f"it took longer than the limit of {timeout:g} s"), seconds
     )
 
 
 def configure_malloc() -> None:
-    """Let glibc keep freed tensors instead of unmapping them: page faults cost some 10 %.
+    """Make glibc keep freed memory instead of unmapping it; page faults cost about 10 % of time.
 
-    M_MMAP_THRESHOLD (−3) at its largest accepted value, and M_TRIM_THRESHOLD (−1), as in
-    mallopt(3). Other C libraries have no such call and go without.
+    Sets M_MMAP_THRESHOLD (−3) to its largest accepted value, and M_TRIM_THRESHOLD (−1); see
+    mallopt(3). Does nothing with another C library.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,6 +1,6 @@
-"""A checksum of all that a finished results folder was made from.
+"""A checksum of everything that a complete results folder was made from.
 
-While it is the same, the same command has nothing to do and reads no record.
+While it is unchanged, the same command has nothing to do and reads no record.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def write_inputs(store: Store, asked: Study, run: Study, *, until_decided: bool) -> None:
-    """Store the checksum of the folder as it is, with every trial of the study and every document.
+    """Store the checksum of a folder that has every trial of the study and every document.
 
     Args:
         store: the results folder, locked.
-        asked: the study as it was asked for, names not yet resolved.
-        run: the study as it was run. Nothing is stored where it has code of the user's own, which
-            has to be imported to know whether it has changed.
+        asked: the study as the user gave it, before names are resolved.
+        run: the study as it was run. If it uses the user's own code, nothing is stored, because
+            that code must be imported to find out whether it has changed.
         until_decided: whether seeds were added as needed.
 
     Raises:
@@ -43,10 +43,10 @@ def write_inputs(store: Store, asked: Study, run: Study, *, until_decided: bool)
 
 
 def are_unchanged(store: Store, asked: Study, *, until_decided: bool) -> bool:
-    """Return whether everything asked for is stored and nothing has changed since.
+    """Return whether every trial of the study is stored and no input or output has changed since.
 
-    That is every record, document and data file and actbench itself, by name, size and time of
-    change. False where that is unknown.
+    Compares the name, size and modification time of every record, document, data file and source
+    file of actbench. False if that is unknown.
     """
     try:
         stored = (store.folder / INPUTS_FILE).read_text(encoding="utf-8")
@@ -64,13 +64,18 @@ def _checksum(folder: Path, asked: Study, *, until_decided: bool) -> str:
         f"{until_decided}",
         find(asked.dataset, asked.data_dir).fingerprint(),
         *(line for part in folders for line in _files(part)),
-        *(line for part in sorted(PACKAGE.rglob("*/")) for line in _files(part)),
+        *(line for part in _package_folders() for line in _files(part)),
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _package_folders() -> list[Path]:
+    folders = (PACKAGE, *PACKAGE.rglob("*/"))
+    return sorted(folder for folder in folders if folder.name != "__pycache__")
+
+
 def _files(folder: Path) -> Iterator[str]:
-    """Yield every file's name, size and time of change; hidden ones are not part of the results."""
+    """Yield the name, size and modification time of every file that is not hidden."""
     if not folder.is_dir():
         return
     with os.scandir(folder) as entries:

@@ -1,4 +1,4 @@
-"""Several trials under way in one process, a stretch of each in turn: what fills a GPU."""
+"""Several trials in one process, one epoch of each in turn: this keeps a GPU busy."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from actbench.execution.executors import Event
     from actbench.study.study import Trial
 
-_DECIDES_DATA = ("dataset", "data_dir", "data_checksum", "train_images", "validation_images")
+_DATA_FIELDS = ("dataset", "data_dir", "data_checksum", "train_images", "validation_images")
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A trial whose stretch comes next, and the seconds since it began."""
+    """A trial that computes next, and the seconds since it started."""
 
     trial: Trial
     seconds: float
@@ -50,30 +50,30 @@ class _RunningTrial:
     task: _Task
     steps: Generator[None, None, Finished]
     stream: contextlib.AbstractContextManager[object]
-    begin: float
+    start: float
 
 
 class InterleavedTrials:
-    """Runs trials on one place, ``at_once`` of them under way at a time.
+    """Runs trials on one device, up to ``at_once`` of them concurrently.
 
-    One alone on the processor takes its steps one after the other. Otherwise each hands its device
-    an epoch and lets the others go on; on a GPU each has a stream of its own, so that their kernels
-    run side by side. A trial's numbers are its own all the same. Where a GPU's memory does not
-    suffice, the trial that met the limit waits, fewer are under way from then on, and it begins
-    again from its last checkpoint; one that does not fit alone is a crashed one.
+    A single trial on the CPU takes its steps one by one. Otherwise each trial submits an epoch to
+    the device and yields to the others; on a GPU each has its own stream, so that their kernels run
+    concurrently. A trial's numbers do not depend on the others. If a GPU runs out of memory, the
+    trial that failed to allocate waits, fewer trials run concurrently from then on, and it resumes
+    from its last checkpoint; a trial that does not fit on its own is recorded as crashed.
     """
 
-    def __init__(self, place: str, at_once: int, trial_timeout: float | None = None) -> None:
-        enter(place)
-        self._place, self._at_once, self._timeout = place, at_once, trial_timeout
-        self._deferred = at_once > 1 or place != "cpu"
+    def __init__(self, device: str, at_once: int, trial_timeout: float | None = None) -> None:
+        enter(device)
+        self._device, self._at_once, self._timeout = device, at_once, trial_timeout
+        self._deferred = at_once > 1 or device != "cpu"
         self._waiting: deque[_Task] = deque()
-        self._lanes: list[_RunningTrial] = []
+        self._running: list[_RunningTrial] = []
 
     @property
     def busy(self) -> bool:
-        """Whether any trial is under way or waits."""
-        return bool(self._waiting or self._lanes)
+        """Whether any trial is running or waiting."""
+        return bool(self._waiting or self._running)
 
     def add(
         self,
@@ -83,73 +83,74 @@ class InterleavedTrials:
         on_event: Callable[[Event], None],
         checkpoints: Path | None,
     ) -> None:
-        """Let a trial begin when there is a lane for it (see ``executors.Executor.run``)."""
+        """Queue a trial (see ``executors.Executor.run``)."""
         self._waiting.append(_Task(study, trial, data_folder, on_event, checkpoints))
 
     def advance(self) -> Iterator[Resumed | Finished | Retried]:
-        """Take every trial that is under way one stretch further; yield what happens.
+        """Advance every running trial by one epoch and yield the events.
 
-        Where one is late when its turn comes, its time is over. Within a stretch it cannot be
-        stopped from here.
+        A trial is timed out only between epochs; within one it cannot be stopped from here.
 
         Raises:
             ResultsFolderError: a checkpoint cannot be written.
-            UnavailableError: the data or what else all trials need is gone.
+            UnavailableError: the data, or something else that all trials need, is gone.
         """
-        while self._waiting and len(self._lanes) < self._at_once:
-            self._lanes.append(self._begin(self._waiting.popleft()))
-        for lane in list(self._lanes):
-            seconds = time.perf_counter() - lane.begin
-            yield Resumed(lane.task.trial, seconds)
+        while self._waiting and len(self._running) < self._at_once:
+            self._running.append(self._start(self._waiting.popleft()))
+        for running in list(self._running):
+            seconds = time.perf_counter() - running.start
+            yield Resumed(running.task.trial, seconds)
             if self._timeout is not None and seconds > self._timeout:
-                self._lanes.remove(lane)
-                yield timed_out(lane.task.study, lane.task.trial, self._timeout, seconds)
+                self._running.remove(running)
+                yield timed_out(running.task.study, running.task.trial, self._timeout, seconds)
                 continue
             try:
-                with lane.stream:
-                    next(lane.steps)
+                with running.stream:
+                    next(running.steps)
                 continue
             except StopIteration as end:
                 outcome: Finished | Retried = end.value
             except torch.OutOfMemoryError as error:
-                outcome = self._out_of_memory(lane, error)
-            self._lanes.remove(lane)
+                outcome = self._out_of_memory(running, error)
+            self._running.remove(running)
             yield outcome
 
-    def _begin(self, task: _Task) -> _RunningTrial:
-        begin, study = time.perf_counter(), task.study
+    def _start(self, task: _Task) -> _RunningTrial:
+        start, study = time.perf_counter(), task.study
         stream: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if self._place != "cpu":
+        if self._device != "cpu":
             set_precision(study.precision)
-            stream = torch.cuda.stream(torch.cuda.Stream(self._place))  # type: ignore[no-untyped-call]
-        of_the_data = Study(**{name: getattr(study, name) for name in _DECIDES_DATA})
-        data = _images(self._place, task.data_folder, of_the_data)
+            stream = torch.cuda.stream(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
+        data_study = Study(**{name: getattr(study, name) for name in _DATA_FIELDS})
+        data = _images(self._device, task.data_folder, data_study)
         steps = run_one(
-            *(study, task.trial, data, task.on_event, task.checkpoints), deferred=self._deferred
+            study, task.trial, data, task.on_event, task.checkpoints, deferred=self._deferred
         )
-        return _RunningTrial(task, steps, stream, begin)
+        return _RunningTrial(task, steps, stream, start)
 
     def _out_of_memory(
-        self, lane: _RunningTrial, error: torch.OutOfMemoryError
+        self, running: _RunningTrial, error: torch.OutOfMemoryError
     ) -> Finished | Retried:
-        """Let the trial wait for memory, or return it as a crashed one where it was alone."""
-        others = len(self._lanes) - 1
+        """Queue the trial again, or return it as crashed if no other trial was running."""
+        others = len(self._running) - 1
         reason = str(error).partition("\n")[0]
-        error.__traceback__ = None  # it holds the trial's tensors
+        error.__traceback__ = None  # it references the trial's tensors
         gc.collect()
         torch.cuda.empty_cache()
         if others == 0:
-            record = crashed(lane.task.study, lane.task.trial, f"OutOfMemoryError: {reason}")
-            return Finished(record, time.perf_counter() - lane.begin)
+            record = crashed(running.task.study, running.task.trial, f"OutOfMemoryError: {reason}")
+            return Finished(record, time.perf_counter() - running.start)
         self._at_once = others
-        self._waiting.appendleft(lane.task)
-        return Retried(lane.task.trial, f"there was no memory left beside {others} others")
+        self._waiting.appendleft(running.task)
+        return Retried(
+            running.task.trial, f"the GPU ran out of memory beside {others} other trials"
+        )
 
 
 @functools.lru_cache(maxsize=1)
-def _images(place: str, folder: Path, study: Study) -> ImageData:
-    """Return a study's images (see ``data.study_images``) where its trials are to compute."""
-    data = study_images(folder, study).to(place)
-    if place != "cpu":
-        torch.cuda.synchronize(place)  # every stream finds them there
+def _images(device: str, folder: Path, study: Study) -> ImageData:
+    """Return a study's images (see ``data.images.study_images``) on the device."""
+    data = study_images(folder, study).to(device)
+    if device != "cpu":
+        torch.cuda.synchronize(device)  # before other streams read them
     return data

@@ -1,4 +1,4 @@
-"""Run trials in worker processes, where one that ends or hangs is replaced, or in this one."""
+"""Run trials in worker processes, replacing those that end or hang, or in this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WORKER_NAME = "actbench worker"
 
 
 class InProcess:
-    """Runs trials one after the other in this process: for debuggers and notebooks."""
+    """Runs trials one after another in this process, for debuggers and notebooks."""
 
     def run(
         self,
@@ -49,43 +49,44 @@ class InProcess:
         on_event: Callable[[Event], None],
         checkpoints: Path | None = None,
     ) -> None:
-        """Run all trials with one computing thread and PyTorch's own settings; restore them."""
+        """Run all trials with one thread and PyTorch's default settings, then restore both."""
         from actbench.execution.interleaved import InterleavedTrials, Resumed
         from actbench.models.global_state import settings_kept
 
         with settings_kept(fresh=True):
-            lanes = InterleavedTrials(compute_devices(study.device)[0], at_once=1)
+            interleaved = InterleavedTrials(compute_devices(study.device)[0], at_once=1)
             for trial in trials:
-                lanes.add(study, trial, data_folder, on_event, checkpoints)
-            while lanes.busy:
-                for event in lanes.advance():
+                interleaved.add(study, trial, data_folder, on_event, checkpoints)
+            while interleaved.busy:
+                for event in interleaved.advance():
                     if not isinstance(event, Resumed):
                         on_event(event)
 
     def close(self) -> None:
-        """Do nothing: there is no process to end."""
+        """Do nothing; there is no process to end."""
 
 
 class LocalWorkers:
-    """Runs trials in spawned processes of one computing thread each, handed out as they come free.
+    """Runs trials in spawned processes of one thread each; a free process gets the next trial.
 
-    The processes start at once, so that they load their libraries while the caller prepares. Where
-    one ends under a trial, a new one takes its place and the trial is run again, up to ``RETRIES``
-    times; then it is a crashed one. So is a trial that takes longer than ``trial_timeout`` seconds,
-    at once: what hangs would hang again. Others that were under way in its process are run again.
+    The processes start in the constructor, so that they load their libraries while the caller
+    prepares the study. If one ends during a trial, a new one replaces it and the trial is retried,
+    up to ``RETRIES`` times; then it counts as crashed. A trial that takes longer than
+    ``trial_timeout`` seconds is not retried, because it would hang again. The other trials of its
+    process are retried.
 
     Args:
-        computing_on: the device of each process (see ``devices.compute_devices``).
-        at_once: how many trials each has under way.
-        trial_timeout: the most seconds that a trial may take.
+        devices: the device of each process (see ``devices.compute_devices``).
+        at_once: how many trials each process runs concurrently.
+        trial_timeout: the time limit of a trial in seconds.
     """
 
     def __init__(
-        self, computing_on: Sequence[str], at_once: int = 1, trial_timeout: float | None = None
+        self, devices: Sequence[str], at_once: int = 1, trial_timeout: float | None = None
     ) -> None:
         self._at_once, self._timeout = at_once, trial_timeout
-        self._workers = [_Worker(place, at_once, trial_timeout) for place in computing_on]
-        self._any_began = False
+        self._workers = [_Worker(device, at_once, trial_timeout) for device in devices]
+        self._any_started = False
 
     def run(
         self,
@@ -98,9 +99,9 @@ class LocalWorkers:
         """Run all trials (see ``Executor.run``).
 
         Raises:
-            ActbenchError: a worker ended before any could take a trial; nothing is stored.
+            ActbenchError: a worker ended before any trial could start; nothing is stored.
             ResultsFolderError: a checkpoint cannot be written.
-            UnavailableError: the data or what else all trials need is gone.
+            UnavailableError: the data, or something else that all trials need, is gone.
         """
         pending = deque(trials)
         deaths: Counter[Trial] = Counter()
@@ -108,8 +109,8 @@ class LocalWorkers:
         def after_death(trial: Trial, reason: str, seconds: float) -> Event:
             deaths[trial] += 1
             if deaths[trial] > RETRIES:
-                often = f"{reason}, {deaths[trial]} times in a row"
-                return Finished(crashed(study, trial, often), seconds)
+                reason = f"{reason}, {deaths[trial]} times in a row"
+                return Finished(crashed(study, trial, reason), seconds)
             pending.appendleft(trial)
             return Retried(trial, reason)
 
@@ -126,73 +127,73 @@ class LocalWorkers:
                 seconds = worker.seconds()
                 if self._timeout is not None and seconds > self._timeout:
                     self._replace(number)
-                    on_event(timed_out(study, worker.in_turn(), self._timeout, seconds))
+                    on_event(timed_out(study, worker.current(), self._timeout, seconds))
                     pending.extendleft(reversed(worker.others()))
                     continue
                 try:
                     message = worker.connection.recv()
                 except (EOFError, OSError):
-                    reason = worker.how_it_ended()
-                    if not self._any_began:
+                    reason = worker.exit_reason()
+                    if not self._any_started:
                         raise ActbenchError(
-                            f"no trial could start: {reason} (see what it printed)"
+                            f"no trial could start: {reason} (see its output above)"
                         ) from None
                     self._replace(number)
                     pending.extendleft(reversed(worker.others()))
-                    on_event(after_death(worker.in_turn(), reason, seconds))
+                    on_event(after_death(worker.current(), reason, seconds))
                     continue
                 if isinstance(message, ActbenchError):
                     raise message
                 if isinstance(message, tuple):
-                    self._any_began = True
-                    worker.turn_of(*message)
+                    self._any_started = True
+                    worker.set_current(*message)
                     continue
                 if isinstance(message, Finished):
                     worker.trials.remove(Trial(message.record.activation, message.record.seed))
                 on_event(message)
 
     def _wait(self) -> list[int]:
-        """Return the numbers of the busy workers that have something to say, or had too long."""
+        """Return the indices of workers that sent an event, ended, or exceeded the time limit."""
         busy = {w.connection: number for number, w in enumerate(self._workers) if w.trials}
         if self._timeout is None:
             return [busy[ready] for ready in wait(list(busy))]  # type: ignore[index]
         left = {n: self._timeout - self._workers[n].seconds() for n in busy.values()}
         ready = wait(list(busy), timeout=max(0.0, min(left.values()) + 0.01))
-        said = [busy[connection] for connection in ready]  # type: ignore[index]
+        found = [busy[connection] for connection in ready]  # type: ignore[index]
         late = [number for number in left if self._workers[number].seconds() > self._timeout]
-        return [*said, *(number for number in late if number not in said)]
+        return [*found, *(number for number in late if number not in found)]
 
     def _replace(self, number: int) -> None:
         self._workers[number].end()
-        place = self._workers[number].place
-        self._workers[number] = _Worker(place, self._at_once, self._timeout)
+        device = self._workers[number].device
+        self._workers[number] = _Worker(device, self._at_once, self._timeout)
 
     def close(self) -> None:
-        """End the processes now, whatever they do."""
+        """Kill the worker processes."""
         for worker in self._workers:
             worker.end()
 
 
 class _Worker:
-    """One worker process, seen from the process that hands out trials.
+    """One worker process, as the parent process sees it.
 
     Attributes:
-        place: what it computes on.
-        trials: those that it was handed and has not finished.
+        device: the device that it computes on.
+        trials: its unfinished trials.
     """
 
-    def __init__(self, place: str, at_once: int, trial_timeout: float | None) -> None:
-        self.place = place
+    def __init__(self, device: str, at_once: int, trial_timeout: float | None) -> None:
+        self.device = device
         self.trials: list[Trial] = []
-        self._turn: Trial | None = None
-        self._begin = 0.0
+        self._current: Trial | None = None
+        self._start = 0.0
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, place, at_once, trial_timeout, str(Path.cwd()))
+        arguments = (theirs, device, at_once, trial_timeout, str(Path.cwd()))
         self.process: SpawnProcess = context.Process(
             target=_work, args=arguments, daemon=True, name=WORKER_NAME
         )
-        with _ctrl_c_held_back(), _script_left_out():
+        with _ctrl_c_blocked(), _main_script_hidden():
             self.process.start()
         theirs.close()
 
@@ -200,27 +201,27 @@ class _Worker:
         self, study: Study, trial: Trial, data_folder: Path, checkpoints: Path | None
     ) -> None:
         self.trials.append(trial)
-        # where it is dead already, the next read of its connection says so
+        # if the process has ended already, the next read of the connection reports it
         with contextlib.suppress(OSError):
             self.connection.send((study, trial, data_folder, checkpoints))
 
-    def turn_of(self, trial: Trial, seconds: float) -> None:
-        """Note that a trial takes its turn, which began so many seconds ago."""
-        self._turn, self._begin = trial, time.perf_counter() - seconds
+    def set_current(self, trial: Trial, seconds: float) -> None:
+        """Note that the process now computes a trial, which started ``seconds`` ago."""
+        self._current, self._start = trial, time.perf_counter() - seconds
 
-    def in_turn(self) -> Trial:
-        """Return the trial whose doing it is, whatever happens now."""
-        return self._turn if self._turn in self.trials else self.trials[0]
+    def current(self) -> Trial:
+        """Return the trial that the process computes now."""
+        return self._current if self._current in self.trials else self.trials[0]
 
     def others(self) -> list[Trial]:
-        """Return the trials that have no part in it."""
-        return [trial for trial in self.trials if trial != self.in_turn()]
+        """Return its unfinished trials other than the current one."""
+        return [trial for trial in self.trials if trial != self.current()]
 
     def seconds(self) -> float:
-        """Return for how long the trial in turn has run; 0 before any has."""
-        return time.perf_counter() - self._begin if self._turn in self.trials else 0.0
+        """Return the seconds since the current trial started; 0 before the first."""
+        return time.perf_counter() - self._start if self._current in self.trials else 0.0
 
-    def how_it_ended(self) -> str:
+    def exit_reason(self) -> str:
         self.process.join(5)
         code = self.process.exitcode
         if code is not None and code < 0:
@@ -234,15 +235,15 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait: a process that starts meanwhile never gets it, the parent ends it instead.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Block SIGINT, also in processes that start meanwhile; the parent ends these itself.
 
-    Otherwise one that is still loading its libraries would print where it was.
+    Otherwise a process that is still loading its libraries would print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # where it starts with the first process, it lets Ctrl-C in
+    resource_tracker.ensure_running()  # if it started later, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -251,11 +252,10 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _script_left_out() -> Iterator[None]:
-    """Let a process start without the script that runs here, of which it needs nothing.
+def _main_script_hidden() -> Iterator[None]:
+    """Keep processes that start meanwhile from importing the main script.
 
-    It would import that anew: what a script without a main guard does would begin again, and one
-    on standard input is no file.
+    A script without a main guard would run again, and a script on standard input has no file.
     """
     before = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -266,24 +266,24 @@ def _script_left_out() -> Iterator[None]:
 
 
 def _work(
-    connection: Connection, place: str, at_once: int, trial_timeout: float | None, folder: str
+    connection: Connection, device: str, at_once: int, trial_timeout: float | None, folder: str
 ) -> None:
-    """Run trials until the other side closes: the life of a worker process."""
+    """Run trials until the parent closes the connection: the main function of a worker process."""
     end_with_parent()
-    os.chdir(folder)  # a user's files are named from here
+    os.chdir(folder)  # paths of user code are relative to it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    os.dup2(2, 1)  # stdout belongs to the summary, whatever a user's own code prints
+    os.dup2(2, 1)  # only the summary goes to stdout, not the output of user code
     configure_malloc()
     from actbench.execution.interleaved import InterleavedTrials, Resumed
 
-    lanes = InterleavedTrials(place, at_once, trial_timeout)
+    interleaved = InterleavedTrials(device, at_once, trial_timeout)
     try:
         while True:
-            while not lanes.busy or connection.poll():
+            while not interleaved.busy or connection.poll():
                 study, trial, data_folder, checkpoints = connection.recv()
-                lanes.add(study, trial, data_folder, connection.send, checkpoints)
+                interleaved.add(study, trial, data_folder, connection.send, checkpoints)
             try:
-                for event in lanes.advance():
+                for event in interleaved.advance():
                     if isinstance(event, Resumed):
                         connection.send((event.trial, event.seconds))
                     else:

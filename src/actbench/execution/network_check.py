@@ -1,4 +1,4 @@
-"""A user's network or activation, tried for a few steps before any trial is trained."""
+"""The check of user-defined networks and activations: a few training steps before any trial."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def check_networks(
     data: ImageData,
     counts: Collection[int] = (),
 ) -> list[str]:
-    """Return what a user should know of the study's networks, a sentence each.
+    """Return warnings about the study's networks, a sentence each.
 
-    Every network with code of the user's own, in the model or the activation, is built, evaluated
-    on real test images, and trained for one step with a batch of the study's size and one of its
-    last batch's. Nothing of it is kept.
+    Every network whose model or activation is user code is built, evaluated on test images, and
+    trained for one step with a full batch and one with the last, smaller batch of an epoch. The
+    networks are then discarded.
 
     Args:
-        study: the network, its recipe and how its trials compute.
-        activations: what each is built around.
-        data: the study's images, on the processor.
-        counts: on how many images trials train; all of ``data`` unless given.
+        study: the study.
+        activations: the activations to check.
+        data: the study's images, on the CPU.
+        counts: the numbers of images that trials train on; all of ``data`` unless given.
 
     Raises:
         UsageError: a network cannot be built, evaluated or trained, does not run its activation,
-            has nothing to learn, or gives something other than logits (N, classes).
+            has nothing to train, or returns something other than logits (N, classes).
     """
     found: dict[str, list[str]] = {}
     own = {factory.spec: factory for factory in activations if is_own(study.model, factory)}
@@ -63,7 +63,7 @@ def check_networks(
 
 
 class _Check:
-    """One network, tried."""
+    """The check of one network."""
 
     def __init__(self, study: Study, activation: ActivationFactory, data: ImageData) -> None:
         self._study = replace(study, kernels="torch", device="cpu")
@@ -84,7 +84,7 @@ class _Check:
             )
         size = min(self._study.batch_size, *counts)
         self._train(network, size)
-        self._evaluate(network, layers)  # what a layer keeps of it, training meets again
+        self._evaluate(network, layers)  # a layer may keep state that breaks later training
         norms = self._train(network, size)
         for count in counts:
             rest = count % self._study.batch_size
@@ -111,7 +111,7 @@ class _Check:
             )
         except UsageError:
             raise
-        except Exception as error:  # a user's code may raise anything at all
+        except Exception as error:  # user code may raise anything
             raise UsageError(f"{self._subject} cannot be built: {in_a_line(error)}") from error
         if not built:
             raise UsageError(f"{self._subject} does not use the activation factory it is given")
@@ -133,7 +133,7 @@ class _Check:
         try:
             with InactiveUnits(network, layers) as inactive:
                 logits = predict(network, images, self._study.precision)
-        except Exception as error:  # a user's code may raise anything at all
+        except Exception as error:  # user code may raise anything
             if outputs:
                 self._check_output(outputs[0], len(images), "in evaluation")
             raise UsageError(
@@ -145,21 +145,21 @@ class _Check:
         return inactive, output_warnings(network, images, logits, self._study.precision)
 
     def _check_output(self, output: Any, images: int, when: str) -> None:
-        wanted = (images, len(self._data.classes))
+        expected = (images, len(self._data.classes))
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        if found != wanted:
+        if found != expected:
             raise UsageError(
-                f"{self._subject} gives {found} {when} for {images} images and {wanted[1]} "
-                f"classes; it must give logits {wanted}"
+                f"{self._subject} returns {found} {when} for {images} images and {expected[1]} "
+                f"classes; it must return logits {expected}"
             )
 
     def _train(self, network: nn.Module, size: int) -> dict[str, float]:
-        """Take a step of training with so many images and return the layers' gradient norms."""
+        """Take a training step with ``size`` images and return the layers' gradient norms."""
         try:
             return self._step(network, size)
         except UsageError:
             raise
-        except Exception as error:  # a user's code may raise anything at all
+        except Exception as error:  # user code may raise anything
             raise UsageError(
                 f"{self._subject} cannot be trained on a batch of {size}: {in_a_line(error)}"
             ) from error
@@ -194,10 +194,10 @@ class _Check:
         return steps.norms.means(1)
 
     def _train_rest(self, network: nn.Module, count: int, rest: int) -> None:
-        """Take a step with the last batch of an epoch of ``count`` images."""
+        """Take a training step with the last batch of an epoch of ``count`` images."""
         try:
             self._step(network, rest)
-        except Exception as error:  # a user's code may raise anything at all
+        except Exception as error:  # user code may raise anything
             size = self._study.batch_size
             raise UsageError(
                 f"{self._subject} cannot be trained on the last batch of an epoch, which has "
@@ -206,7 +206,7 @@ class _Check:
             ) from error
 
     def _other_sizes(self, network: nn.Module, count: int, failed: int) -> str:
-        """Return which batch sizes near the study's leave a last batch that can be trained on."""
+        """Return the batch sizes near the study's whose last batch can be trained on."""
         size, bad, good = self._study.batch_size, {failed}, []
         near = sorted(range(1, min(count, 2 * size) + 1), key=lambda other: abs(other - size))
         for other in near[: 2 * SIZES_TRIED]:
@@ -216,7 +216,7 @@ class _Check:
             for rest in rests:
                 try:
                     self._step(network, rest)
-                except Exception:  # a user's code may raise anything at all
+                except Exception:  # user code may raise anything
                     bad.add(rest)
                     break
             else:
@@ -224,5 +224,5 @@ class _Check:
             if len(good) == 3:
                 break
         if not good:
-            return f"no batch_size near {size} leaves a last batch that can be"
+            return f"no batch_size near {size} works"
         return f"batch_size can be {', '.join(map(str, sorted(good)))}"

@@ -1,4 +1,4 @@
-"""End a worker process when its parent ends, however that comes about."""
+"""End a worker process when its parent ends, whatever the cause."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its parent has ended, whatever this one is computing.
+    """End this process as soon as its parent has ended, whatever this process is computing.
 
-    On Linux the kernel sends SIGKILL (``PR_SET_PDEATHSIG`` in prctl(2)), which nothing holds up.
-    Elsewhere a thread waits for the parent; it needs the interpreter lock, which C code of a user's
-    own may hold for long. A process that ``multiprocessing`` did not start has no parent here.
+    On Linux the kernel sends SIGKILL (``PR_SET_PDEATHSIG`` in prctl(2)) at once. Elsewhere a thread
+    waits for the parent; it needs the interpreter lock, which C code may hold for a long time. Does
+    nothing in a process that ``multiprocessing`` did not start.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
     if not _kernel_kills_this_process():
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-    elif not parent.is_alive():  # it ended before the kernel was asked
+    elif not parent.is_alive():  # it ended before the call of prctl
         os._exit(1)
 
 
 def _kernel_kills_this_process() -> bool:
-    """Ask the kernel to kill this process with its parent; return whether it will."""
+    """Ask the kernel to kill this process when its parent ends; return whether it will."""
     if not sys.platform.startswith("linux"):
         return False
     try:

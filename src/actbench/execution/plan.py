@@ -1,4 +1,4 @@
-"""A study checked and resolved before any training: names, data, kernels."""
+"""The plan of a study: names, data and kernels, checked and resolved before any training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from actbench.attacks.registry import expand as expand_attacks
+from actbench.corruptions.published import check_published
+from actbench.corruptions.registry import expand as expand_corruptions
+from actbench.data.cache import cache_limit
+from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.execution.network_check import check_networks
+from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import build_network, has_native_step
+from actbench.models.global_state import changes, settings_kept
+from actbench.models.initialisation import gain_of
 from actbench.models.native.conv_pool import prepare as compile_kernels
+from actbench.models.networks import resolve_model
+from actbench.models.study_code import study_code
 from actbench.models.user_code import module_file
 from actbench.study.study import Trial
 from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
+from actbench.training.diagnostics import GradientNorms
 from actbench.training.steps import Steps
 
 if TYPE_CHECKING:
@@ -33,10 +45,13 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """A study whose names are resolved and whose data is there: ready to run.
+    """A study that is ready to run.
 
-    ``checks`` holds each activation's self-check; ``data_folder`` the prepared arrays; ``note`` is
-    what a user should know besides, empty if nothing.
+    Attributes:
+        study: the study, every name in it resolved.
+        data_folder: the folder of the prepared arrays.
+        checks: each activation's self-check.
+        note: warnings for the user, a line each; empty if there are none.
     """
 
     study: Study
@@ -46,56 +61,30 @@ class Plan:
 
 
 def prepare_study(study: Study) -> Plan:
-    """Return the plan for a study, after everything that can be wrong with it was looked at.
+    """Return the plan for a study after checking all of it.
 
     Raises:
         UsageError: a name, a parameter or the data is wrong.
     """
-    from actbench.models.global_state import settings_kept
-
     with settings_kept(fresh=True):
         return _prepared(study)
 
 
-def keep_resolved(study: Study, store: Store) -> Study:
-    """Return the study, what is ``auto`` in it as in the study that the store holds.
-
-    Raises:
-        ResultsFolderError: the stored study cannot be read.
-    """
-    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
-    if not names or not store.holds_study():
-        return study
-    stored = store.study()
-    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})
-
-
 def _prepared(study: Study) -> Plan:
-    from actbench.attacks.registry import expand as expand_attacks
-    from actbench.corruptions.published import check_published
-    from actbench.corruptions.registry import expand as expand_corruptions
-    from actbench.data.cache import cache_limit
-    from actbench.data.images import open_images, prepare, study_images
-    from actbench.execution.network_check import check_networks
-    from actbench.models.activations import check_activation, resolve_activation
-    from actbench.models.global_state import changes, settings_kept
-    from actbench.models.initialisation import gain_of
-    from actbench.models.networks import resolve_model
-    from actbench.models.study_code import study_code
 
-    cache_limit()  # a wrong one is found now
+    cache_limit()  # raises if it is invalid
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
     code = study_code(model, [factory.spec for factory in factories])
     for name, checksum in study.code:
         if dict(code).get(name, checksum) != checksum:
             raise UsageError(
-                f"the source of {name} is not the study's: it has changed since that was made; "
-                "leave code out of the configuration to run what is there now"
+                f"the source of {name} has changed since the study was made; "
+                "remove code from the configuration to run the present source"
             )
     if study.init == "slope_aware":
         for factory in factories:
-            gain_of(factory)  # one without a gain is found now
+            gain_of(factory)  # raises if it has no gain
     rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
     names = expand_corruptions(study.corruptions, published=bool(study.cifar10c))
     checks = {factory.spec: check_activation(factory) for factory in factories}
@@ -145,18 +134,11 @@ def _prepared(study: Study) -> Plan:
 
 
 def check_stored(plan: Plan, store: Store) -> None:
-    """Refuse to add to records that the present code would not give.
-
-    An activation's self-check and the network's layers must be those that the records hold.
+    """Check that the activations' self-checks and the networks' layers are those of the records.
 
     Raises:
         ResultsFolderError: they are not, or a record cannot be read.
     """
-    from actbench.data.images import open_images
-    from actbench.models.activations import resolve_activation
-    from actbench.models.build import build_network
-    from actbench.training.diagnostics import GradientNorms
-
     layers: dict[str, list[str]] = {}
     for record in store.open(plan.study).records().values():
         spec = record.activation
@@ -164,7 +146,7 @@ def check_stored(plan: Plan, store: Store) -> None:
         if found and not _draws(resolve_activation(spec)):
             raise ResultsFolderError(
                 f"{str(store.folder)!r} holds trials of another {spec}: {found} "
-                "(choose another folder with --out, or begin anew with --restart)"
+                "(choose another folder with --out, or start over with --restart)"
             )
         if spec not in layers:
             factory, classes = resolve_activation(spec), len(open_images(plan.data_folder).classes)
@@ -175,23 +157,21 @@ def check_stored(plan: Plan, store: Store) -> None:
                 raise ResultsFolderError(
                     f"{str(store.folder)!r} holds trials of another network than "
                     f"{plan.study.model}: its layers were {', '.join(epoch.grad_norms)} and are "
-                    f"{', '.join(layers[spec])} now (choose another folder with --out, or begin "
-                    "anew with --restart)"
+                    f"{', '.join(layers[spec])} now (choose another folder with --out, or start "
+                    "over with --restart)"
                 )
 
 
 def _draws(factory: ActivationFactory) -> bool:
-    """Return whether an activation's self-check is another with other random numbers."""
-    from actbench.models.activations import check_activation
-
+    """Return whether an activation's self-check depends on random numbers."""
     return check_activation(factory, seed=1) != check_activation(factory, seed=2)
 
 
 def _different(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return which values of a self-check differ by more than processors do; empty if none."""
+    """Return which values of a self-check differ by more than rounding; empty if none do."""
 
     def same(a: float | None, b: float) -> bool:
-        if a is None or not math.isfinite(b):  # a record has no other word for what is not finite
+        if a is None or not math.isfinite(b):  # a record stores None for what is not finite
             return a is None and not math.isfinite(b)
         return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-6)
 
@@ -203,10 +183,10 @@ def _different(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) -> str:
-    """Return a warning that this processor has no bfloat16 arithmetic, with a measured ratio.
+    """Return a warning that this processor has no bfloat16 arithmetic, with the measured slowdown.
 
-    It is that of the shortest times of ``TIMED_STEPS`` training steps on one thread, of as many
-    ``ROUNDS`` for each precision in turn.
+    The slowdown is the ratio of the shortest of ``ROUNDS`` times of ``TIMED_STEPS`` training steps
+    on one thread, the precisions measured in turn.
     """
     few = data.train_subset(min(TIMED_STEPS * study.batch_size, len(data.train_images)))
     seconds: dict[str, list[float]] = {"bf16": [], "fp32": []}
@@ -235,25 +215,28 @@ def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) 
 def resolve_kernels(
     study: Study, activations: Sequence[ActivationFactory], num_classes: int
 ) -> tuple[str, str]:
-    """Return ``native`` or ``torch``, and what there is to say of it, empty if nothing.
+    """Return ``native`` or ``torch``, and a note for the user, which may be empty.
 
-    ``auto`` is ``native`` where a network of the study has a step that it computes, on a processor
-    and in fp32, and where this machine can compile it.
+    ``auto`` is ``native`` if a network of the study has a step with a native kernel, the study runs
+    on the CPU in fp32, and this machine can compile the kernel.
 
     Raises:
-        UsageError: ``native`` was asked for and cannot be.
+        UsageError: ``native`` was asked for and is not possible.
     """
     if study.kernels == "torch":
         return "torch", ""
     asked = study.kernels == "native"
-    for name, can, words in (("device", "cpu", "on the CPU"), ("precision", "fp32", "in fp32")):
+    for name, supported, words in (
+        ("device", "cpu", "on the CPU"),
+        ("precision", "fp32", "in fp32"),
+    ):
         other = getattr(study, name)
-        if other != can and asked:
+        if other != supported and asked:
             raise UsageError(
-                f"kernels is native, which computes {words} alone, and {name} is {other}; it must "
+                f"kernels is native, which computes only {words}, and {name} is {other}; it must "
                 "be auto or torch"
             )
-        if other != can:
+        if other != supported:
             return "torch", ""
     if not asked and not has_native_step(study.model, activations, num_classes):
         return "torch", ""
@@ -262,5 +245,5 @@ def resolve_kernels(
     except UsageError as error:
         if asked:
             raise UsageError(f"kernels is native, but {error}; torch needs none") from None
-        return "torch", f"{error}, so PyTorch's kernels compute all, in more time"
+        return "torch", f"{error}, so PyTorch's slower kernels are used"
     return "native", ""

@@ -1,4 +1,4 @@
-"""Run trials as plain tasks of a Ray cluster, an existing one or one of this machine's cores."""
+"""Run trials as tasks of a Ray cluster: an existing one, or one started on this machine."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from actbench.study.study import Study, Trial
 
 SECONDS_TO_GIVE_UP = 30
-"""How long after its time limit a trial's process is ended that Python cannot interrupt."""
+"""How long after the time limit a process is ended that Python cannot interrupt."""
 
 
 class RayTasks:
-    """Runs each trial as a Ray task of one core; the data goes to every node once.
+    """Runs each trial as a Ray task of one core; the data is sent to every node once.
 
-    A task whose worker or node dies is run again by Ray, ``RETRIES`` times; then the trial is a
-    crashed one. Nothing is told of a trial before it has finished. This process alone writes
-    records. Trials keep their checkpoints where the results folder is seen from the node that they
-    run on, as on a shared file system; elsewhere they begin anew when they are run again.
+    Ray retries a task whose worker or node dies, ``RETRIES`` times; then the trial counts as
+    crashed. A trial reports no event before it finishes. Only this process writes records. Trials
+    write checkpoints if their node can access the results folder, as on a shared file system;
+    otherwise a retried trial starts over.
 
     Args:
-        workers: how many trials run at once; as many as there are cores unless given.
-        address: the cluster, ``auto`` for the one that this machine belongs to; one is started on
-            this machine unless given.
-        trial_timeout: the most seconds that a trial may take.
+        workers: how many trials run at once; one per core unless given.
+        address: the cluster's address, ``auto`` for the one that this machine belongs to; a cluster
+            is started on this machine unless given.
+        trial_timeout: the time limit of a trial in seconds.
 
     Raises:
         UsageError: Ray is not installed, or there is no such cluster.
@@ -55,7 +55,7 @@ class RayTasks:
     def __init__(
         self, workers: int | None, address: str | None, trial_timeout: float | None
     ) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send usage data
         try:
             import ray
         except ImportError:
@@ -73,7 +73,7 @@ class RayTasks:
                 ray.init(
                     address=address or "local",
                     include_dashboard=False,
-                    log_to_driver=False,  # stdout belongs to the summary
+                    log_to_driver=False,  # only the summary goes to stdout
                     logging_level=logging.ERROR,
                     **own,
                 )
@@ -109,19 +109,19 @@ class RayTasks:
                 raise kind(str(getattr(error, "cause", error))) from None
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0]
-                often = f"its Ray worker was lost, {RETRIES + 1} times in a row: {reason}"
-                event = Finished(crashed(study, trial, often, str(error)), 0.0)
+                reason = f"its Ray worker was lost, {RETRIES + 1} times in a row: {reason}"
+                event = Finished(crashed(study, trial, reason, str(error)), 0.0)
             on_event(event)
 
     def close(self) -> None:
-        """Leave the cluster, or end the one that was started; what still runs is ended."""
+        """Leave the cluster, or shut down the one that was started with all of its tasks."""
         if self._ours:
             self._ray.shutdown()
 
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Keep what this process does at SIGTERM: Ray would put its own in place."""
+    """Keep this process's SIGTERM handler, which Ray would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -133,7 +133,7 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _as_arrays(study: Study, data_folder: Path) -> dict[str, Any]:
-    """Return the study's data as NumPy arrays, which processes of one node share."""
+    """Return the study's data as NumPy arrays, which the processes of a node share in memory."""
     from actbench.data.images import study_images
 
     data = vars(study_images(data_folder, study))
@@ -148,10 +148,10 @@ def _run_on_node(
     import_paths: list[str],
     timeout: float | None,
 ) -> Finished:
-    """Return the outcome of one trial: what runs on a node of the cluster."""
+    """Return the outcome of one trial; this runs on a node of the cluster."""
     sys.path.extend(path for path in import_paths if path not in sys.path)
     with contextlib.suppress(OSError):  # another node may have no such folder
-        os.chdir(import_paths[0])  # a user's files are named from there
+        os.chdir(import_paths[0])  # paths of user code are relative to it
     configure_malloc()
     import numpy as np
     import torch
@@ -161,7 +161,7 @@ def _run_on_node(
 
     torch.set_num_threads(1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # shared arrays cannot be written to, and are not
+        warnings.simplefilter("ignore")  # shared arrays are read-only; nothing writes to them
         tensors: dict[str, Any] = {
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in arrays.items()
@@ -170,30 +170,30 @@ def _run_on_node(
         checkpoints = None
     begin = time.perf_counter()
     try:
-        with _at_most(timeout):
+        with _time_limit(timeout):
             data = ImageData(**tensors)
             return finish(run_one(study, trial, data, lambda _: None, checkpoints))
-    except _TooLong:
+    except _TimedOutError:
         reason = f"it took longer than the limit of {timeout:g} s"
         return Finished(crashed(study, trial, reason), time.perf_counter() - begin)
 
 
-class _TooLong(BaseException):
-    """A trial's time is over."""
+class _TimedOutError(BaseException):
+    """A trial exceeded its time limit."""
 
 
 @contextlib.contextmanager
-def _at_most(seconds: float | None) -> Iterator[None]:
-    """Raise ``_TooLong`` in the block after so many seconds; end a process that does not heed it.
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise ``_TimedOutError`` in the block after ``seconds``; later end the process.
 
-    Ray runs a task in its process's main thread, where signals arrive.
+    Ray runs a task in the main thread of its process, where signals arrive.
     """
     if seconds is None:
         yield
         return
 
     def end(*_: object) -> None:
-        raise _TooLong
+        raise _TimedOutError
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)

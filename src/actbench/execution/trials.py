@@ -1,7 +1,8 @@
-"""Run the planned trials that are not stored; store their records and the environment."""
+"""Run the planned trials that are not stored, and store their records and environment."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import subprocess
@@ -18,10 +19,7 @@ from actbench.execution.ray_tasks import RayTasks
 from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.store.environment import with_batch
 from actbench.study.study import SEVERITIES, trial_names
-from actbench.training.devices import (
-    compute_devices,
-    resolve_device,
-)
+from actbench.training.devices import compute_devices, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -43,7 +41,7 @@ def run_trials(
     executor: Executor,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Run trials and store each record as it comes; ``on_event`` hears every event after that.
+    """Run trials and store each record when its trial finishes, before ``on_event`` is called.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
@@ -66,11 +64,11 @@ def run_trials(
 
 
 def stored_elsewhere(stored: StoredStudy) -> list[str]:
-    """Return a line for each environment other than this one that stored trials are from."""
+    """Return a line for each other environment that stored trials were computed in."""
     records = [r for r in stored.records().values() if r.status != "crashed"]
     counts = Counter(record.environment for record in records)
-    here = environment_of(stored.study.device, stored.study.kernels)
-    found = differences(counts, stored.store.environment()["environments"], here)
+    current = environment_of(stored.study.device, stored.study.kernels)
+    found = differences(counts, stored.store.environment()["environments"], current)
     return [
         f"{counts[name]} of {len(records)} stored trials were computed in another environment "
         f"than this one: {difference}"
@@ -79,10 +77,10 @@ def stored_elsewhere(stored: StoredStudy) -> list[str]:
 
 
 def longest_first(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials, each seed's longest first, so that the last worker is done sooner.
+    """Return the trials sorted so that each seed's longest come first: the workers finish together.
 
-    An activation that a network cannot apply after the pool touches four times as many values. The
-    seeds keep their order: an interrupted study holds whole pairs.
+    An activation that a network cannot apply after the pooling layer computes four times as many
+    values. The seeds keep their order, so that an interrupted study has complete pairs.
     """
     from actbench.models.activations import resolve_activation
 
@@ -96,12 +94,25 @@ def longest_first(trials: Iterable[Trial]) -> list[Trial]:
     ]
 
 
-def make_executor(study: Study, options: RunOptions) -> Executor:
-    """Return what runs a study's trials.
+def keep_resolved(study: Study, store: Store) -> Study:
+    """Return the study with the stored study's values for settings that are ``auto``.
 
-    On the processor: worker processes, one per core unless ``options.workers`` says how many, or
-    this process where that is 0. On GPUs: a process per GPU, with an equal part of ``workers``
-    trials under way, ``TRIALS_ON_A_GPU`` each unless given.
+    Raises:
+        ResultsFolderError: the stored study cannot be read.
+    """
+    names = [name for name in ("device", "kernels", "precision") if getattr(study, name) == "auto"]
+    if not names or not store.holds_study():
+        return study
+    stored = store.study()
+    return dataclasses.replace(study, **{name: getattr(stored, name) for name in names})
+
+
+def make_executor(study: Study, options: RunOptions) -> Executor:
+    """Return the executor for a study's trials.
+
+    On the CPU: ``options.workers`` worker processes, by default one per core, or this process if it
+    is 0. On GPUs: a process per GPU, each running an equal part of ``workers`` trials concurrently,
+    by default ``TRIALS_ON_A_GPU``.
 
     Raises:
         UsageError: Ray is not installed or asked for GPUs, or the device does not exist.
@@ -111,7 +122,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
     if options.executor == "ray":
         if device == "cuda":
             raise UsageError(
-                "Ray runs trials on processors only, and device is cuda; it must be cpu, or the "
+                "Ray runs trials on CPUs only, and device is cuda; it must be cpu, or the "
                 "executor local"
             )
         return RayTasks(workers, options.ray_address, timeout)
@@ -126,7 +137,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
 
 
 def prepare_corruptions(plan: Plan) -> None:
-    """Make the corrupted test sets that all trials share, where they are not there yet."""
+    """Create the corrupted test sets that all trials share, unless the cache has them."""
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
@@ -139,7 +150,7 @@ def prepare_corruptions(plan: Plan) -> None:
 
 
 def write_samples(plan: Plan, store: Store) -> None:
-    """Store the first test image under every corruption and severity, for the report to show."""
+    """Store the first test image under every corruption and severity, for the report."""
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
@@ -161,7 +172,7 @@ def _now() -> str:
 def _note_trial(
     store: Store, known: Container[str], start: str, git_commit: str, done: Finished
 ) -> None:
-    """Add a trial to what the folder says of when, where and how fast the study ran."""
+    """Add a trial's environment and seconds to ``environment.json``."""
     stored = store.environment()
     environments = stored["environments"]
     if done.environment:
@@ -173,7 +184,7 @@ def _note_trial(
 
 
 def _git_commit() -> str:
-    """Return the commit of the code that runs, with ``+`` where it was changed; empty if none."""
+    """Return the commit of the running code, with ``+`` if it was changed; empty if none."""
     here = Path(__file__).parent
     try:
         done = subprocess.run(
@@ -193,5 +204,5 @@ def _git_commit() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    # an installed copy may lie inside somebody else's repository
+    # an installed copy may be inside another repository
     return done.stdout.strip() if done.returncode == tracked.returncode == 0 else ""

@@ -1,9 +1,9 @@
-"""Each activation's learning rate, chosen on a validation part of the training images.
+"""The choice of each activation's learning rate on held-out training images.
 
-The trials of the choice are ordinary ones, of studies of their own: one for each rate of the grid,
-with seeds of their own and the held-out images in the test set's place. They are stored under
-``tuning/`` in the results folder, so that an interrupted choice goes on, and what is chosen is a
-function of them. It then stands in the study as ``learning_rates``.
+Each rate of the grid is a study of ordinary trials, with its own seeds and with the held-out images
+in place of the test set. Their records are stored under ``tuning/`` in the results folder, so that
+an interrupted search resumes; the choice is a function of the records. The chosen rates become the
+study's ``learning_rates``.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 TUNING_FOLDER = "tuning"
 TUNING_FILE = "tuning.csv"
-# Not the study's: these do not change when it grows, and nothing is chosen on its own trials.
+# Not the seeds of the study: rates must not depend on them, nor change when seeds are added.
 TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
 COLUMNS = ("activation", "learning_rate", "n", "validation_accuracy", "validation_loss", "chosen")
 
 
 def tuning_store(store: Store) -> Store:
-    """Return where the trials of the choice are stored."""
+    """Return the store of the tuning trials."""
     return Store(store.folder / TUNING_FOLDER, within=store)
 
 
 def tuning_plans(plan: Plan) -> list[Plan]:
-    """Return a plan for each rate of the grid, for the activations that have no rate yet."""
+    """Return a plan for each rate of the grid, with the activations that have no rate yet."""
     study = plan.study
     given = dict(study.learning_rates)
     missing = tuple(name for name in study.activations if name not in given)
@@ -69,7 +69,7 @@ def tuning_plans(plan: Plan) -> list[Plan]:
     ]
 
 
-# what decides nothing about training
+# settings that do not affect training
 _NOT_TUNED_WITH = {
     "tune_lr": (),
     "learning_rates": (),
@@ -89,7 +89,7 @@ def tune(
     *,
     retry_failed: bool,
 ) -> tuple[Plan, pd.DataFrame]:
-    """Run those trials of the choice that are not stored yet; return the plan with its rates.
+    """Run the missing tuning trials and return the plan with the chosen rates, and a table.
 
     The table has a row per activation and rate (see ``choice_table``).
 
@@ -103,10 +103,10 @@ def tune(
         damaged.update(trials_store.open(part.study).archive_damaged())
     pending = pending_choice(plan, store, retry_failed=retry_failed)
     on_event(Planned(sum(len(trials) for _, trials in pending)))
-    if pending:  # the folder is this study's, before anything is trained
+    if pending:  # check that the folder is this study's before any training
         damaged.update(store.open(plan.study).begin())
     for path, fault in damaged.items():
-        on_event(Note(f"a file was damaged and is set aside as {path}: {fault}"))
+        on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
     for part, trials in pending:
         on_event(Note(f"choosing learning rates: {part.study.learning_rate:g}"))
         stored = trials_store.open(part.study)
@@ -121,7 +121,7 @@ def tune(
 def pending_choice(
     plan: Plan, store: Store, *, retry_failed: bool = False
 ) -> list[tuple[Plan, list[Trial]]]:
-    """Return the plans of the choice with those of their trials that have yet to run."""
+    """Return the tuning plans that have missing trials, with these trials."""
     found = [
         (part, tuning_store(store).open(part.study).pending(retry_failed=retry_failed))
         for part in tuning_plans(plan)
@@ -130,7 +130,7 @@ def pending_choice(
 
 
 def with_rates(plan: Plan, store: Store) -> Plan:
-    """Return the plan with every activation's learning rate, from the stored trials of the choice.
+    """Return the plan with every activation's learning rate, chosen from the stored tuning trials.
 
     Raises:
         ActbenchError: no rate of the grid trained some activation in every trial.
@@ -151,11 +151,11 @@ def with_rates(plan: Plan, store: Store) -> Plan:
 
 
 def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
-    """Return what each activation reached with each rate, and which rate was chosen.
+    """Return each activation's validation results with each rate, and which rate was chosen.
 
-    Chosen is the highest mean accuracy on the held-out images; among equals the lowest mean loss,
-    then the smallest rate. A rate with which a trial diverged or crashed is not chosen. The columns
-    are ``COLUMNS``; ``n`` counts the trials with a result, over which the means are.
+    The rate with the highest mean accuracy on the held-out images is chosen; ties are broken by the
+    lowest mean loss, then by the smallest rate. A rate with a diverged or crashed trial is not
+    chosen. The columns are ``COLUMNS``; ``n`` is the number of trials in the means.
     """
     rows = []
     for part in tuning_plans(plan):
@@ -164,8 +164,8 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
         for activation in part.study.activations:
             trials = part.study.trials_of(activation)
             found = [records.get(name_of(trial)) for trial in trials]
-            whole = [r for r in found if r is not None and r.status == "ok"]
-            rows.append((activation, part.study.learning_rate, len(whole), *_means(whole)))
+            done = [r for r in found if r is not None and r.status == "ok"]
+            rows.append((activation, part.study.learning_rate, len(done), *_means(done)))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     eligible = table[table["n"] == len(TUNING_SEEDS)].sort_values(
         ["validation_accuracy", "validation_loss", "learning_rate"], ascending=[False, True, True]
@@ -182,10 +182,14 @@ def _means(records: list[TrialRecord]) -> tuple[float, float]:
 
 
 def describe_choice(study: Study) -> list[str]:
-    """Return a line for each activation: its rate, and whether one off the grid may do better."""
+    """Return a line for each activation: its rate, and whether it is at an end of the grid."""
     ends = {study.tune_lr[0]: "smallest", study.tune_lr[-1]: "largest"}
     return [
         f"{name}: learning rate {rate:g}"
-        + (f", the {ends[rate]} of the grid: one beyond it may do better" if rate in ends else "")
+        + (
+            f", the {ends[rate]} of the grid; a rate beyond it may be better"
+            if rate in ends
+            else ""
+        )
         for name, rate in study.learning_rates
     ]

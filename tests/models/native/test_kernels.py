@@ -13,7 +13,8 @@ import torch
 
 from actbench.data.images import open_images, prepare
 from actbench.execution import trials as runner
-from actbench.execution.plan import keep_resolved, prepare_study
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import keep_resolved
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network, has_native_step
 from actbench.models.native import conv_pool
@@ -151,9 +152,7 @@ def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
 ) -> None:
     done = actbench_here(*SMALL)
     assert done.code == 0, done.err
-    line = (
-        "no C++ compiler was found (/nowhere/c++), so PyTorch's kernels compute all, in more time"
-    )
+    line = "no C++ compiler was found (/nowhere/c++), so PyTorch's slower kernels are used"
     assert done.err.splitlines().count(line) == 1
     assert stored(tmp_path / "small") == {"torch"}
     asked = actbench_here(*SMALL, "--kernels", "native", "--out", "other")
@@ -215,7 +214,7 @@ def test_native_in_bf16_is_refused(actbench_here: Callable[..., Outcome]) -> Non
     done = actbench_here(*SMALL, "--kernels", "native", "--precision", "bf16")
     assert done.code == 2
     assert done.err == (
-        "actbench: kernels is native, which computes in fp32 alone, and precision is bf16; "
+        "actbench: kernels is native, which computes only in fp32, and precision is bf16; "
         "it must be auto or torch\n"
     )
 
