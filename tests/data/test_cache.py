@@ -7,6 +7,8 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from actbench.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from helpers.runs import Outcome
 
@@ -185,10 +186,7 @@ def test_what_is_cached_has_the_modes_that_the_umask_allows(
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="another user is needed, so root is"
 )
-def test_another_user_reads_the_same_cache(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+def test_another_user_reads_the_same_cache() -> None:
     script = (
         "import os, torch\n"
         "from actbench.data import cache\n"
@@ -201,13 +199,16 @@ def test_another_user_reads_the_same_cache(tmp_path: Path) -> None:
         "os.setuid(65534)\n"
         "assert look() == first\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # not in pytest's folder, which pytest closes to other users whenever it starts
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "ACTBENCH_CACHE": folder},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
 
 

@@ -367,7 +367,12 @@ def test_the_file_of_times_may_be_missing_or_damaged(store: Store) -> None:
     assert store.environment() == {"environments": [], "seconds": {"relu": 1.5}}
     path = store.folder / "environment.json"
     for damaged in (
-        *("{", "[]", "", '{"seconds": [1]}', '{"seconds": {"relu": "1"}}', "[" * 200_000),
+        "{",
+        "[]",
+        "",
+        '{"seconds": [1]}',
+        '{"seconds": {"relu": "1"}}',
+        "[" * 200_000,
         '{"environments": 1}',
     ):
         path.write_text(damaged)

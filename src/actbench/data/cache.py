@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from actbench.errors import UnavailableError, UsageError
+from actbench.errors import UnavailableError, UsageError, reason_of
 from actbench.files import PARTIAL, atomic_write, replacing
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
         with replacing(path, 0o666 & ~refused) as making:
             yield making
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise UnavailableError(f"cannot write the cache {str(path)!r}: {reason}") from None
 
 

@@ -21,8 +21,21 @@ if TYPE_CHECKING:
 SIZE = 32
 # Formats that Pillow decodes itself; for others, such as EPS, it starts programs.
 FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI"),
-    *("TGA", "TIFF", "WEBP"),
+    "AVIF",
+    "BMP",
+    "DIB",
+    "GIF",
+    "ICO",
+    "JPEG",
+    "JPEG2000",
+    "PCX",
+    "PNG",
+    "PPM",
+    "QOI",
+    "SGI",
+    "TGA",
+    "TIFF",
+    "WEBP",
 )
 _BITS_PER_SAMPLE = 258  # the TIFF tag
 

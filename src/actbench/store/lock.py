@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from actbench.errors import ResultsFolderError, UsageError
+from actbench.errors import ResultsFolderError, UsageError, reason_of
 from actbench.files import atomic_write, folder_identity
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _locked(folder: Path, name: str, *, brief: bool = False) -> Iterator[None]:
             file.write((who + (BRIEFLY if brief else "")).encode())
     except OSError as error:
         lock.release()
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         if error.errno in _NO_LOCKS:
             raise ResultsFolderError(
                 f"cannot lock {str(folder)!r}: {reason}; its file system must support file locks"
