@@ -11,16 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actbench.api import Results, load, run
+    from actbench.api import run
+    from actbench.results import Results, load
     from actbench.study.study import Study
 
 __all__ = ["Results", "Study", "load", "run"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Results": "actbench.api",
+    "Results": "actbench.results",
     "Study": "actbench.study.study",
-    "load": "actbench.api",
+    "load": "actbench.results",
     "run": "actbench.api",
 }
 

@@ -62,7 +62,7 @@ def test_there_is_a_row_for_each_trial_attack_and_epsilon(results: Results) -> N
 
 
 def test_an_attack_can_only_take_accuracy_away(results: Results) -> None:
-    unchanged = results.frames.unattacked().set_index(["activation", "seed"])["accuracy"]
+    unchanged = results.unattacked().set_index(["activation", "seed"])["accuracy"]
     for key, part in results.attacks.groupby(["activation", "seed"]):
         assert part["accuracy"].max() <= unchanged[key]
 
@@ -84,7 +84,7 @@ def test_a_trial_gives_the_same_record_again(results: Results, tmp_path: Path) -
 
 
 def test_a_record_with_attacks_survives_its_json(results: Results) -> None:
-    for record in results.frames.records:
+    for record in results.records:
         assert record.masking is not None
         assert record.masking.images == 40
         assert record_from_json(record_to_json(record)) == record
@@ -232,7 +232,7 @@ def test_the_tables_bear_the_sign_in_each_cell_and_the_reason_in_words(guarded: 
 
 def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
     drawn = figures(guarded)["attacks"]
-    page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {})
+    page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "0")
     (before, _, after) = page.partition("<figcaption")
     assert 'class="warning">tanh: accuracy under attack may be overstated' in before
     assert SIGN in after

@@ -43,7 +43,10 @@ def made_records(
             activation=trial.activation,
             seed=trial.seed,
             status="ok",
-            history=(EpochRecord(1, 0.5, 0.6, accuracy, norms),),
+            history=tuple(
+                EpochRecord(epoch, 0.5, 0.6, accuracy, norms)
+                for epoch in range(1, study.epochs + 1)
+            ),
             clean_accuracy=accuracy,
             clean_loss=0.6,
             clean_ece=0.05,

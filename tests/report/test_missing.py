@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actbench.analysis.frames import Frames
-from actbench.cli.summary import print_summary, summary_of
+from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
 from actbench.report.sentences import verdict_sentences
 from actbench.report.studies import studies_files
+from actbench.report.summary import summary_of
 from actbench.report.warnings import study_warnings
-from actbench.report.write import derived_files, write_report
+from actbench.report.write import derived_files, write_documents
 from actbench.store.record import TrialRecord
 from actbench.store.store import Store
 from actbench.study.study import Study
@@ -102,7 +103,7 @@ def frames_with(ways: tuple[str, ...], study: Study = STUDY) -> Frames | None:
 
 def check_tables(frames: Frames) -> None:
     files = derived_files(frames)
-    page = to_html(frames, {}, {})
+    page = to_html(frames, {}, {}, "0")
     for text in (
         files["summary.md"],
         files["summary.tex"],
@@ -137,11 +138,7 @@ def test_the_whole_report_is_written_whatever_is_missing(
 ) -> None:
     frames = frames_with(ways)
     assert frames is not None
-    store = Store(tmp_path)
-    store.begin(STUDY)
-    for record in frames.records:
-        store.write_record(record)
-    write_report(store, STUDY)
+    write_documents(Store(tmp_path), frames)
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
@@ -159,7 +156,7 @@ def test_a_mean_over_corruptions_needs_all_of_them() -> None:
     first = frames.trials.iloc[:2]
     assert first["corrupted_accuracy"].isna().all()
     assert first["clean_accuracy"].notna().all()
-    assert frames.values()["accuracy_fog"].isna().tolist() == [False, True, *[False] * 4]
+    assert frames.metric_values["accuracy_fog"].isna().tolist() == [False, True, *[False] * 4]
 
 
 def test_equal_accuracies_have_a_drop_of_exactly_zero() -> None:
@@ -198,7 +195,7 @@ def test_lost_seeds_stand_in_the_sentence_and_first_in_every_document(
     assert files["summary.md"].splitlines()[2].startswith(f"**Warning:** {told}")
     assert "## With diverged trials scored as chance" in files["summary.md"]
     assert told.replace("_", "\\_") in files["summary.tex"]
-    page = to_html(frames, {}, {})
+    page = to_html(frames, {}, {}, "0")
     assert page.index("With diverged trials scored as chance") > page.index(told) > 0
     print_summary(summary_of(frames), tmp_path, as_json=False)
     assert capsys.readouterr().out.startswith(f"⚠ {told}")
@@ -274,7 +271,7 @@ def test_a_collapsed_seed_is_flagged_and_the_rank_test_is_set_against_the_t_test
     assert "by ranks (Wilcoxon) better" in verdict_sentences(frames)[0]
     warnings = " ".join(study_warnings(frames))
     assert "leaky_relu:0.3: 1 of 20 trials differ from the rest: seed 19 at chance" in warnings
-    assert "the t-test says undecided" in warnings
+    assert "the t-test's verdict is undecided" in warnings
 
 
 def test_few_pairs_have_no_verdict_by_ranks() -> None:

@@ -16,10 +16,12 @@ import pandas as pd
 import pytest
 
 from actbench.analysis.frames import Frames
-from actbench.cli.summary import print_summary, summary_of
+from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
 from actbench.report.markdown import escape_markdown, to_markdown
 from actbench.report.sentences import verdict_sentences
+from actbench.report.summary import summary_of
+from actbench.report.table import Table
 from actbench.report.tables import to_csv
 from actbench.report.write import derived_files
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
@@ -81,7 +83,7 @@ def test_csv_has_twelve_significant_digits_whatever_the_last_ones_are() -> None:
 
 
 def test_a_bar_or_a_line_break_does_not_break_a_markdown_table() -> None:
-    text = to_markdown([["a|b", "c\nd\r\ne"], ["`*<script>", "\\|"]], ["x|y", "z"])
+    text = to_markdown(Table("", ["x|y", "z"], [["a|b", "c\nd\r\ne"], ["`*<script>", "\\|"]]))
     lines = text.splitlines()
     assert len(lines) == 4
     assert "a\\|b" in lines[2]
@@ -93,7 +95,7 @@ def test_a_bar_or_a_line_break_does_not_break_a_markdown_table() -> None:
 
 
 def test_numbers_in_markdown_cells_are_shown_as_they_were_written() -> None:
-    lines = to_markdown([["x", "1e3"], ["y", "0010"]], ["a", "b"]).splitlines()
+    lines = to_markdown(Table("", ["a", "b"], [["x", "1e3"], ["y", "0010"]])).splitlines()
     assert [line.split("|")[2].strip() for line in lines[2:]] == ["1e3", "0010"]
 
 
@@ -162,7 +164,7 @@ def test_control_characters_of_names_and_reasons_reach_no_document(
     frames = Frames(study, records)
     print_summary(summary_of(frames), Path("out\x1b"), as_json=False)
     printed = capsys.readouterr().out
-    documents = [*derived_files(frames).values(), to_html(frames, {}, {}), printed]
+    documents = [*derived_files(frames).values(), to_html(frames, {}, {}, "0"), printed]
     for text in documents:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert "![x](" not in derived_files(frames)["summary.md"]
@@ -439,8 +441,8 @@ def test_every_document_begins_with_what_to_know_of_the_trials(
     assert note == "tanh, 2 of 3 trials: a layer was not watched."
     documents = {
         "summary.md": derived_files(with_an_identical_one)["summary.md"],
-        "report.html": to_html(with_an_identical_one, {}, {}),
+        "report.html": to_html(with_an_identical_one, {}, {}, "0"),
     }
     for text in documents.values():
         assert text.index(same) < text.index(note) < text.index("over relu")
-    assert summary_of(with_an_identical_one).tables[0].warnings == [same, note]
+    assert summary_of(with_an_identical_one).warnings == [same, note]
