@@ -75,7 +75,7 @@ class Results(Frames):
 
 
 def load(folder: str | os.PathLike[str]) -> Results:
-    """Return the results that a folder holds, finished or not; nothing is run.
+    """Return the results in a folder, finished or not; nothing is run.
 
     Raises:
         ResultsFolderError: it is no results folder, or holds no finished trial.

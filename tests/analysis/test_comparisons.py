@@ -89,7 +89,7 @@ def test_without_pairs_there_is_a_reason_instead_of_a_verdict(values: pd.DataFra
     assert "no seed has a finite value for both" in row["note"]
 
 
-def test_a_metric_without_a_margin_says_so() -> None:
+def test_a_metric_without_a_margin_has_a_note() -> None:
     row = only_row(study("clean_loss", relu=[1.0, 1.1, 1.3], x=[1.0, 1.2, 1.1]), LOSS)
     assert np.isnan([row["margin"], row["p_equivalence"]]).all()
     assert pd.isna(row["seeds_needed"])

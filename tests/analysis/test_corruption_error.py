@@ -47,7 +47,7 @@ def test_mean_corruption_error_uses_the_seeds_that_both_have() -> None:
     assert result.to_dict() == pytest.approx({"relu": 100, "x": 50})
 
 
-def test_mean_corruption_error_without_a_yardstick_is_not_a_division_by_zero() -> None:
+def test_mean_corruption_error_without_a_baseline_is_not_a_division_by_zero() -> None:
     perfect = {("relu", 0, "fog", 1): 1.0, ("x", 0, "fog", 1): 0.9}
     assert corruption_error_by_trial(corruption_table(perfect), "relu").empty
     usable = {**perfect, ("relu", 0, "snow", 1): 0.8, ("x", 0, "snow", 1): 0.9}

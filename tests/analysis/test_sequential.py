@@ -19,20 +19,20 @@ def running_p_values(differences: np.ndarray, times: tuple[int, ...]) -> list[np
     return [paired_t(differences[..., :n]).p_value for n in times]
 
 
-def test_looking_from_5_to_30_seeds_keeps_false_alarms_at_one_in_twenty() -> None:
+def test_interim_analyses_from_5_to_30_seeds_keep_false_alarms_at_one_in_twenty() -> None:
     differences = simulated_differences(np.random.default_rng(0), 20_000, 30)
     times = interim_analyses(5, 30)
-    by_look = [
+    by_analysis = [
         false_alarm(p, spending_level(n, 5, 30))
         for n, p in zip(times, running_p_values(differences, times), strict=True)
     ]
-    assert 0.03 <= np.any(by_look, axis=0).mean() <= 0.05
+    assert 0.03 <= np.any(by_analysis, axis=0).mean() <= 0.05
     every = tuple(range(5, 31))
     uncorrected = [false_alarm(p, 0.05) for p in running_p_values(differences[:2000], every)]
     assert np.any(uncorrected, axis=0).mean() > 0.2  # what the rule is there to prevent
 
 
-def test_looking_repeatedly_claims_equivalence_at_the_margin_one_time_in_twenty() -> None:
+def test_interim_analyses_claim_equivalence_at_the_margin_one_time_in_twenty() -> None:
     draws = np.random.default_rng(0).normal(0.005, 0.004, (20_000, 30))
     claimed = [
         equivalence_p_value(draws[:, :n], 0.005) <= spending_level(n, 5, 30)
@@ -41,7 +41,7 @@ def test_looking_repeatedly_claims_equivalence_at_the_margin_one_time_in_twenty(
     assert np.any(claimed, axis=0).mean() <= 0.05
 
 
-def test_looking_repeatedly_costs_little_power_and_saves_seeds() -> None:
+def test_interim_analyses_cost_little_power_and_save_seeds() -> None:
     differences = simulated_differences(np.random.default_rng(0), 4000, 30, 1, effect=0.7)
     times = interim_analyses(5, 30)
     p_values = running_p_values(differences[:, 0], times)
@@ -54,7 +54,7 @@ def test_looking_repeatedly_costs_little_power_and_saves_seeds() -> None:
 
 @given(st.integers(1, 60), st.integers(2, 300))
 @settings(derandomize=True, deadline=None)
-def test_the_levels_of_all_looks_add_up_to_the_level(first: int, last: int) -> None:
+def test_the_levels_of_all_interim_analyses_add_up_to_the_level(first: int, last: int) -> None:
     if first > last:
         first, last = last, first
     times = interim_analyses(first, last)
@@ -66,14 +66,14 @@ def test_the_levels_of_all_looks_add_up_to_the_level(first: int, last: int) -> N
     assert sum(levels) == pytest.approx(0.05)
 
 
-def test_looks_grow_by_half_and_a_single_look_costs_nothing() -> None:
+def test_interim_analyses_grow_by_half_and_a_single_one_has_the_full_level() -> None:
     assert interim_analyses(5, 30) == (5, 8, 13, 20, 30)
     assert interim_analyses(1, 3) == (2, 3)
     assert interim_analyses(10, 10) == (10,)
     assert spending_level(10, 10, 10) == 0.05
 
 
-def test_a_look_out_of_turn_is_refused() -> None:
+def test_an_analysis_that_is_not_planned_is_refused() -> None:
     with pytest.raises(ValueError, match="they are after 5, 8, 13, 20, 30"):
         spending_level(6, 5, 30)
     for first, last in [(0, 5), (6, 5), (1, 1)]:

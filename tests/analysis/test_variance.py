@@ -79,7 +79,7 @@ def test_the_larger_source_is_the_one_to_enlarge(
     assert variance_sources(correct, "relu")["reduced_by"].tolist() == [answer]
 
 
-def test_too_little_to_decompose_is_said_and_not_guessed() -> None:
+def test_too_little_to_decompose_gives_nan() -> None:
     scores = np.array([1.0, 0.0, 1.0])
     one = variance_sources({("relu", 0): scores, ("x", 0): scores[::-1].copy() * 0.5}, "relu")
     assert one["reduced_by"].tolist() == ["more seeds"]

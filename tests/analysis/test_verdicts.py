@@ -99,7 +99,7 @@ def test_a_significant_difference_inside_the_margin_is_equivalent() -> None:
     assert row["verdict"] == "equivalent"
 
 
-def test_a_noisy_study_is_undecided_and_says_how_many_seeds_it_needs() -> None:
+def test_a_noisy_study_is_undecided_with_the_seeds_it_needs() -> None:
     row = only_row(study(relu=[0.70, 0.72, 0.69, 0.71, 0.70], x=[0.72, 0.70, 0.70, 0.69, 0.73]))
     assert row["verdict"] == "undecided"
     assert row["seeds_needed"] > 5

@@ -1,4 +1,4 @@
-"""summary.tex compiles as it stands, whatever the names, and shows the tables' numbers."""
+"""summary.tex compiles whatever the names are, and shows the tables' numbers."""
 
 from __future__ import annotations
 

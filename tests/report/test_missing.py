@@ -1,4 +1,4 @@
-"""Whatever the records lack, a report is written; what was lost stands in every document."""
+"""A report is written whatever the records lack, and every document shows what was lost."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_the_tables_are_made_whatever_an_activation_lacks(way: str) -> None:
     ],
     ids=" ".join,
 )
-def test_the_whole_report_is_written_whatever_is_missing(
+def test_the_complete_report_is_written_whatever_is_missing(
     ways: tuple[str, ...], tmp_path: Path
 ) -> None:
     frames = frames_with(ways)
@@ -182,7 +182,7 @@ def lossy(lost: int, n: int = 10) -> Frames:
     return Frames(study, {k: diverged(r) if k in ours else r for k, r in records.items()})
 
 
-def test_lost_seeds_stand_in_the_sentence_and_first_in_every_document(
+def test_lost_seeds_are_in_the_sentence_and_first_in_every_document(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     frames = lossy(4)
@@ -213,7 +213,7 @@ def test_a_diverged_trial_is_scored_as_the_largest_class() -> None:
     assert list(pd.unique(frames.sensitivity["verdict"])) == ["worse"]
 
 
-def test_without_a_class_share_nothing_is_scored_and_it_says_so() -> None:
+def test_without_a_class_share_nothing_is_scored_and_the_report_notes_it() -> None:
     frames = lossy(2)
     study = dataclasses.replace(frames.study, dataset="imagefolder", data_dir="/x")
     bare = Frames(study, {r.trial_id: r for r in frames.records})

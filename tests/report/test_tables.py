@@ -187,7 +187,7 @@ def test_summary_csv_has_mean_std_and_interval_of_each_metric(tiny_run: TinyRun)
     assert wanted <= set(columns)
 
 
-def test_every_table_has_its_rows(tiny_run: TinyRun) -> None:
+def test_every_table_has_a_row_per_measurement(tiny_run: TinyRun) -> None:
     study = tiny_run.study
     trials = len(study.activations) * len(study.seeds)
     assert len(table(tiny_run, "trials.csv")) == trials
@@ -298,7 +298,7 @@ def record_with(
     )
 
 
-def test_a_trial_that_diverged_is_left_out_of_the_means_and_n_says_so() -> None:
+def test_a_trial_that_diverged_is_left_out_of_the_means_and_of_n() -> None:
     study = Study(
         activations=("relu", "tanh"), seeds=(0, 1, 2), corruptions=("shot_noise",), epochs=2
     )
@@ -370,7 +370,7 @@ def test_summary_md_shows_every_part(tiny_run: TinyRun) -> None:
         assert f"| {spec} " in markdown
 
 
-def test_corruptions_severities_and_epochs_stand_below_one_another(tiny_run: TinyRun) -> None:
+def test_corruptions_severities_and_epochs_are_rows(tiny_run: TinyRun) -> None:
     study = tiny_run.study
     lines = (tiny_run.folder / "summary.md").read_text(encoding="utf-8").splitlines()
     for title, first, down in (
@@ -387,7 +387,7 @@ def test_corruptions_severities_and_epochs_stand_below_one_another(tiny_run: Tin
         assert [row.split("|")[1].strip() for row in rows] == down
 
 
-def test_metrics_that_are_tested_side_by_side_carry_a_warning(tiny_run: TinyRun) -> None:
+def test_tables_of_several_metrics_have_a_note_on_multiple_testing(tiny_run: TinyRun) -> None:
     for name in ("summary.md", "report.html"):
         text = (tiny_run.folder / name).read_text(encoding="utf-8")
         assert "Metrics are not corrected for one another" in text
@@ -433,7 +433,7 @@ def test_one_result_that_differs_makes_it_a_comparison_again(
     assert not any("to the last bit" in note for note in frames.notes())
 
 
-def test_every_document_begins_with_what_to_know_of_the_trials(
+def test_every_document_shows_the_warnings_before_the_verdicts(
     with_an_identical_one: Frames,
 ) -> None:
     same, note = with_an_identical_one.notes()

@@ -106,7 +106,7 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take an element in; no attribute may stand there twice."""
+        """Add an element; no attribute may occur twice."""
         assert len({name for name, _ in attrs}) == len(attrs)
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag not in VOID:
@@ -246,7 +246,7 @@ def test_the_answer_comes_first(page: str) -> None:
     assert places == sorted(places)
 
 
-def test_it_says_what_failed_and_how_it_was_measured(page: str) -> None:
+def test_the_page_shows_what_failed_and_how_it_was_measured(page: str) -> None:
     text = parsed(page).text
     assert "1 of 9 trials have no result" in text
     assert "the loss was not finite at step 3 <of epoch 1>" in text
@@ -254,7 +254,7 @@ def test_it_says_what_failed_and_how_it_was_measured(page: str) -> None:
         assert words in text
 
 
-def test_it_says_when_the_study_is_not_finished(tmp_path: Path) -> None:
+def test_the_page_warns_if_the_study_is_not_finished(tmp_path: Path) -> None:
     study = study_of(seeds=2, epochs=1)
     records = synthetic_records(study)
     records.popitem()

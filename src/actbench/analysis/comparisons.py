@@ -114,7 +114,7 @@ def compare(
     if not 0 < margin < math.inf:
         raise ValueError(f"margin is {margin}; it must be a number above 0")
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie between 0 and 1")
+        raise ValueError(f"level is {level}; it must be between 0 and 1")
     trials = TrialMatrix(values, metrics)
     others = [activation for activation in trials.activations if activation != baseline]
     tests = len(others) if tests is None else tests

@@ -348,7 +348,7 @@ class Frames:
 
 
 def read_frames(store: Store, study: Study) -> Frames:
-    """Return the frames of what the store holds of the study.
+    """Return the frames of the study's stored records.
 
     Raises:
         ResultsFolderError: no trial is stored, or a record cannot be read.
@@ -357,7 +357,7 @@ def read_frames(store: Store, study: Study) -> Frames:
 
 
 def stored_records(store: Store, study: Study) -> dict[str, TrialRecord]:
-    """Return what the store holds of the study, by trial id; at least one record.
+    """Return the study's stored records by trial id, at least one.
 
     Raises:
         ResultsFolderError: no trial is stored, or a record cannot be read.

@@ -206,7 +206,7 @@ def _picture(name: str, svg: str, frames: Frames) -> Picture:
     svg = svg.replace("<svg ", opening, 1)
     text = caption(name, frames).replace(" %", "\N{NO-BREAK SPACE}%")
     text = text.replace("n = ", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    return Picture(identifier, Markup(svg), text)  # noqa: S704 - it holds outlines, no text
+    return Picture(identifier, Markup(svg), text)  # noqa: S704 - outlines without text
 
 
 def _machine(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -182,8 +182,13 @@ def summary_latex(frames: Frames) -> str:
         tables.append(
             to_latex(
                 primary.columns(
-                    *("activation", "metric", "n", "difference", "95 % interval"),
-                    *("p (Holm)", "verdict"),
+                    "activation",
+                    "metric",
+                    "n",
+                    "difference",
+                    "95 % interval",
+                    "p (Holm)",
+                    "verdict",
                 ),
                 columns="llrrrrl",
                 caption=f"{name}: differences from {study.baseline}, paired by seed, with n pairs. "

@@ -58,7 +58,7 @@ class Summary:
 
 
 def read_summary(folder: Path) -> Summary:
-    """Return the summary that a results folder holds.
+    """Return the stored summary of a results folder.
 
     Raises:
         ResultsFolderError: there is none, or it is damaged.

@@ -29,6 +29,6 @@ class Table:
 
     def columns(self, *headers: str) -> Table:
         """Return the table with only these columns, in this order."""
-        places = [self.headers.index(header) for header in headers]
-        rows = [[row[place] for place in places] for row in self.rows]
+        positions = [self.headers.index(header) for header in headers]
+        rows = [[row[position] for position in positions] for row in self.rows]
         return replace(self, headers=list(headers), rows=rows)

@@ -185,8 +185,8 @@ def sensitivity_table(frames: Frames) -> Table:
             for row in frames.sensitivity.to_dict("records")
         ],
         note="Each diverged trial is given the accuracy of a network at chance instead of being "
-        "left out: an activation that diverges on seeds on which it would have done badly looks "
-        "better without them. Crashed trials stay left out.",
+        "left out: without its diverged trials, an activation that diverges on difficult seeds has "
+        "too high a mean. Crashed trials stay left out.",
     )
 
 

@@ -168,7 +168,8 @@ def draw_by_epoch(axes: Axes, of: Mapping[str, SeriesStyle], means: pd.DataFrame
     """Draw a band for each activation; ``means`` is indexed by activation and epoch."""
     last = int(means.index.get_level_values("epoch").max())
     few = last <= MAX_MARKED_EPOCHS
-    for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3 * few), strict=True):
+    shifts = dodge(len(of), 0.3 if few else 0)
+    for (activation, style), shift in zip(of.items(), shifts, strict=True):
         draw_band(axes, style, of_activation(means, activation), shift, series=len(of), marked=few)
     axes.set_xlim(0.6, last + 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))

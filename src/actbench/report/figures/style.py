@@ -37,8 +37,18 @@ PAPER = "#ffffff"
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 # each with the size in points at which it is easily distinguished from the others
 MARKERS = (
-    *(("s", 4.6), ("D", 4.8), ("^", 6), ("v", 6), ("P", 6.4), ("X", 6.4)),
-    *(("p", 6.4), ("<", 6), ("*", 8.5), (">", 6), ("h", 6), ("d", 6.4)),
+    ("s", 4.6),
+    ("D", 4.8),
+    ("^", 6),
+    ("v", 6),
+    ("P", 6.4),
+    ("X", 6.4),
+    ("p", 6.4),
+    ("<", 6),
+    ("*", 8.5),
+    (">", 6),
+    ("h", 6),
+    ("d", 6.4),
 )
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH = 7.2  # inches: at 10 points, text is as large as a page's at full width
