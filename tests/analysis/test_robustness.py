@@ -22,7 +22,7 @@ from actbench.analysis.robustness import (
     mechanism_correlations,
     rank_correlation,
 )
-from actbench.report.sections import robustness_tables
+from actbench.report.robustness import robustness_tables
 from actbench.report.write import derived_files
 from actbench.study.study import Study
 from helpers.made_studies import made_records, made_study

@@ -17,8 +17,13 @@ from actbench.report.figures.registry import STRIP, caption
 from actbench.report.figures.style import FAINT, GRID, HUES, INK, PAPER, SHADE
 from actbench.report.formatting import METRICS_NOT_CORRECTED
 from actbench.report.printable import printable
-from actbench.report.sections import robustness_tables
-from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
+from actbench.report.robustness import robustness_tables
+from actbench.report.sentences import (
+    describe_recipe,
+    variant_label,
+    verdict_sentences,
+    verdicts_by_activation,
+)
 from actbench.report.tables import (
     comparison_table,
     failures_table,
@@ -141,21 +146,13 @@ def _shown(value: object) -> object:
 
 
 def _answers(frames: Frames) -> list[Answer]:
-    sentences = dict(
-        zip(
-            [name for name in frames.study.activations if name != frames.study.baseline],
-            verdict_sentences(frames),
-            strict=False,
-        )
-    )
     verdicts: dict[str, dict[str, str]] = {}
     for row in reversed(frames.primary_comparisons.to_dict("records")):
         metric = frames.metrics[row["metric"]].label
         verdicts.setdefault(row["activation"], {})[metric] = row["verdict"]
     return [
-        Answer(name, verdicts.get(name, {}), _capitalised(text.removeprefix(f"{name} — ")))
-        for name, text in sentences.items()
-        if len(frames.study.activations) > 1
+        Answer(name, verdicts.get(name, {}), _capitalised(text))
+        for name, text in verdicts_by_activation(frames).items()
     ]
 
 

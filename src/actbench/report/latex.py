@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from actbench.report.printable import printable
-from actbench.report.sections import robustness_tables
+from actbench.report.robustness import robustness_tables
 from actbench.report.sentences import describe_recipe, variant_label
 from actbench.report.tables import compact_table, comparison_table, sensitivity_table
 from actbench.report.warnings import study_warnings

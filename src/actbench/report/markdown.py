@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from actbench.report.formatting import METRICS_NOT_CORRECTED, number
 from actbench.report.printable import printable
-from actbench.report.sections import robustness_tables
+from actbench.report.robustness import robustness_tables
 from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
 from actbench.report.tables import (
     comparison_table,

@@ -17,19 +17,24 @@ if TYPE_CHECKING:
 
 
 def verdict_sentences(frames: Frames) -> list[str]:
-    """Return a line per activation other than the baseline: its primary comparisons as sentences.
-
-    First corrupted accuracy, if it was measured, then clean accuracy.
-    """
+    """Return a line per activation other than the baseline, ``activation — its verdicts``."""
     study = frames.study
     if len(study.activations) == 1:
         return [f"Only {study.baseline} was run, so there is nothing to compare it with."]
+    return [f"{name} — {text}" for name, text in verdicts_by_activation(frames).items()]
+
+
+def verdicts_by_activation(frames: Frames) -> dict[str, str]:
+    """Return the primary comparisons of each activation other than the baseline, as sentences.
+
+    First corrupted accuracy, if it was measured, then clean accuracy.
+    """
     rows = {
         (row["activation"], row["metric"]): row for row in frames.comparisons.to_dict("records")
     }
-    sentences = []
-    for activation in study.activations:
-        if activation == study.baseline:
+    texts = {}
+    for activation in frames.study.activations:
+        if activation == frames.study.baseline:
             continue
         parts = [
             _sentence(frames, rows[activation, metric], first=position == 0)
@@ -38,8 +43,8 @@ def verdict_sentences(frames: Frames) -> list[str]:
         ]
         if parts:
             parts += _without_result(frames, activation)
-        sentences.append(f"{activation} — {' '.join(parts) or 'no trial is stored.'}")
-    return sentences
+        texts[activation] = " ".join(parts) or "no trial is stored."
+    return texts
 
 
 def lost_trials(frames: Frames, activation: str) -> str:

@@ -75,7 +75,7 @@ def read_summary(folder: Path) -> Summary:
 def summary_of(frames: Frames) -> Summary:
     """Return the summary of a study's frames."""
     # not at the top: the terminal shows a stored summary without loading pandas
-    from actbench.report.sections import attack_table
+    from actbench.report.robustness import attack_table
     from actbench.report.sentences import verdict_sentences
     from actbench.report.tables import compact_table
     from actbench.report.warnings import study_warnings

@@ -41,7 +41,7 @@ from actbench.report.figures.style import (
     sample_size,
     shorten,
 )
-from actbench.report.sections import masking_warnings
+from actbench.report.robustness import masking_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
