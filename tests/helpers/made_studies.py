@@ -63,6 +63,18 @@ def made_records(
     return records
 
 
+def diverged(record: TrialRecord) -> TrialRecord:
+    """Return the record that the trial would have if its loss had been infinite in epoch 2."""
+    return TrialRecord(
+        trial_id=record.trial_id,
+        activation=record.activation,
+        seed=record.seed,
+        status="diverged",
+        reason="loss inf at epoch 2, step 1",
+        history=record.history[:1],
+    )
+
+
 def made_frames(
     accuracies: Mapping[str, Sequence[float]], first_norm: float = 1.0, **changes: object
 ) -> Frames:

@@ -15,14 +15,15 @@ from actbench.analysis.frames import Frames
 from actbench.report.html import to_html
 from actbench.report.summary import summary_of
 from actbench.report.write import derived_files, write_documents
-from actbench.store.record import TrialRecord
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.made_studies import made_records, made_study
+from helpers.made_studies import diverged, made_records, made_study
 from helpers.synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from actbench.store.record import TrialRecord
 
 STUDY = Study(
     activations=("relu", "leaky_relu:0.1", "leaky_relu:0.3"),
@@ -45,17 +46,6 @@ def without_a_layer(record: TrialRecord) -> TrialRecord:
     )
     inactive = dict(list(record.inactive.items())[1:])
     return dataclasses.replace(record, history=history, inactive=inactive)
-
-
-def diverged(record: TrialRecord) -> TrialRecord:
-    return TrialRecord(
-        trial_id=record.trial_id,
-        activation=record.activation,
-        seed=record.seed,
-        status="diverged",
-        reason="loss inf at epoch 2, step 1",
-        history=record.history[:1],
-    )
 
 
 def less(**fields: Any) -> Any:

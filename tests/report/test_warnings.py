@@ -17,24 +17,12 @@ from actbench.report.studies import studies_files
 from actbench.report.summary import summary_of
 from actbench.report.warnings import study_warnings
 from actbench.report.write import derived_files
-from actbench.store.record import TrialRecord
 from actbench.study.study import Study
-from helpers.made_studies import made_frames, made_records, made_study
+from helpers.made_studies import diverged, made_frames, made_records, made_study
 from helpers.synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def diverged(record: TrialRecord) -> TrialRecord:
-    return TrialRecord(
-        trial_id=record.trial_id,
-        activation=record.activation,
-        seed=record.seed,
-        status="diverged",
-        reason="loss inf at epoch 2, step 1",
-        history=record.history[:1],
-    )
 
 
 SPREAD = (0.0, 0.004, -0.003, 0.002, -0.005, 0.001, 0.003, -0.001, 0.005, -0.002)
