@@ -13,7 +13,7 @@ import pytest
 from actbench.analysis.frames import Frames
 from actbench.analysis.metrics import epsilon_text, robust_metric
 from actbench.analysis.paired_studies import ALL, compare_paired_studies
-from actbench.api import Results, run
+from actbench.api import run
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
 from actbench.report.figures.registry import caption, figures
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from actbench.results import Results
     from helpers.runs import Outcome
 
 ATTACKS = ("fgsm", "pgd:steps=2", "square:queries=3")
