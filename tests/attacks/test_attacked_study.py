@@ -267,23 +267,23 @@ def test_the_terminal_warns_as_well(
 def test_outputs_that_mislead_attacks_are_warned_of_as_masked_gradients_are(
     guarded: Frames,
 ) -> None:
-    told = "its outputs are probabilities"
+    sign = "its outputs are probabilities"
     records = {
-        r.trial_id: dataclasses.replace(r, masking=clean_masking(), output_warnings=(told,))
+        r.trial_id: dataclasses.replace(r, masking=clean_masking(), output_warnings=(sign,))
         if r.activation == "elu"
         else r
         for r in guarded.records
     }
     frames = Frames(guarded.study, records)
     warned = frames.attacks[frames.attacks["activation"] == "elu"]["warning"]
-    assert (warned == told).all()
+    assert (warned == sign).all()
     assert dict(frames.summary.set_index("activation")["masking_warnings"])["elu"] == 3
     text = derived_files(frames)["summary.md"]
     lines = [" ".join(line.split()) for line in text.splitlines()]
     rows = [line for line in lines if line.startswith("| elu") and "| fgsm" in line]
     assert [row.count("⚠") for row in rows] == [len(frames.study.epsilons) + 1]
-    assert f"**Warning:** elu, 3 of 3 trials: {told}." in lines
+    assert f"**Warning:** elu, 3 of 3 trials: {sign}." in lines
 
 
 def clean_masking() -> MaskingChecks:
-    return MaskingChecks(50, 10, 0.0, 0.0, (), 0.0)
+    return MaskingChecks(50, 10, 0.0, 0.0, (), 0.0, 0.0)
