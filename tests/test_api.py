@@ -203,9 +203,17 @@ def test_impossible_limits_are_refused(
 
 def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> None:
     folder = results.folder.with_name("grown")
-    # above chance, so that there are verdicts; two pairs are too few to decide
-    study = replace(STUDY, activations=["relu", "tanh"], corruptions=[], epochs=4, train_images=600)
+    # a baseline above chance: at chance further seeds would not help, and the study would not grow
+    study = replace(
+        STUDY,
+        activations=["tanh", "elu"],
+        baseline="tanh",
+        epochs=2,
+        train_images=512,
+        corruptions=[],
+    )
     grown = actbench.run(study, folder, workers=0, until_decided=True, max_seeds=3, quiet=True)
+    assert not grown.baseline_at_chance
     assert grown.study.interim_analyses == (2, 3)
     assert grown.study.seeds == (0, 1, 2)
     assert actbench.load(folder).study == grown.study

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from actbench.analysis.frames import TRIAL_COLUMNS
+from actbench.analysis.record_tables import TRIAL_COLUMNS
 from helpers.runs import SAME_BYTES, TINY_ACTIVATIONS, TINY_STUDY, run_process, same_files
 
 if TYPE_CHECKING:

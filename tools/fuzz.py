@@ -242,7 +242,7 @@ class Fuzz:
                 ):  # without a damaged file the frames are always the same
                     frames = read_frames(self.store, self.study)
                     derived_files(frames)
-                    to_html(frames, {}, self.store.environment())
+                    to_html(frames, {}, self.store.environment(), "0")
                     print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
                 check(set(damaged) <= {path}, f"{damaged} are damaged")
                 aside = self.store.open(self.study).begin()

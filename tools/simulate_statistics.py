@@ -17,12 +17,12 @@ import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
-from actbench.analysis.comparisons import holm
 from actbench.analysis.corruption_error import linearised_ratio
 from actbench.analysis.matched import matched_difference
 from actbench.analysis.paired import equivalence_p_value, paired_t
 from actbench.analysis.planning import seeds_needed
-from actbench.analysis.sequential import looks, spending_level
+from actbench.analysis.sequential import interim_analyses, spending_level
+from actbench.analysis.verdicts import holm
 
 MARGIN = 0.5
 LEVEL = 0.05
@@ -202,7 +202,7 @@ def _sharing(rng: np.random.Generator, studies: int, activations: int, n: int) -
 
 def sequential(studies: int) -> str:
     """Five activations, looks from 5 to 30 seeds; two metrics whose noise correlates."""
-    times = looks(5, 30)
+    times = interim_analyses(5, 30)
     rows = []
     for correlation in (0.0, 0.6, 0.9):
         rng = np.random.default_rng(int(10 * correlation))

@@ -11,7 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actbench.api import Results, load, run
+    from actbench.api import run
+    from actbench.results import Results, load
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
@@ -19,10 +20,10 @@ __all__ = ["Results", "RunOptions", "Study", "load", "run"]
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Results": "actbench.api",
+    "Results": "actbench.results",
     "RunOptions": "actbench.study.run_options",
     "Study": "actbench.study.study",
-    "load": "actbench.api",
+    "load": "actbench.results",
     "run": "actbench.api",
 }
 

@@ -1,11 +1,10 @@
-"""The Python API: run a study, or load the results that a folder holds."""
+"""Run a study from Python."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,145 +22,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
 
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from actbench.analysis.frames import Frames
     from actbench.execution.executors import Event
+    from actbench.results import Results
     from actbench.study.study import Study
-
-
-class Results:
-    """The results in a folder as data frames, read when they are first used.
-
-    Accuracies, errors and shares are fractions in [0, 1]; gradient norms are L2 norms. A trial that
-    diverged or crashed keeps its row in ``trials``, without measurements.
-
-    Attributes:
-        folder: the results folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @cached_property
-    def frames(self) -> Frames:
-        """All data frames, and the stored records that they are made from."""
-        from actbench.analysis.frames import read_frames
-
-        store = Store(self.folder)
-        return read_frames(store, store.study())
-
-    @property
-    def study(self) -> Study:
-        """The study, every name in it resolved."""
-        return self.frames.study
-
-    @property
-    def trials(self) -> pd.DataFrame:
-        """A row per stored trial: its status and measurements, the columns of ``trials.csv``."""
-        return self.frames.trials
-
-    @property
-    def corruptions(self) -> pd.DataFrame:
-        """A row per activation × seed × corruption × severity: accuracy, loss, ece."""
-        return self.frames.corruptions
-
-    @property
-    def attacks(self) -> pd.DataFrame:
-        """A row per activation × seed × attack × ε: accuracy, and a warning of masked gradients."""
-        return self.frames.attacks
-
-    @property
-    def epochs(self) -> pd.DataFrame:
-        """A row per activation × seed × epoch: train_loss, test_loss, test_accuracy."""
-        return self.frames.epochs
-
-    @property
-    def gradients(self) -> pd.DataFrame:
-        """A row per activation × seed × epoch × layer: grad_norm, the mean over steps."""
-        return self.frames.gradients
-
-    @property
-    def inactive(self) -> pd.DataFrame:
-        """A row per activation × seed × activation layer: inactive_fraction."""
-        return self.frames.inactive
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """A row per activation: n, mce in percent, and each metric's mean, std and interval."""
-        return self.frames.summary
-
-    @property
-    def comparisons(self) -> pd.DataFrame:
-        """A row per activation × metric: the paired difference from the baseline, the verdict."""
-        return self.frames.comparisons
-
-    @property
-    def sensitivity(self) -> pd.DataFrame:
-        """The primary comparisons that include diverged trials, with these scored as chance."""
-        return self.frames.sensitivity
-
-    @property
-    def mechanism(self) -> pd.DataFrame:
-        """A row per mechanism: its rank correlation with corrupted accuracy, with n."""
-        return self.frames.mechanism
-
-    @property
-    def variance(self) -> pd.DataFrame:
-        """A row per activation × primary metric: standard errors from seeds and test images."""
-        return self.frames.variance
-
-    @property
-    def verdicts(self) -> list[str]:
-        """The verdicts: a sentence or two per activation other than the baseline."""
-        from actbench.report.sentences import verdict_sentences
-
-        return verdict_sentences(self.frames)
-
-    @property
-    def warnings(self) -> list[str]:
-        """What limits the verdicts: networks at chance, failed trials, outliers."""
-        from actbench.report.warnings import study_warnings
-
-        return study_warnings(self.frames)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every trial of the study is stored and none diverged or crashed."""
-        finished = int((self.trials["status"] == "ok").sum())
-        return finished == len(self.study.trials())
-
-    def plot(self, name: str) -> Figure:
-        """Return a figure, newly drawn, such as ``severity``, ``differences`` or ``slope``.
-
-        Raises:
-            UsageError: there is no such figure, or this study has no data for it.
-        """
-        from actbench.report.write import all_figures
-
-        drawn = all_figures(Store(self.folder), self.frames)
-        if name not in drawn:
-            raise UsageError(f"this study has no figure {name!r}{did_you_mean(name, drawn)}")
-        return drawn[name]
-
-    def __repr__(self) -> str:
-        study, stored, planned = self.study, len(self.trials), len(self.study.trials())
-        return (
-            f"<Results of {study.data_label}, {study.model}: {stored} of {planned} trials, "
-            f"in {str(self.folder)!r}>"
-        )
-
-
-def load(folder: str | os.PathLike[str]) -> Results:
-    """Return the results in a folder, of a complete or an incomplete study; nothing is run.
-
-    Raises:
-        ResultsFolderError: it is no results folder, or holds no finished trial.
-    """
-    results = Results(Path(folder))
-    _ = results.frames  # raises if something is wrong with the folder
-    return results
 
 
 def run(
@@ -173,17 +36,17 @@ def run(
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> Results:
-    """Run the trials that the results folder does not hold yet, and return the study's results.
+    """Run what the results folder does not hold of the study yet, and return all of its results.
 
-    The same call again resumes an interrupted run; it trains nothing if every trial is stored. Each
-    trial's numbers depend on the study only, not on how it is run.
+    The same call again resumes an interrupted one, and trains nothing once all is stored. Each
+    trial's numbers depend on the study only, not on how it was run.
 
     Args:
         study: what to run.
-        out: the results folder; by default ``results/<dataset>-<model>`` in the current folder.
+        out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
         quiet: show no progress on stderr.
         verbose: write a line every 100 steps and every epoch.
-        on_event: called in this process with every event of the run; replaces the display.
+        on_event: is called in this process with every event of the run, in place of the display.
         options: the fields of ``RunOptions``, such as ``workers=0`` or ``retry_failed=True``.
 
     Raises:
@@ -191,28 +54,51 @@ def run(
         ResultsFolderError: the folder is in use, another study's, or cannot be written.
         ActbenchError: no worker process could start.
     """
+    from actbench.results import Results
+
+    _check_option_names(options)
+    run_options = RunOptions(**options)
+    with contextlib.ExitStack() as stack:
+        listener = on_event or stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
+        folder = run_in_folder(study, out, run_options, listener)
+    return Results(folder)
+
+
+def run_in_folder(
+    study: Study,
+    out: str | os.PathLike[str] | None,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+) -> Path:
+    """Run what the results folder does not hold of the study yet, and return the folder.
+
+    Unlike ``run`` it does not read the results.
+
+    Args:
+        study: as for ``run``.
+        out: as for ``run``.
+        options: how to run it.
+        on_event: called with every event of the run.
+
+    Raises:
+        ActbenchError: as ``run``.
+    """
     if importing():
         raise UsageError(
             f"{importing()} calls actbench.run while a study imports it; put the call under "
             '`if __name__ == "__main__":`'
         )
-    _check_option_names(options)
-    run_options = RunOptions(**options)
-    study = plan_interim_analyses(study, run_options)
+    study = plan_interim_analyses(study, options)
     store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
-    with contextlib.ExitStack() as stack:
-        listener = on_event or stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
-        if run_options.shard is None:
-            run_study(study, store, run_options, listener)
-            return Results(store.folder)
-        shard, trials = Shard.parse(run_options.shard), len(study.trials())
-        if shard.count > trials:
-            raise UsageError(
-                f"shard is {run_options.shard!r}, but there are {trials} trials to share"
-            )
-        run_shard(study, store, run_options, shard, listener)
-        return Results(store.folder)
+    if options.shard is None:
+        run_study(study, store, options, on_event)
+        return store.folder
+    shard, trials = Shard.parse(options.shard), len(study.trials())
+    if shard.count > trials:
+        raise UsageError(f"shard is {options.shard!r}, but there are {trials} trials to share")
+    run_shard(study, store, options, shard, on_event)
+    return store.folder
 
 
 def _check_option_names(options: Iterable[str]) -> None:

@@ -86,7 +86,7 @@ def test_studies_without_a_shared_trial_are_refused() -> None:
         compare_paired_studies({"a": made_frames(FIRST), "b": elsewhere})
 
 
-def test_the_command_says_what_differs_and_writes_both_files(
+def test_the_command_shows_what_differs_and_writes_both_files(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     one = made_folder(tmp_path / "one", FIRST)

@@ -22,7 +22,7 @@ from actbench.analysis.robustness import (
     mechanism_correlations,
     rank_correlation,
 )
-from actbench.report.sections import robustness_sections
+from actbench.report.robustness import robustness_tables
 from actbench.report.write import derived_files
 from actbench.study.study import Study
 from helpers.made_studies import made_records, made_study
@@ -171,7 +171,7 @@ def test_a_study_compares_at_matched_clean_accuracy_and_shows_it() -> None:
     means = frames.summary.set_index("activation")["matched_accuracy_mean"]
     assert means["tanh"] - means["relu"] == pytest.approx(row["difference"])
     assert means["relu"] == pytest.approx(corrupted["relu"].mean())
-    (section,) = (s for s in robustness_sections(frames) if s.id == "matched")
+    (section,) = (s for s in robustness_tables(frames) if s.id == "matched")
     assert section.rows[0][-1] == "worse"
 
 
@@ -181,7 +181,7 @@ def test_a_matched_difference_that_is_not_estimable_has_no_verdict_and_a_reason(
     assert rows["verdict"].tolist() == ["no verdict"] * 2
     assert rows["note"].str.contains("not estimable: fewer than 5 pairs").all()
     assert rows["seeds_needed"].isna().all()
-    (section,) = (s for s in robustness_sections(frames) if s.id == "matched")
+    (section,) = (s for s in robustness_tables(frames) if s.id == "matched")
     assert [row[-1] for row in section.rows] == ["not estimable"] * 2
 
 
@@ -238,7 +238,7 @@ def test_mce_and_relative_mce_have_an_interval_and_a_verdict() -> None:
         assert summary.loc["tanh", metric] == pytest.approx(100 * ratio)
         assert summary.loc["tanh", f"{metric}_mean"] == pytest.approx(100 * ratio)
         assert summary.loc["relu", metric] == 100
-    (section,) = (s for s in robustness_sections(frames) if s.id == "errors")
+    (section,) = (s for s in robustness_tables(frames) if s.id == "errors")
     assert [row[:3] + row[-1:] for row in section.rows] == [
         ["tanh", "mCE", "6", "worse"],
         ["tanh", "relative mCE", "6", "worse"],
@@ -294,7 +294,7 @@ def test_two_activations_have_no_rank_correlation_within_a_seed() -> None:
 def test_the_tables_show_all_of_it_with_n() -> None:
     study = Study(activations=SLOPES, seeds=3, corruptions=("shot_noise", "fog"))
     frames = synthetic_frames(study)
-    sections = {section.id: section for section in robustness_sections(frames)}
+    sections = {section.id: section for section in robustness_tables(frames)}
     expected = {"errors", "matched", "mechanism", "corrupted-ece", "corrupted-loss"}
     assert set(sections) == expected
     assert [row[:2] for row in sections["matched"].rows] == [[name, "3"] for name in SLOPES[1:]]
@@ -311,4 +311,4 @@ def test_the_tables_show_all_of_it_with_n() -> None:
 
 def test_a_study_without_corruptions_has_none_of_it() -> None:
     frames = synthetic_frames(Study(activations=SLOPES, seeds=3, corruptions=()))
-    assert robustness_sections(frames) == []
+    assert robustness_tables(frames) == []

@@ -144,7 +144,7 @@ def test_studies_without_a_shared_activation_are_refused() -> None:
         compare_studies({"a": study(BETTER), "b": other})
 
 
-def test_studies_of_the_same_name_are_told_apart_by_folder(tmp_path: Path) -> None:
+def test_studies_of_the_same_name_are_distinguished_by_folder(tmp_path: Path) -> None:
     accuracies = {"relu": RELU, LEAKY: BETTER}
     folders = [made_folder(tmp_path / name, accuracies) for name in ("a", "b")]
     folders.append(made_folder(tmp_path / "c", accuracies, dataset_name="other"))
@@ -181,7 +181,7 @@ def test_the_command_prints_markdown_and_writes_both_files(
 @pytest.mark.parametrize(
     ("folders", "code"), [(["one"], 2), (["one", "one"], 2), (["one", "none"], 3), ([], 2)]
 )
-def test_the_command_says_in_one_line_what_is_wrong(
+def test_the_command_reports_bad_input_in_one_line(
     folders: list[str], code: int, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     made_folder(tmp_path / "one", {"relu": RELU, LEAKY: BETTER})

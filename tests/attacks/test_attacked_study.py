@@ -13,7 +13,7 @@ import pytest
 from actbench.analysis.frames import Frames
 from actbench.analysis.metrics import epsilon_text, robust_metric
 from actbench.analysis.paired_studies import ALL, compare_paired_studies
-from actbench.api import Results, run
+from actbench.api import run
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
 from actbench.report.figures.registry import caption, figures
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from actbench.results import Results
     from helpers.runs import Outcome
 
 ATTACKS = ("fgsm", "pgd:steps=2", "square:queries=3")
@@ -62,7 +63,7 @@ def test_there_is_a_row_for_each_trial_attack_and_epsilon(results: Results) -> N
 
 
 def test_an_attack_can_only_take_accuracy_away(results: Results) -> None:
-    unchanged = results.frames.unattacked().set_index(["activation", "seed"])["accuracy"]
+    unchanged = results.unattacked().set_index(["activation", "seed"])["accuracy"]
     for key, part in results.attacks.groupby(["activation", "seed"]):
         assert part["accuracy"].max() <= unchanged[key]
 
@@ -84,7 +85,7 @@ def test_a_trial_gives_the_same_record_again(results: Results, tmp_path: Path) -
 
 
 def test_a_record_with_attacks_survives_its_json(results: Results) -> None:
-    for record in results.frames.records:
+    for record in results.records:
         assert record.masking is not None
         assert record.masking.images == 40
         assert record_from_json(record_to_json(record)) == record
@@ -232,9 +233,7 @@ def test_the_tables_bear_the_sign_in_each_cell_and_the_reason_in_words(guarded: 
 
 def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
     drawn = figures(guarded)["attacks"]
-    page = to_html(
-        guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "1.0"
-    )
+    page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "0")
     (before, _, after) = page.partition("<figcaption")
     assert 'class="warning">tanh: accuracy under attack may be overstated' in before
     assert SIGN in after
@@ -268,22 +267,22 @@ def test_the_terminal_warns_as_well(
 def test_outputs_that_mislead_attacks_are_warned_of_as_masked_gradients_are(
     guarded: Frames,
 ) -> None:
-    told = "its outputs are probabilities"
+    sign = "its outputs are probabilities"
     records = {
-        r.trial_id: dataclasses.replace(r, masking=clean_masking(), output_warnings=(told,))
+        r.trial_id: dataclasses.replace(r, masking=clean_masking(), output_warnings=(sign,))
         if r.activation == "elu"
         else r
         for r in guarded.records
     }
     frames = Frames(guarded.study, records)
     warned = frames.attacks[frames.attacks["activation"] == "elu"]["warning"]
-    assert (warned == told).all()
+    assert (warned == sign).all()
     assert dict(frames.summary.set_index("activation")["masking_warnings"])["elu"] == 3
     text = derived_files(frames)["summary.md"]
     lines = [" ".join(line.split()) for line in text.splitlines()]
     rows = [line for line in lines if line.startswith("| elu") and "| fgsm" in line]
     assert [row.count("⚠") for row in rows] == [len(frames.study.epsilons) + 1]
-    assert f"**Warning:** elu, 3 of 3 trials: {told}." in lines
+    assert f"**Warning:** elu, 3 of 3 trials: {sign}." in lines
 
 
 def clean_masking() -> MaskingChecks:

@@ -32,7 +32,7 @@ from helpers.synthetic import synthetic_records
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actbench.api import Results
+    from actbench.results import Results
     from helpers.runs import Outcome
 
 GRID = (0.001, 0.05)

@@ -44,7 +44,10 @@ def made_records(
             activation=trial.activation,
             seed=trial.seed,
             status="ok",
-            history=(EpochRecord(1, 0.5, 0.6, accuracy, norms),),
+            history=tuple(
+                EpochRecord(epoch, 0.5, 0.6, accuracy, norms)
+                for epoch in range(1, study.epochs + 1)
+            ),
             clean_accuracy=accuracy,
             clean_loss=0.6,
             clean_ece=0.05,
@@ -59,6 +62,18 @@ def made_records(
             corrupted_correct=pack_counts(np.full(10, 5, dtype=np.uint8)),
         )
     return records
+
+
+def diverged(record: TrialRecord) -> TrialRecord:
+    """Return the record that the trial would have if its loss had been infinite in epoch 2."""
+    return TrialRecord(
+        trial_id=record.trial_id,
+        activation=record.activation,
+        seed=record.seed,
+        status="diverged",
+        reason="loss inf at epoch 2, step 1",
+        history=record.history[:1],
+    )
 
 
 def made_frames(

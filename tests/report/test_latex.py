@@ -1,4 +1,4 @@
-"""summary.tex compiles as it stands, whatever the names, and shows the tables' numbers."""
+"""summary.tex compiles whatever the names are, and shows the tables' numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.report.latex import escape_latex, latex_document, summary_latex, to_latex
+from actbench.report.table import Table
 from actbench.report.write import derived_files
 from helpers.made_studies import made_frames
 
@@ -85,7 +86,9 @@ def test_escaped_text_is_ascii_with_balanced_braces_and_known_commands(text: str
 
 
 def test_a_table_has_a_row_per_row_and_a_cell_per_column() -> None:
-    table = to_latex([["a", "1"], ["b", "2"]], ["name", "n"], columns="lr", caption="Two")
+    table = to_latex(
+        Table("", ["name", "n"], [["a", "1"], ["b", "2"]]), columns="lr", caption="Two"
+    )
     assert "a & 1 \\\\\nb & 2 \\\\\n\\bottomrule" in table
     assert "name & n \\\\\n\\midrule" in table
     assert r"\caption{Two}" in table
@@ -131,7 +134,11 @@ def test_every_printable_character_can_be_set(tmp_path: Path) -> None:
     characters = [chr(code) for code in range(32, 0x500) if chr(code).isprintable()]
     rows = [[character, f"{character}{character} x"] for character in characters]
     tables = [
-        to_latex(rows[at : at + 40], ["#", "%"], columns="lr", caption="".join(characters[at:][:9]))
+        to_latex(
+            Table("", ["#", "%"], rows[at : at + 40]),
+            columns="lr",
+            caption="".join(characters[at:][:9]),
+        )
         for at in range(0, len(rows), 40)
     ]
     # a page for each table, as LaTeX holds back a few dozen floats at most

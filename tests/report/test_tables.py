@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import math
 import re
@@ -16,16 +15,14 @@ import pandas as pd
 import pytest
 
 from actbench.analysis.frames import Frames
-from actbench.cli.summary import print_summary, summary_of
+from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
-from actbench.report.markdown import escape_markdown, to_markdown
-from actbench.report.sentences import verdict_sentences
+from actbench.report.summary import summary_of
 from actbench.report.tables import to_csv
 from actbench.report.write import derived_files
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store.store import Store
-from actbench.study.study import SEVERITIES, Study, trial_id
-from helpers.synthetic import synthetic_records
+from actbench.study.study import Study, trial_id
 
 if TYPE_CHECKING:
     from helpers.runs import TinyRun
@@ -37,6 +34,8 @@ DESIGNED_COLUMNS = {
     "corruptions.csv": "activation seed corruption severity accuracy loss",
     "gradients.csv": "activation seed epoch layer grad_norm",
 }
+
+
 METRICS = (
     "clean_accuracy",
     "clean_loss",
@@ -51,9 +50,6 @@ METRICS = (
 
 def table(tiny_run: TinyRun, name: str) -> pd.DataFrame:
     return pd.read_csv(tiny_run.folder / name)
-
-
-# cells that a program would take for something else
 
 
 @pytest.mark.parametrize(
@@ -78,23 +74,6 @@ def test_csv_has_twelve_significant_digits_whatever_the_last_ones_are() -> None:
     cells = [line.split(",")[0] for line in text.splitlines()[1:]]
     shown = ["0.3", "0.333333333333", "-666666666667000.0", "1.23456789012e-300", "1.0", "inf", ""]
     assert cells == shown
-
-
-def test_a_bar_or_a_line_break_does_not_break_a_markdown_table() -> None:
-    text = to_markdown([["a|b", "c\nd\r\ne"], ["`*<script>", "\\|"]], ["x|y", "z"])
-    lines = text.splitlines()
-    assert len(lines) == 4
-    assert "a\\|b" in lines[2]
-    assert "c d e" in lines[2]
-    assert "<script>" not in text
-    for line in lines:
-        bars = line.replace("\\\\", "").replace("\\|", "").count("|")
-        assert bars == 3, line
-
-
-def test_numbers_in_markdown_cells_are_shown_as_they_were_written() -> None:
-    lines = to_markdown([["x", "1e3"], ["y", "0010"]], ["a", "b"]).splitlines()
-    assert [line.split("|")[2].strip() for line in lines[2:]] == ["1e3", "0010"]
 
 
 def hostile_frames() -> Frames:
@@ -130,22 +109,6 @@ def test_names_and_reasons_of_the_users_are_defused_in_every_file() -> None:
     assert any("two lines" in line for line in tables)
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("![x](http://y)", "\\![x\\](http://y)"),
-        ("[x]: http://y", "[x\\]: http://y"),
-        ("[a][b]", "[a\\][b]"),
-        ("&lt;b&gt; R&D", "&amp;lt;b&gt; R&amp;D".replace("&gt;", "&amp;gt;")),
-        ("+0.5 [-0.1, +1.1], n = 5", "+0.5 [-0.1, +1.1], n = 5"),
-        ("_a_ my_act ~~b~~", "\\_a\\_ my_act \\~\\~b\\~\\~"),
-        ("\x1b[31mred\x07\u202e", "\ufffd[31mred\ufffd\ufffd"),
-    ],
-)
-def test_markdown_shows_a_text_as_it_reads(text: str, shown: str) -> None:
-    assert escape_markdown(text) == shown
-
-
 def test_control_characters_of_names_and_reasons_reach_no_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -162,13 +125,10 @@ def test_control_characters_of_names_and_reasons_reach_no_document(
     frames = Frames(study, records)
     print_summary(summary_of(frames), Path("out\x1b"), as_json=False)
     printed = capsys.readouterr().out
-    documents = [*derived_files(frames).values(), to_html(frames, {}, {}), printed]
+    documents = [*derived_files(frames).values(), to_html(frames, {}, {}, "0"), printed]
     for text in documents:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
     assert "![x](" not in derived_files(frames)["summary.md"]
-
-
-# columns and rows
 
 
 @pytest.mark.parametrize("name", DESIGNED_COLUMNS)
@@ -185,7 +145,7 @@ def test_summary_csv_has_mean_std_and_interval_of_each_metric(tiny_run: TinyRun)
     assert wanted <= set(columns)
 
 
-def test_every_table_has_its_rows(tiny_run: TinyRun) -> None:
+def test_every_table_has_a_row_per_measurement(tiny_run: TinyRun) -> None:
     study = tiny_run.study
     trials = len(study.activations) * len(study.seeds)
     assert len(table(tiny_run, "trials.csv")) == trials
@@ -204,9 +164,6 @@ def test_the_files_have_unix_line_ends_and_no_times(tiny_run: TinyRun) -> None:
         if path.suffix in {".csv", ".md"}:
             assert b"\r" not in path.read_bytes()
     assert not [c for c in table(tiny_run, "trials.csv") if "second" in c or "time" in c]
-
-
-# numbers, made again from the records
 
 
 def twelve_digits(number: float) -> float:
@@ -296,7 +253,7 @@ def record_with(
     )
 
 
-def test_a_trial_that_diverged_is_left_out_of_the_means_and_n_says_so() -> None:
+def test_a_trial_that_diverged_is_left_out_of_the_means_and_of_n() -> None:
     study = Study(
         activations=("relu", "tanh"), seeds=(0, 1, 2), corruptions=("shot_noise",), epochs=2
     )
@@ -347,100 +304,7 @@ def test_the_same_records_give_the_same_bytes(tiny_run: TinyRun) -> None:
         assert (tiny_run.folder / name).read_text(encoding="utf-8") == content
 
 
-def test_summary_md_shows_every_part(tiny_run: TinyRun) -> None:
-    markdown = (tiny_run.folder / "summary.md").read_text(encoding="utf-8")
-    for part in (
-        "| activation",
-        "clean accuracy, %",
-        "corrupted accuracy, %",
-        "drop, points",
-        "mCE, %",
-        "first-layer gradient norm",
-        "inactive units, %",
-        "## Accuracy by corruption",
-        "## Accuracy by severity",
-        "## Mean gradient norm by layer and epoch",
-        "### conv1",
-        "### fc2",
-    ):
-        assert part in markdown
-    for spec in tiny_run.study.activations:
-        assert f"| {spec} " in markdown
-
-
-def test_corruptions_severities_and_epochs_stand_below_one_another(tiny_run: TinyRun) -> None:
-    study = tiny_run.study
-    lines = (tiny_run.folder / "summary.md").read_text(encoding="utf-8").splitlines()
-    for title, first, down in (
-        (
-            "## Accuracy by corruption, %",
-            "corruption",
-            [c.replace("_", " ") for c in study.corruptions],
-        ),
-        ("## Accuracy by severity, %", "severity", [str(severity) for severity in SEVERITIES]),
-        ("### conv1", "epoch", [str(epoch + 1) for epoch in range(study.epochs)]),
-    ):
-        head, _, *rows = lines[lines.index(title) + 2 :][: len(down) + 2]
-        assert [cell.strip() for cell in head.split("|")[1:-1]] == [first, *study.activations]
-        assert [row.split("|")[1].strip() for row in rows] == down
-
-
-def test_metrics_that_are_tested_side_by_side_carry_a_warning(tiny_run: TinyRun) -> None:
+def test_tables_of_several_metrics_have_a_note_on_multiple_testing(tiny_run: TinyRun) -> None:
     for name in ("summary.md", "report.html"):
         text = (tiny_run.folder / name).read_text(encoding="utf-8")
         assert "Metrics are not corrected for one another" in text
-
-
-# warnings above the answer
-
-
-@pytest.fixture(scope="module")
-def with_an_identical_one() -> Frames:
-    """Three seeds of relu and tanh, and of elu with the results of relu."""
-    study = Study(activations=("relu", "tanh", "elu"), seeds=3)
-    records = synthetic_records(study)
-    relu = {r.seed: r for r in records.values() if r.activation == "relu"}
-    for name, record in records.items():
-        if record.activation == "elu":
-            names = {"trial_id": name, "activation": "elu", "activation_check": {"at_one": 1.0}}
-            records[name] = dataclasses.replace(relu[record.seed], **names)
-        if record.activation == "tanh" and record.seed:
-            records[name] = dataclasses.replace(record, notes=("a layer was not watched",))
-    return Frames(study, records)
-
-
-def test_an_activation_with_the_baselines_results_to_the_last_bit_gets_no_verdict(
-    with_an_identical_one: Frames,
-) -> None:
-    rows = with_an_identical_one.comparisons.set_index("activation")
-    assert set(rows.loc["elu", "verdict"]) == {"identical"}
-    assert "identical" not in set(rows.loc["tanh", "verdict"])
-    sentences = [s for s in verdict_sentences(with_an_identical_one) if s.startswith("elu")]
-    assert "this is no comparison" in sentences[0]
-    assert "equivalent" not in sentences[0]
-
-
-def test_one_result_that_differs_makes_it_a_comparison_again(
-    with_an_identical_one: Frames,
-) -> None:
-    records = {r.trial_id: r for r in with_an_identical_one.records}
-    *_, last = records
-    other = dataclasses.replace(records[last], clean_loss=0.81)
-    frames = Frames(with_an_identical_one.study, {**records, last: other})
-    assert "identical" not in set(frames.comparisons["verdict"])
-    assert not any("to the last bit" in note for note in frames.notes())
-
-
-def test_every_document_begins_with_what_to_know_of_the_trials(
-    with_an_identical_one: Frames,
-) -> None:
-    same, note = with_an_identical_one.notes()
-    assert same.startswith("elu has the results of relu to the last bit in all 3 pairs")
-    assert note == "tanh, 2 of 3 trials: a layer was not watched."
-    documents = {
-        "summary.md": derived_files(with_an_identical_one)["summary.md"],
-        "report.html": to_html(with_an_identical_one, {}, {}),
-    }
-    for text in documents.values():
-        assert text.index(same) < text.index(note) < text.index("over relu")
-    assert summary_of(with_an_identical_one).tables[0].warnings == [same, note]

@@ -90,7 +90,7 @@ def hostile() -> str:
     study = study_of(**HOSTILE, seeds=2)
     frames = Frames(study, synthetic_records(study, failed={("relu", 1): "crashed"}))
     svgs = {"severity": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}
-    return to_html(frames, svgs, {**ENVIRONMENT, "system": SCRIPT, "git_commit": '"><b>'})
+    return to_html(frames, svgs, {**ENVIRONMENT, "system": SCRIPT, "git_commit": '"><b>'}, "0")
 
 
 class Page(HTMLParser):
@@ -106,7 +106,7 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take an element in; no attribute may stand there twice."""
+        """Add an element; no attribute may occur twice."""
         assert len({name for name, _ in attrs}) == len(attrs)
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag not in VOID:
@@ -227,10 +227,10 @@ def test_hostile_names_are_shown_as_they_are(hostile: str) -> None:
     assert SCRIPT not in hostile
 
 
-def test_the_answer_comes_first(page: str) -> None:
+def test_the_result_comes_first(page: str) -> None:
     text = parsed(page).text
-    assert text.index("really better than relu") < text.index("The answer")
-    text = text[text.index("The answer") :]  # past the list of sections
+    assert text.index("really better than relu") < text.index("Result")
+    text = text[text.index("How to reproduce it") :]  # the end of the list of sections
     order = [
         "Corrupted accuracy:",
         "over relu",
@@ -246,7 +246,7 @@ def test_the_answer_comes_first(page: str) -> None:
     assert places == sorted(places)
 
 
-def test_it_says_what_failed_and_how_it_was_measured(page: str) -> None:
+def test_the_page_shows_what_failed_and_how_it_was_measured(page: str) -> None:
     text = parsed(page).text
     assert "1 of 9 trials have no result" in text
     assert "the loss was not finite at step 3 <of epoch 1>" in text
@@ -254,11 +254,11 @@ def test_it_says_what_failed_and_how_it_was_measured(page: str) -> None:
         assert words in text
 
 
-def test_it_says_when_the_study_is_not_finished(tmp_path: Path) -> None:
+def test_the_page_warns_if_the_study_is_not_finished(tmp_path: Path) -> None:
     study = study_of(seeds=2, epochs=1)
     records = synthetic_records(study)
     records.popitem()
-    text = parsed(to_html(Frames(study, records), {}, {})).text
+    text = parsed(to_html(Frames(study, records), {}, {}, "0")).text
     assert "The study is not finished: 5 of 6 trials are stored." in text
 
 
@@ -273,7 +273,7 @@ def test_it_says_when_the_study_is_not_finished(tmp_path: Path) -> None:
 )
 def test_a_small_study_has_a_page(changes: dict[str, object], words: str) -> None:
     study = study_of(**changes)
-    text = parsed(to_html(Frames(study, synthetic_records(study)), {}, {})).text
+    text = parsed(to_html(Frames(study, synthetic_records(study)), {}, {}, "0")).text
     assert words in text
     assert "nan" not in re.findall(r"\w+", text.lower())
 
@@ -281,7 +281,7 @@ def test_a_small_study_has_a_page(changes: dict[str, object], words: str) -> Non
 def test_a_study_without_any_result_has_a_page() -> None:
     study = study_of()
     failed = {(trial.activation, trial.seed): "diverged" for trial in study.trials()}
-    page = to_html(Frames(study, synthetic_records(study, failed=failed)), {}, {})
+    page = to_html(Frames(study, synthetic_records(study, failed=failed)), {}, {}, "0")
     assert "9 of 9 trials have no result" in parsed(page).text
 
 

@@ -1,4 +1,4 @@
-"""Tables of comparisons → with verdicts withheld at chance, notes, and lost trials scored."""
+"""Changes to tables of comparisons: withheld verdicts, notes, diverged trials scored as chance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from actbench.analysis.comparisons import NO_VERDICT, compare, ranks_disagree
+from actbench.analysis.comparisons import compare
+from actbench.analysis.verdicts import NO_VERDICT, SEEDS_COLUMNS, ranks_disagree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,27 +16,26 @@ if TYPE_CHECKING:
 
 
 def withhold_at_chance(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> None:
-    """Take the verdicts about accuracy, loss and calibration away, in place, and note why."""
-    judged = [name for name, metric in metrics.items() if metric.direction != "none"]
-    places = table.index[table["metric"].isin(judged)]
-    table.loc[places, ["verdict", "verdict_wilcoxon"]] = NO_VERDICT
-    seeds = [name for name in map(str, table.columns) if name.startswith("seeds_needed")]
-    table.loc[places, seeds] = pd.NA
-    add_note(table, places, "the baseline is at chance")
+    """Remove the verdicts about accuracy, loss and calibration, in place, and note the reason."""
+    affected = [name for name, metric in metrics.items() if metric.direction != "none"]
+    labels = table.index[table["metric"].isin(affected)]
+    table.loc[labels, ["verdict", "verdict_wilcoxon"]] = NO_VERDICT
+    table.loc[labels, list(SEEDS_COLUMNS)] = pd.NA
+    add_note(table, labels, "the baseline is at chance")
 
 
 def note_ranks(table: pd.DataFrame) -> None:
     """Note in place where Wilcoxon's test contradicts the verdict."""
-    for place, row in table.to_dict("index").items():
+    for label, row in table.to_dict("index").items():
         if ranks_disagree(row):
-            found = row["verdict_wilcoxon"]
-            told = "finds no difference" if found == "undecided" else f"says {found}"
-            add_note(table, [place], f"the signed-rank test {told}")
+            verdict = row["verdict_wilcoxon"]
+            result = "finds no difference" if verdict == "undecided" else f"says {verdict}"
+            add_note(table, [label], f"the signed-rank test {result}")
 
 
-def add_note(table: pd.DataFrame, places: Iterable[object], note: str) -> None:
+def add_note(table: pd.DataFrame, labels: Iterable[object], note: str) -> None:
     """Add a note, in place, to the rows with these index labels."""
-    labels = list(places)
+    labels = list(labels)
     notes = [f"{before}; {note}" if before else note for before in table.loc[labels, "note"]]
     table.loc[labels, "note"] = notes
 
@@ -52,26 +52,26 @@ def scored_as_chance(
 ) -> pd.DataFrame:
     """Return comparisons as ``compare`` does, with diverged trials scored as chance.
 
-    Leaving diverged trials out keeps only the seeds on which an activation did well. Here they
-    count with the accuracy of a network that ignores its input.
+    Without the diverged trials, only the seeds on which an activation trained would count. Here
+    they have the accuracy of a network that ignores its input.
 
     Args:
         values: as for ``compare``.
         diverged: which of its rows are diverged trials.
-        chance: their accuracy in these metrics; None where it is not known.
-        baseline: as for ``compare``, as are ``margin`` and ``level``.
-        metrics: accuracies.
-        margin: see above.
-        level: see above.
+        chance: their accuracy in these metrics; None if it is not known.
+        baseline: as for ``compare``.
+        metrics: accuracies, by name.
+        margin: as for ``compare``.
+        level: as for ``compare``.
 
     Returns:
-        Only the rows of activations with a diverged trial, all where the baseline has one; none
-        where ``chance`` is None.
+        Only the rows of activations with a diverged trial, or all if the baseline has one; none if
+        ``chance`` is None.
     """
     scored = values[["activation", "seed"]].copy()
     for name in metrics:
         scored[name] = values[name].astype(float).mask(diverged, chance)
     table = compare(scored, baseline=baseline, metrics=metrics, margin=margin, level=level)
-    hit = set(values.loc[diverged, "activation"]) if chance is not None else set()
-    wanted = table["activation"].isin(hit) | (baseline in hit)
-    return table[wanted].reset_index(drop=True)
+    affected = set(values.loc[diverged, "activation"]) if chance is not None else set()
+    selected = table["activation"].isin(affected) | (baseline in affected)
+    return table[selected].reset_index(drop=True)

@@ -18,8 +18,8 @@ _ROUNDING = 1e-12  # 1e-17 is rounding, not an error made
 def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
     """Return a value by trial whose mean over seeds is the activation's mean corruption error.
 
-    mCE as Hendrycks & Dietterich (2019, section 4.2) define it, with the study's own baseline as
-    the yardstick: for each corruption the errors summed over severities divided by the baseline's,
+    mCE as Hendrycks & Dietterich (2019, section 4.2) define it, relative to the study's own
+    baseline: for each corruption the errors summed over severities divided by the baseline's,
     averaged over corruptions. Errors are averaged over the seeds for which both have every
     accuracy that the table holds. The values are those of ``linearised_ratio``, so that a t
     interval over seeds of the values less 100 is one of the mean corruption error less the
@@ -32,8 +32,8 @@ def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Se
 
     Returns:
         A series by (activation, seed), in percent: 100 for the baseline's trials. Seeds that are
-        not shared with the baseline are left out. So is a corruption under which the baseline makes
-        no error, and an activation for which none remains.
+        not shared with the baseline are left out. So are a corruption under which the baseline
+        makes no error, and an activation without shared seeds or remaining corruptions.
 
     Raises:
         ValueError: an activation × seed × corruption × severity appears twice.
@@ -48,6 +48,8 @@ def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Se
     for activation in pd.unique(trained):
         ours = errors[trained == activation].droplevel("activation")
         seeds = ours.index.intersection(theirs.index)
+        if seeds.empty:
+            continue
         a, b = (side.loc[seeds].to_numpy(np.float64) for side in (ours, theirs))
         usable = b.mean(axis=0) > _ROUNDING
         if not usable.any():

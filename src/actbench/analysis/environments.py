@@ -1,4 +1,4 @@
-"""Which trials were computed in another environment, and how it differs."""
+"""Trials that were computed in different environments, and how these differ."""
 
 from __future__ import annotations
 

@@ -1,40 +1,34 @@
-"""Records → data frames: one row per trial, corruption, attack, epoch or comparison."""
+"""A study's stored records as data frames, each computed when it is first used."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from actbench.analysis import record_tables
 from actbench.analysis.comparison_notes import (
     add_note,
     note_ranks,
     scored_as_chance,
     withhold_at_chance,
 )
-from actbench.analysis.comparisons import (
-    IDENTICAL,
-    compare,
-    spending_level,
-    summarise,
-    variance_sources,
-)
-from actbench.analysis.corruption_error import corruption_error_by_trial
+from actbench.analysis.comparisons import compare
 from actbench.analysis.environments import mixing_warnings
-from actbench.analysis.metrics import metrics_for, robust_metric
-from actbench.analysis.robustness import (
-    beyond_clean_error,
-    matched_accuracies,
-    mechanism_correlations,
-)
+from actbench.analysis.metric_values import metric_values
+from actbench.analysis.metrics import metrics_for
+from actbench.analysis.record_tables import correct_images, masking_signs, trial_key
+from actbench.analysis.robustness import matched_accuracies, mechanism_correlations
+from actbench.analysis.sequential import spending_level
+from actbench.analysis.summaries import summarise
 from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activation
+from actbench.analysis.variance import variance_sources
+from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
 from actbench.errors import ResultsFolderError
 from actbench.store.record import unpack_counts
-from actbench.store.record_files import gc_paused
 from actbench.study.study import SEVERITIES
 
 if TYPE_CHECKING:
@@ -42,59 +36,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from actbench.analysis.metrics import Metric
     from actbench.store.record import TrialRecord
     from actbench.store.store import Store
     from actbench.study.study import Study
 
-_ROUNDING = 1e-12  # of a mean of accuracies; one test image is far more
-_NOT_FLOATS = {
-    *("activation", "seed", "status", "epochs", "reason", "flag"),
-    *("corruption", "severity", "epoch", "layer", "attack", "warning"),
-}
-TRIAL_COLUMNS = (
-    "activation",
-    "seed",
-    "status",
-    "epochs",
-    "train_loss",
-    "clean_accuracy",
-    "clean_loss",
-    "clean_ece",
-    "corrupted_accuracy",
-    "accuracy_drop",
-    "grad_norm_first",
-    "grad_norm_last",
-    "grad_norm_ratio",
-    "inactive_fraction",
-    "logit_margin",
-    "input_gradient_norm",
-    "reason",
-    "flag",
-)
-
 
 class Frames:
-    """The study's tables as data frames, built from its stored records.
+    """A study's tables as data frames. Do not change them in place: they are computed once.
+
+    Accuracies, errors and shares are fractions in [0, 1]; gradient norms are L2 norms. A trial that
+    diverged or crashed keeps its row in ``trials``, without measurements.
 
     Attributes:
-        study: the study.
-        environments: the entries of ``environment.json``.
+        study: the study, every name in it resolved.
         records: the stored records, activation by activation in the study's order.
-        metrics: the study's metrics by name (see ``metrics_for``).
-        trials: a row per stored trial, with the columns of ``trials.csv``.
-        corruptions: a row per activation × seed × corruption × severity.
-        epochs: a row per activation × seed × epoch: training loss, test loss, test accuracy.
-        gradients: a row per activation × seed × epoch × layer: mean gradient norm.
-        inactive: a row per activation × seed × activation layer: share of inactive units.
-        attacks: a row per activation × seed × attack × ε: accuracy, masking warning.
-        summary: a row per activation: means, standard deviations, 95 % intervals, mCE.
-        comparisons: a row per activation × metric: paired difference and verdict.
-        sensitivity: primary comparisons once more, with diverged trials scored as chance.
-        class_share: the largest class's share of the test images, None where it is not known.
-        matched: a row per trial: corrupted accuracy at matched clean accuracy, and the slope
-            (see ``matched_accuracies``).
-        mechanism: a row per mechanism: its rank correlation with corrupted accuracy, with n.
-        variance: a row per activation × primary metric: uncertainty from seeds and test images.
+        environments: the entries of ``environment.json``.
     """
 
     def __init__(
@@ -104,120 +61,173 @@ class Frames:
         environments: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.study, self.environments = study, environments
-        found = {_key(record): record for record in records.values()}
+        found = {trial_key(record): record for record in records.values()}
         order = [(activation, seed) for activation in study.activations for seed in study.seeds]
-        self.records = [found[pair] for pair in order if pair in found]
-        self.metrics = metrics_for(study.corruptions, study.attacks, study.epsilons)
-        scores = len(study.corruptions) * len(SEVERITIES)
-        self.trials = self._frame(TRIAL_COLUMNS, [_trial_row(r, scores) for r in self.records])
-        self.corruptions = self._frame(
-            ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
-            [(*_key(r), *vars(s).values()) for r in self.records for s in r.corruptions],
-        )
-        self.epochs = self._frame(
-            ("activation", "seed", "epoch", "train_loss", "test_loss", "test_accuracy"),
-            [
-                (*_key(r), e.epoch, e.train_loss, e.test_loss, e.test_accuracy)
-                for r in self.records
-                for e in r.history
-            ],
-        )
-        self.gradients = self._frame(
-            ("activation", "seed", "epoch", "layer", "grad_norm"),
-            [
-                (*_key(r), e.epoch, layer, norm)
-                for r in self.records
-                for e in r.history
-                for layer, norm in e.grad_norms.items()
-            ],
-        )
-        self.inactive = self._frame(
-            ("activation", "seed", "layer", "inactive_fraction"),
-            [(*_key(r), layer, share) for r in self.records for layer, share in r.inactive.items()],
-        )
-        self.attacks = self._frame(
-            ("activation", "seed", "attack", "epsilon", "accuracy", "warning"),
-            [
-                (*_key(r), s.attack, s.epsilon, s.accuracy, "; ".join(_warnings(r)))
-                for r in self.records
-                for s in r.attacks
-            ],
-        )
-        self.matched = matched_accuracies(self.trials, study.baseline)
-        self.class_share = self._class_share()
-        self._at_chance: dict[str, NDArray[np.bool_]] = {}
-        self._flag_trials()
-        values = self.values()
-        self.summary = summarise(values, self.metrics)
-        for place, name in enumerate(("mce", "relative_mce"), start=2):
-            self.summary.insert(place, name, self.summary[f"{name}_mean"])
-        self.comparisons = compare(
-            values,
-            baseline=study.baseline,
+        self.records = [found[key] for key in order if key in found]
+
+    # What was measured
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row per stored trial: its status and measurements, the columns of ``trials.csv``."""
+        table = self._unflagged.copy()
+        for activation, (_, flags) in self._trial_checks.items():
+            table.loc[table["activation"] == activation, "flag"] = flags
+        return table
+
+    @cached_property
+    def corruptions(self) -> pd.DataFrame:
+        """A row per activation × seed × corruption × severity: accuracy, loss, ece."""
+        return record_tables.corruptions_table(self.records)
+
+    @cached_property
+    def attacks(self) -> pd.DataFrame:
+        """A row per activation × seed × attack × ε: accuracy, and a warning of masked gradients."""
+        return record_tables.attacks_table(self.records)
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """A row per activation × seed × epoch: train_loss, test_loss, test_accuracy."""
+        return record_tables.epochs_table(self.records)
+
+    @cached_property
+    def gradients(self) -> pd.DataFrame:
+        """A row per activation × seed × epoch × layer: grad_norm, the mean over steps."""
+        return record_tables.gradients_table(self.records)
+
+    @cached_property
+    def inactive(self) -> pd.DataFrame:
+        """A row per activation × seed × activation layer: inactive_fraction."""
+        return record_tables.inactive_table(self.records)
+
+    # What follows from it
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row per activation: n, mce in percent, and each metric's mean, std and interval."""
+        table = summarise(self.metric_values, self.metrics)
+        for position, name in enumerate(("mce", "relative_mce"), start=2):
+            table.insert(position, name, table[f"{name}_mean"])
+        if self.study.attacks:
+            table.insert(4, "masking_warnings", table["activation"].map(self._masked_trials))
+        return table
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """A row per activation × metric: the paired difference from the baseline, the verdict."""
+        table = compare(
+            self.metric_values,
+            baseline=self.study.baseline,
             metrics=self.metrics,
-            margin=study.margin,
-            level=self.level(),
+            margin=self.study.margin,
+            level=self.level,
         )
-        self.sensitivity = scored_as_chance(
-            values,
+        self._add_notes(table)
+        identical = table["activation"].isin(self._identical)
+        table.loc[identical, "verdict"] = IDENTICAL
+        table.loc[identical, "note"] = "identical to the last bit in all pairs"
+        self._note_masking(table)
+        return table
+
+    @property
+    def primary_comparisons(self) -> pd.DataFrame:
+        """The rows of ``comparisons`` in the metrics that the study is decided by."""
+        return self.comparisons[self.comparisons["metric"].isin(self.primary_metrics)]
+
+    @cached_property
+    def sensitivity(self) -> pd.DataFrame:
+        """The primary comparisons affected by diverged trials, with these scored as chance."""
+        table = scored_as_chance(
+            self.metric_values,
             self.trials["status"] == "diverged",
             self.class_share,
-            baseline=study.baseline,
-            metrics={name: self.metrics[name] for name in self.primary()},
-            margin=study.margin,
-            level=self.level(),
+            baseline=self.study.baseline,
+            metrics={name: self.metrics[name] for name in self.primary_metrics},
+            margin=self.study.margin,
+            level=self.level,
         )
-        for table in (self.comparisons, self.sensitivity):
-            if self.mostly_at_chance(study.baseline):
-                withhold_at_chance(table, self.metrics)
-            note_ranks(table)
-        self._identical: dict[str, int] = {}
-        self._mark_identical()
-        self._add_masking_warnings()
-        self.mechanism = mechanism_correlations(values)
-        self.variance = self._variance()
+        self._add_notes(table)
+        return table
 
-    @staticmethod
-    def _frame(columns: tuple[str, ...], rows: list[object]) -> pd.DataFrame:
-        frame = pd.DataFrame(rows, columns=list(columns))
-        # a column with a None among its numbers, or without any, would hold objects
-        return frame.astype({name: "float64" for name in columns if name not in _NOT_FLOATS})
+    @cached_property
+    def matched(self) -> pd.DataFrame:
+        """A row per trial: corrupted accuracy at matched clean accuracy, and the slope."""
+        return matched_accuracies(self._unflagged, self.study.baseline)
 
+    @cached_property
+    def mechanism(self) -> pd.DataFrame:
+        """A row per mechanism: its rank correlation with corrupted accuracy, with n."""
+        return mechanism_correlations(self.metric_values)
+
+    @cached_property
+    def variance(self) -> pd.DataFrame:
+        """A row per activation × primary metric: standard errors from seeds and test images."""
+        corrupted_versions = len(self.study.corruptions) * len(SEVERITIES)
+        parts = []
+        for metric in self.primary_metrics:
+            column, versions = (
+                ("clean_correct", 1)
+                if metric == "clean_accuracy"
+                else ("corrupted_correct", corrupted_versions)
+            )
+            scores = {
+                trial_key(r): unpack_counts(packed)
+                for r in self.records
+                if r.status == "ok" and (packed := getattr(r, column))
+            }
+            part = variance_sources(scores, self.study.baseline, versions)
+            part.insert(2, "metric", metric)
+            parts.append(part)
+        return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def metric_values(self) -> pd.DataFrame:
+        """A row per trial with ``activation``, ``seed`` and a column per metric, NaN if missing."""
+        return metric_values(
+            self._unflagged, self.matched, self.corruptions, self.attacks, self.study.baseline
+        )
+
+    # The study's question
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The study's metrics by name, in the order of its tables."""
+        return metrics_for(self.study.corruptions, self.study.attacks, self.study.epsilons)
+
+    @property
+    def primary_metrics(self) -> list[str]:
+        """The names of the metrics that the study is decided by."""
+        names = ["clean_accuracy"]
+        return [*names, "corrupted_accuracy"] if self.study.corruptions else names
+
+    @property
     def level(self) -> float:
-        """Return the level of every test: 0.05, or this look's part of it."""
-        interim_analyses = self.study.interim_analyses
-        return (
-            spending_level(len(self.study.seeds), interim_analyses[0], interim_analyses[-1])
-            if interim_analyses
-            else 0.05
-        )
+        """The level of every test: 0.05, or this interim analysis's part of it."""
+        planned = self.study.interim_analyses
+        if not planned:
+            return 0.05
+        return spending_level(len(self.study.seeds), planned[0], planned[-1])
 
-    def values(self) -> pd.DataFrame:
-        """Return a row per trial and a column per metric, as the statistics take them."""
-        values = self.trials.drop(columns=["status", "epochs", "reason", "flag"])
-        pair = ["activation", "seed"]
-        values = values.merge(self.matched.drop(columns="slope"), "left", on=pair)
-        added = beyond_clean_error(self.corruptions, self.trials)
-        for name, scores in (("mce", self.corruptions), ("relative_mce", added)):
-            errors = corruption_error_by_trial(scores, self.study.baseline).rename(name)
-            values = values.merge(errors, "left", left_on=pair, right_index=True)
-        by_corruption = self.corruptions.groupby([*pair, "corruption"])["accuracy"]
-        whole = by_corruption.count() == len(SEVERITIES)
-        means = by_corruption.mean().where(whole).unstack("corruption")  # noqa: PD010 - no duplicates
-        values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
-        if self.attacks.empty:
-            return values
-        names = map(robust_metric, self.attacks["attack"], self.attacks["epsilon"])
-        robust = self.attacks.assign(metric=list(names)).pivot_table(
-            "accuracy", pair, "metric", sort=False
-        )
-        return values.merge(robust, "left", left_on=pair, right_index=True)
+    @property
+    def complete(self) -> bool:
+        """Whether every trial of the study is stored and none diverged or crashed."""
+        finished = sum(record.status == "ok" for record in self.records)
+        return finished == len(self.study.trials())
 
-    def _class_share(self) -> float | None:
-        """Return the largest class's share of the test images, None where nothing states it.
+    def undecided(self) -> bool:
+        """Return whether further seeds may decide some activation in a primary metric."""
+        if self.baseline_at_chance:
+            return False
+        return bool(self.primary_comparisons["verdict"].isin(["undecided", NO_VERDICT]).any())
 
-        Records of earlier versions have none: then that of a known data set serves, or an equal
-        share of each class, which the largest has at least.
+    # What to know of the trials
+
+    @cached_property
+    def class_share(self) -> float | None:
+        """The largest class's share of the test images, None if it is not known.
+
+        Records of earlier versions do not have it: then the share of a known data set is used, or
+        an equal share of each class, which is a lower bound.
         """
         for record in self.records:
             if record.largest_class_share:
@@ -226,21 +236,12 @@ class Frames:
         classes = next((r.masking.classes for r in self.records if r.masking), 0)
         return known or (1 / classes if classes else None)
 
-    def _flag_trials(self) -> None:
-        """Note which trials are at chance, and give ``trials`` its column ``flag``."""
-        self.trials["flag"] = ""
-        images = next((len(found) for r in self.records if len(found := _correct(r))), 0)
-        for activation, part in self.trials.groupby("activation", sort=False):
-            values = {name: part[name].to_numpy(np.float64) for name in self.primary()}
-            hits = np.zeros(len(part), dtype=np.bool_)
-            if images:
-                hits, flags = flags_of_activation(values, images, self.class_share)
-                self.trials.loc[part.index, "flag"] = flags
-            self._at_chance[str(activation)] = hits
-
     def at_chance(self, activation: str) -> int:
         """Return how many of the activation's networks are not above chance on clean images."""
-        return int(self._at_chance.get(activation, np.zeros(0)).sum())
+        if activation not in self._trial_checks:
+            return 0
+        hits, _ = self._trial_checks[activation]
+        return int(hits.sum())
 
     def finished(self, activation: str) -> int:
         """Return how many of the activation's stored trials have a result."""
@@ -259,21 +260,14 @@ class Frames:
 
     def lost(self, activation: str, status: str) -> int:
         """Return how many of the activation's stored trials have this status."""
-        ours = self.trials["activation"] == activation
-        return int((ours & (self.trials["status"] == status)).sum())
+        return sum(r.activation == activation and r.status == status for r in self.records)
 
     def unattacked(self) -> pd.DataFrame:
         """Return ``activation``, ``seed`` and ``accuracy`` on the attacked images, unchanged."""
-        count = self.study.attack_images
-        rows: list[object] = [
-            (*_key(r), _correct(r)[:count].mean())
-            for r in self.records
-            if r.attacks and len(_correct(r))
-        ]
-        return self._frame(("activation", "seed", "accuracy"), rows)
+        return record_tables.unattacked_table(self.records, self.study.attack_images)
 
     def attacked_images(self) -> int:
-        """Return how many test images were attacked: as asked for, or all that there are."""
+        """Return how many test images were attacked: the number in the study, or fewer."""
         checks = next((r.masking for r in self.records if r.masking), None)
         return checks.images if checks else 0
 
@@ -282,14 +276,14 @@ class Frames:
         return mixing_warnings(self.records, self.environments, self.study.baseline)
 
     def masking(self, activation: str) -> dict[int, tuple[str, ...]]:
-        """Return the masking guard's warnings by seed, for the trials that have some."""
+        """Return the signs of masked gradients by seed, for the trials that have some."""
         ours = [r for r in self.records if r.activation == activation]
-        return {r.seed: _warnings(r) for r in ours if _warnings(r)}
+        return {r.seed: signs for r in ours if (signs := masking_signs(r))}
 
     def notes(self) -> list[str]:
-        """Return what to know of the trials besides, a sentence for each activation and note.
+        """Return the notes of the records, a sentence for each activation and note.
 
-        An activation whose trials are the baseline's to the last bit is named first.
+        First come activations whose results are the baseline's to the last bit.
         """
         baseline = self.study.baseline
         found = [
@@ -306,73 +300,64 @@ class Frames:
             for (name, note), count in counts.items()
         ]
 
-    def _mark_identical(self) -> None:
-        """Find the activations whose trials differ from the baseline's in no bit.
+    @cached_property
+    def _unflagged(self) -> pd.DataFrame:
+        scores = len(self.study.corruptions) * len(SEVERITIES)
+        return record_tables.trials_table(self.records, scores)
 
-        Their verdicts are taken back: nothing was compared.
-        """
-        found = {_key(r): r for r in self.records if r.status == "ok"}
-        for name in self.study.activations:
-            keys = [((name, seed), (self.study.baseline, seed)) for seed in self.study.seeds]
-            pairs = [
-                (found[ours], found[base]) for ours, base in keys if ours in found and base in found
-            ]
-            if name == self.study.baseline or not pairs:
-                continue
-            if any(_result(ours) != _result(base) for ours, base in pairs):
-                continue
-            self._identical[name] = len(pairs)
-            rows = self.comparisons["activation"] == name
-            self.comparisons.loc[rows, "verdict"] = IDENTICAL
-            self.comparisons.loc[rows, "note"] = "identical to the last bit in all pairs"
-
-    def _add_masking_warnings(self) -> None:
-        """Say beside every summary of robust accuracy how many trials have masked gradients."""
-        if not self.study.attacks:
-            return
-        hits = {name: len(self.masking(name)) for name in self.study.activations}
-        self.summary.insert(4, "masking_warnings", self.summary["activation"].map(hits))
-        for place, comparison in self.comparisons.to_dict("index").items():
-            sides = (comparison["activation"], comparison["baseline"])
-            counted = [f"{hits[name]} of {name}" for name in sides if hits[name]]
-            if counted and self.metrics[comparison["metric"]].guarded:
-                note = f"signs of masked gradients in {', '.join(counted)}"
-                add_note(self.comparisons, [place], note)
-
-    def primary(self) -> list[str]:
-        """Return the names of the metrics that a study is decided by."""
-        return ["clean_accuracy", *["corrupted_accuracy"] * bool(self.study.corruptions)]
-
-    def undecided(self) -> bool:
-        """Return whether further seeds may decide some activation in a primary metric."""
-        if self.baseline_at_chance:
-            return False
-        rows = self.comparisons[self.comparisons["metric"].isin(self.primary())]
-        return bool(rows["verdict"].isin(["undecided", "no verdict"]).any())
-
-    def _variance(self) -> pd.DataFrame:
-        corrupted_versions = len(self.study.corruptions) * len(SEVERITIES)
-        parts = []
-        for metric in self.primary():
-            column, versions = (
-                ("clean_correct", 1)
-                if metric == "clean_accuracy"
-                else ("corrupted_correct", corrupted_versions)
+    @cached_property
+    def _trial_checks(self) -> dict[str, tuple[NDArray[np.bool_], list[str]]]:
+        """By activation: which of its stored trials are at chance, and their flags."""
+        images = next((len(found) for r in self.records if len(found := correct_images(r))), 0)
+        checks = {}
+        for activation, part in self._unflagged.groupby("activation", sort=False):
+            values = {name: part[name].to_numpy(np.float64) for name in self.primary_metrics}
+            checks[str(activation)] = (
+                flags_of_activation(values, images, self.class_share)
+                if images
+                else (np.zeros(len(part), dtype=np.bool_), [""] * len(part))
             )
-            scores = {
-                _key(r): unpack_counts(packed)
-                for r in self.records
-                if r.status == "ok" and (packed := getattr(r, column))
+        return checks
+
+    @cached_property
+    def _identical(self) -> dict[str, int]:
+        """The activations whose trials differ from the baseline's in no bit, with their pairs."""
+        return record_tables.identical_activations(self.records, self.study.baseline)
+
+    @cached_property
+    def _masked_trials(self) -> dict[str, int]:
+        return {name: len(self.masking(name)) for name in self.study.activations}
+
+    def _add_notes(self, table: pd.DataFrame) -> None:
+        """Withhold verdicts if the baseline is at chance, and note what the ranks contradict."""
+        if self.baseline_at_chance:
+            withhold_at_chance(table, self.metrics)
+        note_ranks(table)
+
+    def _note_masking(self, table: pd.DataFrame) -> None:
+        """Note in each row about robust accuracy how many trials have masked gradients."""
+        for label, row in table.to_dict("index").items():
+            if not self.metrics[row["metric"]].guarded:
+                continue
+            hits = {
+                name: self._masked_trials[name] for name in (row["activation"], row["baseline"])
             }
-            part = variance_sources(scores, self.study.baseline, versions)
-            part.insert(2, "metric", metric)
-            parts.append(part)
-        return pd.concat(parts, ignore_index=True)
+            counted = ", ".join(f"{count} of {name}" for name, count in hits.items() if count)
+            if counted:
+                add_note(table, [label], f"signs of masked gradients in {counted}")
 
 
-@gc_paused()
 def read_frames(store: Store, study: Study) -> Frames:
-    """Return the frames of what the store holds of the study.
+    """Return the frames of the study's stored records.
+
+    Raises:
+        ResultsFolderError: no trial is stored, or a record cannot be read.
+    """
+    return Frames(study, stored_records(store, study), store.environment()["environments"])
+
+
+def stored_records(store: Store, study: Study) -> dict[str, TrialRecord]:
+    """Return the study's stored records by trial id, at least one.
 
     Raises:
         ResultsFolderError: no trial is stored, or a record cannot be read.
@@ -380,56 +365,4 @@ def read_frames(store: Store, study: Study) -> Frames:
     records = store.open(study).records()
     if not records:
         raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
-    return Frames(study, records, store.environment()["environments"])
-
-
-def _key(record: TrialRecord) -> tuple[str, int]:
-    return record.activation, record.seed
-
-
-def _warnings(record: TrialRecord) -> tuple[str, ...]:
-    return (*record.masking.warnings, *record.output_warnings) if record.masking else ()
-
-
-def _result(record: TrialRecord) -> TrialRecord:
-    """Return a record without what names its trial: equal ones have the same results."""
-    return dataclasses.replace(
-        record, trial_id="", activation="", activation_check={}, kernels="", notes=()
-    )
-
-
-def _correct(record: TrialRecord) -> NDArray[np.uint8]:
-    """Return per test image whether it was classified correctly; empty where it is not stored."""
-    packed = record.clean_correct
-    return unpack_counts(packed) if packed else np.zeros(0, dtype=np.uint8)
-
-
-def _trial_row(record: TrialRecord, scores: int) -> dict[str, object]:
-    """Return a row of ``trials``; a mean over corruptions needs all of their ``scores``."""
-    row: dict[str, object] = {
-        "activation": record.activation,
-        "seed": record.seed,
-        "status": record.status,
-        "epochs": len(record.history),
-        "clean_accuracy": record.clean_accuracy,
-        "clean_loss": record.clean_loss,
-        "clean_ece": record.clean_ece,
-        "inactive_fraction": record.inactive_fraction,
-        "logit_margin": record.logit_margin,
-        "input_gradient_norm": record.input_gradient_norm,
-        "reason": record.reason,
-    }
-    if record.status == "ok" and record.history:
-        last = record.history[-1]
-        norms = list(last.grad_norms.values())
-        row["train_loss"] = last.train_loss
-        if norms:
-            row["grad_norm_first"], row["grad_norm_last"] = norms[0], norms[-1]
-            row["grad_norm_ratio"] = norms[0] / norms[-1] if norms[-1] else math.nan
-    whole = record.status == "ok" and len(record.corruptions) == scores > 0
-    if whole and record.clean_accuracy is not None:
-        corrupted = math.fsum(s.accuracy for s in record.corruptions) / scores
-        row["corrupted_accuracy"] = corrupted
-        drop = record.clean_accuracy - corrupted
-        row["accuracy_drop"] = drop if abs(drop) > _ROUNDING else 0.0
-    return row
+    return records

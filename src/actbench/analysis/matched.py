@@ -1,4 +1,4 @@
-"""Paired differences in one quantity where another does not differ: formulas on arrays."""
+"""Paired differences in one quantity at equal values of another: formulas on arrays."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MIN_PAIRS = 5  # a line through four leaves two degrees of freedom
-MAX_EXTRAPOLATION = 10.0  # standard deviations of the covariate that the line may be continued over
+MAX_EXTRAPOLATION = 10.0  # of the line, in standard deviations of the covariate
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class MatchedDifference:
-    """What ``matched_difference`` returns; NaN where it cannot be estimated.
+    """The result of ``matched_difference``; NaN if it cannot be estimated.
 
     Attributes:
         test: the difference with its interval and t-test; ``deviation`` is √n standard errors.
@@ -45,13 +45,13 @@ def matched_difference(
 
     The intercept of the least-squares line of the paired differences in the outcome on those in the
     covariate, with the t interval for an intercept on n − 2 degrees of freedom (Draper & Smith
-    1998, chapter 1). The interval contains the uncertainty of the slope, so it is wide where the
-    line must be continued far beyond the pairs. Where the covariate never differs, the
-    result is that of ``paired_t``.
+    1998, chapter 1). The interval contains the uncertainty of the slope, so it is wide if zero is
+    far from the pairs' differences in the covariate. If the covariate never differs, the result is
+    that of ``paired_t``.
 
-    There is no estimate from fewer than five pairs, where the mean of the covariate's differences
-    is more than ten of their standard deviations from zero, or where all pairs lie on one line,
-    which leaves no spread to judge it by.
+    There is no estimate from fewer than five pairs, if the mean of the covariate's differences is
+    more than ten of their standard deviations from zero, or if all pairs are on one line, which
+    leaves no spread.
 
     Args:
         outcome: paired differences, finite, shape (n,).

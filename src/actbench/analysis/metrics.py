@@ -1,4 +1,4 @@
-"""What a study measures, as the comparisons and the tables need to know it."""
+"""The metrics of a study, with the properties that comparisons and tables need."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of ``trials.csv`` as the comparison and the tables need to know it.
+    """A column of values by trial, with what comparisons and tables need to know of it.
 
     Attributes:
         name: the column.
-        label: what people call it, in the middle of a sentence.
-        direction: which values are better; with "none" a verdict says higher or lower instead.
+        label: its name in a sentence.
+        direction: which values are better; with "none" a verdict is "higher" or "lower".
         has_margin: whether a difference below the equivalence margin is of no practical interest.
             The margin is stated in accuracy, so only accuracies and their differences have it.
-        kind: "fraction" where people read percent (points, for a difference), else "number".
-        guarded: whether a masked gradient can feign the value, so that a warning belongs beside it.
+        kind: "fraction" if shown in percent (a difference in points), else "number".
+        guarded: whether masked gradients can raise the value, so that it needs a warning.
         matched: an outcome and a covariate, both columns: activations are compared in the outcome
             at equal values of the covariate. Empty for a plain difference.
     """
@@ -35,7 +35,7 @@ class Metric:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that activations are compared by, the one of the difference first."""
+        """The columns that activations are compared by, that of the difference first."""
         return self.matched or (self.name,)
 
 
@@ -69,7 +69,7 @@ def metrics_for(
     """Return the metrics of a study by name, in the order of its tables.
 
     Args:
-        corruptions: single corruptions, suites already unfolded; each adds the metric
+        corruptions: single corruptions, no suites; each adds the metric
             ``accuracy_<corruption>``, its accuracy averaged over severities.
         attacks: canonical specs; each adds, for each ε, the metric that ``robust_metric`` names.
         epsilons: the radii of the attacks.
@@ -105,6 +105,6 @@ def robust_metric(attack: str, epsilon: float) -> str:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """Return ε as people write it: ``8/255`` for whole steps of an 8-bit pixel, else ``0.1``."""
+    """Return ε as text: ``8/255`` for integer steps of an 8-bit pixel, else ``0.1``."""
     steps = round(255 * epsilon)
     return f"{steps}/255" if epsilon == steps / 255 and steps % 255 else f"{epsilon!r}"

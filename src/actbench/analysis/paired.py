@@ -1,6 +1,6 @@
 """Formulas for paired differences, on arrays along the last axis: interval, tests and power.
 
-Pure functions: no I/O and no random numbers. ``statistics`` applies them to the tables of a study.
+Pure functions: no I/O and no random numbers. ``comparisons`` applies them to the tables of a study.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def paired_differences(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.flo
 
 @dataclass(frozen=True)
 class PairedT:
-    """What ``paired_t`` returns: arrays of shape (...), one entry for each series of differences.
+    """The result of ``paired_t``: arrays of shape (...), an entry per series of differences.
 
     Attributes:
         difference: the mean.
@@ -78,15 +78,15 @@ def paired_t(differences: ArrayLike, confidence: float = CONFIDENCE) -> PairedT:
     differences of a series are equal, the t statistic divides by zero, and p = 0 would be wrong:
     accuracies lie on a grid of 1/images, so a few seeds agree by chance. Such a series gets the
     exact sign-flip test instead (Fisher 1935), which needs only differences symmetrical about
-    their centre: p = 2^(1 − n), or 1 where all are zero. Its interval is the one value, where
-    p ≤ 1 − ``confidence`` or all are zero; else it is NaN: so few pairs bound nothing.
+    their centre: p = 2^(1 − n), or 1 where all are zero. Its interval is the one value, if
+    p ≤ 1 − ``confidence`` or all are zero; else NaN, as there are too few pairs for an interval.
 
     Args:
         differences: finite, shape (..., n).
         confidence: the interval's coverage, in (0, 1).
 
     Returns:
-        Arrays of shape (...). With n = 1 only ``difference`` is a number, with n = 0 nothing is.
+        Arrays of shape (...). With n = 1 all but ``difference`` are NaN, with n = 0 all are.
     """
     values = np.asarray(differences, dtype=np.float64)
     n = values.shape[-1]
@@ -119,8 +119,7 @@ def equivalence_p_value(differences: ArrayLike, margin: float) -> Floats:
     The larger of the p-values against "at most −margin" and "at least +margin" (Schuirmann 1987),
     as statsmodels' ``ttost_paired``; at most 5 % exactly where the 90 % t interval lies inside the
     margin. A series of equal differences gets the sign-flip test of ``paired_t``, one-sided: 2^−n
-    inside the margin, else 1. Differences that are all zero are no sample of a spread but two names
-    for one thing, and get 0.
+    inside the margin, else 1. Differences that are all zero get 0: the two compute the same.
 
     Args:
         differences: finite, shape (..., n).
@@ -136,9 +135,9 @@ def equivalence_p_value(differences: ArrayLike, margin: float) -> Floats:
     constant = _constant(values)
     mean = np.where(constant, values[..., 0], values.mean(axis=-1))
     error = values.std(axis=-1, ddof=1) / math.sqrt(n)
-    room = margin - np.abs(mean)
-    statistic = np.divide(room, error, out=np.zeros_like(room), where=~constant)
-    exact = np.where(mean == 0, 0.0, np.where(room > 0, 2.0**-n, 1.0))
+    distance = margin - np.abs(mean)
+    statistic = np.divide(distance, error, out=np.zeros_like(distance), where=~constant)
+    exact = np.where(mean == 0, 0.0, np.where(distance > 0, 2.0**-n, 1.0))
     p_value: Floats = np.where(constant, exact, special.stdtr(n - 1, -statistic))
     return p_value
 
@@ -151,8 +150,8 @@ def _constant(values: Floats) -> NDArray[np.bool_]:
 def _power(effect: float, n: int, level: float) -> float:
     """Return the power of a two-sided paired t-test at ``effect`` standard deviations.
 
-    The rejection on the wrong side is left out: at any power of interest it is below 1e-6, and its
-    tail is where the noncentral t distribution overflows.
+    Without the rejections on the other side: at any power of interest they are below 1e-6, and in
+    that tail the noncentral t distribution overflows.
     """
     from statsmodels.stats.power import TTestPower
 

@@ -1,4 +1,4 @@
-"""The same trials under other studies, pair by pair: what a precision or a recipe changes."""
+"""The same trials in several studies, pair by pair: the effect of a precision or a recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from actbench.analysis.comparisons import NO_VERDICT, compare, decide
+from actbench.analysis.comparison_notes import add_note
+from actbench.analysis.comparisons import compare
+from actbench.analysis.verdicts import NO_VERDICT, decide
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,27 +41,26 @@ PAIRED_COLUMNS = (
 LEVEL = 0.05
 ALL = "mean of all"
 _RELATIVE = ("matched_accuracy", "mce", "relative_mce")  # to each study's own baseline
-_SHOWN = ("clean_accuracy", "corrupted_accuracy", "clean_loss", "grad_norm_first")
 
 
 def compare_paired_studies(studies: Mapping[str, Frames]) -> pd.DataFrame:
     """Return how the trials of each study differ from those of the first, pair by pair.
 
     A pair is one activation with one seed in both studies, so it shares the batch order and, with
-    the same network, the initial weights. Where two or more activations are shared, each seed's
-    means over them are paired as well: what changes for all has a narrower interval there. The
-    rule of the verdicts is that of ``statistics.compare`` at the level 0.05, with Holm's
-    correction within a metric over all rows. The metrics are those that all studies have, without
-    those that are relative to each study's own baseline.
+    the same network, the initial weights. If two or more activations are shared, each seed's means
+    over them are paired as well: an effect on all of them has a narrower interval there. The
+    verdicts follow the rule of ``compare`` at the level 0.05, with Holm's correction within a
+    metric over all rows. The metrics are those that all studies have, without those that are
+    relative to each study's own baseline.
 
     Args:
-        studies: two or more, by the name that the tables give them; the first is the reference,
-            and its margin holds.
+        studies: two or more, by their names in the tables. The first is the reference; its margin
+            is used.
 
     Returns:
         A row per study but the first × activation × metric, activations in the first study's order
         and ``ALL`` after them, with the columns ``PAIRED_COLUMNS``: those of
-        ``statistics.compare``, ``difference`` being study − reference.
+        ``compare``, with study − reference as ``difference``.
 
     Raises:
         UsageError: a study shares no trial with the first.
@@ -71,7 +72,7 @@ def compare_paired_studies(studies: Mapping[str, Frames]) -> pd.DataFrame:
         for k, m in first.metrics.items()
         if k not in _RELATIVE and all(k in f.metrics for f in studies.values())
     }
-    values = {name: frames.values() for name, frames in studies.items()}
+    values = {name: frames.metric_values for name, frames in studies.items()}
     shared = {
         other: _shared([values[reference], values[other]], first.study.activations, list(metrics))
         for other in others
@@ -94,28 +95,27 @@ def compare_paired_studies(studies: Mapping[str, Frames]) -> pd.DataFrame:
         if not any((part["study"] == other).any() for part in parts):
             raise UsageError(f"{other} shares no trial with {reference}")
     table = decide(pd.concat(parts, ignore_index=True), metrics, LEVEL)
-    for place, row in table.to_dict("index").items():
+    for label, row in table.to_dict("index").items():
         mean_of_all = row["activation"] == ALL
-        arms = first.study.activations if mean_of_all else (row["activation"],)
-        if metrics[row["metric"]].direction != "none" and any(map(first.mostly_at_chance, arms)):
-            note = "; ".join(filter(None, [row["note"], f"{reference} is at chance"]))
-            table.loc[place, ["verdict", "note"]] = [NO_VERDICT, note]
-            table.loc[place, "seeds_needed"] = pd.NA
-            row["note"] = note
+        activations = first.study.activations if mean_of_all else (row["activation"],)
+        at_chance = any(map(first.mostly_at_chance, activations))
+        if metrics[row["metric"]].direction != "none" and at_chance:
+            table.loc[label, "verdict"] = NO_VERDICT
+            table.loc[label, "seeds_needed"] = pd.NA
+            add_note(table, [label], f"{reference} is at chance")
         both = (first, studies[row["study"]])
-        masked = any(study.masking(name) for study in both for name in arms)
+        masked = any(study.masking(name) for study in both for name in activations)
         if metrics[row["metric"]].guarded and masked:
-            note = "; ".join(filter(None, [row["note"], "signs of masked gradients"]))
-            table.loc[place, "note"] = note
+            add_note(table, [label], "signs of masked gradients")
     return table[list(PAIRED_COLUMNS)]
 
 
 def _shared(
     sides: Sequence[pd.DataFrame], activations: Sequence[str], columns: list[str]
 ) -> dict[str, list[pd.DataFrame]]:
-    """Return both sides' rows of each activation with a seed in common, and their means by seed.
+    """Return both studies' rows of each activation with a shared seed, and their means by seed.
 
-    A mean is over all of these activations; it is missing where one of them has no value.
+    A mean is over all of these activations; it is missing if one of them has no value.
     """
     found = {}
     for activation in activations:

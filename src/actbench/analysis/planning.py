@@ -1,4 +1,4 @@
-"""How many seeds a verdict takes, on plain numbers: no I/O and no random numbers."""
+"""The number of seeds that a verdict needs: no I/O and no random numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _QUANTILES = 32  # eight times as many change the numbers by less than 1 %
 
 @dataclass(frozen=True)
 class SeedsNeeded:
-    """Pairs that lead to a verdict with 80 % power; infinite where a million are not enough.
+    """Pairs that lead to a verdict with 80 % power; infinite if a million are not enough.
 
     Attributes:
         number: averages the power over what the standard deviation may be, given the pairs at hand.
@@ -42,12 +42,12 @@ def seeds_needed(
 ) -> SeedsNeeded:
     """Return how many pairs lead to a verdict, either a difference or equivalence.
 
-    The true difference is taken to be half the margin, where both tests have the least power
-    together; at any other difference more studies are decided. Holm's correction is taken at its
+    The true difference is assumed to be half the margin, at which the fewest studies are decided by
+    either test. Holm's correction is taken at its
     worst case: both tests at ``level`` / ``tests``.
 
     ``deviation`` is itself an estimate from n pairs, σ² ~ s² (n − 1) / χ²(n − 1). Planning with s
-    as if it were σ leaves the average power below what was wanted, so ``number`` averages over σ
+    as if it were σ makes the average power too low, so ``number`` averages over σ
     (Julious & Owen 2006 do so for the difference test).
 
     Args:
@@ -85,7 +85,7 @@ def _chance_undecided(n: int, effects: Floats, tests: int, level: float) -> floa
     """Return how often n pairs reach no verdict when the true difference is half the margin.
 
     In units of the true standard error, the mean difference is normal about half of k, the margin.
-    With w the estimated over the true standard error, the study is undecided where that mean lies
+    With w the estimated over the true standard error, the study is undecided if that mean is
     between k − w t_equivalence and w t_difference, on either side of zero.
 
     Args:

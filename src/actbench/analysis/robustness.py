@@ -1,4 +1,4 @@
-"""Robustness beside clean accuracy and beside mechanism: data frames in, figures out; no I/O."""
+"""Robustness relative to clean accuracy, and mechanisms: data frames in and out, no I/O."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MIN_RANKED = 3  # two values have a rank correlation of ±1 whatever they are
 
 
 def beyond_clean_error(corruptions: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the corruptions with 1 less what each adds to the trial's clean error as accuracy.
+    """Return the corruptions with 1 − (error under corruption − clean error) as accuracy.
 
     The mean corruption error of that frame is the relative mean corruption error (Hendrycks &
-    Dietterich 2019, section 4.2). A corruption that adds nothing for the baseline is left out of
-    that average.
+    Dietterich 2019, section 4.2), which leaves out a corruption that adds no error to the
+    baseline's.
 
     Args:
         corruptions: as for ``corruption_error_by_trial``.
@@ -48,11 +48,11 @@ def beyond_clean_error(corruptions: pd.DataFrame, trials: pd.DataFrame) -> pd.Da
 
 
 def matched_accuracies(trials: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return what each trial's corrupted accuracy would be at its counterpart's clean accuracy.
+    """Return each trial's corrupted accuracy at the clean accuracy of the baseline's trial.
 
-    The counterpart is the baseline's trial of the same seed. A trial is moved along its
-    activation's line (see ``matched_difference``); their mean differs from the baseline's by that
-    line's intercept (cf. effective robustness: Taori et al. 2020). The baseline's trials stay.
+    That is the baseline's trial with the same seed. A trial is moved along its activation's line
+    (see ``matched_difference``); the mean then differs from the baseline's by the intercept of that
+    line (cf. effective robustness: Taori et al. 2020). The baseline's trials are not moved.
 
     Args:
         trials: the columns ``activation``, ``seed``, ``clean_accuracy``, ``corrupted_accuracy``.
@@ -79,7 +79,7 @@ def matched_accuracies(trials: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def rank_correlation(one: Floats, other: Floats) -> float:
-    """Return Spearman's ρ, ties at their mean rank; NaN below three pairs or without variation."""
+    """Return Spearman's ρ with ties at their mean rank; NaN below three pairs or without spread."""
     if len(one) < MIN_RANKED or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
     return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
@@ -94,16 +94,16 @@ def _ranks(values: Floats) -> Floats:
 def mechanism_correlations(
     values: pd.DataFrame, outcome: str = "corrupted_accuracy"
 ) -> pd.DataFrame:
-    """Return how each mechanism's rank goes with the outcome's, over trials and within seeds.
+    """Return each mechanism's rank correlations with the outcome, over trials and within seeds.
 
     ``rank_correlation`` is over all trials; those of a seed share weights and batches, so they are
     not independent and it gets no interval. ``within_seeds`` is the mean, over seeds, of the rank
     correlation among the activations of one seed. Seeds are independent, so this one has a 95 % t
-    interval, cut to [−1, 1], which speaks of further seeds with the same activations.
+    interval, cut to [−1, 1], which is about further seeds with the same activations.
 
     Args:
         values: a row per trial with ``activation``, ``seed``, the outcome and ``MECHANISMS``.
-        outcome: the column to go with.
+        outcome: the column to correlate with.
 
     Returns:
         A row per mechanism with the columns ``MECHANISM_COLUMNS``; NaN where there are too few

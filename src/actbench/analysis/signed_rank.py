@@ -20,8 +20,8 @@ MAX_EXACT = 50
 class SignedRank:
     """The result of ``signed_rank``.
 
-    ``p_value`` is two-sided. ``sign`` is 1 where the positive differences have the larger sum of
-    ranks, −1 where the negative ones have, else 0. ``least_p_value`` is the smallest p-value that
+    ``p_value`` is two-sided. ``sign`` is 1 if the positive differences have the larger sum of
+    ranks, −1 if the negative ones have, else 0. ``least_p_value`` is the smallest p-value that
     this many non-zero differences can have.
     """
 
@@ -54,7 +54,7 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     values = values[values != 0]
     n = len(values)
     _, place, counts = np.unique(np.abs(values), return_inverse=True, return_counts=True)
-    twice = (2 * counts.cumsum() - counts + 1)[place]  # mean ranks, doubled to whole numbers
+    twice = (2 * counts.cumsum() - counts + 1)[place]  # mean ranks, doubled to integers
     total, positive = int(twice.sum()), int(twice[values > 0].sum())
     sign = int(np.sign(2 * positive - total))
     smaller = min(positive, total - positive)

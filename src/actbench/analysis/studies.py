@@ -1,4 +1,4 @@
-"""Several studies side by side: other data, other networks, and whether their verdicts agree."""
+"""The verdicts of several studies, on other data or networks, and whether they agree."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from actbench.analysis.comparisons import NO_VERDICT
 from actbench.analysis.frames import read_frames
+from actbench.analysis.verdicts import NO_VERDICT
 from actbench.errors import UsageError
 from actbench.store.store import Store
 
@@ -36,7 +36,7 @@ GRADIENT_METRICS = ("grad_norm_first", "grad_norm_ratio")
 
 
 def read_studies(folders: Sequence[Path]) -> dict[str, Frames]:
-    """Return what the folders hold, by a label for each: data and network, with the folder if need.
+    """Return the frames of each folder by its label: data and network, and the folder if needed.
 
     Raises:
         UsageError: there are fewer than two folders, or one is named twice.
@@ -60,25 +60,24 @@ def read_studies(folders: Sequence[Path]) -> dict[str, Frames]:
 def compare_studies(studies: Mapping[str, Frames]) -> pd.DataFrame:
     """Return every comparison that the studies share, study by study, and whether they agree.
 
-    Shared are the activations that have trials in all studies, and of the metrics clean accuracy,
-    corrupted accuracy where all studies have the same corruptions, the first layer's gradient norm
-    and its ratio to the last layer's. ``agreement`` holds for an activation × metric over all
-    studies:
+    Shared are the activations with trials in all studies, and the metrics clean accuracy, corrupted
+    accuracy if all studies have the same corruptions, the first layer's gradient norm and its ratio
+    to the last layer's. ``agreement`` is the same for all studies of an activation × metric:
 
     - "agree": every study is decided, and all have the same verdict;
-    - "differ": two studies are decided and have different verdicts, whatever the others say;
+    - "differ": two studies are decided and have different verdicts, whatever the other verdicts;
     - "open": neither, as some study is undecided or has no verdict.
 
-    It compares verdicts, each from its own study; it is no test of whether the studies' differences
-    differ. A small study may be undecided about what a large one shows.
+    It compares verdicts, each from its own study; it does not test whether the studies' differences
+    differ. A small study may be undecided about a difference that a large one finds.
 
     Args:
-        studies: two or more, by the name that the tables give them.
+        studies: two or more, by their names in the tables.
 
     Returns:
         A row per activation × metric × study with the columns ``STUDY_COLUMNS``: activations in the
         first study's order, and studies in the given one. ``agreement`` is one of ``AGREEMENTS``;
-        the others are those of ``statistics.compare``, accuracies as fractions.
+        the other columns are those of ``compare``, accuracies as fractions.
 
     Raises:
         UsageError: the studies differ in baseline or margin, or share no activation.
@@ -111,13 +110,14 @@ def shared_activations(studies: Mapping[str, Frames]) -> list[str]:
 
 
 def _shared_metrics(studies: Mapping[str, Frames]) -> list[str]:
-    primary = next(iter(studies.values())).primary()
-    if not _same_corruptions(studies):
+    primary = next(iter(studies.values())).primary_metrics
+    if not have_same_corruptions(studies):
         primary = ["clean_accuracy"]
     return [*primary, *GRADIENT_METRICS]
 
 
-def _same_corruptions(studies: Mapping[str, Frames]) -> bool:
+def have_same_corruptions(studies: Mapping[str, Frames]) -> bool:
+    """Return whether all studies have the same corruptions, in any order."""
     return len({frozenset(frames.study.corruptions) for frames in studies.values()}) == 1
 
 

@@ -1,6 +1,6 @@
-"""Tests of single trials: better than chance, far from the others of its activation.
+"""Checks of single trials: above chance, and far from the others of the activation.
 
-Pure functions: no I/O and no random numbers. docs/statistics.md has the rules and what they find.
+Pure functions: no I/O and no random numbers. docs/statistics.md has the rules.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KNOWN_CLASS_SHARES = {
 
 # By number of trials, the robust z that the farthest of that many normal values exceeds in 1 % of
 # samples (tools/simulate_missing_trials.py cutoffs). The usual 3.5 (Iglewicz & Hoaglin 1993) would
-# flag a trial in 21 % of arms of five seeds, as so few values do not determine a spread.
+# flag a trial in 21 % of samples of five, as five values do not determine a spread.
 MIN_TRIALS = 5
 _CUTOFFS = ((5, 19.0), (6, 11.0), (8, 8.0), (10, 7.1), (15, 6.1), (20, 5.4), (30, 4.8), (50, 4.5))
 
@@ -42,8 +42,8 @@ def above_chance(
     """Return whether each network is right more often than one that ignores the image.
 
     A one-sided binomial test of each network's correct count against the share of the largest
-    class, which is the most that can be had without looking. Networks are tested one by one, not
-    pooled: one that trains among many at chance would carry a pooled test.
+    class, the best accuracy without using the image. Networks are tested one by one, not pooled:
+    one that trains among many at chance would make a pooled test significant.
 
     Args:
         correct: how many test images each network classified correctly, shape (...).
@@ -63,7 +63,7 @@ def above_chance(
 
 
 def robust_z(values: ArrayLike, least_spread: float = 0.0) -> Floats:
-    """Return how far each value lies from the median, in robust standard deviations.
+    """Return each value's distance from the median, in robust standard deviations.
 
     (x − median) / (1.4826 MAD), where MAD is the median absolute deviation, 1 / 1.4826 of the
     standard deviation of a normal distribution (Iglewicz & Hoaglin 1993).
@@ -73,7 +73,7 @@ def robust_z(values: ArrayLike, least_spread: float = 0.0) -> Floats:
         least_spread: the deviation is taken to be at least this.
 
     Returns:
-        Shape (n,); ±inf for a value off the median where the spread is 0.
+        Shape (n,); with a spread of 0, ±inf for values other than the median.
     """
     sample = np.asarray(values, dtype=np.float64)
     if not sample.size:
@@ -91,7 +91,7 @@ def far_from_others(values: ArrayLike, images: int) -> Floats:
 
     Far is beyond the value that the farthest of n normal values exceeds in 1 % of samples. The
     spread is taken to be at least the binomial standard deviation of an accuracy at the median on
-    this many images, so that arms whose seeds agree to an image or two flag nothing.
+    this many images, so that nothing is flagged if all seeds agree to an image or two.
 
     Args:
         values: accuracies of one activation, shape (n,), NaN where there is none.
@@ -116,19 +116,19 @@ def far_from_others(values: ArrayLike, images: int) -> Floats:
 def flags_of_activation(
     accuracies: Mapping[str, ArrayLike], images: int, class_share: float | None
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Return which trials of one activation are at chance, and what is odd about each, in words.
+    """Return which trials of one activation are at chance, and each trial's flags as text.
 
     Args:
         accuracies: by metric, with ``clean_accuracy``: shape (trials,), NaN where there is none.
         images: the number of test images.
-        class_share: as for ``above_chance``; None where it is not known, and nothing is at chance.
+        class_share: as for ``above_chance``; None if not known: then nothing is at chance.
     """
     clean = np.asarray(accuracies["clean_accuracy"], dtype=np.float64)
     at_chance = np.zeros(clean.shape, dtype=np.bool_)
     if class_share is not None:
         correct = np.round(clean * images)
         at_chance = np.isfinite(clean) & ~above_chance(correct, images, class_share)
-    flags = [["at chance"] * bool(hit) for hit in at_chance]
+    flags = [["at chance"] if hit else [] for hit in at_chance]
     for metric, values in accuracies.items():
         for flag, score in zip(flags, far_from_others(values, images), strict=True):
             if not np.isnan(score):

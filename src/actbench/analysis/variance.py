@@ -1,4 +1,4 @@
-"""Two sources of variance: the seeds that were trained and the test images that were at hand.
+"""Two sources of variance: the trained seeds and the test images.
 
 Pure functions: no I/O and no random numbers.
 """
@@ -26,19 +26,19 @@ VARIANCE_COLUMNS = (
     "standard_error_seeds",
     "standard_error_images",
     "standard_error_total",
-    "sharpen",
+    "reduced_by",
 )
-# Standard errors this close are called alike: from five seeds, one is only known to about a third.
+# A ratio up to this counts as equal: from five seeds a standard error is known to about a third.
 _ALIKE = 1.25
 
 
 @dataclass(frozen=True)
 class StandardErrors:
-    """What ``crossed_standard_errors`` returns; NaN where there are too few.
+    """The result of ``crossed_standard_errors``; NaN if there are too few seeds or images.
 
     Attributes:
         seeds: for other seeds on the same test images; that of the paired t-test.
-        images: for other test images under the same trained networks.
+        images: for other test images with the same trained networks.
         total: for other seeds and other test images.
     """
 
@@ -52,7 +52,7 @@ def crossed_standard_errors(differences: ArrayLike) -> StandardErrors:
 
     Every seed sees every image, so the two sources are crossed random effects, and the mean squares
     MS of the two-way layout without replication give, for S seeds and I images (Searle, Casella &
-    McCulloch 1992, chapter 4; Owen 2007 for why neither source alone will do):
+    McCulloch 1992, chapter 4; Owen 2007 on why both sources are needed):
 
     - other seeds, images fixed: MS_seeds / (S I);
     - other images, seeds fixed: MS_images / (S I);
@@ -90,17 +90,17 @@ def crossed_standard_errors(differences: ArrayLike) -> StandardErrors:
 def variance_sources(
     correct: Mapping[tuple[str, int], NDArray[Any]], baseline: str, versions: int = 1
 ) -> pd.DataFrame:
-    """Return how much of each accuracy difference's uncertainty is due to seeds and to test images.
+    """Return each accuracy difference's standard errors from seeds and from test images.
 
-    The rule for ``sharpen``: doubling the seeds takes half the squared standard error from seeds
-    off the squared total, doubling the test images half of that from images; so enlarge whichever
-    standard error is larger, "more seeds" or "more test images", and "either" where they are
-    within a quarter of each other. "neither" where the total is 0, "more seeds" where one seed
-    says nothing of the spread, and "" where there is no pair.
+    ``reduced_by`` is what reduces the uncertainty most. Doubling the seeds subtracts half the
+    squared standard error from seeds from the squared total, doubling the test images half of that
+    from images. So it is "more seeds" or "more test images", whichever standard error is larger,
+    and "either" if they are within a quarter of each other; "neither" if the total is 0, "more
+    seeds" with one seed, which has no spread, and "" without a pair.
 
     Args:
         correct: by (activation, seed), the score of each test image, in the same order everywhere,
-            shape (images,): whether it was classified rightly, or how many of its versions
+            shape (images,): whether it was classified correctly, or how many of its versions
             were. Trials without a result are left out.
         baseline: the activation that all others are compared with.
         versions: how many versions of each image were classified.
@@ -109,7 +109,7 @@ def variance_sources(
         A row per activation other than the baseline, in order of first appearance, with the
         columns ``activation``, ``baseline``, ``n_seeds`` (pairs), ``n_images``, ``difference``,
         ``standard_error_seeds``, ``standard_error_images``, ``standard_error_total`` (see
-        ``StandardErrors``; fractions, NaN where there are too few) and ``sharpen``.
+        ``StandardErrors``; fractions, NaN where there are too few) and ``reduced_by``.
 
     Raises:
         ValueError: scores differ in shape, have other than one dimension, or are not finite.
@@ -140,13 +140,13 @@ def variance_sources(
                 "standard_error_seeds": error.seeds,
                 "standard_error_images": error.images,
                 "standard_error_total": error.total,
-                "sharpen": _dominant_source(len(seeds), error),
+                "reduced_by": _reduced_by(len(seeds), error),
             }
         )
     return pd.DataFrame(rows, columns=list(VARIANCE_COLUMNS))
 
 
-def _dominant_source(n_seeds: int, error: StandardErrors) -> str:
+def _reduced_by(n_seeds: int, error: StandardErrors) -> str:
     if n_seeds == 0:
         return ""
     if error.total == 0:

@@ -90,8 +90,7 @@ def run(
     if config:
         _warn_of_code(config, study, set(values) - set(given))
 
-    from actbench.api import default_folder, plan_interim_analyses
-    from actbench.api import run as run_study
+    from actbench.api import default_folder, plan_interim_analyses, run_in_folder
     from actbench.cli.summary import print_summary
     from actbench.progress import ProgressDisplay
     from actbench.report.summary import read_summary
@@ -105,8 +104,11 @@ def run(
     if options.restart and not yes:
         _ask_to_restart(folder)
     with _stdout_kept_clean(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
-        results = run_study(study, folder, on_event=display, **vars(options))
+        run_in_folder(study, folder, options, display)
     if options.shard is not None:
+        from actbench.results import load
+
+        results = load(folder)
         stored, planned = len(results.trials), len(results.study.trials())
         if stored < planned:
             say(

@@ -12,7 +12,8 @@ from actbench.report.printable import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actbench.report.summary import Summary, Table
+    from actbench.report.summary import Summary
+    from actbench.report.table import Table
 
 
 def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:

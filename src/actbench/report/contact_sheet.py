@@ -25,7 +25,7 @@ def contact_sheet(image: Pixels) -> bytes:
     """Return a PNG with a row for each corruption: clean, then severities 1 to 5.
 
     Args:
-        image: uint8 of shape (32, 32, 3). The random draws are those of a test set's first image.
+        image: uint8 of shape (32, 32, 3). The random draws are those of the first test image.
     """
     batch = torch.from_numpy(image)[None]
     samples: dict[tuple[str, int], Pixels] = {}
@@ -37,12 +37,12 @@ def contact_sheet(image: Pixels) -> bytes:
 
 
 def image_to_show(path: Path | None) -> Pixels:
-    """Return an image as the networks see one, uint8 (32, 32, 3): a file's, else a photograph.
+    """Return the image of a file, or a photograph, in the networks' format: uint8 (32, 32, 3).
 
-    The photograph, of a flower, comes with scikit-learn; its middle square is shrunk.
+    The photograph, of a flower, is from scikit-learn: its central square, resized.
 
     Raises:
-        UsageError: the file is no image that can be read.
+        UsageError: the file is not a readable image.
     """
     if path is not None:
         return read_image(path)

@@ -1,30 +1,36 @@
-"""Numbers, differences, intervals and p values as people read them."""
+"""Numbers, differences, intervals and p-values as text."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actbench.analysis.metrics import Metric
 
 DASH = "–"
-# beside every number that a masked gradient may feign
+# marks every number that masked gradients may have raised
 MASKED = " ⚠"
 MINUS = "−"
-# beside every table of many metrics
-METRICS_ALONE = (
-    "Metrics are not corrected for one another: where many do not differ, a few come out as better "
+# a note on every table of many metrics
+METRICS_NOT_CORRECTED = (
+    "Metrics are not corrected for one another: if many do not differ, a few come out as better "
     "or worse by chance."
 )
 
 
 def percent(mean: float, spread: float | None = None) -> str:
-    """Return a fraction as percent with two decimals, ± its standard deviation where there is one.
+    """Return a fraction as percent with two decimals, ± its standard deviation if given.
 
-    The unit stands in the column's head.
+    Without the sign %, which is in the column's header.
     """
     return _with_spread(mean * 100, None if spread is None else spread * 100, "{:.2f}")
 
 
 def number(mean: float, spread: float | None = None) -> str:
-    """Return a number with three significant digits, ± its standard deviation likewise."""
+    """Return a number with three significant digits, ± its standard deviation if given."""
     return _with_spread(mean, spread, "{:.3g}")
 
 
@@ -38,7 +44,7 @@ def _with_spread(mean: float, spread: float | None, form: str) -> str:
 
 
 def signed(value: float, *, points: bool) -> str:
-    """Return a difference with its sign: a fraction as points with two decimals, else as it is."""
+    """Return a difference with its sign: as points with two decimals, or with three digits."""
     if not math.isfinite(value):
         return DASH
     shown = f"{100 * value:+.2f}" if points else f"{value:+.3g}"
@@ -52,8 +58,33 @@ def interval(low: float, high: float, *, points: bool) -> str:
     return f"[{signed(low, points=points)}, {signed(high, points=points)}]"
 
 
-def probability(value: float) -> str:
-    """Return a p value with two significant digits, ``< 0.0001`` below that."""
+def difference(row: Mapping[Any, Any], *, points: bool, unit: str = "") -> str:
+    """Return a comparison's difference and 95 % interval, ``+1.20 [−0.30, +2.70]``.
+
+    Args:
+        row: of a table of comparisons, with ``difference``, ``ci_low`` and ``ci_high``.
+        points: as for ``signed``.
+        unit: follows the difference.
+    """
+    shown = signed(row["difference"], points=points) + (f" {unit}" if unit else "")
+    if not math.isfinite(row["ci_low"]):
+        return shown
+    return f"{shown} {interval(row['ci_low'], row['ci_high'], points=points)}"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value with two significant digits, ``< 0.0001`` if it is smaller."""
     if not math.isfinite(value):
         return DASH
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def p_value_of(name: str, value: float) -> str:
+    """Return a p-value as part of a sentence: ``p (Holm) = 0.03``, ``p (Holm) < 0.0001``."""
+    shown = p_value(value)
+    return f"{name} {shown}" if shown.startswith("<") else f"{name} = {shown}"
+
+
+def metric_label(metric: Metric) -> str:
+    """Return a metric's label for a table of differences, with the unit of a fraction's."""
+    return f"{metric.label}, points" if metric.kind == "fraction" else metric.label

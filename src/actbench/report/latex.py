@@ -6,15 +6,16 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from actbench.report.printable import printable
-from actbench.report.sections import robustness_sections
+from actbench.report.robustness import robustness_tables
 from actbench.report.sentences import describe_recipe, variant_label
-from actbench.report.tables import SENSITIVITY_NOTE, compact_rows, comparison_rows
-from actbench.report.warnings import sensitivity_rows, study_warnings
+from actbench.report.tables import compact_table, comparison_table, sensitivity_table
+from actbench.report.warnings import study_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from actbench.analysis.frames import Frames
+    from actbench.report.table import Table
 
 # Brackets and stars are put into braces because they mean something at the start of a row.
 _COMMANDS = {
@@ -95,10 +96,10 @@ _HEAD = r"""% By actbench. Compiles as it is. For a paper, copy the tables and l
 
 
 def escape_latex(text: str) -> str:
-    """Return LaTeX that sets the text as it reads, in ASCII, whatever characters it has.
+    """Return LaTeX in ASCII that shows exactly this text.
 
-    Accented Latin and small Greek letters and common signs become commands. Another character that
-    LaTeX's own fonts lack is named by its code point, ``U+65E5``, rather than lost.
+    Accented Latin letters, small Greek letters and common signs become commands. Another character
+    that LaTeX's own fonts lack is shown as its code point, ``U+65E5``.
     """
     shown = " ".join(printable(text).split())
     return "".join(map(_escape_character, unicodedata.normalize("NFC", shown)))
@@ -116,18 +117,16 @@ def _escape_character(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
-def to_latex(
-    rows: Iterable[Sequence[str]], headers: Sequence[str], *, columns: str, caption: str
-) -> str:
-    """Return a booktabs table of text cells in a ``table`` environment, everything escaped.
+def to_latex(table: Table, *, columns: str, caption: str) -> str:
+    """Return a booktabs table in a ``table`` environment, everything escaped.
 
     Args:
-        rows: the cells, row by row.
-        headers: one for each column.
+        table: its headers and cells are shown.
         columns: the alignment of each column, ``l``, ``c`` or ``r``.
-        caption: stands above the table.
+        caption: shown above the table.
     """
-    head, *body = (" & ".join(map(escape_latex, row)) + r" \\" for row in (headers, *rows))
+    lines = (table.headers, *table.rows)
+    head, *body = (" & ".join(map(escape_latex, cells)) + r" \\" for cells in lines)
     return "\n".join(
         [
             r"\begin{table}[htbp]",
@@ -146,7 +145,7 @@ def to_latex(
 
 
 def latex_document(tables: Iterable[str]) -> str:
-    """Return a whole document with the tables, as ``to_latex`` gives them."""
+    """Return a complete document with tables as ``to_latex`` returns them."""
     return _HEAD + "\n\n".join(tables) + "\n\\end{document}\n"
 
 
@@ -158,47 +157,42 @@ def summary_latex(frames: Frames) -> str:
     warnings = " ".join(f"Warning: {warning}" for warning in study_warnings(frames))
     tables = [
         to_latex(
-            *compact_rows(frames),
+            compact_table(frames),
             columns="lrrrrr",
             caption=f"{name}: accuracy, clean and under corruption, mean ± standard deviation "
             "over n seeds. Drop, in points, is clean less corrupted; mCE is the error under "
             f"corruption relative to that of {study.baseline}. {recipe} {warnings}",
         )
     ]
-    if len(frames.sensitivity):
-        rows, headers = sensitivity_rows(frames)
-        tables.append(
-            to_latex(
-                rows,
-                headers,
-                columns="lllrrrrl",
-                caption=f"{name}: with diverged trials scored as chance. {SENSITIVITY_NOTE}",
-            )
-        )
+    sensitivity = sensitivity_table(frames)
+    if sensitivity.rows:
+        caption = f"{name}: with diverged trials scored as chance. {sensitivity.note}"
+        tables.append(to_latex(sensitivity, columns="lllrrrrl", caption=caption))
     tables += [
         to_latex(
-            section.rows,
-            section.headers,
-            columns="ll" + "r" * (len(section.headers) - 2),
-            caption=" ".join(
-                [f"{name}: {section.title}.", *section.warnings, section.note, recipe]
-            ),
+            table,
+            columns="ll" + "r" * (len(table.headers) - 2),
+            caption=" ".join([f"{name}: {table.title}.", *table.warnings, table.note, recipe]),
         )
-        for section in robustness_sections(frames)
-        if not section.folded
+        for table in robustness_tables(frames)
+        if not table.folded
     ]
-    primary = frames.comparisons["metric"].isin(frames.primary())
-    if primary.any():
-        wanted = ["activation", "metric", "n", "difference", "95 % interval", "p (Holm)", "verdict"]
-        rows, headers = comparison_rows(frames, frames.comparisons[primary])
-        places = [headers.index(header) for header in wanted]
+    primary = comparison_table(frames, frames.primary_comparisons)
+    if primary.rows:
         tables.append(
             to_latex(
-                [[row[place] for place in places] for row in rows],
-                wanted,
+                primary.columns(
+                    "activation",
+                    "metric",
+                    "n",
+                    "difference",
+                    "95 % interval",
+                    "p (Holm)",
+                    "verdict",
+                ),
                 columns="llrrrrl",
                 caption=f"{name}: differences from {study.baseline}, paired by seed, with n pairs. "
-                f"Tests are at the level {frames.level():.3g}; equivalent means within "
+                f"Tests are at the level {frames.level:.3g}; equivalent means within "
                 f"±{100 * study.margin:g} points. {recipe}",
             )
         )

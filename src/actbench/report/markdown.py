@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from actbench.report.formatting import (
-    METRICS_ALONE,
-    number,
-)
+from actbench.report.formatting import METRICS_NOT_CORRECTED, number
 from actbench.report.printable import printable
-from actbench.report.sections import means_over_seeds, robustness_sections
+from actbench.report.robustness import robustness_tables
 from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
 from actbench.report.tables import (
-    SENSITIVITY_NOTE,
-    comparison_rows,
-    summary_rows,
-    variance_rows,
+    comparison_table,
+    failures_table,
+    means_table,
+    sensitivity_table,
+    summary_table,
+    variance_table,
 )
-from actbench.report.warnings import chance_note, sensitivity_rows, study_warnings
+from actbench.report.warnings import chance_note, study_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from actbench.analysis.frames import Frames
+    from actbench.report.table import Table
 
 
 # What Markdown takes for markup. A bracket is one where a link's address or label can follow; other
@@ -33,32 +31,32 @@ if TYPE_CHECKING:
 _MARKUP = re.compile(r"[|`*~]|!(?=\[)|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 
 
-def to_markdown(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
-    """Return a Markdown table of text cells; ``|`` and line breaks in them are escaped."""
-    table = [[escape_markdown(cell) for cell in row] for row in rows]
+def to_markdown(table: Table) -> str:
+    """Return the headers and cells in Markdown; ``|`` and line breaks in them are escaped."""
     return tabulate(
-        table,
-        headers=[escape_markdown(header) for header in headers],
+        [[escape_markdown(cell) for cell in row] for row in table.rows],
+        headers=[escape_markdown(header) for header in table.headers],
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=("left", *["right"] * (len(headers) - 1)),
+        colalign=("left", *["right"] * (len(table.headers) - 1)),
     )
 
 
 def summary_markdown(frames: Frames) -> str:
-    """Return ``summary.md``: the answer in sentences, then the tables."""
+    """Return ``summary.md``: the verdicts as sentences, then the tables."""
     study = frames.study
+    variant = variant_label(study)
     baseline = escape_markdown(study.baseline)
     parts = [
         f"# {escape_markdown(f'{study.data_label}, {study.model}')}: activations compared with "
-        f"{baseline}{f' ({variant_label(study)})' * bool(variant_label(study))}",
+        f"{baseline}{f' ({variant})' if variant else ''}",
         *(f"**Warning:** {escape_markdown(warning)}" for warning in study_warnings(frames)),
         "\n".join(f"- {escape_markdown(sentence)}" for sentence in verdict_sentences(frames)),
         "Differences are paired by seed, with their 95 % t interval. "
         f"{escape_markdown(describe_recipe(study))}",
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
-        to_markdown(*summary_rows(frames)),
+        to_markdown(summary_table(frames)),
         "Corrupted accuracy is the plain mean over the corruptions and severities below; drop is "
         f"clean less corrupted; mCE is the error under corruption relative to {baseline}'s, which "
         "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
@@ -66,20 +64,20 @@ def summary_markdown(frames: Frames) -> str:
         *_failures(frames),
         *_sections(frames, folded=False),
         "## Paired differences from the baseline",
-        to_markdown(*comparison_rows(frames, frames.comparisons)),
-        *_margin_note(frames),
+        to_markdown(comparison_table(frames, frames.comparisons)),
+        _comparison_note(frames),
         *_sensitivity(frames),
         "## Where the uncertainty comes from",
-        to_markdown(*variance_rows(frames)),
+        to_markdown(variance_table(frames)),
         "Standard errors of the difference, in points: for other seeds on the same test images, "
         "for other test images under the same networks, and for both new.",
     ]
     if study.corruptions and len(frames.corruptions):
         parts += [
             "## Accuracy by corruption, %",
-            to_markdown(*means_over_seeds(frames.corruptions, frames, "corruption", "accuracy")),
+            to_markdown(means_table(frames, frames.corruptions, "corruption", "accuracy")),
             "## Accuracy by severity, %",
-            to_markdown(*means_over_seeds(frames.corruptions, frames, "severity", "accuracy")),
+            to_markdown(means_table(frames, frames.corruptions, "severity", "accuracy")),
         ]
     parts += _sections(frames, folded=True)
     if len(frames.gradients):
@@ -87,49 +85,43 @@ def summary_markdown(frames: Frames) -> str:
         for layer, part in frames.gradients.groupby("layer", sort=False):
             parts += [
                 f"### {escape_markdown(str(layer))}",
-                to_markdown(*means_over_seeds(part, frames, "epoch", "grad_norm", number)),
+                to_markdown(means_table(frames, part, "epoch", "grad_norm", number)),
             ]
     return "\n\n".join(parts) + "\n"
 
 
-def _margin_note(frames: Frames) -> list[str]:
+def _comparison_note(frames: Frames) -> str:
     margin = f"{100 * frames.study.margin:g}"
-    return [
+    return (
         "p (Holm) is the paired t-test's and p (equivalent) that of two one-sided tests against "
         f"±{margin} points, each corrected over the activations; a dash means that the metric has "
         "no natural margin. p (ranks) is Wilcoxon's signed-rank test's, corrected likewise, from "
         "six pairs on. MDE is the difference that this many pairs detect with 80 % power, "
         "uncorrected; seeds needed is how many pairs lead to a verdict with 80 % power, whatever "
         "the true difference, for the 80 % interval of the standard deviation. Tests are at the "
-        f"level {frames.level():.3g}. {METRICS_ALONE}"
-    ]
+        f"level {frames.level:.3g}. {METRICS_NOT_CORRECTED}"
+    )
 
 
 def _sections(frames: Frames, *, folded: bool) -> list[str]:
     parts = []
-    for section in robustness_sections(frames):
-        if section.folded != folded:
-            continue
-        parts += [f"## {section.title}"]
-        parts += [f"**Warning:** {escape_markdown(warning)}" for warning in section.warnings]
-        parts += [to_markdown(section.rows, section.headers), escape_markdown(section.note)]
+    for table in robustness_tables(frames):
+        if table.folded == folded:
+            parts.append(f"## {table.title}")
+            parts += [f"**Warning:** {escape_markdown(warning)}" for warning in table.warnings]
+            parts += [to_markdown(table), escape_markdown(table.note)]
     return parts
 
 
 def _failures(frames: Frames) -> list[str]:
-    failed = frames.trials[frames.trials["status"] != "ok"]
-    if failed.empty:
+    table = failures_table(frames)
+    if not table.rows:
         return []
-    rows = failed[["activation", "seed", "status", "reason"]].astype(str).to_numpy().tolist()
-    return [
-        "## Trials without a result",
-        "They are left out of every mean; n says how many remain.",
-        to_markdown(rows, ["activation", "seed", "status", "reason"]),
-    ]
+    return ["## Trials without a result", f"{table.title}.", to_markdown(table)]
 
 
 def escape_markdown(cell: str) -> str:
-    """Return Markdown that shows the text as it reads, in one line, without links or images."""
+    """Return Markdown that shows exactly this text, in one line, without links or images."""
     cell = " ".join(printable(cell).split())
     for old, new in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;")):
         cell = cell.replace(old, new)
@@ -137,10 +129,5 @@ def escape_markdown(cell: str) -> str:
 
 
 def _sensitivity(frames: Frames) -> list[str]:
-    if frames.sensitivity.empty:
-        return []
-    return [
-        "## With diverged trials scored as chance",
-        to_markdown(*sensitivity_rows(frames)),
-        SENSITIVITY_NOTE,
-    ]
+    table = sensitivity_table(frames)
+    return [f"## {table.title}", to_markdown(table), table.note] if table.rows else []

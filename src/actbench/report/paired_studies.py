@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actbench.analysis.paired_studies import _SHOWN, compare_paired_studies
-from actbench.report.formatting import DASH, probability, signed
+from actbench.analysis.paired_studies import compare_paired_studies
+from actbench.report.formatting import difference, metric_label, p_value
 from actbench.report.markdown import escape_markdown, to_markdown
 from actbench.report.studies import warnings_markdown
+from actbench.report.table import Table
 from actbench.report.tables import to_csv
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from actbench.analysis.frames import Frames
     from actbench.analysis.metrics import Metric
+
+
+# the metrics of the Markdown; the CSV has all
+_SHOWN = ("clean_accuracy", "corrupted_accuracy", "clean_loss", "grad_norm_first")
 
 
 def paired_studies_files(studies: Mapping[str, Frames]) -> dict[str, str]:
@@ -48,10 +53,11 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
             if row["metric"] in _SHOWN
         ]
         headers = ["activation", "metric", "difference", "n", "p (Holm)", "verdict"]
+        paired = Table(f"{other} against {reference}", headers, rows)
         parts += [
-            escape_markdown(f"## {other} against {reference}"),
+            escape_markdown(f"## {paired.title}"),
             escape_markdown(_what_differs(first, studies[other])),
-            to_markdown(rows, headers),
+            to_markdown(paired),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -63,11 +69,11 @@ def _what_differs(first: Frames, other: Frames) -> str:
 
 
 def _row(row: Mapping[Any, Any], metric: Metric) -> list[str]:
-    points = metric.kind == "fraction"
-    label = f"{metric.label}{', points' if points else ''}"
-    difference = signed(row["difference"], points=points)
-    interval = [signed(row[end], points=points) for end in ("ci_low", "ci_high")]
-    if DASH not in interval:
-        difference += f" [{', '.join(interval)}]"
-    p = probability(row["p_holm"])
-    return [row["activation"], label, difference, str(row["n"]), p, row["verdict"]]
+    return [
+        row["activation"],
+        metric_label(metric),
+        difference(row, points=metric.kind == "fraction"),
+        str(row["n"]),
+        p_value(row["p_holm"]),
+        row["verdict"],
+    ]

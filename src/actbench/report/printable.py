@@ -1,4 +1,4 @@
-"""Text of the users' own, without the characters that act instead of being shown."""
+"""Users' text without control characters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """Return the text with U+FFFD in the place of each character that is not shown as itself.
+    """Return the text with U+FFFD in place of each character that is not visible.
 
-    These are Unicode's categories C: control characters, so that no name or reason can steer a
-    terminal; marks that turn the direction of writing; lone surrogates; code points without a
+    These are Unicode's categories C: control characters, with which a name or reason could control
+    a terminal; marks that change the direction of writing; surrogates; code points without a
     character. Line feeds, tabs and spaces of any width stay; other white space, such as a carriage
     return, becomes a space.
     """

@@ -1,6 +1,6 @@
 """One test image under every corruption and severity, as a PNG in the results folder.
 
-The report shows it without the data set, which may be on another machine by then.
+With it, the report can be written without the data set.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def samples_to_png(samples: Samples) -> bytes:
 
 
 def samples_from_png(content: bytes, corruptions: Sequence[str]) -> Samples:
-    """Return what ``samples_to_png`` was given, for the same corruptions in the same order.
+    """Return the images that ``samples_to_png`` wrote, for the same corruptions in the same order.
 
     Raises:
-        ValueError: it is no PNG, or of another shape.
+        ValueError: the content is no PNG, or has another shape.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:

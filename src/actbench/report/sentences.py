@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from actbench.analysis.comparisons import IDENTICAL, ranks_disagree
-from actbench.report.formatting import DASH, interval, probability, signed
+from actbench.analysis.verdicts import IDENTICAL, ranks_disagree
+from actbench.report.formatting import DASH, difference, p_value_of, signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,64 +17,64 @@ if TYPE_CHECKING:
 
 
 def verdict_sentences(frames: Frames) -> list[str]:
-    """Return a line per activation: what its primary metrics do against the baseline, how surely.
-
-    Corrupted accuracy comes first where it was measured, then clean accuracy.
-    """
+    """Return a line per activation other than the baseline, ``activation — its verdicts``."""
     study = frames.study
     if len(study.activations) == 1:
-        return [f"{study.baseline} alone was run, so there is nothing to compare it with."]
+        return [f"Only {study.baseline} was run, so there is nothing to compare it with."]
+    return [f"{name} — {text}" for name, text in verdicts_by_activation(frames).items()]
+
+
+def verdicts_by_activation(frames: Frames) -> dict[str, str]:
+    """Return the primary comparisons of each activation other than the baseline, as sentences.
+
+    First corrupted accuracy, if it was measured, then clean accuracy.
+    """
     rows = {
         (row["activation"], row["metric"]): row for row in frames.comparisons.to_dict("records")
     }
-    sentences = []
-    for activation in study.activations:
-        if activation == study.baseline:
+    texts = {}
+    for activation in frames.study.activations:
+        if activation == frames.study.baseline:
             continue
         parts = [
             _sentence(frames, rows[activation, metric], first=position == 0)
-            for position, metric in enumerate(reversed(frames.primary()))
+            for position, metric in enumerate(reversed(frames.primary_metrics))
             if (activation, metric) in rows
         ]
-        parts += _without_result(frames, activation) if parts else []
-        sentences.append(f"{activation} — {' '.join(parts) or 'no trial is stored.'}")
-    return sentences
+        if parts:
+            parts += _without_result(frames, activation)
+        texts[activation] = " ".join(parts) or "no trial is stored."
+    return texts
 
 
 def lost_trials(frames: Frames, activation: str) -> str:
-    """Return how many of an activation's stored trials diverged or crashed; empty where none."""
-    stored = int((frames.trials["activation"] == activation).sum())
-    told = ""
-    for status in ("diverged", "crashed"):
-        count = frames.lost(activation, status)
-        if count and told:
-            told += f" and {count} {status}"
-        elif count:
-            told = f"{count} of {stored} seed{'s' * (stored != 1)} of {activation} {status}"
-    return told
+    """Return how many of an activation's stored trials diverged or crashed; empty if none did."""
+    stored = sum(record.activation == activation for record in frames.records)
+    seeds = "seed" if stored == 1 else "seeds"
+    counts = {status: frames.lost(activation, status) for status in ("diverged", "crashed")}
+    first, *rest = [(count, status) for status, count in counts.items() if count] or [(0, "")]
+    if not first[0]:
+        return ""
+    text = f"{first[0]} of {stored} {seeds} of {activation} {first[1]}"
+    return " and ".join([text, *(f"{count} {status}" for count, status in rest)])
 
 
 def _without_result(frames: Frames, activation: str) -> list[str]:
-    """Return what became of the pair's lost trials, and the verdicts with diverged ones scored."""
+    """Return the lost trials of both activations, and the verdicts with diverged trials scored."""
     sides = (activation, frames.study.baseline)
-    lost = [told for side in sides if (told := lost_trials(frames, side))]
+    lost = [text for side in sides if (text := lost_trials(frames, side))]
     if not lost:
         return []
     sentences = [f"Left out: {', '.join(lost)}."]
     scored = frames.sensitivity[frames.sensitivity["activation"] == activation]
     if len(scored):
         parts = [
-            f"{frames.metrics[row['metric']].label} {signed(row['difference'], points=True)} points"
-            f"{_between(row)}, n = {row['n']}: {row['verdict']}"
+            f"{frames.metrics[row['metric']].label} {difference(row, points=True, unit='points')}, "
+            f"n = {row['n']}: {row['verdict']}"
             for row in reversed(scored.to_dict("records"))
         ]
         sentences.append(f"With diverged trials scored as chance: {'; '.join(parts)}.")
     return sentences
-
-
-def _between(row: Mapping[Any, Any]) -> str:
-    shown = interval(row["ci_low"], row["ci_high"], points=True)
-    return "" if shown == DASH else f" {shown}"
 
 
 def _sentence(frames: Frames, row: Mapping[Any, Any], *, first: bool) -> str:
@@ -82,27 +82,23 @@ def _sentence(frames: Frames, row: Mapping[Any, Any], *, first: bool) -> str:
     label = label if first else label.capitalize()
     if row["n"] == 0:
         return f"{label}: no seed has a result for both."
-    difference = signed(row["difference"], points=True)
     over = f" over {row['baseline']}" if first else ""
     n = f"n = {row['n']}"
     if any(lost_trials(frames, row[side]) for side in ("activation", "baseline")):
         n += f" of {len(frames.study.seeds)} seeds"
     if row["n"] == 1:
-        return f"{label} {difference} points{over}, {n}: no verdict from a single pair."
-    text = f"{label} {difference} points{_between(row)}{over}, {n}, "
-    text += _equals("p (Holm)", row["p_holm"])
-    return f"{text}: {_verdict(row)}{' as the baseline is at chance' * frames.baseline_at_chance}."
-
-
-def _equals(name: str, value: float) -> str:
-    shown = probability(value)
-    return f"{name} {shown if shown.startswith('<') else f'= {shown}'}"
+        shown = signed(row["difference"], points=True)
+        return f"{label} {shown} points{over}, {n}: no verdict from a single pair."
+    shown = difference(row, points=True, unit="points")
+    reason = " as the baseline is at chance" if frames.baseline_at_chance else ""
+    p = p_value_of("p (Holm)", row["p_holm"])
+    return f"{label} {shown}{over}, {n}, {p}: {_verdict(row)}{reason}."
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
     ranks = ""
     if ranks_disagree(row):
-        p = _equals("p (Holm)", row["p_wilcoxon_holm"])
+        p = p_value_of("p (Holm)", row["p_wilcoxon_holm"])
         ranks = f"; by ranks (Wilcoxon) {row['verdict_wilcoxon']}, {p}"
     if row["verdict"] == "equivalent":
         return f"equivalent within ±{100 * row['margin']:g} points"
@@ -117,7 +113,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 def seeds_range(row: Mapping[Any, Any]) -> str:
     """Return the range of seeds that a verdict needs, ``40–90``, or a dash.
 
-    Above 99 both ends are rounded up to two digits: they are never below what they were.
+    Above 99 both ends are rounded up to two digits.
     """
     low, high = (row[f"seeds_needed_{end}"] for end in ("low", "high"))
     if pd.isna(low):
@@ -135,19 +131,19 @@ def _rounded_up(count: int) -> int:
 
 def describe_recipe(study: Study) -> str:
     """Return how the study's trials were trained, as sentences."""
-    count = len(study.seeds)
+    seeds = f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"
+    epochs = f"{study.epochs} epoch{'' if study.epochs == 1 else 's'}"
     data = f"the first {study.train_images} training images, " if study.train_images else ""
     decay = ""
     if study.weight_decay:
         decay = f", weight decay {study.weight_decay:g} (not of the parameters of activations)"
     weights = "initial weights"
     if study.init == "slope_aware":
-        weights = "the draws of the initial weights, which each activation's gain scales (Kaiming)"
+        weights = "the draws of the initial weights, scaled by each activation's gain (Kaiming)"
     return (
-        f"{count} seed{'s' * (count > 1)}, {data}{study.epochs} "
-        f"epoch{'s' * (study.epochs > 1)} of batch {study.batch_size}, SGD with {_rates(study)} "
-        f"and momentum {study.momentum:g}{decay}. The trials of a seed "
-        f"share {weights}, batch order, augmentation and corrupted test images."
+        f"{seeds}, {data}{epochs} of batch {study.batch_size}, SGD with {_rates(study)} and "
+        f"momentum {study.momentum:g}{decay}. The trials of a seed share {weights}, batch order, "
+        "augmentation and corrupted test images."
     )
 
 
@@ -155,24 +151,22 @@ def _rates(study: Study) -> str:
     rates = [f"{study.learning_rate_of(name):g} for {name}" for name in study.activations]
     if study.tune_lr:
         grid = ", ".join(f"{rate:g}" for rate in study.tune_lr)
-        return (
-            f"the learning rate that was best of {grid} on held-out training images "
-            f"({', '.join(rates)})"
-        )
+        return f"the best learning rate of {grid} on held-out training images ({', '.join(rates)})"
     if study.learning_rates:
         return f"a learning rate for each activation ({', '.join(rates)})"
     return f"learning rate {study.learning_rate:g}"
 
 
 def variant_label(study: Study) -> str:
-    """Return how the study treats activations differently, for the captions of its tables.
+    """Return which settings differ between the study's activations, for the captions of its tables.
 
-    Empty where all activations have the network's own initial weights and one learning rate.
+    Empty if all activations have the network's own initial weights and one learning rate.
     """
-    parts = [
-        *["slope-aware initial weights"] * (study.init == "slope_aware"),
-        *["learning rate tuned for each activation"] * bool(study.tune_lr),
-        *["learning rate given for each activation"]
-        * bool(study.learning_rates and not study.tune_lr),
-    ]
+    parts = []
+    if study.init == "slope_aware":
+        parts.append("slope-aware initial weights")
+    if study.tune_lr:
+        parts.append("learning rate tuned for each activation")
+    elif study.learning_rates:
+        parts.append("learning rate given for each activation")
     return " and ".join(parts)

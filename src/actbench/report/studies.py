@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.metrics import metrics_for
 from actbench.analysis.studies import (
     AGREEMENTS,
-    _same_corruptions,
     compare_studies,
+    have_same_corruptions,
     shared_activations,
 )
-from actbench.report.formatting import DASH, signed
+from actbench.report.formatting import DASH, difference, metric_label
 from actbench.report.markdown import escape_markdown, to_markdown
+from actbench.report.table import Table
 from actbench.report.tables import to_csv
 from actbench.report.warnings import study_warnings
 
@@ -44,26 +44,23 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
         "# Studies side by side",
         f"{len(questions)} comparisons: {counted}.",
         *warnings_markdown(studies),
-        to_markdown(*_comparison_rows(studies, table)),
+        to_markdown(_comparison_table(studies, table)),
         "Each cell is the difference from the baseline, paired by seed, with its 95 % t interval, "
         f"n pairs and the study's verdict; the margin is ±{100 * first.margin:g} points. Verdicts "
-        "*agree* where every study is decided and says the same, *differ* where two are decided "
-        "and say different things, and are *open* otherwise. This is no test of whether the "
+        "*agree* if every study is decided and has the same verdict, *differ* if two are decided "
+        "and have different ones, and are *open* otherwise. This does not test whether the "
         "differences differ: look at the intervals.",
         "## The studies",
-        to_markdown(*_recipe_rows(studies)),
+        to_markdown(_recipe_table(studies)),
     ]
-    if not _same_corruptions(studies):
+    if not have_same_corruptions(studies):
         parts.append(
-            "Corrupted accuracy is left out, as the studies have different corruptions and it "
-            "means something else in each."
+            "Corrupted accuracy is left out, as it is not the same quantity in studies with "
+            "different corruptions."
         )
-    left_out = _left_out_rows(studies)
-    if left_out:
-        parts += [
-            "## Activations that not all studies have",
-            to_markdown(left_out, ["activation", "study"]),
-        ]
+    left_out = _left_out_table(studies)
+    if left_out.rows:
+        parts += [f"## {left_out.title}", to_markdown(left_out)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,9 +73,7 @@ def warnings_markdown(studies: Mapping[str, Frames]) -> list[str]:
     ]
 
 
-def _comparison_rows(
-    studies: Mapping[str, Frames], table: pd.DataFrame
-) -> tuple[list[list[str]], list[str]]:
+def _comparison_table(studies: Mapping[str, Frames], table: pd.DataFrame) -> Table:
     metrics = metrics_for(())
     rows = []
     for _, part in table.groupby(["activation", "metric"], sort=False):
@@ -86,23 +81,20 @@ def _comparison_rows(
         activation, agreement = (of_studies[0][column] for column in ("activation", "agreement"))
         metric = metrics[of_studies[0]["metric"]]
         points = metric.kind == "fraction"
-        label = f"{metric.label}{', points' if points else ''}"
-        rows.append([activation, label, *(_cell(row, points) for row in of_studies), agreement])
+        cells = [_cell(row, points=points) for row in of_studies]
+        rows.append([activation, metric_label(metric), *cells, agreement])
     baseline = next(iter(studies.values())).study.baseline
-    return rows, [f"activation against {baseline}", "metric", *studies, "verdicts"]
+    headers = [f"activation against {baseline}", "metric", *studies, "verdicts"]
+    return Table("Studies side by side", headers, rows)
 
 
-def _cell(row: Mapping[Any, Any], points: bool) -> str:
+def _cell(row: Mapping[Any, Any], *, points: bool) -> str:
     if row["n"] == 0:
         return DASH
-    difference = signed(row["difference"], points=points)
-    if math.isfinite(row["ci_low"]):
-        low, high = (signed(row[end], points=points) for end in ("ci_low", "ci_high"))
-        difference += f" [{low}, {high}]"
-    return f"{difference}, n = {row['n']}: {row['verdict']}"
+    return f"{difference(row, points=points)}, n = {row['n']}: {row['verdict']}"
 
 
-def _recipe_rows(studies: Mapping[str, Frames]) -> tuple[list[list[str]], list[str]]:
+def _recipe_table(studies: Mapping[str, Frames]) -> Table:
     shown = [
         "epochs",
         "batch_size",
@@ -129,19 +121,16 @@ def _recipe_rows(studies: Mapping[str, Frames]) -> tuple[list[list[str]], list[s
                 *map(str, recipe.values()),
             ]
         )
-    return rows, [
-        "study",
-        "seeds",
-        "training images",
-        *(field.replace("_", " ") for field in shown),
-    ]
+    fields = [field.replace("_", " ") for field in shown]
+    return Table("The studies", ["study", "seeds", "training images", *fields], rows)
 
 
-def _left_out_rows(studies: Mapping[str, Frames]) -> list[list[str]]:
+def _left_out_table(studies: Mapping[str, Frames]) -> Table:
     shared = shared_activations(studies)
-    return [
+    rows = [
         [activation, name]
         for name, frames in studies.items()
         for activation in frames.study.activations
         if activation not in (frames.study.baseline, *shared)
     ]
+    return Table("Activations that not all studies have", ["activation", "study"], rows)

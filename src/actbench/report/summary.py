@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError
+from actbench.report.table import Table  # noqa: TC001 - from_plain reads it
 from actbench.study.plain import from_plain, parse_json
 
 if TYPE_CHECKING:
@@ -19,21 +20,11 @@ SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table as text: its title, the heads of its columns, its cells, and what to beware of."""
-
-    title: str
-    headers: list[str]
-    rows: list[list[str]]
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
 class Summary:
-    """A study's answer, made from its stored records.
+    """A study's verdicts and tables, computed from its stored records.
 
     Attributes:
-        warnings: what a reader must know before the verdicts.
+        warnings: shown before the verdicts.
         tables: a row per activation each.
         sentences: the verdicts, ``activation — …`` each.
         planned: how many trials the study has.
@@ -49,12 +40,12 @@ class Summary:
     content: dict[str, Any]
 
     def to_json(self) -> str:
-        """Return the summary as one JSON document, without numbers that are not finite."""
+        """Return the summary as one JSON document; numbers that are not finite are ``null``."""
         return json.dumps(dataclasses.asdict(self)) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Summary:
-        """Return the summary that ``to_json`` made this text of.
+        """Return the summary from the text that ``to_json`` returned.
 
         Raises:
             ValueError: the text is something else.
@@ -62,12 +53,12 @@ class Summary:
         summary = from_plain(cls, parse_json(text))
         for table in summary.tables:
             if any(len(row) != len(table.headers) for row in table.rows):
-                raise ValueError(f"the table {table.title!r} is not a row of cells for each line")
+                raise ValueError(f"the table {table.title!r} has rows that do not fit its headers")
         return summary
 
 
 def read_summary(folder: Path) -> Summary:
-    """Return the summary that a results folder holds.
+    """Return the stored summary of a results folder.
 
     Raises:
         ResultsFolderError: there is none, or it is damaged.
@@ -84,26 +75,18 @@ def read_summary(folder: Path) -> Summary:
 def summary_of(frames: Frames) -> Summary:
     """Return the summary of a study's frames."""
     # not at the top: the terminal shows a stored summary without loading pandas
-    from actbench.report.sections import attack_section
+    from actbench.report.robustness import attack_table
     from actbench.report.sentences import verdict_sentences
-    from actbench.report.tables import compact_rows
+    from actbench.report.tables import compact_table
     from actbench.report.warnings import study_warnings
 
-    rows, headers = compact_rows(frames)
-    title = f"{frames.study.data_label}, {frames.study.model}"
-    tables = [Table(title, headers, rows, [])]
-    attacked = attack_section(frames)
-    if attacked is not None:
-        title, warnings = attacked.title, list(attacked.warnings)
-        tables.append(Table(title, attacked.headers, attacked.rows, warnings))
-    planned = len(frames.study.trials())
     warnings = study_warnings(frames)
     return Summary(
         warnings=warnings,
-        tables=tables,
+        tables=[table for table in (compact_table(frames), attack_table(frames)) if table],
         sentences=verdict_sentences(frames),
-        planned=planned,
-        complete=int((frames.trials["status"] == "ok").sum()) == planned,
+        planned=len(frames.study.trials()),
+        complete=frames.complete,
         content={
             "study": dataclasses.asdict(frames.study),
             "trials": json.loads(frames.trials.to_json(orient="records")),

@@ -1,4 +1,4 @@
-"""Data frames → rows of text for every document, and CSV."""
+"""Data frames → CSV, and the tables that several documents show."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from actbench.report.formatting import (
     DASH,
     MASKED,
     interval,
+    metric_label,
     number,
+    p_value,
     percent,
-    probability,
     signed,
 )
 from actbench.report.printable import printable
 from actbench.report.sentences import seeds_range
+from actbench.report.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from actbench.analysis.frames import Frames
 
@@ -29,7 +31,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Return the frame as CSV, text cells defused that a spreadsheet would run as a formula.
+    """Return the frame as CSV, with an apostrophe before text that is a formula to a spreadsheet.
 
     Numbers are rounded to 12 significant digits: processors and libraries differ in the last ones.
     """
@@ -49,61 +51,61 @@ def _defused(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     safe = f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
-    # csv quotes a line feed, but not every version a lone return
+    # csv quotes a line feed, but not in every version a carriage return
     return printable(safe.replace("\r", "\n"))
 
 
-def summary_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
-    """Return the rows and headers of the main table."""
-    rows = []
-    for row in frames.summary.to_dict("records"):
+def summary_table(frames: Frames) -> Table:
+    """Return the main table: mean ± standard deviation of the most important metrics."""
 
-        def spread(metric: str, row: dict[str, float] = row) -> tuple[float, float]:  # type: ignore[assignment]
-            return row[f"{metric}_mean"], row[f"{metric}_std"]
+    def mean(row: dict[Hashable, Any], metric: str, show: Callable[[float, float], str]) -> str:
+        return show(row[f"{metric}_mean"], row[f"{metric}_std"])
 
-        rows.append(
+    return Table(
+        id="summary",
+        title="Mean ± standard deviation over n seeds",
+        headers=[
+            "activation",
+            "n",
+            "clean accuracy, %",
+            "corrupted accuracy, %",
+            "drop, points",
+            "mCE, %",
+            "first-layer gradient norm",
+            "first / last layer",
+            "inactive units, %",
+        ],
+        rows=[
             [
                 str(row["activation"]),
                 str(row["n"]),
-                percent(*spread("clean_accuracy")),
-                percent(*spread("corrupted_accuracy")),
-                percent(*spread("accuracy_drop")),
+                mean(row, "clean_accuracy", percent),
+                mean(row, "corrupted_accuracy", percent),
+                mean(row, "accuracy_drop", percent),
                 DASH if math.isnan(row["mce"]) else f"{row['mce']:.1f}",
-                number(*spread("grad_norm_first")),
-                number(*spread("grad_norm_ratio")),
-                percent(*spread("inactive_fraction")),
+                mean(row, "grad_norm_first", number),
+                mean(row, "grad_norm_ratio", number),
+                mean(row, "inactive_fraction", percent),
             ]
-        )
-    headers = [
-        "activation",
-        "n",
-        "clean accuracy, %",
-        "corrupted accuracy, %",
-        "drop, points",
-        "mCE, %",
-        "first-layer gradient norm",
-        "first / last layer",
-        "inactive units, %",
-    ]
-    return rows, headers
+            for row in frames.summary.to_dict("records")
+        ],
+    )
 
 
-def compact_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
-    """Return the rows and headers of the main table's part about accuracy, for narrow places."""
+def compact_table(frames: Frames) -> Table:
+    """Return the columns of ``summary_table`` about accuracy, for narrow pages and terminals."""
     headers = ["activation", "n", "clean %", "corrupted %", "drop", "mCE %"]
-    rows, _ = summary_rows(frames)
-    return [row[: len(headers)] for row in rows], headers
+    rows = [row[: len(headers)] for row in summary_table(frames).rows]
+    return Table(f"{frames.study.data_label}, {frames.study.model}", headers, rows)
 
 
-SENSITIVITY_NOTE = (
-    "Each diverged trial is given the accuracy of a network at chance instead of being left out: "
-    "an activation that diverges on seeds on which it would have done badly looks better without "
-    "them. Crashed trials stay left out."
-)
+def comparison_table(frames: Frames, comparisons: pd.DataFrame) -> Table:
+    """Return paired differences with intervals, p-values and verdicts.
 
-
-def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[list[str]], list[str]]:
-    """Return the rows and headers of a table of paired differences, all or some of the study's."""
+    Args:
+        frames: the study's.
+        comparisons: the rows of ``frames.comparisons`` to show.
+    """
     rows = []
     for row in comparisons.to_dict("records"):
         metric = frames.metrics[row["metric"]]
@@ -111,54 +113,147 @@ def comparison_rows(frames: Frames, comparisons: pd.DataFrame) -> tuple[list[lis
         rows.append(
             [
                 row["activation"],
-                f"{metric.label}{', points' if points else ''}",
+                metric_label(metric),
                 str(row["n"]),
                 signed(row["difference"], points=points),
                 interval(row["ci_low"], row["ci_high"], points=points),
-                probability(row["p_holm"]),
-                probability(row["p_wilcoxon_holm"]),
-                probability(row["p_equivalence_holm"]),
+                p_value(row["p_holm"]),
+                p_value(row["p_wilcoxon_holm"]),
+                p_value(row["p_equivalence_holm"]),
                 number(row["pair_correlation"]),
                 number(row["minimum_detectable_effect"] * (100 if points else 1)),
                 seeds_range(row),
-                row["verdict"] + MASKED * _is_masked(frames, row),
+                f"{row['verdict']}{MASKED if _is_masked(frames, row) else ''}",
             ]
         )
-    headers = [
-        "activation",
-        "metric",
-        "n",
-        "difference",
-        "95 % interval",
-        "p (Holm)",
-        "p (ranks)",
-        "p (equivalent)",
-        "pair correlation",
-        "MDE",
-        "seeds needed",
-        "verdict",
-    ]
-    return rows, headers
+    return Table(
+        title=f"Paired differences from {frames.study.baseline}",
+        headers=[
+            "activation",
+            "metric",
+            "n",
+            "difference",
+            "95 % interval",
+            "p (Holm)",
+            "p (ranks)",
+            "p (equivalent)",
+            "pair correlation",
+            "MDE",
+            "seeds needed",
+            "verdict",
+        ],
+        rows=rows,
+    )
 
 
 def _is_masked(frames: Frames, row: Mapping[Any, Any]) -> bool:
-    """Return whether a difference is one in robust accuracy that masked gradients may feign."""
+    """Return whether the row is about robust accuracy and masked gradients may have raised it."""
     sides = (row["activation"], row["baseline"])
     return frames.metrics[row["metric"]].guarded and any(map(frames.masking, sides))
 
 
-def variance_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
-    """Return the rows and headers of the table of the two sources of variance."""
+def sensitivity_table(frames: Frames) -> Table:
+    """Return the primary comparisons with diverged trials scored as chance."""
+    verdicts = {
+        (row["activation"], row["metric"]): f"{row['verdict']}, n = {row['n']}"
+        for row in frames.comparisons.to_dict("records")
+    }
+    return Table(
+        id="sensitivity",
+        title="With diverged trials scored as chance",
+        headers=[
+            "activation",
+            "metric",
+            "without diverged trials",
+            "n",
+            "difference",
+            "95 % interval",
+            "p (Holm)",
+            "verdict",
+        ],
+        rows=[
+            [
+                row["activation"],
+                metric_label(frames.metrics[row["metric"]]),
+                verdicts[row["activation"], row["metric"]],
+                str(row["n"]),
+                signed(row["difference"], points=True),
+                interval(row["ci_low"], row["ci_high"], points=True),
+                p_value(row["p_holm"]),
+                row["verdict"],
+            ]
+            for row in frames.sensitivity.to_dict("records")
+        ],
+        note="Each diverged trial is given the accuracy of a network at chance instead of being "
+        "left out: without its diverged trials, an activation that diverges on difficult seeds has "
+        "too high a mean. Crashed trials stay left out.",
+    )
+
+
+def variance_table(frames: Frames) -> Table:
+    """Return the standard errors of each primary difference by source: seeds and test images."""
+    return Table(
+        id="variance",
+        title="Standard errors of the difference, in points",
+        headers=[
+            "activation",
+            "metric",
+            "seeds",
+            "test images",
+            "from seeds",
+            "from images",
+            "total",
+            "what reduces it",
+        ],
+        rows=[
+            [
+                row["activation"],
+                frames.metrics[row["metric"]].label,
+                str(row["n_seeds"]),
+                str(row["n_images"]),
+                *(percent(row[f"standard_error_{of}"]) for of in ("seeds", "images", "total")),
+                row["reduced_by"] or DASH,
+            ]
+            for row in frames.variance.to_dict("records")
+        ],
+    )
+
+
+def failures_table(frames: Frames) -> Table:
+    """Return the trials that diverged or crashed, with the reasons."""
+    headers = ["activation", "seed", "status", "reason"]
+    failed = frames.trials[frames.trials["status"] != "ok"]
+    return Table(
+        id="failed",
+        title="They are left out of every mean; n is the number of trials that remain",
+        headers=headers,
+        rows=failed[headers].astype(str).to_numpy().tolist(),
+    )
+
+
+def means_table(
+    frames: Frames,
+    frame: pd.DataFrame,
+    by: str,
+    value: str,
+    show: Callable[[float, float], str] = percent,
+) -> Table:
+    """Return mean ± standard deviation over seeds, a row per value of a column.
+
+    Args:
+        frames: the study's.
+        frame: a table of ``frames``, or some rows of it.
+        by: its column with the names of the rows; the columns are the activations.
+        value: its column to average.
+        show: formats a mean and a standard deviation. A dash: no trial has a value.
+    """
+    by_seed = frame.groupby(["activation", by, "seed"], sort=False)[value].mean()
+    groups = by_seed.groupby(["activation", by], sort=False).agg(["mean", "std"])
+    cells = {key: show(*row) for key, row in zip(groups.index, groups.to_numpy(), strict=True)}
+    known = {activation for activation, _ in cells}
+    activations = [activation for activation in frames.study.activations if activation in known]
     rows = [
-        [
-            row["activation"],
-            frames.metrics[row["metric"]].label,
-            str(row["n_seeds"]),
-            str(row["n_images"]),
-            *(percent(row[f"standard_error_{of}"]) for of in ("seeds", "images", "total")),
-            row["sharpen"] or DASH,
-        ]
-        for row in frames.variance.to_dict("records")
+        [str(name).replace("_", " "), *(cells.get((column, name), DASH) for column in activations)]
+        for name in frame[by].unique()
     ]
-    headers = ["activation", "metric", "seeds", "test images", "from seeds", "from images", "total"]
-    return rows, [*headers, "what would sharpen it"]
+    return Table(f"Accuracy by {by}, %", [by, *activations], rows, id=f"by-{by}")

@@ -1,11 +1,11 @@
-"""What a reader must know before a study's verdicts: networks at chance, lost and odd trials."""
+"""The warnings before a study's verdicts: networks at chance, lost trials, outliers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actbench.analysis.comparisons import ranks_disagree
-from actbench.report.formatting import interval, percent, probability, signed
+from actbench.analysis.verdicts import ranks_disagree
+from actbench.report.formatting import p_value_of, percent
 from actbench.report.sentences import lost_trials
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ MAX_LISTED = 5
 
 
 def study_warnings(frames: Frames) -> list[str]:
-    """Return the warnings that every document shows before its verdicts, one sentence or two each.
+    """Return the warnings that every document shows before its verdicts, one or two sentences each.
 
     The baseline at chance; trials that diverged or crashed; trials at chance or far from the others
     of their activation; primary metrics in which Wilcoxon's test contradicts the verdict; what the
@@ -32,7 +32,7 @@ def study_warnings(frames: Frames) -> list[str]:
 
 
 def chance_note(frames: Frames) -> str:
-    """Return what the networks' accuracy was held against, or that it could not be."""
+    """Return the accuracy at chance as a sentence, or that it is not known."""
     share = frames.class_share
     if share is None:
         return (
@@ -46,11 +46,10 @@ def _at_chance(frames: Frames) -> list[str]:
     baseline = frames.study.baseline
     if not frames.baseline_at_chance or frames.class_share is None:
         return []
-    arms = [name for name in frames.study.activations if name != baseline]
     others = ", ".join(
         f"{name} in {frames.finished(name) - frames.at_chance(name)} of {frames.finished(name)}"
-        for name in arms
-        if frames.finished(name)
+        for name in frames.study.activations
+        if name != baseline and frames.finished(name)
     )
     return [
         f"{baseline}, the baseline, is not above chance in {frames.at_chance(baseline)} of "
@@ -62,12 +61,12 @@ def _at_chance(frames: Frames) -> list[str]:
 
 
 def _lost(frames: Frames) -> list[str]:
-    told = [lost for name in frames.study.activations if (lost := lost_trials(frames, name))]
-    if not told:
+    found = [lost for name in frames.study.activations if (lost := lost_trials(frames, name))]
+    if not found:
         return []
     return [
-        f"No result: {'; '.join(told)}. They are left out of every mean, so verdicts "
-        "speak of the other seeds only."
+        f"No result: {'; '.join(found)}. They are left out of every mean, so verdicts are about "
+        "the other seeds only."
     ]
 
 
@@ -77,7 +76,7 @@ def _flagged(frames: Frames) -> list[str]:
     flagged = frames.trials[frames.trials["flag"] != ""]
     for activation, part in flagged.groupby("activation", sort=False):
         if frames.baseline_at_chance and (part["flag"] == "at chance").all():
-            continue  # said already
+            continue  # in the warning that the baseline is at chance
         listed = [
             f"seed {row['seed']} {row['flag']}, clean accuracy {percent(row['clean_accuracy'])} %"
             for row in part.head(MAX_LISTED).to_dict("records")
@@ -92,40 +91,12 @@ def _flagged(frames: Frames) -> list[str]:
 
 
 def _ranks(frames: Frames) -> list[str]:
-    rows = frames.comparisons[frames.comparisons["metric"].isin(frames.primary())]
     return [
-        f"{row['activation']}, {frames.metrics[row['metric']].label}: the t-test says "
-        f"{row['verdict']} (p (Holm) = {probability(row['p_holm'])}) and Wilcoxon's signed-rank "
-        f"test {row['verdict_wilcoxon']} (p (Holm) = {probability(row['p_wilcoxon_holm'])}, n = "
-        f"{row['n']}), so a few seeds decide: look at each seed's difference."
-        for row in rows.to_dict("records")
+        f"{row['activation']}, {frames.metrics[row['metric']].label}: the t-test's verdict is "
+        f"{row['verdict']} ({p_value_of('p (Holm)', row['p_holm'])}) and that of Wilcoxon's "
+        f"signed-rank test {row['verdict_wilcoxon']} "
+        f"({p_value_of('p (Holm)', row['p_wilcoxon_holm'])}, n = {row['n']}), so a few seeds "
+        "decide: look at each seed's difference."
+        for row in frames.primary_comparisons.to_dict("records")
         if ranks_disagree(row)
     ]
-
-
-def sensitivity_rows(frames: Frames) -> tuple[list[list[str]], list[str]]:
-    """Return rows and headers: the primary comparisons with diverged trials scored as chance."""
-    verdicts = {
-        (row["activation"], row["metric"]): (row["n"], row["verdict"])
-        for row in frames.comparisons.to_dict("records")
-    }
-    rows = []
-    for row in frames.sensitivity.to_dict("records"):
-        n, verdict = verdicts[row["activation"], row["metric"]]
-        rows.append(
-            [
-                row["activation"],
-                f"{frames.metrics[row['metric']].label}, points",
-                f"{verdict}, n = {n}",
-                str(row["n"]),
-                signed(row["difference"], points=True),
-                interval(row["ci_low"], row["ci_high"], points=True),
-                probability(row["p_holm"]),
-                row["verdict"],
-            ]
-        )
-    headers = [
-        *("activation", "metric", "without diverged trials", "n", "difference"),
-        *("95 % interval", "p (Holm)", "verdict"),
-    ]
-    return rows, headers

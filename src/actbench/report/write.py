@@ -1,4 +1,4 @@
-"""Every derived file of a results folder, written from its stored records."""
+"""Every derived file of a results folder: CSVs, documents and figures."""
 
 from __future__ import annotations
 
@@ -24,14 +24,22 @@ if TYPE_CHECKING:
 
 
 def write_report(store: Store, study: Study) -> Frames:
-    """Write every derived file of the folder and return the frames that they show.
-
-    Figures of an earlier report that the records no longer give are removed.
+    """Write every derived file of the folder, from its records, and return the frames.
 
     Raises:
         ResultsFolderError: no trial is stored, or a file cannot be written.
     """
     frames = read_frames(store, study)
+    write_documents(store, frames)
+    return frames
+
+
+def write_documents(store: Store, frames: Frames) -> None:
+    """Write every derived file of the folder, and remove figures that the frames do not give.
+
+    Raises:
+        ResultsFolderError: a file cannot be written.
+    """
     for name, text in derived_files(frames).items():
         store.write_text(name, text)
     drawn = all_figures(store, frames)
@@ -43,11 +51,10 @@ def write_report(store: Store, study: Study) -> Frames:
         for ending in ("svg", "png"):
             (store.folder / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
     store.write_text("report.html", to_html(frames, svgs, store.environment(), version("actbench")))
-    return frames
 
 
 def all_figures(store: Store, frames: Frames) -> dict[str, Figure]:
-    """Return the study's figures, and the strip of corrupted images where a run stored them."""
+    """Return the study's figures, and the strip of corrupted images if the folder has them."""
     drawn = figures(frames)
     try:
         content = (store.folder / SAMPLES_FILE).read_bytes()

@@ -80,11 +80,11 @@ def test_a_normal_study_has_every_figure_with_its_n(drawn: dict[str, Figure]) ->
         assert re.search(r"n = 3 (seeds|pairs)", figure.get_suptitle())
 
 
-def test_every_caption_says_its_n(normal: Frames) -> None:
+def test_every_caption_has_its_n(normal: Frames) -> None:
     assert all(re.search(r"n = 3 (seeds|pairs)\.$", caption(name, normal)) for name in FIGURES)
 
 
-def test_every_axis_says_what_it_shows(drawn: dict[str, Figure]) -> None:
+def test_every_axis_has_a_label(drawn: dict[str, Figure]) -> None:
     for name, figure in drawn.items():
         shown = texts(figure)
         wanted = {
@@ -108,7 +108,7 @@ def test_nothing_is_drawn_outside_the_picture(name: str, drawn: dict[str, Figure
         assert whole.y0 - 1 <= box.y0 < box.y1 <= whole.y1 + 1
 
 
-def test_the_legend_lies_over_no_axes(drawn: dict[str, Figure]) -> None:
+def test_the_legend_covers_no_axes(drawn: dict[str, Figure]) -> None:
     for figure in drawn.values():
         for legend in figure.legends:
             box = legend.get_window_extent()
@@ -134,7 +134,7 @@ def test_its_colour_does_not_depend_on_which_others_have_a_result() -> None:
     assert colours == [INK, HUES[1]]
 
 
-def test_twelve_activations_all_look_different() -> None:
+def test_twelve_activations_have_different_styles() -> None:
     of = series_styles(TWELVE, "relu")
     assert len({(style.colour, style.marker) for style in of.values()}) == 12
     assert len({(style.colour, str(style.line)) for style in of.values()}) == 12
@@ -316,7 +316,7 @@ def test_the_strip_shows_an_image_for_each_corruption_and_severity() -> None:
     assert "data:image/png;base64" in to_svg(figure)
 
 
-def test_every_seeds_line_of_the_slope_figure_lies_inside_its_frame() -> None:
+def test_every_seeds_line_of_the_slope_figure_is_inside_its_frame() -> None:
     accuracies = {name: [0.97, 0.972, 0.968, 0.971, 0.45] for name in SLOPES}
     figure = slope(made_frames(accuracies))
     assert figure is not None

@@ -1,4 +1,4 @@
 """Data frames → matplotlib figures.
 
-May import report.formatting, report.sections, analysis and the packages below them.
+May import report.formatting, report.robustness, analysis and the packages below them.
 """

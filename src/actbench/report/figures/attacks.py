@@ -1,4 +1,4 @@
-"""Accuracy under attack against how far the attack may go."""
+"""The figure of accuracy under attack against ε."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from actbench.report.figures.axes import (
     series_styles_of,
     titled,
 )
-from actbench.report.figures.style import figure_style, new_figure, settle, shorten
+from actbench.report.figures.style import figure_style, fix_layout, new_figure, shorten
 from actbench.report.formatting import MASKED
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def attacks(frames: Frames) -> Figure | None:
     """Return accuracy against ε, a panel for each attack; 0 is the same images unchanged.
 
-    The radii stand side by side, evenly: they usually double. An activation with signs of masked
-    gradients bears the warning sign in the legend.
+    The values of ε are evenly spaced, as they usually double. An activation with signs of masked
+    gradients has the warning sign in the legend.
     """
     attacked = finished(frames, frames.attacks)
     if attacked.empty:
@@ -50,7 +50,9 @@ def attacks(frames: Frames) -> Figure | None:
         part["place"] = part["epsilon"].map(places)
         means[name] = intervals(part, "accuracy", "activation", "place", scale=100)
     of = {
-        activation: style.with_label(style.label + MASKED * bool(frames.masking(activation)))
+        activation: style.with_label(f"{style.label}{MASKED}")
+        if frames.masking(activation)
+        else style
         for activation, style in series_styles_of(frames, attacked).items()
     }
     with figure_style():
@@ -65,4 +67,4 @@ def attacks(frames: Frames) -> Figure | None:
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(len(places)), ["0", *map(epsilon_text, epsilons)])
         add_legend(figure, grid[0])
-        return settle(figure)
+        return fix_layout(figure)

@@ -1,9 +1,9 @@
-"""Panels, axes, legends and series: the parts that every figure is put together from.
+"""Panels, axes, legends and series, shared by all figures.
 
-The rules for axes keep a picture from saying more than its numbers do. Accuracies span at least ten
-points: a difference of one point looks small, as it is, and starting at zero would hide what
-matters. Losses, norms and shares start at zero. What runs over decades is logarithmic, over at
-least one.
+The rules for axes keep a figure from exaggerating differences. Accuracies span at least ten points,
+so that a difference of one point looks small; starting at zero would hide the differences. Losses,
+norms and shares start at zero. Values over several decades are on a logarithmic axis of at least
+one decade.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MAX_MARKED_EPOCHS = 15
 def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd.DataFrame:
     """Return ``mean``, ``low`` and ``high``, its 95 % t interval over the trials, by group.
 
-    The values are none below zero, so the interval ends there; and at 100 where ``scale`` is 100,
-    which turns fractions into percent. NaN where a group has too few trials.
+    No value is below zero, so the interval is cut there, and at 100 if ``scale`` is 100, which
+    turns fractions into percent. NaN if a group has too few trials.
     """
     usable = frame.assign(**{value: frame[value].where(frame[value].abs() < 1e100)})
     table = usable.groupby(list(by))[value].agg(["mean", "std", "count"])
@@ -47,7 +47,7 @@ def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd
 
 
 def finished(frames: Frames, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of trials that came to their end."""
+    """Return the rows of trials with the status ok."""
     ok = frames.trials.loc[frames.trials["status"] == "ok", ["activation", "seed"]]
     return frame.merge(ok, on=["activation", "seed"])
 
@@ -67,7 +67,7 @@ def titled(frames: Frames, what: str, part: pd.DataFrame) -> str:
 
 
 def series_styles_of(frames: Frames, part: pd.DataFrame) -> dict[str, SeriesStyle]:
-    """Return the looks of the activations in ``part``, with each one's n where these differ."""
+    """Return the styles of the activations in ``part``, labelled with their n if these differ."""
     counts = _counts(part)
     differ = len(set(counts)) > 1
     return {
@@ -78,7 +78,7 @@ def series_styles_of(frames: Frames, part: pd.DataFrame) -> dict[str, SeriesStyl
 
 
 def panel_rows(count: int) -> int:
-    """Return in how many rows ``panels`` puts them."""
+    """Return the number of rows of ``panels``."""
     return -(-count // _across(count))
 
 
@@ -89,9 +89,9 @@ def _across(count: int) -> int:
 def panels(
     figure: Figure, count: int, *, xlabel: str, ylabel: str = "", share_y: bool = False
 ) -> list[Axes]:
-    """Return ``count`` axes that share x, in rows of two, or three where there are many.
+    """Return ``count`` axes that share x, in rows of two, or of three if there are many.
 
-    The lowest of each column carry the ticks and label of x, the first of each row those of y.
+    The lowest of each column have the ticks and label of x, the first of each row those of y.
     """
     across, down = _across(count), panel_rows(count)
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=share_y).ravel()
@@ -117,7 +117,7 @@ def legend_height(of: Mapping[str, SeriesStyle]) -> float:
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
-    """Put the legend of ``axes`` under the figure, to be read row by row."""
+    """Put the legend of ``axes`` under the figure, in rows."""
     handles, labels = axes.get_legend_handles_labels()
     columns = _legend_columns(labels)
     order = [i for column in range(columns) for i in range(column, len(labels), columns)]
@@ -130,7 +130,7 @@ def add_legend(figure: Figure, axes: Axes) -> None:
 
 
 def dodge(count: int, width: float) -> list[float]:
-    """Return each series' shift along x, so that equal values stand side by side."""
+    """Return each series' shift along x, so that equal values do not overlap."""
     return [width * (i - (count - 1) / 2) / max(count, 2) for i in range(count)]
 
 
@@ -146,11 +146,11 @@ def draw_band(
     """Draw means by their index as a line with its interval as a band, one of ``series``."""
     x = means.index.to_numpy(dtype=float) + shift
     if means["low"].notna().any():
-        alpha = min(0.12, 0.6 / series)  # many bands lie over each other
+        alpha = min(0.12, 0.6 / series)  # many bands overlap
         axes.fill_between(
             x, means["low"], means["high"], color=style.colour, alpha=alpha, linewidth=0
         )
-    # a line of a single point shows by its marker alone
+    # a line of a single point is visible only by its marker
     marked = marked or len(x) == 1
     axes.plot(x, means["mean"], label=style.label, **style.strokes(marked=marked))
 
@@ -168,14 +168,15 @@ def draw_by_epoch(axes: Axes, of: Mapping[str, SeriesStyle], means: pd.DataFrame
     """Draw a band for each activation; ``means`` is indexed by activation and epoch."""
     last = int(means.index.get_level_values("epoch").max())
     few = last <= MAX_MARKED_EPOCHS
-    for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3 * few), strict=True):
+    shifts = dodge(len(of), 0.3 if few else 0)
+    for (activation, style), shift in zip(of.items(), shifts, strict=True):
         draw_band(axes, style, of_activation(means, activation), shift, series=len(of), marked=few)
     axes.set_xlim(0.6, last + 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
 def steady_ticks() -> MaxNLocator:
-    """Return ticks whose number does not hang on the axis' length, which the layout settles."""
+    """Return ticks whose number does not depend on the length of the axis, set by the layout."""
     return MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
 
 
@@ -186,7 +187,7 @@ def of_activation(means: pd.DataFrame, activation: str) -> pd.DataFrame:
 
 
 def percent_axis(axes: Axes, *means: pd.DataFrame) -> None:
-    """Let the y axis show all means and intervals, in percent: ten points or more."""
+    """Set the y axis to show all means and intervals, in percent, over at least ten points."""
     shown = pd.concat(means)
     low, high = float(shown.min().min()), float(shown.max().max())
     if not math.isfinite(high - low):
@@ -194,13 +195,13 @@ def percent_axis(axes: Axes, *means: pd.DataFrame) -> None:
     missing = max(0.0, 10 - (high - low)) / 2
     low, high = low - missing, high + missing
     low, high = low - max(0.0, high - 100), high - min(0.0, low)
-    room = 0.04 * (high - low)
-    axes.set_ylim(max(low, 0) - room, min(high, 100) + room)
+    padding = 0.04 * (high - low)
+    axes.set_ylim(max(low, 0) - padding, min(high, 100) + padding)
     axes.yaxis.set_major_locator(steady_ticks())
 
 
 def axis_from_zero(axes: Axes, means: pd.DataFrame, *, percent: bool = False) -> None:
-    """Let the y axis begin at zero; an interval of few seeds may run past its other end."""
+    """Start the y axis at zero; an interval of few seeds may extend beyond its other end."""
     high = float(means[["mean", "high"]].max().max())
     cut = min(high, 2 * float(means["mean"].max())) or 1.0
     high = max(10.0, high) if percent else cut
@@ -209,15 +210,15 @@ def axis_from_zero(axes: Axes, means: pd.DataFrame, *, percent: bool = False) ->
 
 
 def decades(means: pd.DataFrame) -> float:
-    """Return how many powers of ten lie between the least and the largest mean above zero."""
+    """Return the powers of ten between the smallest and the largest mean above zero."""
     above = means["mean"][means["mean"] > 0]
     return 0.0 if above.empty else math.log10(above.max() / above.min())
 
 
 def log_axis(axes: Axes, means: pd.DataFrame) -> None:
-    """Make the y axis logarithmic, over at least a decade; zeros lie below it.
+    """Make the y axis logarithmic, over at least a decade; zeros are below it.
 
-    An interval that reaches far below the least mean, or far above the largest, runs out of it.
+    An interval far below the smallest mean, or far above the largest, extends beyond the axis.
     """
     centre = means["mean"][means["mean"] > 0]
     if centre.empty:

@@ -13,14 +13,14 @@ from actbench.report.figures.style import (
     INK,
     SHADE,
     figure_style,
+    fix_layout,
     new_figure,
     sample_size,
     series_styles,
-    settle,
     shorten,
     study_title,
 )
-from actbench.report.formatting import signed
+from actbench.report.formatting import difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
     from actbench.report.figures.style import SeriesStyle
 
-# where each column of text begins, in points from the right edge of the axes
+# the start of each column of text, in points from the right edge of the axes
 _COLUMNS = {"difference [95 % interval]": 10, "n": 146, "verdict": 170}
 _ROW = 0.27  # inches
 
@@ -41,15 +41,14 @@ _ROW = 0.27  # inches
 def differences(frames: Frames) -> Figure | None:
     """Return the paired differences in the primary metrics, a panel each, on one scale.
 
-    The scale reaches at least twice the margin to either side of zero, so that a difference that
-    does not matter never looks large. One interval much wider than the others ends in an arrow
-    rather than squeeze them all.
+    The scale extends at least twice the margin to either side of zero, so that a difference that
+    does not matter does not look large. An interval much wider than the others ends in an arrow.
     """
-    rows = frames.comparisons[frames.comparisons["metric"].isin(frames.primary())]
+    rows = frames.primary_comparisons
     if not np.isfinite(rows["difference"]).any():
         return None
     study = frames.study
-    metrics = [name for name in frames.primary() if name in set(rows["metric"])]
+    metrics = [name for name in frames.primary_metrics if name in set(rows["metric"])]
     of = series_styles(study.activations, study.baseline)
     others = [name for name in of if name in set(rows["activation"])]
     margin = 100 * study.margin
@@ -76,11 +75,11 @@ def differences(frames: Frames) -> Figure | None:
                 _write_beside(axes, 1, x, head, heading=True)
         grid[-1].xaxis.set_major_locator(steady_ticks())
         grid[-1].set_xlabel("difference, points (right is better)")
-        return settle(figure)
+        return fix_layout(figure)
 
 
 def _reach(rows: pd.DataFrame, margin: float) -> float:
-    """Return how far the plot goes from zero, in points."""
+    """Return the plot's limit to either side of zero, in points."""
     ends = 100 * rows[["difference", "ci_low", "ci_high"]].abs().max(axis=1).dropna()
     usual = min(ends.max(), 4 * ends.median())
     return float(1.06 * max(2 * margin, usual, 100 * rows["difference"].abs().max()))
@@ -95,9 +94,7 @@ def _draw_row(axes: Axes, y: int, row: Mapping[Any, Any], style: SeriesStyle, li
                 axes.plot(end, y, marker=arrow, color=style.colour, markersize=6, clip_on=False)
     if math.isfinite(mean):
         axes.plot(mean, y, **{**style.strokes(joined=False), "markersize": 1.3 * style.size})
-    low_text, mean_text, high_text = (signed(v / 100, points=True) for v in (low, mean, high))
-    interval = f" [{low_text}, {high_text}]" if math.isfinite(low) else ""
-    texts = (f"{mean_text}{interval}", str(row["n"]), str(row["verdict"]))
+    texts = (difference(row, points=True), str(row["n"]), str(row["verdict"]))
     for x, text in zip(_COLUMNS.values(), texts, strict=True):
         _write_beside(axes, y, x, text)
 

@@ -1,4 +1,4 @@
-"""Figures of what happens inside the network, layer by layer."""
+"""Figures of gradient norms and inactive units by layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from actbench.report.figures.axes import (
     series_styles_of,
     titled,
 )
-from actbench.report.figures.style import figure_style, new_figure, settle, shorten
+from actbench.report.figures.style import figure_style, fix_layout, new_figure, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,8 @@ def gradient_norms(frames: Frames) -> Figure | None:
     means = intervals(part, "grad_norm", "layer", "activation", "epoch")
     of = series_styles_of(frames, part)
     what = "Gradient norms by epoch"
-    what += f", {len(picks)} of {len(layers)} layers" * (len(picks) < len(layers))
+    if len(picks) < len(layers):
+        what += f", {len(picks)} of {len(layers)} layers"
     with figure_style():
         height = 0.6 + 2.1 * panel_rows(len(picks)) + legend_height(of)
         figure = new_figure("gradient_norms", titled(frames, what, part), height)
@@ -59,7 +60,7 @@ def gradient_norms(frames: Frames) -> Figure | None:
             draw_by_epoch(axes, of, means.loc[layers[pick]])
             (log_axis if wide else axis_from_zero)(axes, means.loc[layers[pick]])
         add_legend(figure, grid[0])
-        return settle(figure)
+        return fix_layout(figure)
 
 
 def gradient_depth(frames: Frames) -> Figure | None:
@@ -73,7 +74,7 @@ def gradient_depth(frames: Frames) -> Figure | None:
         figure, axes, means = _by_layer(frames, part, "grad_norm", "gradient_depth", title)
         log_axis(axes, means)
         axes.set(xlabel="layer, from input to output", ylabel=f"{NORM}, log scale")
-        return settle(figure)
+        return fix_layout(figure)
 
 
 def inactive_units(frames: Frames) -> Figure | None:
@@ -86,7 +87,7 @@ def inactive_units(frames: Frames) -> Figure | None:
         figure, axes, means = _by_layer(frames, part, "inactive_fraction", "inactive_units", title)
         axis_from_zero(axes, means, percent=True)
         axes.set(xlabel="activation layer, from input to output", ylabel="inactive units, %")
-        return settle(figure)
+        return fix_layout(figure)
 
 
 def _by_layer(

@@ -1,6 +1,6 @@
-"""Data frames → matplotlib figures. Every one shows its n, its units and its 95 % intervals.
+"""Data frames → matplotlib figures, each with its n, units and 95 % intervals.
 
-Trials that diverged or crashed are left out. ``figure_axes`` tells how far axes go, and why.
+Trials that diverged or crashed are left out. ``axes`` has the rules for the ranges of axes.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from actbench.report.figures.layers import gradient_depth, gradient_norms, inact
 from actbench.report.figures.style import (
     FAINT,
     figure_style,
+    fix_layout,
     new_figure,
     sample_size,
-    settle,
     shorten,
 )
-from actbench.report.sections import masking_warnings
+from actbench.report.robustness import masking_warnings
 from actbench.study.registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def figures(frames: Frames) -> dict[str, Figure]:
 
 
 def caption(name: str, frames: Frames) -> str:
-    """Return what the figure shows and how to read it, with its n, as plain sentences."""
+    """Return sentences on what the figure shows and how to read it, with its n."""
     if name == STRIP:
         return (
             "The first test image, clean and under each corruption and severity: the pixels that "
@@ -76,10 +76,7 @@ def caption(name: str, frames: Frames) -> str:
     if name == "attacks":
         text = " ".join([text, *masking_warnings(frames)])
     if name == "differences":
-        rows = frames.comparisons
-        return (
-            f"{text} {sample_size(rows.loc[rows['metric'].isin(frames.primary()), 'n'], 'pair')}."
-        )
+        return f"{text} {sample_size(frames.primary_comparisons['n'], 'pair')}."
     return f"{text} {seeds_of(finished(frames, frames.trials))}."
 
 
@@ -116,12 +113,12 @@ def severity(frames: Frames) -> Figure | None:
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(6), ["clean", *"12345"])
         add_legend(figure, grid[0])
-        return settle(figure)
+        return fix_layout(figure)
 
 
 def slope(frames: Frames) -> Figure | None:
-    """Return metrics against leaky ReLU's negative slope, where two or more have values."""
-    values = finished(frames, frames.values())
+    """Return metrics against leaky ReLU's negative slope, if two or more slopes have values."""
+    values = finished(frames, frames.metric_values)
     slopes = {
         activation: float(found["slope"])
         for activation in dict.fromkeys(values["activation"])
@@ -131,8 +128,8 @@ def slope(frames: Frames) -> Figure | None:
         return None
     values = values.assign(slope=values["activation"].map({"relu": 0.0, **slopes}))
     values = values.dropna(subset="slope").sort_values("slope")
-    wanted = ("clean_accuracy", "corrupted_accuracy", "grad_norm_first", "inactive_fraction")
-    names = [name for name in wanted if values[name].notna().any()]
+    shown = ("clean_accuracy", "corrupted_accuracy", "grad_norm_first", "inactive_fraction")
+    names = [name for name in shown if values[name].notna().any()]
     of = series_styles_of(frames, values)
     with figure_style():
         height = 0.6 + 2.3 * panel_rows(len(names))
@@ -145,8 +142,8 @@ def slope(frames: Frames) -> Figure | None:
         }
         accuracies = [means[name] for name in names if name.endswith("accuracy")]
         few = values["seed"].nunique() <= MAX_SEED_LINES
-        singles = {name: scales[name] * values.loc[:, [name] * few] for name in names}
-        accuracies += [singles[name] for name in names if name.endswith("accuracy")]
+        singles = {name: scales[name] * values[[name]] for name in names} if few else {}
+        accuracies += [single for name, single in singles.items() if name.endswith("accuracy")]
         for axes, name in zip(grid, names, strict=True):
             percent = scales[name] == 100
             axes.set_ylabel(f"{frames.metrics[name].label}{', %' if percent else ''}")
@@ -162,9 +159,11 @@ def slope(frames: Frames) -> Figure | None:
             if name.endswith("accuracy"):
                 percent_axis(axes, *accuracies)
             else:
-                single = singles[name].set_axis(["mean"] * few, axis="columns")
-                axis_from_zero(axes, pd.concat([means[name], single]), percent=percent)
-        return settle(figure)
+                shown_values = [means[name]]
+                if few:
+                    shown_values.append(singles[name].set_axis(["mean"], axis="columns"))
+                axis_from_zero(axes, pd.concat(shown_values), percent=percent)
+        return fix_layout(figure)
 
 
 def training(frames: Frames) -> Figure | None:
@@ -185,7 +184,7 @@ def training(frames: Frames) -> Figure | None:
         percent_axis(right, accuracy)
         right.set_ylabel("test accuracy, %")
         add_legend(figure, left)
-        return settle(figure)
+        return fix_layout(figure)
 
 
 def corruption_strip(
@@ -196,7 +195,7 @@ def corruption_strip(
 
     Args:
         images: uint8 of shape (S, S, 3) by corruption and severity; severity 0 is the clean image.
-        title: stands above.
+        title: shown above.
     """
     names = list(dict.fromkeys(name for name, _ in images))
     severities = sorted({level for _, level in images})
@@ -218,7 +217,7 @@ def corruption_strip(
         axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
         axes.grid(visible=False)
         axes.set_frame_on(False)
-        return settle(figure)
+        return fix_layout(figure)
 
 
 FIGURES: Registry[Callable[[Frames], Figure | None]] = Registry(
@@ -227,18 +226,18 @@ FIGURES: Registry[Callable[[Frames], Figure | None]] = Registry(
         differences,
         "Each activation less {baseline}, seed by seed, with the 95 % t interval of the mean. The "
         "grey band is ±{margin} points, differences that do not matter. An arrow is an interval "
-        "that runs past the frame.",
+        "that extends beyond the frame.",
     ),
     severity=Entry(
         severity,
-        "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. A seed's "
-        "results rise and fall together, so bands can overlap where the paired difference is "
-        "clear: judge by the latter.",
+        "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. The "
+        "results of a seed vary together, so bands can overlap although the paired difference is "
+        "clear: use the paired differences.",
     ),
     attacks=Entry(
         attacks,
-        "Accuracy on the attacked test images as the attack may go further, up to ε; 0 is the same "
-        "images unchanged. Bands are 95 % t intervals of each mean. Stronger attacks can only lie "
+        "Accuracy on the attacked test images against the attack's limit ε; 0 is the same "
+        "images unchanged. Bands are 95 % t intervals of each mean. A stronger attack can only be "
         "lower.",
     ),
     slope=Entry(
@@ -249,11 +248,11 @@ FIGURES: Registry[Callable[[Frames], Figure | None]] = Registry(
     gradient_depth=Entry(
         gradient_depth,
         "The L2 norm of the loss gradient in each layer's weight, averaged over the steps of the "
-        "last epoch, with 95 % t intervals. Gradients vanish where a line falls towards the left.",
+        "last epoch, with 95 % t intervals. Gradients vanish if a line falls towards the left.",
     ),
     gradient_norms=Entry(
         gradient_norms,
-        "The same norm, layer by layer, as training goes on: means over each epoch's steps with "
+        "The same norm by layer over the epochs of training: means over each epoch's steps with "
         "95 % t intervals. Each layer has its own axis.",
     ),
     training=Entry(
@@ -262,7 +261,7 @@ FIGURES: Registry[Callable[[Frames], Figure | None]] = Registry(
     ),
     inactive_units=Entry(
         inactive_units,
-        "The share of units that no test image switches on: their pre-activation is ≤ 0 at every "
-        "position. Means with 95 % t intervals.",
+        "The share of inactive units (dead ReLUs): their pre-activation is ≤ 0 at every "
+        "position of every test image. Means with 95 % t intervals.",
     ),
 )

@@ -1,8 +1,8 @@
-"""How every figure looks, and figures → SVG text and PNG bytes, the same on every machine.
+"""The style of all figures, and figures → SVG text and PNG bytes, the same on every machine.
 
-Nothing here depends on the user's matplotlibrc, on the fonts that are installed or on the clock:
-text is drawn as outlines of the font that comes with matplotlib, and ids hash from the figure's
-name. A figure's label (``Figure.get_label``) is its name.
+Nothing here depends on the user's matplotlibrc, the installed fonts or the clock: text is drawn as
+outlines of the font that comes with matplotlib, and ids are hashes of the figure's name. The label
+of a figure (``Figure.get_label``) is its name.
 """
 
 from __future__ import annotations
@@ -32,13 +32,23 @@ GRID = "#dfe3e8"
 SHADE = "#eceff3"
 PAPER = "#ffffff"
 
-# Okabe & Ito (2008) without their yellow, which white paper swallows. Six hues that stay apart
-# under the three common colour-vision deficiencies; past six, line and marker distinguish series.
+# Okabe & Ito (2008) without their yellow, which is too pale on white: six hues that stay distinct
+# under the three common colour-vision deficiencies. Beyond six, line and marker distinguish series.
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-# each as large as the eye needs to distinguish it from the others, in points
+# each with the size in points at which it is easily distinguished from the others
 MARKERS = (
-    *(("s", 4.6), ("D", 4.8), ("^", 6), ("v", 6), ("P", 6.4), ("X", 6.4)),
-    *(("p", 6.4), ("<", 6), ("*", 8.5), (">", 6), ("h", 6), ("d", 6.4)),
+    ("s", 4.6),
+    ("D", 4.8),
+    ("^", 6),
+    ("v", 6),
+    ("P", 6.4),
+    ("X", 6.4),
+    ("p", 6.4),
+    ("<", 6),
+    ("*", 8.5),
+    (">", 6),
+    ("h", 6),
+    ("d", 6.4),
 )
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH = 7.2  # inches: at 10 points, text is as large as a page's at full width
@@ -82,14 +92,14 @@ _STYLE = {
 
 @contextmanager
 def figure_style(salt: str = "") -> Iterator[None]:
-    """Draw as this project does, whatever the user's matplotlibrc says."""
+    """Use the style of this project, whatever the user's matplotlibrc is."""
     with style.context(["default", {**_STYLE, "svg.hashsalt": f"actbench {salt}"}]):
         yield
 
 
 @dataclass(frozen=True)
 class SeriesStyle:
-    """What an activation looks like in every figure of its study."""
+    """The style of an activation in every figure of its study."""
 
     label: str
     colour: str
@@ -98,11 +108,11 @@ class SeriesStyle:
     line: str | tuple[int, tuple[float, ...]]
 
     def with_label(self, label: str) -> SeriesStyle:
-        """Return the same look under another label."""
+        """Return the same style with another label."""
         return replace(self, label=label)
 
     def strokes(self, *, joined: bool = True, marked: bool = True) -> dict[str, Any]:
-        """Return the keyword arguments of ``Axes.plot`` that draw it so."""
+        """Return the keyword arguments of ``Axes.plot`` for this style."""
         return {
             "color": self.colour,
             "marker": self.marker if marked else "none",
@@ -114,7 +124,7 @@ class SeriesStyle:
 
 
 def series_styles(activations: Sequence[str], baseline: str) -> dict[str, SeriesStyle]:
-    """Return each activation's look: the baseline in ink, the others by their order."""
+    """Return each activation's style: the baseline in black, the others by their order."""
     labels: dict[str, str] = {}
     for activation in activations:
         label, count = shorten(activation), 2
@@ -132,9 +142,9 @@ def series_styles(activations: Sequence[str], baseline: str) -> dict[str, Series
 
 @cache
 def shorten(text: str, longest: int = MAX_NAME_LENGTH) -> str:
-    """Return the text with its middle left out where it is too long or too wide.
+    """Return the text with its middle left out if it is too long or too wide.
 
-    What the font has no glyph for becomes a question mark.
+    A character without a glyph in the font becomes a question mark.
     """
     text = "".join(character if ord(character) in _glyphs() else "?" for character in text)
     shown = text
@@ -148,7 +158,7 @@ def shorten(text: str, longest: int = MAX_NAME_LENGTH) -> str:
 
 @cache
 def text_width(text: str) -> float:
-    """Return how wide the text is, in multiples of the font size."""
+    """Return the width of the text, in multiples of the font size."""
     with figure_style():
         return float(TextPath((0, 0), text, size=1).get_extents().width)
 
@@ -165,11 +175,12 @@ def study_title(study: Study, what: str, tail: str) -> str:
 
 
 def sample_size(counts: Iterable[int], unit: str) -> str:
-    """Return ``n = 5 seeds``, or the range where the activations' counts differ."""
+    """Return ``n = 5 seeds``, or the range if the activations' counts differ."""
     present = list(counts) or [0]
     least, most = min(present), max(present)
-    plural = "s" * (most != 1)
-    return f"n = {most} {unit}{plural}" if least == most else f"n = {least} to {most} {unit}s"
+    if least < most:
+        return f"n = {least} to {most} {unit}s"
+    return f"n = {most} {unit}" if most == 1 else f"n = {most} {unit}s"
 
 
 def new_figure(name: str, title: str, height: float) -> Figure:
@@ -181,8 +192,8 @@ def new_figure(name: str, title: str, height: float) -> Figure:
     return figure
 
 
-def settle(figure: Figure) -> Figure:
-    """Return the figure with its layout worked out once and kept, for every format alike."""
+def fix_layout(figure: Figure) -> Figure:
+    """Return the figure with its layout computed once, the same in every format."""
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)
@@ -193,14 +204,14 @@ def settle(figure: Figure) -> Figure:
 def to_svg(figure: Figure) -> str:
     """Return the figure as one ``<svg>`` element, its ids unique to the figure's label.
 
-    Text is drawn as outlines: it looks the same everywhere and no name is ever markup. Comments,
-    the document type and ids that nothing refers to are left out.
+    Text is drawn as outlines: it is the same everywhere, and no name can be markup. Comments, the
+    document type and ids without references are left out.
     """
     name = str(figure.get_label())
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with figure_style(name):
-        # Figure.savefig would draw it twice, the first time for a layout that is settled
+        # Figure.savefig would draw it twice, first for the layout, which is fixed already
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     text = re.sub(r"<!--.*?-->\s*", "", buffer.getvalue(), flags=re.DOTALL)
     text = text[text.index("<svg") :]
@@ -212,7 +223,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return the figure as a PNG of 1,152 pixels' width, without software or date."""
+    """Return the figure as a PNG, 1,152 pixels wide, without software or date."""
     buffer = io.BytesIO()
     before = figure.get_dpi()
     with figure_style():

@@ -1,25 +1,25 @@
-"""Robustness as tables of text cells with their notes, for Markdown, LaTeX, page and terminal."""
+"""The tables about robustness, with their notes and warnings."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.analysis.comparisons import NO_VERDICT
 from actbench.analysis.metrics import epsilon_text
+from actbench.analysis.verdicts import NO_VERDICT
 from actbench.report.formatting import (
     DASH,
     MASKED,
     MINUS,
     interval,
     number,
+    p_value,
     percent,
-    probability,
     signed,
 )
+from actbench.report.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,62 +31,23 @@ if TYPE_CHECKING:
 _NOTHING = (math.nan, math.nan, 0)  # mean, deviation and count where no trial has a value
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table with its title, what stands below it, and warnings that must not be missed.
-
-    ``id`` is its name within a page; ``folded`` says that it is long and of second interest.
-    """
-
-    id: str
-    title: str
-    headers: list[str]
-    rows: list[list[str]]
-    note: str
-    warnings: tuple[str, ...] = ()
-    folded: bool = False
-
-
-def means_over_seeds(
-    frame: pd.DataFrame,
-    frames: Frames,
-    by: str,
-    value: str,
-    show: Callable[[float, float], str] = percent,
-) -> tuple[list[list[str]], list[str]]:
-    """Return rows and headers: a column's values down, activations across, mean ± std over seeds.
-
-    Corruptions and epochs are down, as there may be many of them. A dash: no trial has a value.
-    """
-    by_seed = frame.groupby(["activation", by, "seed"], sort=False)[value].mean()
-    groups = by_seed.groupby(["activation", by], sort=False).agg(["mean", "std"])
-    cells = {key: show(*row) for key, row in zip(groups.index, groups.to_numpy(), strict=True)}
-    known = {activation for activation, _ in cells}
-    across = [activation for activation in frames.study.activations if activation in known]
-    rows = [
-        [str(down).replace("_", " "), *(cells.get((name, down), DASH) for name in across)]
-        for down in frame[by].unique()
-    ]
-    return rows, [by, *across]
-
-
-def robustness_sections(frames: Frames) -> list[Section]:
-    """Return the sections that the study has data for, in their order."""
-    made = (
-        attack_section(frames),
-        _error_section(frames),
-        _matched_section(frames),
-        _mechanism_section(frames),
-        _calibration_section(frames, "ece", "Calibration error", ", %", percent),
-        _calibration_section(frames, "loss", "Negative log-likelihood", ", nats", number),
+def robustness_tables(frames: Frames) -> list[Table]:
+    """Return the tables that the study has data for, in their order."""
+    tables = (
+        attack_table(frames),
+        _error_table(frames),
+        _matched_table(frames),
+        _mechanism_table(frames),
+        _calibration_table(frames, "ece", "Calibration error", ", %", percent),
+        _calibration_table(frames, "loss", "Negative log-likelihood", ", nats", number),
     )
-    return [section for section in made if section is not None]
+    return [table for table in tables if table is not None]
 
 
-def attack_section(frames: Frames) -> Section | None:
-    """Return accuracy under each attack by ε, beside that of the same images unchanged.
+def attack_table(frames: Frames) -> Table | None:
+    """Return accuracy under each attack by ε, and on the same images unchanged.
 
-    A cell bears the warning sign where the guard found masked gradients in one of its trials.
+    A cell has the warning sign if one of its trials has signs of masked gradients.
     """
     if frames.attacks.empty:
         return None
@@ -103,28 +64,31 @@ def attack_section(frames: Frames) -> Section | None:
             for epsilon in epsilons:
                 mean, spread, found = attacked.get((activation, attack, epsilon), _NOTHING)
                 n = max(n, found)
-                cells.append(percent(mean, spread) + MASKED * bool(hits and found))
+                cells.append(percent(mean, spread) + (MASKED if hits and found else ""))
             found = f"{hits} of {n} trials{MASKED}" if hits else "none found"
             rows.append([activation, attack, f"{n}", *cells, found])
     images = frames.attacked_images()
-    return Section(
+    return Table(
         id="attacks",
         title="Accuracy under attack, %",
         headers=[
-            *("activation", "attack", "n", "unchanged"),
+            "activation",
+            "attack",
+            "n",
+            "unchanged",
             *(f"ε = {epsilon_text(epsilon)}" for epsilon in epsilons),
             "masked gradients",
         ],
         rows=rows,
         note=f"Mean ± standard deviation over n seeds, on the first {images} test images. An "
         "attack changes an image by at most ε, in its norm, to have it misclassified; all trials "
-        "meet the same random numbers. A stronger attack can only lower these figures. "
+        "use the same random numbers. A stronger attack can only lower these figures. "
         "comparisons.csv has the paired differences with their verdicts.",
         warnings=tuple(masking_warnings(frames)),
     )
 
 
-def _error_section(frames: Frames) -> Section | None:
+def _error_table(frames: Frames) -> Table | None:
     """Return the error under corruption relative to the baseline's, with verdicts."""
     rows = []
     for name, label in (("mce", "mCE"), ("relative_mce", "relative mCE")):
@@ -136,8 +100,8 @@ def _error_section(frames: Frames) -> Section | None:
                 label,
                 str(row["n"]),
                 f"{found[row['activation']]:.1f}",
-                _between(100 + row["ci_low"], 100 + row["ci_high"]),
-                probability(row["p_holm"]),
+                _interval_of_error(100 + row["ci_low"], 100 + row["ci_high"]),
+                p_value(row["p_holm"]),
                 row["verdict"],
             ]
             for row in compared.to_dict("records")
@@ -145,7 +109,7 @@ def _error_section(frames: Frames) -> Section | None:
         ]
     if not rows:
         return None
-    return Section(
+    return Table(
         id="errors",
         title="Error under corruption relative to the baseline's",
         headers=["activation", "metric", "n", "value, %", "95 % interval", "p (Holm)", "verdict"],
@@ -156,11 +120,11 @@ def _error_section(frames: Frames) -> Section | None:
     )
 
 
-def _between(low: float, high: float) -> str:
+def _interval_of_error(low: float, high: float) -> str:
     return f"[{low:.1f}, {high:.1f}]".replace("-", MINUS) if math.isfinite(low) else DASH
 
 
-def _matched_section(frames: Frames) -> Section | None:
+def _matched_table(frames: Frames) -> Table | None:
     """Return corrupted accuracy at matched clean accuracy, with verdicts."""
     if not np.isfinite(frames.summary["corrupted_accuracy_mean"]).any():
         return None
@@ -179,23 +143,29 @@ def _matched_section(frames: Frames) -> Section | None:
                 signed(row["difference"], points=True),
                 interval(row["ci_low"], row["ci_high"], points=True),
                 number(slopes.get(activation, math.nan)),
-                probability(row["p_holm"]),
+                p_value(row["p_holm"]),
                 row["verdict"] if estimated else "not estimable",
             ]
         )
-    return Section(
+    return Table(
         id="matched",
         title="Robustness at matched clean accuracy",
         headers=[
-            *("activation", "n", "matched accuracy, %", "difference, points", "95 % interval"),
-            *("slope", "p (Holm)", "verdict"),
+            "activation",
+            "n",
+            "matched accuracy, %",
+            "difference, points",
+            "95 % interval",
+            "slope",
+            "p (Holm)",
+            "verdict",
         ],
         rows=rows,
-        note="Corrupted accuracy where clean accuracy does not differ from "
-        f"{frames.study.baseline}'s: the intercept of the line of the paired differences in the "
-        "one on those in the other, with n pairs. The slope is in points per point; the interval "
+        note="Corrupted accuracy at equal clean accuracy: the intercept of the line of the paired "
+        f"differences from {frames.study.baseline} in corrupted accuracy on those in clean "
+        "accuracy, with n pairs. The slope is in points per point; the interval "
         "contains its uncertainty. Not estimable: fewer than five pairs, or clean differences that "
-        "vary too little from seed to seed; comparisons.csv says which.",
+        "vary too little over the seeds; comparisons.csv has the reason.",
     )
 
 
@@ -207,8 +177,8 @@ _MECHANISM_LABELS = {
 }
 
 
-def _mechanism_section(frames: Frames) -> Section | None:
-    """Return how mechanisms go with corrupted accuracy, by rank."""
+def _mechanism_table(frames: Frames) -> Table | None:
+    """Return the rank correlations of the mechanisms with corrupted accuracy."""
     table = frames.mechanism
     if not np.isfinite(table[["rank_correlation", "within_seeds"]]).any(axis=None):
         return None
@@ -223,7 +193,7 @@ def _mechanism_section(frames: Frames) -> Section | None:
         ]
         for row in table.to_dict("records")
     ]
-    return Section(
+    return Table(
         id="mechanism",
         title="Mechanism beside outcome",
         headers=[
@@ -238,15 +208,15 @@ def _mechanism_section(frames: Frames) -> Section | None:
         note="Spearman's rank correlation with corrupted accuracy. Trials of a seed are not "
         "independent, as they share weights and batches, so ρ over trials has no interval. ρ "
         "within seeds is the mean over seeds of that among the activations of one seed, with the t "
-        "interval over seeds: for further seeds with these activations. A dash: a side does not "
-        "vary, or there are too few. None of this shows a cause.",
+        "interval over seeds: for further seeds with these activations. A dash: one of the two "
+        "does not vary, or there are too few values. Correlation does not show a cause.",
     )
 
 
-def _calibration_section(
+def _calibration_table(
     frames: Frames, column: str, name: str, unit: str, show: Callable[[float, float], str]
-) -> Section | None:
-    """Return a measure of how far to trust the probabilities, by corruption and severity."""
+) -> Table | None:
+    """Return a measure of the calibration, by corruption and severity."""
     if frames.corruptions.empty:
         return None
     cells = frames.corruptions.groupby(["corruption", "severity", "activation"], sort=False)
@@ -266,7 +236,7 @@ def _calibration_section(
     ]
     counts = frames.corruptions.groupby("activation")["seed"].nunique()
     least, most = counts.min(), counts.max()
-    return Section(
+    return Table(
         id=f"corrupted-{column}",
         title=f"{name} by corruption and severity{unit}",
         headers=["corruption", "severity", *activations],
@@ -285,7 +255,7 @@ def _over_seeds(frame: pd.DataFrame, by: list[str]) -> dict[tuple[object, ...], 
 
 
 def masking_warnings(frames: Frames) -> list[str]:
-    """Return a sentence for each activation whose robust accuracy may be feigned, with its n."""
+    """Return a sentence for each activation with signs of masked gradients, with its n."""
     found = []
     for activation in frames.study.activations:
         by_seed = frames.masking(activation)

@@ -1,0 +1,83 @@
+"""The results of a study in Python, from its results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actbench.analysis.frames import Frames, stored_records
+from actbench.errors import UsageError, did_you_mean
+from actbench.report.sentences import verdict_sentences
+from actbench.report.warnings import study_warnings
+from actbench.store.store import Store
+
+if TYPE_CHECKING:
+    import os
+
+    from matplotlib.figure import Figure
+
+
+class Results(Frames):
+    """The results of a study as data frames, read from a results folder.
+
+    Each frame is computed when it is first used. Accuracies, errors and shares are fractions in
+    [0, 1]; gradient norms are L2 norms. A trial that diverged or crashed keeps its row in
+    ``trials``, without measurements.
+
+    Attributes:
+        folder: the results folder.
+        study: the study, every name in it resolved.
+        records: the stored records, activation by activation in the study's order.
+        environments: the entries of ``environment.json``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder's records.
+
+        Raises:
+            ResultsFolderError: it is no results folder, or holds no finished trial.
+        """
+        store = Store(folder)
+        study = store.study()
+        records = stored_records(store, study)
+        super().__init__(study, records, store.environment()["environments"])
+        self.folder = folder
+
+    @property
+    def verdicts(self) -> list[str]:
+        """A sentence or two per activation other than the baseline, with its verdicts."""
+        return verdict_sentences(self)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings before the verdicts: networks at chance, lost trials, outliers."""
+        return study_warnings(self)
+
+    def plot(self, name: str) -> Figure:
+        """Return a figure, newly drawn, such as ``severity``, ``differences`` or ``slope``.
+
+        Raises:
+            UsageError: there is no such figure, or this study has no data for it.
+        """
+        from actbench.report.write import all_figures
+
+        drawn = all_figures(Store(self.folder), self)
+        if name not in drawn:
+            raise UsageError(f"this study has no figure {name!r}{did_you_mean(name, drawn)}")
+        return drawn[name]
+
+    def __repr__(self) -> str:
+        study, stored, planned = self.study, len(self.records), len(self.study.trials())
+        return (
+            f"<Results of {study.data_label}, {study.model}: {stored} of {planned} trials, "
+            f"in {str(self.folder)!r}>"
+        )
+
+
+def load(folder: str | os.PathLike[str]) -> Results:
+    """Return the results in a folder, finished or not; nothing is run.
+
+    Raises:
+        ResultsFolderError: it is no results folder, or holds no finished trial.
+    """
+    return Results(Path(folder))

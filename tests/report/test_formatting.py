@@ -1,0 +1,35 @@
+"""Numbers, differences and p-values as text, the same in every document."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from actbench.report.formatting import difference, p_value, p_value_of
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "sentence"),
+    [
+        (0.0314, "0.031", "p (Holm) = 0.031"),
+        (9.9e-5, "< 0.0001", "p (Holm) < 0.0001"),
+        (1.0, "1", "p (Holm) = 1"),
+        (math.nan, "–", "p (Holm) = –"),
+    ],
+)
+def test_a_p_value_has_two_digits_or_an_upper_bound(value: float, text: str, sentence: str) -> None:
+    assert p_value(value) == text
+    assert p_value_of("p (Holm)", value) == sentence
+
+
+def test_a_difference_has_its_sign_its_unit_and_its_interval() -> None:
+    row = {"difference": 0.0123, "ci_low": -0.003, "ci_high": 0.0276}
+    assert difference(row, points=True) == "+1.23 [−0.30, +2.76]"
+    assert difference(row, points=True, unit="points") == "+1.23 points [−0.30, +2.76]"
+    assert difference(row, points=False) == "+0.0123 [−0.003, +0.0276]"
+
+
+def test_a_difference_without_an_interval_is_shown_without_one() -> None:
+    row = {"difference": -0.01, "ci_low": math.nan, "ci_high": math.nan}
+    assert difference(row, points=True) == "−1.00"
