@@ -131,7 +131,7 @@ def _import_module(spec: Spec, module_name: str) -> ModuleType:
 
 
 def _module_key(module_name: str) -> str:
-    """Return a module's name in ``sys.modules``; a file's cannot be that of an importable module."""
+    """Return a module's name in ``sys.modules``; that of a file is never importable."""
     return str(Path(module_name).resolve()) if module_name.endswith(".py") else module_name
 
 
