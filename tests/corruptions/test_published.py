@@ -100,8 +100,8 @@ def damage(name: str, files: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("truncated", "frost.npy' is truncated or no .npy file"),
-        ("empty", "frost.npy' is truncated or no .npy file"),
+        ("truncated", "frost.npy' is truncated or not a .npy file"),
+        ("empty", "frost.npy' is truncated or not a .npy file"),
         ("missing", "has no frost.npy"),
         ("no labels", "has no labels.npy"),
         (
@@ -109,9 +109,9 @@ def damage(name: str, files: Path) -> None:
             "is uint8 of shape (1440, 32, 32, 3); it must be uint8 of shape (1800, 32, 32, 3)",
         ),
         ("type", "is float32 of shape (1800, 32, 32, 3); it must be uint8"),
-        ("objects", "frost.npy' is truncated or no .npy file"),
+        ("objects", "frost.npy' is truncated or not a .npy file"),
         ("order", "labels.npy' does not have the order of the test set: its label"),
-        ("label type", "it must be whole numbers of shape (1800,)"),
+        ("label type", "it must be integers of shape (1800,)"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named_before_any_training(

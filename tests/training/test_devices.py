@@ -100,7 +100,7 @@ def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome])
     done = actbench_here("run", *TINY, "--precision", "tf32")
     assert done.code == 2
     assert done.err == (
-        "actbench: precision is tf32, which GPUs alone have; with device cpu it must be fp32\n"
+        "actbench: precision is tf32, which only GPUs have; with device cpu it must be fp32\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What every attack has: its parameters, its spec and the search within an ε-ball."""
+"""The base class of attacks: parameters, spec and the search within an ε-ball."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ BATCH_SIZE = 250
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """What an attack leaves: ``images``, float32 in [0, 1], no further than ε from the originals.
+    """The result of an attack: ``images``, float32 in [0, 1], within ε of the originals.
 
-    ``correct``, bool (N,), is whether each is classified rightly unchanged and all along.
+    ``correct``, bool (N,), is whether each was classified correctly, unchanged and at every step.
     """
 
     images: Tensor
@@ -41,7 +41,7 @@ class Attacked:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What ``Attack.__call__`` was given."""
+    """The arguments of ``Attack.__call__``."""
 
     predict: Predict
     images: Tensor
@@ -85,7 +85,7 @@ class Attack(ABC):
         return f"{self.name}:{changed}" if changed else self.name
 
     def generator(self, epsilon: float) -> torch.Generator:
-        """Return the generator that every trial of a study is attacked with at this ε."""
+        """Return the generator of this attack at this ε, the same for every trial of a study."""
         return torch.Generator().manual_seed(seed_for("attack", self.spec, repr(float(epsilon))))
 
     def __call__(
@@ -97,18 +97,18 @@ class Attack(ABC):
         generator: torch.Generator,
         batch_size: int = BATCH_SIZE,
     ) -> Attacked:
-        """Return the attacked images and which of them are still classified rightly.
+        """Return the attacked images and which of them are still classified correctly.
 
-        An image that is misclassified unchanged is returned unchanged; one that the attack breaks
-        is the first adversarial image found. NaN among the logits counts as misclassified.
+        An image that is misclassified unchanged is returned unchanged; of one that the attack
+        breaks, the first adversarial image found is returned. NaN logits count as misclassified.
 
         Args:
-            predict: images to logits; see the module.
+            predict: maps images to logits.
             images: float32 (N, C, H, W) in [0, 1].
             labels: int64 (N,).
             epsilon: the radius of the ball in the attack's norm.
             generator: the source of all random numbers; ``self.generator(epsilon)`` in a study.
-            batch_size: the number of images that ``predict`` is given at once.
+            batch_size: the number of images per call of ``predict``.
 
         Raises:
             UsageError: ε is negative or not finite.
@@ -124,4 +124,4 @@ class Attack(ABC):
 
     @abstractmethod
     def _search(self, target: Target, attacked: Attacked) -> None:
-        """Search adversarial images of those still correct, and enter them in ``attacked``."""
+        """Search adversarial images of those still correct; write them to ``attacked``."""

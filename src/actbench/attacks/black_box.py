@@ -20,7 +20,7 @@ from actbench.attacks.perturbations import (
 from actbench.study.fields import number, one_of
 from actbench.study.registry import parameter
 
-# After which share of the queries the window is halved: 10, 50, 200, … of the paper's 10,000.
+# The shares of the queries after which the window is halved: 10, 50, 200, … of the paper's 10,000.
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
@@ -28,13 +28,13 @@ _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 class Square(Attack):
     """Square Attack in L∞ (Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 2).
 
-    A random search that sees logits alone. Vertical stripes of ±ε come first; then each query sets
-    a square at a random place to ±ε per channel, and keeps it where the margin, the label's logit
+    A random search that uses logits only. Vertical stripes of ±ε come first; then each query sets
+    a square at a random place to ±ε per channel, and keeps it if the margin, the label's logit
     minus the largest other, falls. The square covers the share ``p`` of the image, halved as in
     the paper's schedule, which is compressed to the number of ``queries``.
 
     ``queries`` counts the attacked images shown to the network. The paper allows 10,000; 200 break
-    about half of what a plain CNN gets right at 8/255, enough to expose gradients that hide.
+    about half of what a plain CNN gets right at 8/255, enough to reveal masked gradients.
     """
 
     name = "square"

@@ -18,10 +18,10 @@ class PGD(Attack):
 
     Repeats x ← projection of x + step · direction onto the ball and [0, 1], where the direction is
     that of the gradient: its signs for L∞, its unit vector for L2. The loss is the cross-entropy
-    of logits whose scale is taken out (``perturbations.logit_gradient``). The step
-    is ``step_size`` · ε, where 0 stands for 2.5 / ``steps``, Madry's choice: it crosses the ball
-    with some to spare. ``random_start`` draws the start uniformly from the ball. An image is
-    robust only if it withstands all points visited, in all of the ``restarts``.
+    of rescaled logits (``perturbations.logit_gradient``). The step is ``step_size`` · ε, where 0
+    means 2.5 / ``steps``, Madry's choice, with which the steps reach further than ε.
+    ``random_start`` draws the start uniformly from the ball. An image is robust only if it is
+    classified correctly at all points visited, in all of the ``restarts``.
     """
 
     name = "pgd"
@@ -55,8 +55,7 @@ class PGD(Attack):
 class FGSM(Attack):
     """The fast gradient sign method (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572).
 
-    One step of length ε from the image itself, which for L2 is along the gradient. The loss is
-    that of ``PGD``.
+    One step of length ε from the image, for L2 along the gradient. The loss is that of ``PGD``.
     """
 
     name = "fgsm"

@@ -1,4 +1,4 @@
-"""The guard beside robust accuracy: signs that an attack failed rather than the network held.
+"""Signs that robust accuracy is high because attacks failed, not because the network is robust.
 
 A gradient that vanishes, overflows or misleads leaves a gradient attack without a direction, and
 the accuracy under it high. The checks are those of Athalye, Carlini and Wagner 2018
@@ -43,24 +43,23 @@ def masking_checks(
     robust_masks: Mapping[tuple[str, float], Tensor],
     batch_size: int = BATCH_SIZE,
 ) -> MaskingChecks:
-    """Return the guard's findings on a trained network; draws no random numbers.
+    """Return the checks for masked gradients of a trained network; draws no random numbers.
 
-    A gradient misleads where one step of ``SMALL_STEP`` along its signs does not lower the label's
+    A gradient misleads if one step of ``SMALL_STEP`` along its signs does not lower the label's
     margins over the other classes, weighted as the gradient weighs them: to first order it must.
-    PGD at ``LARGE_EPSILON`` starts at the image itself: noise that large misleads a network by
-    itself, and would hide that the gradient does not.
+    PGD at ``LARGE_EPSILON`` starts at the image: noise that large misleads a network without any
+    gradient, and would hide a gradient that does not.
 
     Args:
-        predict: images to logits, as attacks take it.
+        predict: maps images to logits.
         images: float32 (N, C, H, W) in [0, 1], those that were attacked.
         labels: int64 (N,).
         robust_masks: for each (attack spec, ε) that was run, ``Attacked.correct`` on these images.
-            Without both a white-box and a black-box attack in one norm at one ε, there is
-            nothing to compare and no excess.
-        batch_size: how many images ``predict`` is given at once.
+            The excess needs a white-box and a black-box attack in the same norm at the same ε.
+        batch_size: the number of images per call of ``predict``.
 
     Raises:
-        UsageError: a key of ``robust_masks`` names no attack.
+        UsageError: a key of ``robust_masks`` is not an attack.
     """
     zero, non_finite, misleading = [], [], []
     for some in batches(torch.ones_like(labels), batch_size):
@@ -88,10 +87,10 @@ def masking_checks(
 def _white_box_excess(
     robust_masks: Mapping[tuple[str, float], Tensor],
 ) -> tuple[tuple[float, float], ...]:
-    """Return (ε, excess) where white-box attacks do worse than black-box ones beyond chance.
+    """Return (ε, excess) where white-box attacks are weaker than black-box ones beyond chance.
 
     Attacks of equal strength are as likely to be the only one to break an image, so of the m
-    images that one kind alone breaks, the difference has standard deviation √m at most (McNemar
+    images that only one kind breaks, the difference has standard deviation √m at most (McNemar
     1947). Three of these are allowed for: one false alarm in about 700 comparisons.
     """
     left: dict[tuple[str, float], dict[bool, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""What attacks are made of: gradients at images, ε-balls cut to [0, 1], ascents, random squares.
+"""Parts of attacks: input gradients, ε-balls cut to [0, 1], gradient ascent, random squares.
 
 Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,); a norm is ``"linf"`` or ``"l2"``.
 """
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     Predict = Callable[[Tensor], Tensor]
 
-# MIFPE's T. The paper takes 1; larger ones, nearer the margin loss, make FGSM and PGD stronger on
-# the networks of docs/robustness.md, and from 5 on by little.
+# T in MIFPE. The paper uses 1. Larger values, closer to the margin loss, make FGSM and PGD stronger
+# on the networks of docs/robustness.md; above 5 the gain is small.
 LOGIT_GAP = 8.0
 
 
@@ -49,10 +49,9 @@ def logit_gradient(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient in the logits, float32 (N, classes), of the loss that attacks ascend.
 
     The loss is the cross-entropy after the logits are scaled so that the two largest lie
-    ``LOGIT_GAP`` apart, the factor being held constant: MIFPE (Yu and Xu, CVPR 2023). Multiplying
-    all logits by a constant changes nothing in it. The plain cross-entropy weighs the classes by
-    exp(logit), and from a margin of about 17 on its gradient is rounding error in float32, as p − 1
-    rounds to 0.
+    ``LOGIT_GAP`` apart, the factor being held constant: MIFPE (Yu and Xu, CVPR 2023). It does
+    not depend on the scale of the logits. The plain cross-entropy weighs the classes by exp(logit);
+    above a margin of about 17 its gradient is rounding error in float32, as p − 1 rounds to 0.
 
     The values are the softmax p_i of the other classes, and minus their sum for the label. They are
     not multiplied by the factor: attacks use the direction of a gradient only.
@@ -68,9 +67,8 @@ def logit_gradient(logits: Tensor, labels: Tensor) -> Tensor:
 def input_gradient(predict: Predict, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits and, shaped as ``images``, each image's own gradient of the attacks' loss.
 
-    See ``logit_gradient``. It is zero where ``predict`` does not depend on its input, or not
-    differentiably. Only the gradient at the images is computed: parameters keep what they have in
-    ``grad``.
+    See ``logit_gradient``. It is zero if ``predict`` does not depend differentiably on its input.
+    Only the gradient at the images is computed; the ``grad`` of parameters does not change.
     """
     with torch.inference_mode(False), torch.enable_grad():
         inputs, labels = images.clone().requires_grad_(), labels.clone()
@@ -91,7 +89,7 @@ def ascent_direction(gradient: Tensor, norm: str) -> Tensor:
     """Return the step of length 1 in the norm along which a loss with this gradient rises fastest.
 
     That is the gradient's signs for L∞ and its unit vector for L2; a NaN counts as 0, and where
-    the gradient is 0 so is the step.
+    the gradient is 0, the step is 0.
     """
     gradient = gradient.nan_to_num()
     if norm == "linf":
@@ -104,7 +102,7 @@ def ascent_direction(gradient: Tensor, norm: str) -> Tensor:
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Return float32 uniform in [0, 1), on ``device`` but drawn on the generator's own."""
+    """Return float32 uniform in [0, 1), on ``device`` but drawn on the generator's device."""
     return torch.rand(shape, generator=generator, device=generator.device).to(device)
 
 
@@ -144,7 +142,7 @@ def projection(images: Tensor, epsilon: float, norm: str) -> Callable[[Tensor, T
         lower, upper = linf_bounds(images, epsilon)
         return lambda points, of: points.clamp(lower[of], upper[of])
 
-    radius = epsilon * (1 - 1e-12)  # leaves room for the rounding of the length in float64
+    radius = epsilon * (1 - 1e-12)  # a margin for rounding the length in float64
 
     def project(points: Tensor, of: Tensor) -> Tensor:
         offset = points.double() - images[of].double()
@@ -165,7 +163,7 @@ def ascend(
     steps: int,
     step_size: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return where ``steps`` projected steps up the loss end, and who was always correct.
+    """Return where ``steps`` projected steps up the loss end, and which images were always correct.
 
     The loss is that of ``logit_gradient``. An image stops at the first point where it is
     misclassified; the start, moved into the ball, is the first point. ``step_size`` is in units of
@@ -188,7 +186,7 @@ def ascend(
 
 
 def random_squares(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Return bool (N, 1, H, W), in each image a square of about this share of it, placed anywhere.
+    """Return bool (N, 1, H, W): in each image a square of about this share, at a random place.
 
     The side is at least 1 and no longer than the image's shorter side.
     """

@@ -35,10 +35,10 @@ def resolve(text: str) -> Attack:
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the canonical specs of attacks, each once; ``none`` alone stands for no attack.
+    """Return the canonical specs of attacks, each once; only ``none`` means no attack.
 
     Raises:
-        UsageError: as ``resolve``, or ``none`` stands beside others.
+        UsageError: as ``resolve``, or ``none`` is given with others.
     """
     specs = tuple(names)
     if specs == ("none",):

@@ -1,6 +1,6 @@
-"""The blurs among the image corruptions, and the parts of them that weather is made of.
+"""Blurs, and the parts of them that the weather corruptions use.
 
-Arguments, results and constants are as ``corruptions.py`` tells.
+Arguments and results are float32 (N, 3, H, W) in [0, 1]; constants are CIFAR-10-C's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def smooth(
 ) -> Tensor:
     """Return images of shape (…, H, W) smoothed by a Gaussian cut at ``truncate`` deviations.
 
-    ``mode`` is what lies beyond the edge, in scipy's words; the defaults are scikit-image's.
+    ``mode`` is scipy's name of what is beyond the edge; the defaults are scikit-image's.
     """
     smoothed = ndimage.gaussian_filter(
         images.numpy(), sigma, mode=mode, truncate=truncate, axes=(-2, -1)
@@ -42,9 +42,9 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Return x smoothed, cut to 8 bits, its pixels displaced in some rounds, and smoothed again.
 
     A round replaces each pixel from the third row and column on by itself or its neighbour above,
-    left, or above left, each with probability 1/4. The paper calls this a shuffle, and the original
-    writes it as a swap, but of two views of one array, so that one of the two pixels is copied and
-    its own value lost. The published files are made so, hence these images too.
+    left, or above left, each with probability 1/4. The paper calls this a shuffle. The original
+    code swaps two views of one array, so that one of the two pixels is copied and the other value
+    lost. The published files were made this way, so this function does the same.
     """
     sigma, rounds = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))[severity - 1]
     glass = smooth(images, sigma).mul_(255).floor_().div_(255)
@@ -80,12 +80,12 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def smear(images: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor:
-    """Return each image of (N, C, H, W) averaged along its own of N angles, as ImageMagick does.
+    """Return each image of (N, C, H, W) averaged along one of N angles, as in ImageMagick.
 
     That is Σᵢ wᵢ · x[row + dᵢ sin θ, column + dᵢ cos θ] over the distances dᵢ = 0, …, 2 · radius,
-    with rows counted downwards, offsets rounded to whole pixels (halves down), the edge pixel
+    with rows counted downwards, offsets rounded to integer pixels (halves down), the edge pixel
     repeated beyond the edge, and wᵢ half a Gaussian, proportional to exp(−dᵢ² / 2σ²). As in
-    ImageMagick the sum has 16 bits, so that a flat image stays what it is when cut to 8.
+    ImageMagick the sum has 16 bits, so that a flat image does not change when cut to 8.
     """
     distances = np.arange(2 * radius + 1)
     weights = np.exp(-(distances**2) / (2 * sigma**2))
@@ -123,7 +123,7 @@ def zoom(images: Tensor, factors: tuple[float, ...]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(zoomed.T)).view_as(images)
 
 
-@lru_cache(maxsize=1)  # one severity of a test set is made in many chunks
+@lru_cache(maxsize=1)  # a test set is corrupted in many chunks
 def _zoom_operator(
     height: int, width: int, factors: tuple[float, ...]
 ) -> sparse.csr_array[np.float32]:

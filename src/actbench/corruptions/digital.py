@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor
 
-from actbench.corruptions.blur import (
-    smooth,
-)
+from actbench.corruptions.blur import smooth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 def contrast(images: Tensor, severity: int, _generator: Generator) -> Tensor:
     """Return m + c · (x − m), with m the mean of each image's channel."""
     kept = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
-    # By numpy, whose order of summation does not depend on the number of threads.
+    # NumPy's order of summation does not depend on the number of threads.
     means = images.numpy().mean(axis=(2, 3), dtype=np.float64, keepdims=True)
     mean = torch.from_numpy(means.astype(np.float32))
     return ((images - mean) * kept + mean).clamp_(0, 1)
@@ -42,10 +40,10 @@ def saturate(images: Tensor, severity: int, _generator: Generator) -> Tensor:
     value = images.amax(dim=1, keepdim=True)
     chroma = value - images.amin(dim=1, keepdim=True)
     saturation = torch.where(chroma > 0, chroma / value, 0.0)
-    wanted = (saturation * factor + added).clamp_(0, 1)
-    # A channel lies below the value by a share of it, and the shares grow with the saturation.
-    red_grey = torch.tensor([0.0, 1, 1]).view(3, 1, 1) * wanted
-    share = torch.where(chroma > 0, (value - images) / chroma * wanted, red_grey)
+    new_saturation = (saturation * factor + added).clamp_(0, 1)
+    # A channel is below the value by a share of it; the shares are proportional to the saturation.
+    red_grey = torch.tensor([0.0, 1, 1]).view(3, 1, 1) * new_saturation
+    share = torch.where(chroma > 0, (value - images) / chroma * new_saturation, red_grey)
     return (value - value * share).clamp_(0, 1)
 
 
@@ -56,7 +54,7 @@ def jpeg_compression(images: Tensor, severity: int, _generator: Generator) -> Te
     def compress(image: Image.Image) -> Image.Image:
         file = BytesIO()
         image.save(file, "JPEG", quality=quality)
-        # The decoder alone takes half as long as Image.open, which also reads the file's header.
+        # Calling the decoder takes half as long as Image.open, which also reads the file's header.
         return Image.frombytes("RGB", image.size, file.getvalue(), "jpeg", "RGB", "")
 
     return _through_pillow(images, compress)

@@ -29,7 +29,7 @@ def shot_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
 _QUANTILES = 2**16
 
 
-@lru_cache(maxsize=1)  # one severity of a test set is made in many chunks; a table is 32 MiB
+@lru_cache(maxsize=1)  # a test set is corrupted in many chunks; a table is 32 MiB
 def _poisson_quantiles(rate: int) -> Tensor:
     """Return Poisson(rate · level / 255) at 65,536 even quantiles for each of the 256 levels.
 

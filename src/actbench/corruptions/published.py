@@ -22,30 +22,30 @@ LABELS = "labels"
 
 
 def check_published(folder: str, names: Sequence[str], labels: torch.Tensor) -> str:
-    """Return the checksum of the published files of these corruptions, all of them looked at.
+    """Return the checksum of the published files of these corruptions, after checking each file.
 
     Args:
-        folder: where ``labels.npy`` and a ``<name>.npy`` for each name are.
+        folder: has ``labels.npy`` and a ``<name>.npy`` for each name.
         names: the corruptions.
-        labels: int64 (N,), the test set's. Each file must hold it five times over, severity by
+        labels: int64 (N,), the test set's. Each file must have it five times, severity by
             severity: uint8 images of shape (5 N, 32, 32, 3), labels of shape (5 N,).
 
     Raises:
         UsageError: a file is missing, truncated, of another shape or type, or in another order.
     """
     digest = hashlib.sha256()
-    theirs = _open(folder, LABELS)
+    found = _open(folder, LABELS)
     expected = np.tile(labels.numpy(), len(SEVERITIES))
-    if theirs.dtype.kind not in "iu" or theirs.shape != expected.shape:
-        raise _wrong(folder, LABELS, theirs, f"whole numbers of shape {expected.shape}")
-    if not np.array_equal(theirs, expected):
-        where = int(np.flatnonzero(theirs != expected)[0])
+    if found.dtype.kind not in "iu" or found.shape != expected.shape:
+        raise _wrong(folder, LABELS, found, f"integers of shape {expected.shape}")
+    if not np.array_equal(found, expected):
+        where = int(np.flatnonzero(found != expected)[0])
         raise UsageError(
             f"{str(_path(folder, LABELS))!r} does not have the order of the test set: its label "
-            f"{where} is {int(theirs[where])} and the test set's {int(expected[where])}; the files "
+            f"{where} is {int(found[where])} and the test set's {int(expected[where])}; the files "
             "belong to the data set cifar10"
         )
-    digest.update(np.ascontiguousarray(theirs, dtype=np.int64).data)
+    digest.update(np.ascontiguousarray(found, dtype=np.int64).data)
     for name in names:
         images = _open(folder, name)
         shape = (len(expected), 32, 32, 3)
@@ -80,11 +80,12 @@ def _open(folder: str, name: str) -> npt.NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UnavailableError(
-            f"{str(path)!r} is truncated or no .npy file: {' '.join(reason.split())[:120]}"
+            f"{str(path)!r} is truncated or not a .npy file: {' '.join(reason.split())[:120]}"
         ) from None
 
 
-def _wrong(folder: str, name: str, found: npt.NDArray[Any], wanted: str) -> UsageError:
+def _wrong(folder: str, name: str, found: npt.NDArray[Any], expected: str) -> UsageError:
     return UsageError(
-        f"{str(_path(folder, name))!r} is {found.dtype} of shape {found.shape}; it must be {wanted}"
+        f"{str(_path(folder, name))!r} is {found.dtype} of shape {found.shape}; "
+        f"it must be {expected}"
     )

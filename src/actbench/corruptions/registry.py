@@ -66,13 +66,13 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 
 def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
-    """Return the corruptions that names and suites stand for, in first-mention order, each once.
+    """Return the corruptions that names and suites refer to, in order of first mention, each once.
 
-    ``("none",)`` stands for no corruption. ``published`` says that the published files are there:
-    then frost is too, alone and in the suites ``cifar10c`` and ``all``, after snow.
+    ``("none",)`` means no corruption. With ``published`` files, frost is available too: by name and
+    in the suites ``cifar10c`` and ``all``, after snow.
 
     Raises:
-        UsageError: a name is unknown, cannot be had, or stands beside ``none``.
+        UsageError: a name is unknown or not available, or ``none`` is given with others.
     """
     if "none" in names:
         if set(names) != {"none"}:
@@ -89,7 +89,7 @@ def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
         if name not in known:
             if name == "frost":
                 raise UsageError(
-                    "the corruption 'frost' needs photographs of frost, so it is only to be had "
+                    "the corruption 'frost' needs photographs of frost, so it is only available "
                     "from the published CIFAR-10-C files: give their folder with --cifar10c"
                 )
             raise CORRUPTIONS.unknown(name, [*(known.keys() - CORRUPTIONS.keys()), "none"])
@@ -98,11 +98,11 @@ def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
 
 
 def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
-    """Return a whole set of images under one corruption, the same bytes every time.
+    """Return a set of images under one corruption, the same bytes every time.
 
-    The result depends on the images and their order, the name and the severity alone. The images
-    are taken 500 at a time, and values are cut, not rounded, to 8 bits, as in the original. The
-    first k of the results depend on the first k images alone where k is a multiple of 500.
+    The result depends on the images and their order, the name and the severity only. The images
+    are corrupted 500 at a time, and values are cut, not rounded, to 8 bits, as in the original. If
+    k is a multiple of 500, the first k results depend on the first k images only.
 
     Args:
         images: uint8 of shape (N, H, W, 3) on the CPU, N ≥ 1, H and W ≥ 8.
@@ -113,11 +113,11 @@ def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
         uint8 of shape (N, H, W, 3).
 
     Raises:
-        UsageError: an argument is none of these.
+        UsageError: an argument is not as described.
     """
     corruption = CORRUPTIONS[name].target
     if severity not in SEVERITIES:
-        raise UsageError(f"severity is {severity!r}; it must be a whole number from 1 to 5")
+        raise UsageError(f"severity is {severity!r}; it must be an integer from 1 to 5")
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] < 1 or shape[3] != 3:
         raise UsageError(

@@ -19,8 +19,8 @@ def corrupted_test_images(
 ) -> torch.Tensor:
     """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial.
 
-    It is made on the processor, and lies where the data does. ``published`` is the folder of the
-    published CIFAR-10-C files; without it the images are made here.
+    It is computed on the processor and returned on the data's device. ``published`` is the folder
+    of the published CIFAR-10-C files; without it the images are computed here.
     """
     if published:
         images = published_images(published, corruption, severity)

@@ -1,6 +1,6 @@
-"""The weather among the image corruptions: fog, snow and spatter, drawn anew for every image.
+"""Fog, snow and spatter, drawn for every image.
 
-Arguments, results and constants are as ``corruptions.py`` tells.
+Arguments and results are float32 (N, 3, H, W) in [0, 1]; constants are CIFAR-10-C's.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ def _plasma(count: int, size: int, decay: float, generator: Generator) -> Tensor
     decay² each time the squares halve. ``size`` is a power of two.
     """
     heights = torch.zeros(count, size, size)
-    step, wibble = size, 100.0
+    step, amplitude = size, 100.0
 
-    def wibbled_mean(corner_sum: Tensor) -> Tensor:
+    def noisy_mean(corner_sum: Tensor) -> Tensor:
         noise = torch.rand(corner_sum.shape, generator=generator) * 2 - 1
-        return corner_sum / 4 + noise * wibble**2
+        return corner_sum / 4 + noise * amplitude**2
 
     while step >= 2:
         half = step // 2
         corners = heights[:, ::step, ::step]
         below = corners + corners.roll(-1, 1)
         beside = corners + corners.roll(-1, 2)
-        middles = wibbled_mean(below + below.roll(-1, 2))
+        middles = noisy_mean(below + below.roll(-1, 2))
         heights[:, half::step, half::step] = middles
-        tops = wibbled_mean(middles + middles.roll(1, 1) + beside)
-        sides = wibbled_mean(middles + middles.roll(1, 2) + below)
+        tops = noisy_mean(middles + middles.roll(1, 1) + beside)
+        sides = noisy_mean(middles + middles.roll(1, 2) + below)
         heights[:, ::step, half::step] = tops
         heights[:, half::step, ::step] = sides
-        step, wibble = half, wibble / decay
+        step, amplitude = half, amplitude / decay
     heights -= heights.amin(dim=(1, 2), keepdim=True)
     return heights / heights.amax(dim=(1, 2), keepdim=True)
 
@@ -128,11 +128,11 @@ _FAR = 2**24
 
 
 def _relief(depth: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return how water of depths (N, H, W) catches the light: levels from 0 to 255.
+    """Return the relief of water of depths (N, H, W): levels from 0 to 255.
 
     The distance from the water's edges, at most 20 pixels, is averaged over 3×3 pixels and cut to
-    whole ones, its histogram is equalised, and the outcome is embossed and averaged. Each step is
-    what the original asks of OpenCV, in integers as there, with edges mirrored.
+    integers; its histogram is equalised, and the result is embossed and averaged. Each step is
+    the original's call of OpenCV, in integers, with edges mirrored.
     """
     distance = np.minimum(_edge_distance(_edges(depth)), 20 * _PIXEL)
     levels = _equalise(_box_sum(distance) // (9 * _PIXEL))
@@ -175,7 +175,7 @@ def _edges(depth: NDArray[np.uint8]) -> NDArray[np.bool_]:
     ridge = np.zeros(depth.shape, dtype=bool)
     ridge[candidates] = (here > before) & ((here > after) | (tie_allowed & (here == after)))
 
-    # Weak edges stay where they touch strong ones; planes are not neighbours of one another.
+    # Weak edges stay where they touch strong ones; planes are not connected with each other.
     touching = np.zeros((3, 3, 3), dtype=bool)
     touching[1] = True
     labels, count = ndimage.label(ridge, structure=touching)
@@ -209,7 +209,7 @@ def _edge_distance(edges: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def _equalise(levels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return planes (N, H, W) of small whole numbers with their histograms spread over 0 to 255."""
+    """Return planes (N, H, W) of small integers with their histograms spread over 0 to 255."""
     flat = levels.reshape(len(levels), -1)
     depth = int(levels.max()) + 1
     bins = flat + depth * np.arange(len(flat))[:, None]

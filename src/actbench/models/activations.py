@@ -1,4 +1,4 @@
-"""Activation specs → factories of torch modules, and the self-check of what a spec computes."""
+"""Activation specs → factories of torch modules, and a self-check of their values."""
 
 from __future__ import annotations
 
@@ -84,22 +84,22 @@ class ActivationFactory:
     commutes_with_max: bool = False
 
     def __call__(self, inplace: bool = False) -> nn.Module:
-        """Return a new module; ``inplace``, which torchvision's blocks give, does nothing."""
-        with settings_kept(self.spec):  # the network's next layer is made as without it
+        """Return a new module; ``inplace``, which torchvision's blocks pass, has no effect."""
+        with settings_kept(self.spec):  # so that the network's other layers do not depend on it
             return self.build()
 
 
 class FunctionActivation(nn.Module):
-    """A user's plain function from tensor to tensor, as a module."""
+    """A module that computes a user's function from tensor to tensor."""
 
     def __init__(self, function: Callable[..., torch.Tensor], parameters: Mapping[str, Value]):
         super().__init__()
         self.function = function
-        self.parameters_given = dict(parameters)
+        self.arguments = dict(parameters)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the function of ``x``."""
-        return self.function(x, **self.parameters_given)
+        return self.function(x, **self.arguments)
 
 
 def resolve_activation(text: str) -> ActivationFactory:
@@ -156,9 +156,9 @@ def _imported(spec: Spec) -> ActivationFactory:
 
 @dataclass(frozen=True)
 class ActivationCheck:
-    """What an activation computes, seen from outside, in evaluation mode and single precision.
+    """The values of an activation in evaluation mode and single precision.
 
-    ``monotone`` is whether it never falls on 10,001 even points of [−5, 5];
+    ``monotone`` is whether it never decreases on 10,001 equally spaced points of [−5, 5];
     ``trainable_parameters`` counts the numbers that one instance adds to the network.
     """
 
@@ -170,10 +170,10 @@ class ActivationCheck:
 
 
 def check_activation(factory: ActivationFactory, seed: int | None = None) -> ActivationCheck:
-    """Return the self-check of an activation, so that a slope of 16 for 0.16 is seen.
+    """Return the self-check of an activation, which shows a slope of 16 in place of 0.16.
 
-    An activation that draws at random takes its numbers from ``seed``, else from the generators as
-    they are.
+    An activation that draws random numbers draws them from a generator with ``seed``, or without
+    one from the generators' current states.
 
     Raises:
         UsageError: it cannot be built, raises, or returns something other than a tensor of its
@@ -188,7 +188,7 @@ def check_activation(factory: ActivationFactory, seed: int | None = None) -> Act
             points = points.expand(-1, _channels(module), 1, 1)
             with torch.no_grad():
                 values = module(points.clone())
-    except Exception as error:  # a user's activation may raise anything at all
+    except Exception as error:  # a user's activation may raise anything
         reason = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise UsageError(f"activation {factory.spec!r} fails its self-check: {reason}") from error
     if not isinstance(values, torch.Tensor) or not values.is_floating_point():
@@ -215,7 +215,7 @@ def check_activation(factory: ActivationFactory, seed: int | None = None) -> Act
 
 
 def _channels(module: nn.Module) -> int:
-    """Return for how many channels a module has parameters, as ``torch.nn:PReLU`` may; else 1."""
+    """Return the number of channels that a module has parameters for, as ``PReLU`` may; else 1."""
     sizes = {p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter)}
     return max(sizes, default=1) if len(sizes - {1}) == 1 else 1
 

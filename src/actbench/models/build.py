@@ -36,11 +36,11 @@ def build_network(
 
     Every activation of a seed starts from the same weights: those of the network built around the
     identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
-    ``initialisation``). What an activation adds of its own (PReLU's slopes) is drawn from a seed of
-    its own. Parameters that only the first images define (lazy layers, slopes of a shape that is
-    not known before) are there too. The network is in channels_last, or takes contiguous images
-    where a user's code fails on others (see ``takes_contiguous``). With ``kernels`` ``native``,
-    convolution and max-pool are one operation wherever a ``PoolingConv2d`` has both.
+    ``initialisation``). The parameters of activations (PReLU's slopes) are drawn from another seed.
+    Parameters that are created on the first images (lazy layers, slopes of unknown shape) are
+    included. The network is in channels_last, or takes contiguous images if a user's code fails on
+    others (see ``takes_contiguous``). With ``kernels`` ``native``, convolution and max-pool are one
+    operation in each ``PoolingConv2d``.
     """
     _, factory = resolve_model(model)
     built: list[nn.Module] = []
@@ -79,7 +79,7 @@ def build_network(
 
 
 def takes_contiguous(network: nn.Module) -> bool:
-    """Return whether the images that ``build_network``'s network is given are made contiguous."""
+    """Return whether a network from ``build_network`` makes its images contiguous."""
     return _as_contiguous in network._forward_pre_hooks.values()
 
 
@@ -89,16 +89,16 @@ def _as_contiguous(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torc
 
 @dataclasses.dataclass(frozen=True)
 class _Needs:
-    """Whether a network must see images to have all its parameters, and have them contiguous."""
+    """Whether a network must see images to have all its parameters, and contiguous images."""
 
     images: bool = False
     contiguous: bool = False
 
 
 def _needs(build: Callable[[], nn.Module]) -> _Needs:
-    """Return what a user's network needs, found out on networks that are then thrown away.
+    """Return what a user's network needs, by trying it on networks that are then discarded.
 
-    What fails either way is left for the check before training to report.
+    The check before training reports a network that fails either way.
     """
     trial = build()
     before = _parameter_names(trial)
@@ -123,7 +123,7 @@ def _parameter_names(network: nn.Module) -> set[str]:
 def _succeeds(run: Callable[[], object]) -> bool:
     try:
         run()
-    except Exception:  # a user's code may raise anything at all
+    except Exception:  # a user's code may raise anything
         return False
     return True
 

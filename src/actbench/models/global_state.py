@@ -1,4 +1,4 @@
-"""Settings of the whole process that decide numbers or output, kept when a user's code runs."""
+"""Process-wide settings that affect numbers or output, restored after a user's code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DENORMAL = 1e-310
 
 @dataclass(frozen=True)
 class _Setting:
-    """How one setting is read and set; ``fresh`` is its value where nobody has changed it."""
+    """How one setting is read and set; ``fresh`` is its value in a new process."""
 
     name: str
     get: Callable[[], Any]
@@ -39,7 +39,7 @@ def _attribute(name: str, of: Any, attribute: str, fresh: object = _LEAVE) -> _S
 def _matmul_precision() -> str:
     try:
         return torch.get_float32_matmul_precision()
-    except RuntimeError:  # PyTorch has no answer where backends differ
+    except RuntimeError:  # PyTorch raises if backends differ
         return ""
 
 
@@ -63,7 +63,7 @@ def _flushes_denormals() -> bool:
     return _DENORMAL * 1.0 == 0
 
 
-# What is set as a whole comes before its parts, which are put back after it.
+# A setting that sets others comes before them, so that they are restored after it.
 _SETTINGS = (
     _Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
     _Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
@@ -161,12 +161,11 @@ _changed: dict[str, dict[str, None]] = {}
 
 @contextlib.contextmanager
 def settings_kept(whose: str = "", *, fresh: bool = False) -> Iterator[None]:
-    """Put every setting back after the block, however it ends.
+    """Restore every setting after the block, however it ends.
 
     Args:
-        whose: whose code runs in the block; what it changed is then named by ``changes``.
-        fresh: whether the block begins with the settings of a process where nobody changed those
-            that decide numbers, whatever they are outside.
+        whose: whose code runs in the block; ``changes`` then reports what it changed.
+        fresh: whether the block starts with a new process's values of settings that affect numbers.
     """
     before = [setting.get() for setting in _SETTINGS]
     if fresh:

@@ -1,4 +1,4 @@
-"""Initial weights that fit the activation: Kaiming's, with its gain, from draws shared by all."""
+"""Kaiming initial weights with the gain of the activation, from the same draws for all."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _rrelu(p: Mapping[str, Any]) -> float:
     return _leaky((low * low + low * high + high * high) / 3)
 
 
-# He et al. 2015 for ReLU, leaky ReLU and PReLU, whose slope starts at init; of RReLU's uniform
-# slope the mean square counts. The others are the values of torch.nn.init.calculate_gain.
+# He et al. 2015 for ReLU, leaky ReLU and PReLU, whose slope starts at init; for RReLU with the mean
+# square of its uniform slope. The others are the values of torch.nn.init.calculate_gain.
 _GAINS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "relu": lambda _: _leaky(0),
     "leaky_relu": lambda p: _leaky(p["negative_slope"] ** 2),
@@ -45,12 +45,12 @@ def gain_of(activation: ActivationFactory) -> float:
     """Return the gain of an activation: initial weights have the deviation gain / √fan-in.
 
     For leaky slopes √(2 / (1 + a²)) (He, Zhang, Ren and Sun 2015, section 2.2, arXiv:1502.01852),
-    and torch's values where it has one. For any other function f, a user's own as well, it is what
-    that derivation asks for, 1 / √E[f(z)²] with z standard normal: the second moment then stays
-    what it is from layer to layer.
+    and torch's values where it has one. For any other function f, also a user's own, it is
+    1 / √E[f(z)²] with z standard normal, by the same derivation: the second moment then stays the
+    same from layer to layer.
 
     Raises:
-        UsageError: E[f(z)²] is 0 or not finite, so there is none.
+        UsageError: E[f(z)²] is 0 or not finite.
     """
     spec = ACTIVATIONS.parse(activation.spec)
     if spec.name in _GAINS:
@@ -69,9 +69,9 @@ def gain_of(activation: ActivationFactory) -> float:
 
 
 def draw_weights(network: nn.Module, gain: float, seed: int) -> None:
-    """Draw all weights of convolutions and linear layers anew, normal with gain / √fan-in.
+    """Draw all weights of convolutions and linear layers: normal with deviation gain / √fan-in.
 
-    The standard normal draws belong to the seed alone, so the trials of a pair start from the same
+    The standard normal draws depend on the seed only, so the trials of a pair start from the same
     ones, scaled. Biases start at 0. The first layer has the gain too, as in the paper.
     """
     generator = torch.Generator().manual_seed(seed_for("slope-aware initial weights", seed))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class PoolingConv2d(nn.Conv2d):
     """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
 
-    ``kernels`` is ``torch``, or ``native`` for both as one operation, ``conv_pool``.
+    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``.
     """
 
     bias: torch.Tensor
@@ -49,7 +49,7 @@ class ActivationPool(nn.Module):
         self.pooled_before = activation.commutes_with_max
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return shape (N, C, H // 2, W // 2), or that of x where it is pooled already."""
+        """Return shape (N, C, H // 2, W // 2), or that of x if it is pooled already."""
         x = self.activation(x)
         return x if self.pooled_before else max_pool(x)
 
@@ -57,10 +57,10 @@ class ActivationPool(nn.Module):
 def pooled_layers(
     activation: ActivationFactory, channels_in: int, channels: int
 ) -> tuple[nn.Conv2d, ActivationPool]:
-    """Return a 3×3 convolution, and activation and 2×2 max-pool after it.
+    """Return a 3×3 convolution, and the activation and 2×2 max-pool after it.
 
-    Where the two commute to the last bit, the pool goes first, with the convolution: the activation
-    then touches a quarter of the elements.
+    If the two commute to the last bit, the pool comes first, with the convolution: the activation
+    then computes a quarter of the elements.
     """
     if activation.commutes_with_max:
         return PoolingConv2d(channels_in, channels), ActivationPool(activation)
@@ -70,8 +70,8 @@ def pooled_layers(
 def max_pool(x: torch.Tensor) -> torch.Tensor:
     """Return ``max_pool2d(x, 2)`` for x of shape (N, C, H, W).
 
-    Without a graph, which needs the places of the maxima, two comparisons give the same values in
-    less time.
+    Without a graph, which needs the positions of the maxima, comparing rows and then columns gives
+    the same values in less time.
     """
     if x.requires_grad:
         return F.max_pool2d(x, 2)
@@ -106,7 +106,7 @@ class DeepCNN(nn.Module):
     """A plain stack of ``depth`` 3×3 convolutions of 32 channels without normalisation.
 
     A 2×2 max-pool follows the convolutions at a third and two thirds of the depth; a linear layer
-    reads the 32×8×8 values. Gradients vanish here with depth, which is what it is for.
+    takes the 32×8×8 values. It exists to show gradients that vanish with depth.
     """
 
     def __init__(self, activation: ActivationFactory, num_classes: int, depth: int) -> None:
@@ -158,7 +158,7 @@ class ResidualBlock(nn.Module):
 class ResNet20(nn.Module):
     """ResNet-20 for CIFAR (He, Zhang, Ren and Sun 2016, section 4.2).
 
-    Its convolutions start as there: Kaiming normal with ReLU's gain, whatever the activation.
+    Its convolutions are initialised as there: Kaiming normal with ReLU's gain for any activation.
     """
 
     def __init__(self, activation: ActivationFactory, num_classes: int) -> None:

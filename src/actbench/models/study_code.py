@@ -1,4 +1,4 @@
-"""The user's own code in a study: which specs are, what names their source, importing them."""
+"""The user's own code in a study: which specs name it, checksums of its source, importing it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def is_own(model: str, activation: ActivationFactory) -> bool:
 
 
 def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return each spec that is the user's own code, with what names its source; all are imported.
+    """Return each spec that is the user's own code, with the checksum or version of its source.
 
-    See ``user_code.code_of``; a spec without such a name is left out.
+    All of them are imported. See ``user_code.code_of``; a spec without either is left out.
 
     Raises:
         UsageError: an import fails, or a source has changed since it was imported.
@@ -41,10 +41,10 @@ def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str],
 
 @functools.lru_cache(maxsize=8)
 def import_code(study: Study) -> None:
-    """Import all of a study's code, so that no trial of this process depends on which came first.
+    """Import all of a study's code, so that no trial depends on which ran first.
 
     Raises:
-        ResultsFolderError: it is not the code that the study was prepared with, or an import fails.
+        ResultsFolderError: the code has changed since the study was prepared, or an import fails.
     """
     try:
         now = dict(study_code(study.model, study.activations))

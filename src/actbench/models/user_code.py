@@ -1,6 +1,6 @@
-"""Objects of the user's own: imported by name, with a checksum of the source that they come from.
+"""The user's own objects: imported by name, with a checksum of their source.
 
-torch is not imported before one of them is.
+Does not import torch until one of them is imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from actbench.study.specs import Spec
 
-# Their versions are stored with every study, whoever uses them.
+# The versions of these are stored with every study.
 _WITHOUT_CODE = frozenset({"actbench", "torch", "torchvision", "numpy"})
 _importing: list[str] = []
 _at_import: dict[str, tuple[ModuleSpec | None, str]] = {}
@@ -39,9 +39,9 @@ def importing() -> str:
 
 
 def import_object(spec: Spec) -> Any:
-    """Return the object that an import path names, with the settings of the process as before.
+    """Return the object that an import path names, without changing settings of the process.
 
-    A module is looked for in the current folder after all other places.
+    The current folder is searched for a module last.
 
     Raises:
         UsageError: the module cannot be imported, or has no such name.
@@ -80,7 +80,7 @@ def import_network(spec: Spec) -> Callable[..., Any]:
 
 
 def _check_signature(spec: Spec, function: Callable[..., Any]) -> None:
-    """Raise a UsageError where the factory would land in a parameter that is not for it."""
+    """Raise a UsageError if the factory would be passed as another parameter."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have none
@@ -100,13 +100,13 @@ def _import_module(spec: Spec, module_name: str) -> ModuleType:
     if module_name == "__main__":
         raise UsageError(
             f"{spec.kind} {spec.name!r} is defined in a script or notebook, which worker processes "
-            "and later runs cannot import; write it to a file of its own, for example mine.py, "
+            "and later runs cannot import; write it to a file, for example mine.py, "
             f"and name it mine:{spec.name.rpartition(':')[2]}"
         )
     loaded = sys.modules.get(_module_key(module_name))
     if loaded is not None:
         spec_before, _ = _at_import.get(module_name, (None, ""))
-        if spec_before is not loaded.__spec__:  # somebody else has imported it, or reloaded it
+        if spec_before is not loaded.__spec__:  # imported or reloaded elsewhere
             _at_import[module_name] = (loaded.__spec__, _code_of(module_name))
         return loaded
     from actbench.models.global_state import settings_kept
@@ -119,7 +119,7 @@ def _import_module(spec: Spec, module_name: str) -> ModuleType:
                 if module_name.endswith(".py")
                 else _import_by_name(module_name)
             )
-    except (Exception, SystemExit) as error:  # a user's module may raise anything at all
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise UsageError(
             f"{spec.kind} {spec.name!r}: cannot import {module_name!r}: "
             f"{type(error).__name__}: {error}".replace("\n", " ")
@@ -131,7 +131,7 @@ def _import_module(spec: Spec, module_name: str) -> ModuleType:
 
 
 def _module_key(module_name: str) -> str:
-    """Return a module's name in ``sys.modules``; a file's differs from any that is importable."""
+    """Return a module's name in ``sys.modules``; that of a file is never importable."""
     return str(Path(module_name).resolve()) if module_name.endswith(".py") else module_name
 
 
@@ -150,7 +150,7 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     sys.modules[key] = module
     folder = str(Path(key).parent)
-    sys.path.insert(0, folder)  # as for a script: what lies beside it comes first
+    sys.path.insert(0, folder)  # as for a script: files beside it come first
     try:
         found.loader.exec_module(module)
     except BaseException:
@@ -159,7 +159,7 @@ def _load_file(path: Path) -> ModuleType:
     finally:
         sys.path.remove(folder)
         if folder not in sys.path:
-            sys.path.append(folder)  # for what its functions import when they are called
+            sys.path.append(folder)  # for imports inside its functions
     return module
 
 
@@ -170,7 +170,7 @@ def module_file(module_name: str) -> Path | None:
 
 
 def _where(module_name: str) -> str:
-    """Return which file a module was read from, and how to name a file of the user's instead."""
+    """Return which file a module was read from, and how to name the user's own file instead."""
     file = module_file(module_name)
     if file is None or module_name.endswith(".py"):
         return ""
@@ -181,12 +181,12 @@ def _where(module_name: str) -> str:
 
 
 def code_of(spec: Spec) -> str:
-    """Return what names the source of an imported object, the same as long as that is the same.
+    """Return the identity of an imported object's source, which changes when the source does.
 
-    For code of the user's own it is the SHA-256 of the module's file and of all files beside it, or
+    For the user's own code it is the SHA-256 of the module's file and of all files beside it, or
     in its package, that these import; for an installed package its name and version. Empty for the
-    standard library, and for packages whose versions every study stores. What is imported by a
-    computed name, and data files, are not seen.
+    standard library, and for packages whose versions every study stores. Modules
+    imported by a computed name, and data files, are not included.
 
     Raises:
         UsageError: the source has changed since this process imported it.
@@ -236,7 +236,7 @@ def _standard_library() -> tuple[Path, ...]:
 
 
 def _sources(root: Path, file: Path) -> dict[str, bytes]:
-    """Return the files below ``root`` that importing a file there reads, by their names there."""
+    """Return the files below ``root`` that importing a file reads, by relative path."""
     found: dict[str, bytes] = {}
     package = file.relative_to(root).parent.parts
     pending = [file, *_files_of(root, package)]
@@ -253,7 +253,7 @@ def _sources(root: Path, file: Path) -> dict[str, bytes]:
 
 
 def _files_of(root: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the files that are there of a module and of the packages that it is in."""
+    """Yield the existing files of a module and of the packages that it is in."""
     for depth in range(1, len(parts) + 1):
         base = root.joinpath(*parts[:depth])
         candidates = (base.with_name(f"{base.name}{suffix}") for suffix in all_suffixes())
@@ -261,10 +261,10 @@ def _files_of(root: Path, parts: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _imports(source: bytes, package: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of all modules that a source may import, wherever in it that is."""
+    """Yield the names of all modules that a source may import, anywhere in it."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # nobody can import that
+    except (SyntaxError, ValueError):  # it cannot be imported
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,15 +1,18 @@
-"""Training steps that a GPU computes an epoch at a time, replayed from CUDA graphs."""
+"""Training steps on a GPU, queued an epoch at a time and replayed from CUDA graphs."""
 
 from __future__ import annotations
 
 import gc
+import pickle
+import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from actbench.data.images import epoch_order
-from actbench.training.steps import Steps, _drawn, seed_generators
+from actbench.training.steps import Steps, seed_generators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,13 +27,14 @@ STEPS_IN_A_GRAPH = 8
 
 
 class DeferredSteps(Steps):
-    """Hands a whole epoch to the device before its losses are read, so that others can go on.
+    """Queues all steps of an epoch on the device before it reads their losses.
 
-    The order of the images, the place in it and the losses stay on the device: a step needs nothing
-    from the host. On a GPU the steps are captured as CUDA graphs once the first few were taken, and
-    replayed, which spares launching their dozens of kernels one by one. Where a network draws
-    random numbers while it trains, or cannot be captured, its steps are launched each time: a graph
-    would repeat what was drawn on the host, and what it draws on the device would depend on others.
+    Other trials can use the host meanwhile. The order of the images, the position in it and the
+    losses stay on the device: a step needs nothing from the host. After the first few steps, a GPU
+    captures the steps as CUDA graphs and replays them, which saves launching their dozens of
+    kernels one by one. The steps of a network that draws random numbers while it trains, or that
+    cannot be captured, are launched each time: a graph would repeat the numbers drawn on the host,
+    and those drawn on the device would depend on other trials.
     """
 
     def __init__(
@@ -46,8 +50,8 @@ class DeferredSteps(Steps):
         device = data.train_images.device
         self._order = torch.zeros(images, dtype=torch.int64, device=device)
         self._mirrored = torch.zeros(images, dtype=torch.bool, device=device)
-        self._place = torch.zeros((), dtype=torch.int64, device=device)
-        self._places = torch.arange(self.count, device=device)
+        self._position = torch.zeros((), dtype=torch.int64, device=device)
+        self._all_positions = torch.arange(self.count, device=device)
         self._losses = torch.zeros(self.count, device=device)
         self._may_capture = device.type == "cuda"
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
@@ -55,26 +59,26 @@ class DeferredSteps(Steps):
         self._taken: Counter[int] = Counter()
 
     def begin(self, epoch: int) -> Iterator[float]:
-        """Hand over an epoch; return an iterator that waits for it, then gives its losses."""
+        """Queue an epoch; return an iterator that waits for its end and yields its losses."""
         self._begin_epoch(epoch)
         order, mirrored = epoch_order(len(self._order), self._trial.seed, epoch)
         self._order.copy_(order)
         self._mirrored.copy_(mirrored)
-        self._place.zero_()
-        whole, rest = divmod(len(order), self._size)
-        self._take(self._size, whole)
+        self._position.zero_()
+        full_batches, rest = divmod(len(order), self._size)
+        self._take(self._size, full_batches)
         if rest:
             self._take(rest, 1)
         return self._read(epoch)
 
     def _read(self, epoch: int) -> Iterator[float]:
         losses = self._losses.tolist()
-        # whatever other trials drew meanwhile
+        # other trials may have drawn meanwhile
         seed_generators("after the layers", self._trial.seed, epoch)
         yield from losses
 
     def _take(self, size: int, times: int) -> None:
-        """Take so many steps with batches of one size."""
+        """Take ``times`` steps with batches of one size."""
         while times > 0:
             several = STEPS_IN_A_GRAPH if times >= STEPS_IN_A_GRAPH else 1
             if self._may_capture and self._taken[size] >= STEPS_BEFORE_CAPTURE:
@@ -83,31 +87,31 @@ class DeferredSteps(Steps):
                     graph.replay()
                     times -= several
                     continue
-            before = _drawn() if self._may_capture else None
+            before = _generator_states() if self._may_capture else None
             self._step(size)
-            if self._may_capture and _drawn() != before:
+            if self._may_capture and _generator_states() != before:
                 self._may_capture = False
             self._taken[size] += 1
             times -= 1
 
     def _step(self, size: int) -> None:
-        images = self._place * self._size + torch.arange(size, device=self._place.device)
+        images = self._position * self._size + torch.arange(size, device=self._position.device)
         loss = self._loss(
             self._order.index_select(0, images), self._mirrored.index_select(0, images)
         )
         self._update(loss)
-        self.optimizer.zero_grad()  # what a graph took is given back within it
-        here = self._places == self._place
+        self.optimizer.zero_grad()  # a graph must free within itself what it allocates
+        here = self._all_positions == self._position
         self._losses.copy_(torch.where(here, loss.detach(), self._losses))
-        self._place += 1
+        self._position += 1
 
     def _captured(self, size: int, times: int) -> torch.cuda.CUDAGraph | None:
-        """Return so many steps as a graph; None, and no further try, where they cannot be one.
+        """Return ``times`` steps as a graph; None, and no further attempt, if capturing fails.
 
-        ``torch.cuda.graph`` would wait for all that other trials have under way.
+        ``torch.cuda.graph`` is not used: it would wait for the queued work of other trials.
         """
         graph = torch.cuda.CUDAGraph()
-        gc.disable()  # it could give back another graph's memory meanwhile
+        gc.disable()  # it could free another graph's memory during the capture
         try:
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
@@ -126,3 +130,11 @@ class DeferredSteps(Steps):
             gc.enable()
         self._graphs[size, times] = graph
         return graph
+
+
+def _generator_states() -> list[bytes]:
+    """Return the states of the global generators, which change when a layer draws."""
+    states = [torch.get_rng_state(), torch.cuda.get_rng_state()]
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+    others = pickle.dumps((numpy, random.getstate()))
+    return [*(state.numpy().tobytes() for state in states), others]

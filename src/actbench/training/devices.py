@@ -1,4 +1,4 @@
-"""Where networks compute: on this machine's processor, or on its GPUs."""
+"""The devices that networks run on: this machine's processor, or its GPUs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from actbench.errors import UsageError
 
-# what CUDA and its libraries read once, when a process first uses them
+# read once by CUDA and its libraries, when a process first uses them
 _BEFORE_CUDA = {
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS then sums in one order on every stream
-    "CUDA_DEVICE_MAX_CONNECTIONS": "32",  # queues of a GPU; streams that share one wait in turn
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS sums in the same order on every stream
+    "CUDA_DEVICE_MAX_CONNECTIONS": "32",  # hardware queues; streams that share one serialise
 }
 
 
 def resolve_device(asked: str, precision: str) -> str:
-    """Return ``cpu`` or ``cuda``; ``auto`` is ``cuda`` where PyTorch finds a GPU.
+    """Return ``cpu`` or ``cuda``; ``auto`` is ``cuda`` if PyTorch finds a GPU.
 
     Raises:
-        UsageError: a GPU was asked for and there is none, or the precision is not the device's.
+        UsageError: a GPU was requested and there is none, or the device has not the precision.
     """
     device = asked
     if asked != "cpu":
@@ -28,16 +28,14 @@ def resolve_device(asked: str, precision: str) -> str:
             raise UsageError("device is cuda, and PyTorch finds no GPU; it must be cpu or auto")
         device = "cuda" if found else "cpu"
     if device == "cpu" and precision == "tf32":
-        raise UsageError(
-            "precision is tf32, which GPUs alone have; with device cpu it must be fp32"
-        )
+        raise UsageError("precision is tf32, which only GPUs have; with device cpu it must be fp32")
     return device
 
 
 def resolve_precision(asked: str, device: str, kernels: str) -> str:
-    """Return a study's precision; ``auto`` is ``bf16`` where the device computes in it.
+    """Return a study's precision; ``auto`` is ``bf16`` if the device computes in it.
 
-    It is ``fp32`` elsewhere, and where native kernels are asked for, which compute in nothing else.
+    It is ``fp32`` otherwise, and with native kernels, which compute in nothing else.
     """
     if asked != "auto":
         return asked
@@ -47,8 +45,8 @@ def resolve_precision(asked: str, device: str, kernels: str) -> str:
 def has_bfloat16(device: str) -> bool:
     """Return whether the processor, or every GPU of this machine, computes in bfloat16.
 
-    Others convert to float32 and back at each operation. On GPUs that is so from compute capability
-    8.0 (Ampere) on.
+    Others convert to float32 and back at each operation. GPUs have it from compute capability 8.0
+    (Ampere) on.
     """
     if device == "cuda":
         found = _gpu_values("compute_cap")
@@ -70,7 +68,7 @@ def _processor_flags() -> str:
 
 
 def compute_devices(device: str) -> list[str]:
-    """Return what a device consists of, as PyTorch names it: ``cpu``, or each GPU that it finds."""
+    """Return PyTorch's names of a device: ``cpu``, or each GPU that PyTorch finds."""
     if device == "cpu":
         return ["cpu"]
     import torch
@@ -80,12 +78,12 @@ def compute_devices(device: str) -> list[str]:
 
 
 def gpu_names() -> list[str]:
-    """Return the names of this machine's GPUs, none where `nvidia-smi` does not list them."""
+    """Return the names of this machine's GPUs, none if `nvidia-smi` does not list them."""
     return _gpu_values("name")
 
 
 def _gpu_values(what: str) -> list[str]:
-    """Return a property of each GPU; PyTorch would have to start using them for it."""
+    """Return a property of each GPU; PyTorch would have to initialise the GPUs for it."""
     try:
         done = subprocess.run(  # noqa: S603
             ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"],  # noqa: S607
@@ -99,21 +97,21 @@ def _gpu_values(what: str) -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
-def enter(place: str) -> None:
-    """Make this process compute on a place, the same way every time.
+def enter(device: str) -> None:
+    """Make this process compute on a device, deterministically.
 
-    A GPU's libraries choose deterministic algorithms where they have them. It comes before anything
-    else touches a GPU.
+    A GPU's libraries choose deterministic algorithms if they have them. Call it before anything
+    else uses a GPU.
     """
     import torch
 
     torch.set_num_threads(1)
-    if place == "cpu":
+    if device == "cpu":
         return
     for name, value in _BEFORE_CUDA.items():
         os.environ.setdefault(name, value)
-    torch.cuda.set_device(place)
-    # the rest is for libraries and graphs: what they lack is no OutOfMemoryError
+    torch.cuda.set_device(device)
+    # the rest is for libraries and graphs, which raise no OutOfMemoryError
     torch.cuda.set_per_process_memory_fraction(0.9)
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -121,9 +119,9 @@ def enter(place: str) -> None:
 
 
 def set_precision(precision: str) -> None:
-    """Let this process's GPU round the factors of products to TF32 in that precision alone.
+    """Let this process's GPU round the factors of products to TF32 in that precision only.
 
-    PyTorch would let it for convolutions by itself.
+    By default, PyTorch allows it for convolutions.
     """
     import torch
 

@@ -39,11 +39,11 @@ class GradientNorms:
         return list(self._weights)
 
     def reset(self) -> None:
-        """Forget all steps: a new epoch begins."""
+        """Start a new epoch: discard all steps."""
         self._sums.zero_()
 
     def add_step(self) -> None:
-        """Take the gradients that the last backward pass left into the mean."""
+        """Add the gradients of the last backward pass to the mean."""
         norms = [
             self._none if weight.grad is None else torch.linalg.vector_norm(weight.grad)
             for weight in self._weights.values()
@@ -52,21 +52,21 @@ class GradientNorms:
             self._sums += torch.stack(norms)
 
     def means(self, steps: int) -> dict[str, float]:
-        """Return the mean norm by layer name over the steps since ``reset``, so many."""
+        """Return the mean norm by layer name over the ``steps`` since ``reset``."""
         means = self._sums / steps
         return dict(zip(self._weights, means.tolist(), strict=True))
 
 
 class InactiveUnits:
-    """Watches activation layers over a test set: which units never get a positive input.
+    """Counts the units of activation layers that never get a positive input on a test set.
 
     A unit is a channel of a convolution's or a neuron of a linear layer's output. It is inactive
     when its pre-activation is ≤ 0 at every position of every image seen. A layer that runs several
-    times in one pass of the network is counted at each place: ``act``, ``act (call 2)``. Use as a
+    times in one pass of the network is counted at each call: ``act``, ``act (call 2)``. Used as a
     context manager around the passes.
 
     Attributes:
-        failed: why a layer, by name, could not be watched.
+        failed: by layer name, why its units could not be counted.
     """
 
     def __init__(self, network: nn.Module, activation_layers: Mapping[str, nn.Module]) -> None:
@@ -91,24 +91,24 @@ class InactiveUnits:
                     self._take(name, next(iter((*inputs, *named.values()))))
                 except torch.OutOfMemoryError:
                     raise
-                except Exception as error:  # whatever a user's network does, its trial goes on
+                except Exception as error:  # a user's network may raise anything; its trial goes on
                     self.failed.setdefault(name, in_a_line(error))
 
             self._handles.append(layer.register_forward_pre_hook(watch, with_kwargs=True))
         return self
 
     def _take(self, name: str, x: torch.Tensor) -> None:
-        place = name, self._calls[name]
+        call = name, self._calls[name]
         units = x.amax((0, *range(2, x.dim())))
-        before = self._largest.get(place)
-        self._largest[place] = units if before is None else torch.maximum(before, units)
+        before = self._largest.get(call)
+        self._largest[call] = units if before is None else torch.maximum(before, units)
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
 
     def fractions(self) -> dict[str, float]:
-        """Return the share of inactive units, in [0, 1], by the place of an activation layer."""
+        """Return the share of inactive units, in [0, 1], by activation layer and call."""
         return {
             name if call == 1 else f"{name} (call {call})": float((largest <= 0).double().mean())
             for (name, call), largest in self._largest.items()
@@ -129,7 +129,7 @@ class InactiveUnits:
         return [name for name in self._layers if name not in ran]
 
     def notes(self) -> tuple[str, ...]:
-        """Return which layers did not run, and which could not be watched and why."""
+        """Return which layers did not run, and whose units could not be counted and why."""
         idle = ", ".join(self.idle)
         found = [f"the network never runs its activation layers {idle}"] if idle else []
         found += [
@@ -146,22 +146,22 @@ def in_a_line(error: BaseException) -> str:
 
 
 def attempt(what: str, measure: Callable[[], T], notes: list[str]) -> T | None:
-    """Return what ``measure`` returns; where it raises, add a line to ``notes`` and return None.
+    """Return what ``measure`` returns; if it raises, add a line to ``notes`` and return None.
 
     Raises:
-        torch.OutOfMemoryError: a GPU's memory is not enough, with what else there is in it.
+        torch.OutOfMemoryError: a GPU's free memory is not enough.
     """
     try:
         return measure()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a user's network does, its trial is stored
+    except Exception as error:  # a user's network may raise anything; its trial is stored
         notes.append(f"{what} could not be measured ({in_a_line(error)})")
         return None
 
 
 def untrained_note(grad_norms: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
-    """Return which layers no gradient reached in any of the epochs, as a sentence, or nothing."""
+    """Return a sentence on the layers that no gradient reached in any epoch, if any."""
     epochs = list(grad_norms)
     layers = [name for name in epochs[0] if not any(norms[name] for norms in epochs)]
     if not layers:

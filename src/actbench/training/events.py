@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running trial stands: after ``step`` of ``steps`` in ``epoch`` of ``epochs``.
+    """The progress of a running trial: ``step`` of ``steps`` in ``epoch`` of ``epochs`` is done.
 
     ``loss`` is the training loss of the last step; ``test_loss`` and ``test_accuracy`` (a fraction)
-    are there after an epoch's last step alone.
+    are given after an epoch's last step only.
     """
 
     trial: Trial

@@ -1,4 +1,4 @@
-"""A trained network and images → accuracy, loss and calibration; clean, corrupted, attacked."""
+"""A trained network and images → accuracy, loss, calibration and accuracy under attack."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from actbench.store.record import MaskingChecks
     from actbench.study.study import Study
 
-EVALUATION_BATCH = {"cpu": 64, "cuda": 2000}  # a larger one leaves the processor's caches
+EVALUATION_BATCH = {"cpu": 64, "cuda": 2000}  # more does not fit into a processor's caches
 GRADIENT_BATCH = 256
 CALIBRATION_BINS = 15
-PROBABILITY_TOLERANCE = 0.01  # of an image's sum, which bfloat16 rounds
+PROBABILITY_TOLERANCE = 0.01  # for the sum over classes, which bfloat16 rounds
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def computing_in(precision: str, device: torch.device) -> torch.autocast:
 def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -> torch.Tensor:
     """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
     network.eval()
-    # no inference mode: a layer may keep a tensor that training meets again
+    # no inference mode: a layer may keep a tensor that training uses later
     with torch.no_grad(), computing_in(precision, images.device):
         size = EVALUATION_BATCH[images.device.type]
         first: torch.Tensor = network(normalise(images[:size])).float()
-        # one tensor from the start: parts that stay while others come and go break up the heap
+        # allocated once: keeping each batch's logits would fragment the heap
         logits = first.new_empty((len(images), *first.shape[1:]))
         logits[:size] = first
         for start in range(size, len(images), size):
@@ -63,14 +63,14 @@ def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
 
 
 def largest_class_share(labels: torch.Tensor) -> float:
-    """Return the accuracy, in (0, 1], of always naming the class that most int64 labels have."""
+    """Return the accuracy, in (0, 1], of always predicting the most frequent of int64 labels."""
     return float(labels.bincount().max()) / len(labels)
 
 
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the expected calibration error in [0, 1], over 15 bins of the top confidence.
 
-    It is computed on the processor: a GPU would add to the bins in any order.
+    It is computed on the processor, because a GPU adds to the bins in no fixed order.
 
     Naeini, Cooper and Hauskrecht 2015; Guo et al. 2017: the mean over bins, weighted by their
     share of the images, of |accuracy − mean confidence|.
@@ -78,19 +78,19 @@ def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     logits, labels = logits.cpu(), labels.cpu()
     confidence, predicted = logits.softmax(1).max(1)
     edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
-    bins = torch.bucketize(confidence, edges, right=True) - 1  # a confidence of 1 has its own
+    bins = torch.bucketize(confidence, edges, right=True) - 1  # a confidence of 1 has its own bin
 
     def sums(values: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(edges)).scatter_add_(0, bins, values)
 
     counts = sums(torch.ones_like(confidence))
     accuracy = sums((predicted == labels).float()) / counts
-    gaps = (accuracy - sums(confidence) / counts).nan_to_num().abs()  # an empty bin has none
+    gaps = (accuracy - sums(confidence) / counts).nan_to_num().abs()  # an empty bin has no gap
     return float((gaps * (counts / counts.sum())).sum())
 
 
 def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the mean of the true class's logit less the largest other one."""
+    """Return the mean of the true class's logit minus the largest of the others."""
     true = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)
     return float((true - others).double().mean())
@@ -99,12 +99,12 @@ def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
 def output_warnings(
     network: nn.Module, images: torch.Tensor, logits: torch.Tensor, precision: str = "fp32"
 ) -> tuple[str, ...]:
-    """Return why accuracy under attack may be overstated, as seen from a network's outputs.
+    """Return why a network's outputs may overstate accuracy under attack, a sentence for each.
 
     Args:
-        network: is evaluated once more on the first images.
+        network: evaluated once more on the first images.
         images: uint8 (N, 32, 32, 3).
-        logits: what ``predict`` returned for them, float32 (N, classes).
+        logits: those that ``predict`` returned for them, float32 (N, classes).
         precision: as in ``predict``.
     """
     found = []
@@ -156,10 +156,10 @@ def input_gradient_norm(
 def attack_scores(
     network: nn.Module, data: ImageData, study: Study
 ) -> tuple[tuple[AttackScore, ...], MaskingChecks]:
-    """Return the accuracy under each of the study's attacks at each ε, and the guard's findings.
+    """Return the accuracy under each attack at each ε, and the checks for masked gradients.
 
     The first ``attack_images`` test images are attacked in [0, 1], with the normalisation as part
-    of the network. Every trial meets the same random numbers, so those of a pair start alike.
+    of the network. Every trial gets the same random numbers, so those of a pair start alike.
     """
     images = data.test_images[: study.attack_images].permute(0, 3, 1, 2).float().div(255)
     labels = data.test_labels[: study.attack_images].clone()

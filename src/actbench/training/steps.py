@@ -1,9 +1,8 @@
-"""Training steps of a network, one by one, with SGD."""
+"""Training steps of a network with SGD, one at a time."""
 
 from __future__ import annotations
 
 import math
-import pickle
 import random
 from typing import TYPE_CHECKING
 
@@ -27,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class SGD:
-    """PyTorch's fused kernel, called as a function: the same bits as ``torch.optim.SGD``.
+    """SGD by PyTorch's fused kernel, called as a function: the same bits as ``torch.optim.SGD``.
 
-    Constructing a ``torch.optim.Optimizer`` imports PyTorch's compiler, which takes every worker a
-    second and 100 MB, and each of its steps spends twice the kernel's time around it.
+    Constructing a ``torch.optim.Optimizer`` imports PyTorch's compiler, which costs every worker a
+    second and 100 MB, and the overhead of each of its steps is twice the kernel's time.
 
     Weight decay is not applied to ``undecayed``.
 
     Attributes:
-        parameters: what is trained.
-        momenta: a momentum buffer for each of them, all zero at first.
+        parameters: the trained parameters.
+        momenta: a momentum buffer for each of them, zero at first.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class SGD:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for decay, undecayed in ((self._weight_decay, False), (0.0, True)):
             self._step(decay, undecayed=undecayed)
 
@@ -91,14 +90,14 @@ class SGD:
 
 
 class Steps:
-    """Takes each step of an epoch when its loss is asked for.
+    """Takes each step of an epoch when its loss is requested.
 
     ``undecayed`` are parameters without weight decay: those of activations, whose decay towards 0
-    would change the function that the study is about.
+    would change the function that is compared.
 
     Attributes:
-        optimizer: holds the trained parameters and their momenta.
-        norms: the gradient norms of the epoch's steps so far.
+        optimizer: the optimizer, with the trained parameters and their momenta.
+        norms: the mean gradient norms of the epoch's steps so far.
         count: the number of steps of an epoch.
     """
 
@@ -154,17 +153,9 @@ class Steps:
 def seed_generators(*context: str | int) -> None:
     """Seed the global generators of torch, NumPy and Python from a named context.
 
-    Layers that draw for themselves (RReLU, dropout, a user's own) take one of these.
+    Layers that draw random numbers (RReLU, dropout, a user's own) use one of these.
     """
     seed = seed_for(*context)
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's layer may draw from it
     random.seed(seed)
-
-
-def _drawn() -> list[bytes]:
-    """Return the states of the global generators, which change when a layer draws."""
-    states = [torch.get_rng_state(), torch.cuda.get_rng_state()]
-    numpy = np.random.get_state(legacy=False)  # noqa: NPY002
-    others = pickle.dumps((numpy, random.getstate()))
-    return [*(state.numpy().tobytes() for state in states), others]

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Training:
-    """What training gave: one record an epoch, and where the loss stopped being finite, if so."""
+    """The result of training: a record per epoch, and where the loss was not finite, if it was."""
 
     history: tuple[EpochRecord, ...]
     diverged: str = ""
@@ -65,15 +65,15 @@ def train(
 ) -> Generator[None, None, Training]:
     """Train the network in place by SGD with momentum and cross-entropy; return the history.
 
-    The test set is scored after every epoch, for the history alone: nothing is chosen by it. A
-    loss that is not finite ends the training within its step. With a checkpoint, training goes on
-    after the last epoch that it holds, and writes it after an epoch where it is due: the same bits
-    either way, as long as what changes while a network trains is in its ``state_dict``.
+    The test set is scored after every epoch, for the history only: nothing is selected by it. A
+    loss that is not finite ends the training at its step. With a checkpoint, training resumes after
+    the last epoch in it, and writes it after each epoch for which it is due. The resulting bits are
+    the same, provided that everything that changes during training is in the ``state_dict``.
 
-    This is a generator: it yields in every epoch, where other trials may go on in the same process,
-    and its value is the training (see ``finish``). With ``deferred``, the epoch's steps are then
-    under way on the device already, and a loss that is not finite ends the training after them.
-    Weight decay leaves out the parameters in ``undecayed``.
+    This is a generator: it yields once in every epoch, so that other trials can run in the same
+    process, and its value is the training (see ``finish``). With ``deferred``, the epoch's steps
+    are then queued on the device already, and a loss that is not finite ends the training after
+    them. Weight decay leaves out the parameters in ``undecayed``.
     """
     steps = (DeferredSteps if deferred else Steps)(network, data, study, trial, undecayed)
     history: list[EpochRecord] = []
@@ -106,7 +106,7 @@ def train(
 
 
 def finish(generator: Generator[None, None, T]) -> T:
-    """Return the value of a generator that is taken to its end without a pause."""
+    """Run a generator to its end and return its value."""
     while True:
         try:
             next(generator)
@@ -123,19 +123,19 @@ def run_trial(
     *,
     deferred: bool = False,
 ) -> Generator[None, None, TrialRecord]:
-    """Return the record of one trial; it depends on the study, the trial and the data alone.
+    """Return the record of one trial; it depends on the study, the trial and the data only.
 
     This is a generator, as ``train`` is, and its value is the record.
 
     Args:
-        study: the whole configuration.
+        study: the complete configuration.
         trial: the activation and the seed.
-        data: the study's data set, on the device that is to compute.
-        report: is called with the progress every 100 steps and after each epoch.
-        checkpoint: where the trial's state is kept after each epoch, and taken from.
-        deferred: let the device take the steps of an epoch while other trials go on.
+        data: the study's data set, on the device that computes.
+        report: called with the progress every 100 steps and after each epoch.
+        checkpoint: stores the trial's state after each epoch, and restores it.
+        deferred: queue the steps of an epoch on the device, so that other trials can run meanwhile.
     """
-    seed_generators("self-check", trial.seed)  # whatever ran before in this process
+    seed_generators("self-check", trial.seed)  # independent of what ran before in this process
     factory = resolve_activation(trial.activation)
     check = check_activation(factory)
     with settings_kept():
@@ -144,7 +144,12 @@ def run_trial(
         )
     network.to(data.train_images.device)
     training = yield from train(
-        *(network, data, study, trial, report, checkpoint),
+        network,
+        data,
+        study,
+        trial,
+        report,
+        checkpoint,
         deferred=deferred,
         undecayed=[p for layer in activation_layers.values() for p in layer.parameters()],
     )
@@ -164,7 +169,7 @@ def run_trial(
     if training.diverged:
         return trained
 
-    seed_generators("evaluation", trial.seed)  # whether training was resumed or not
+    seed_generators("evaluation", trial.seed)  # the same whether training was resumed or not
     with InactiveUnits(network, activation_layers) as inactive:
         logits = predict(network, data.test_images, study.precision)
     clean = score(logits, data.test_labels)

@@ -1,7 +1,7 @@
 """A 3×3 convolution and the 2×2 max-pool after it as one operation, in C++.
 
-``conv_pool.cpp`` is compiled for this machine's processor when it is first needed, and kept in the
-cache; it says why it takes less time than PyTorch's dense convolutions.
+``conv_pool.cpp`` is compiled for this machine's processor when it is first needed, and cached. It
+explains why it takes less time than PyTorch's dense convolutions.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ TYPES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
 
 
 def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Return ``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` and know its first derivatives.
+    """Return ``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` with its first derivatives.
 
     A gradient goes to the first maximum of a window, or to the last NaN if there is one, as in
-    ``max_pool2d``. Sums are rounded otherwise than in PyTorch, so what nearly ties there may fall
-    otherwise here. A gradient of 0 stays 0, even times infinity or NaN.
+    ``max_pool2d``. Sums are rounded differently than in PyTorch, so near ties may be decided
+    differently. A gradient of 0 stays 0, even times infinity or NaN.
 
     Args:
         x: float32 or float64 (N, C, H, W), H and W even; fastest in channels_last, and where C is
@@ -53,7 +53,7 @@ def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
         (N, K, H / 2, W / 2) in channels_last, of x's type.
 
     Raises:
-        ValueError: a shape or type is another.
+        ValueError: a shape or type differs.
         UnavailableError: the C++ source cannot be compiled (see ``prepare``).
     """
     pooled, _ = torch.ops.actbench.conv_pool.default(x, weight, bias)
@@ -61,7 +61,7 @@ def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
 
 
 def prepare() -> None:
-    """Compile the operation, if the cache does not hold it, and load it.
+    """Compile the operation, if it is not in the cache, and load it.
 
     Raises:
         UnavailableError: there is no compiler, it fails, or its output cannot be stored or loaded.
@@ -76,7 +76,7 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL:
     try:
         if os.name != "posix":
             return ctypes.CDLL(str(path))
-        # from a copy without a name: where the library is cut while it is mapped, a process dies
+        # from an unnamed copy: truncating a mapped library would crash the process
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".") as copy:
             copy.write(path.read_bytes())
             copy.flush()
@@ -91,27 +91,27 @@ def _compiler() -> list[str]:
     Raises:
         UnavailableError: there is none.
     """
-    asked = os.environ.get("CXX")
-    names = (shlex.split(asked),) if asked else ([name] for name in COMPILERS)
+    requested = os.environ.get("CXX")
+    names = (shlex.split(requested),) if requested else ([name] for name in COMPILERS)
     compiler = next((name for name in names if shutil.which(name[0])), None)
     if compiler is None:
-        raise UnavailableError(f"no C++ compiler was found ({asked or ', '.join(COMPILERS)})")
+        raise UnavailableError(f"no C++ compiler was found ({requested or ', '.join(COMPILERS)})")
     return compiler
 
 
 def compiler_version() -> str:
-    """Return the first line that the compiler prints of its version; empty where it prints none."""
+    """Return the first line of the compiler's version; empty if it prints none."""
     command = [*_compiler(), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     return done.stdout.partition("\n")[0]
 
 
 def _compiled(command: list[str]) -> Path:
-    """Return the library that a compiler's command makes of the source, made now or before.
+    """Return the library that a compiler's command makes of the source, from the cache if possible.
 
-    Its name holds a digest of the source and of what the command means here: the compiler's version
-    and the processor's instructions. Its SHA-256 lies beside it; a library of another one is
-    compiled again. Each user has a folder of their own, because loading a library runs it.
+    Its name has a digest of the source and of what the command means here: the compiler's version
+    and the processor's instructions. Its SHA-256 is stored beside it; if that does not match, the
+    library is compiled again. Each user has a separate folder, because loading a library runs it.
     """
     meaning = _run([*command, "-###", "-E", "-x", "c++", os.devnull])
     source = SOURCE.read_text(encoding="utf-8")
@@ -121,15 +121,15 @@ def _compiled(command: list[str]) -> Path:
     beside = path.with_suffix(".sha256")
     try:
         if (
-            _nobody_else_writes(path.parent)
-            and _nobody_else_writes(path)
+            _only_user_writes(path.parent)
+            and _only_user_writes(path)
             and beside.read_text(encoding="utf-8") == _sha256(path)
         ):
             return path
-    except (OSError, ValueError):  # it is not there, or damaged
+    except (OSError, ValueError):  # missing or damaged
         pass
     with storing(path, others_write=False) as making:
-        if not _nobody_else_writes(path.parent):
+        if not _only_user_writes(path.parent):
             raise UnavailableError(
                 f"the folder of compiled code {str(path.parent)!r} belongs to another user, or "
                 "others may write to it, so nothing in it is loaded; remove it"
@@ -140,13 +140,13 @@ def _compiled(command: list[str]) -> Path:
     return path
 
 
-def _nobody_else_writes(path: Path) -> bool:
+def _only_user_writes(path: Path) -> bool:
     """Return whether a file or folder is this user's own and only this user may write to it."""
     status = path.lstat()
-    ours = not hasattr(os, "getuid") or (
+    own = not hasattr(os, "getuid") or (
         status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     )
-    return ours and not stat.S_ISLNK(status.st_mode)
+    return own and not stat.S_ISLNK(status.st_mode)
 
 
 def _sha256(path: Path) -> str:
@@ -154,7 +154,7 @@ def _sha256(path: Path) -> str:
 
 
 def _run(command: list[str]) -> str:
-    """Return what a compiler says on stderr."""
+    """Return what a compiler prints on stderr."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         lines = done.stderr.splitlines()
@@ -167,7 +167,7 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
     dtypes = {x.dtype, weight.dtype, bias.dtype}
     if len(dtypes) > 1 or x.dtype not in TYPES:
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        raise ValueError(f"conv_pool computes in float32 or float64 alone, not in {found}")
+        raise ValueError(f"conv_pool computes in float32 or float64 only, not in {found}")
     if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
         raise ValueError(
             f"conv_pool takes images (N, C, H, W) of even height and width, not {tuple(x.shape)}"
@@ -205,7 +205,7 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
 def _empty_pooled(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return room for the pooled values and, uint8, for the places of the winners."""
+    """Return empty tensors for the pooled values and, uint8, for the positions of the maxima."""
     _check(x, weight, bias)
     shape = (x.shape[0], weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
     return _empty(x, shape), _empty(x, shape, torch.uint8)
@@ -231,7 +231,7 @@ def _forward(
     x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
     _call("conv_pool_forward", x, len(weight), x, weight, bias, pooled, winner)
     if not pooled.sum().isfinite():
-        # Winograd's differences turn an infinity into NaN where the definition keeps it
+        # Winograd's differences turn an infinity into NaN; the definition keeps it
         convolved = F.conv2d(x, weight, bias, padding=1)
         values, indices = F.max_pool2d(convolved, 2, return_indices=True)
         width = x.shape[3]
@@ -255,7 +255,7 @@ def _parameter_gradients(
     return weight, bias
 
 
-def _keep(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
     x, weight, _ = inputs
     ctx.save_for_backward(x, weight, output[1])
 
@@ -274,27 +274,30 @@ def _backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.
 
 
 def _register() -> Any:
-    """Make the operation known to PyTorch, with its derivatives; return what keeps it known."""
+    """Register the operation and its derivatives with PyTorch; return the registration."""
     library: Any = torch.library
     operations = library.Library("actbench", "DEF")
     for schema, compute, empty in (
         (
             "conv_pool(Tensor x, Tensor weight, Tensor bias) -> (Tensor, Tensor)",
-            *(_forward, _empty_pooled),
+            _forward,
+            _empty_pooled,
         ),
         (
             "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight) -> Tensor",
-            *(_input_gradient, _empty_input_gradient),
+            _input_gradient,
+            _empty_input_gradient,
         ),
         (
             "conv_pool_parameter_gradients(Tensor g, Tensor winner, Tensor x) -> (Tensor, Tensor)",
-            *(_parameter_gradients, _empty_parameter_gradients),
+            _parameter_gradients,
+            _empty_parameter_gradients,
         ),
     ):
         name = operations.define(schema)
         operations.impl(name, compute, "CPU")
         library.register_fake(f"actbench::{name}", empty, lib=operations)
-    library.register_autograd("actbench::conv_pool", _backward, setup_context=_keep, lib=operations)
+    library.register_autograd("actbench::conv_pool", _backward, setup_context=_save, lib=operations)
     return operations
 
 
