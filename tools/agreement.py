@@ -6,9 +6,9 @@ Run one of::
     python tools/agreement.py attacks
 
 The first compares every corruption at every severity with its plain definition in
-``corruptions_reference.py``; ``--images FOLDER`` uses photographs instead of synthetic images. The second
-compares FGSM and PGD with those of foolbox (``pip install -e '.[attacks]'``). ``--count`` is the
-number of images.
+``corruptions_reference.py``; ``--images FOLDER`` uses photographs instead of synthetic images. The
+second compares FGSM and PGD with those of foolbox (``pip install -e '.[attacks]'``). ``--count`` is
+the number of images.
 """
 
 from __future__ import annotations
