@@ -1,19 +1,20 @@
-"""How far the corruptions and attacks agree with what they are held to, as tables in Markdown.
+"""The agreement of corruptions and attacks with reference implementations, as Markdown tables.
 
 Run one of::
 
-    python tests/agreement.py corruptions
-    python tests/agreement.py attacks
+    python tools/agreement.py corruptions
+    python tools/agreement.py attacks
 
 The first compares every corruption at every severity with its plain definition in
-``corruptions_reference.py``; ``--images FOLDER`` takes photographs for the images that are made up
-otherwise. The second compares FGSM and PGD with foolbox's, which ``pip install -e '.[attacks]'``
-brings. ``--count`` says on how many images.
+``corruptions_reference.py``; ``--images FOLDER`` uses photographs instead of synthetic images. The
+second compares FGSM and PGD with those of foolbox (``pip install -e '.[attacks]'``). ``--count`` is
+the number of images.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from actbench.attacks.registry import resolve
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
 from actbench.data.reading import read_image
 from actbench.study.study import SEVERITIES
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.attacked_network import (
     TRAINED_ON,
     enlarged_digits,

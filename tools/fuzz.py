@@ -33,11 +33,10 @@ from typing import Any
 import numpy as np
 import tomli_w
 import torch
-from actbench.cli.finished import FINISHED_FILE, read_finished
 
 from actbench.analysis.frames import read_frames
 from actbench.cli import main as cli
-from actbench.cli.summary import print_summary, summary_of
+from actbench.cli.summary import print_summary
 from actbench.data.cache import cache_folder, cached_images
 from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
@@ -46,11 +45,11 @@ from actbench.execution.tuning import choice_table, tuning_plans, tuning_store
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.report.html import to_html
+from actbench.report.summary import SUMMARY_FILE, read_summary, summary_of
 from actbench.report.write import derived_files
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import EpochRecord
 from actbench.store.store import ENVIRONMENT_FILE, STUDY_FILE, Store
-from actbench.study.plain import parse_json
 from actbench.study.study import Study
 from actbench.study.toml import study_to_toml
 from actbench.training.steps import SGD
@@ -75,7 +74,7 @@ KINDS = {
     "environment": 0.07,
     "tuning": 0.05,
     "checkpoint": 0.08,
-    "finished": 0.05,
+    "summary": 0.05,
     "data": 0.03,
     "images": 0.02,
 }
@@ -85,8 +84,8 @@ class BrokenError(Exception):
     """What should have held did not."""
 
 
-def check(holds: bool, promise: str) -> None:
-    if not holds:
+def check(is_kept: bool, promise: str) -> None:
+    if not is_kept:
         raise BrokenError(promise)
 
 
@@ -245,9 +244,9 @@ class Fuzz:
                     to_html(frames, {}, self.store.environment(), "0")
                     print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
                 check(set(damaged) <= {path}, f"{damaged} are damaged")
-                aside = self.store.open(self.study).begin()
-                check(len(aside) == len(damaged), "what is damaged is set aside")
-                kept = [*aside, path][0]
+                renamed = self.store.open(self.study).begin()
+                check(len(renamed) == len(damaged), "damaged files are renamed")
+                kept = [*renamed, path][0]
                 check(kept.read_bytes() == content, "the damaged file is kept")
                 outcome = "damaged" if damaged else "read"
         except ActbenchError as error:
@@ -281,7 +280,7 @@ class Fuzz:
             check(len(str(error).splitlines()) == 1, f"one line: {error}")
             path.write_bytes(original)
             return type(error).__name__
-        kept = [*aside, path][0]
+        kept = [*renamed, path][0]
         check(kept.read_bytes() == content, "the damaged file is kept")
         for name in aside:
             name.unlink()
@@ -292,7 +291,7 @@ class Fuzz:
         named: list[Path] = []
         checkpoint = Checkpoint(Path("checkpoints"), "trial", named.append)
         history = [EpochRecord(n, 2.0, 2.1, 0.25, {"conv1": 0.5}) for n in (1, 2)]
-        checkpoint.save(self.network, self.optimizer, history)
+        checkpoint.save(self.network.state_dict(), self.optimizer.momenta, history)
         content = checkpoint.path.read_bytes()
         if draw.random() < 0.3:
             content = changed_bytes(content, draw)
@@ -315,71 +314,56 @@ class Fuzz:
             torch.save(state, file)
             content = file.getvalue()
         checkpoint.path.write_bytes(content)
-        found = checkpoint.restore(self.network, self.optimizer, 3)
+        found = checkpoint.restore(self.network.state_dict(), self.optimizer.momenta, 3)
         check(len(found) <= 3, "no more epochs than the study has")
-        check(bool(found) != bool(named), "read, or set aside and named")
+        check(bool(found) != bool(named), "read, or renamed and named")
         kept = [*named, checkpoint.path][0]
         check(kept.read_bytes() == content, "the damaged file is kept")
         shutil.rmtree("checkpoints")
         return "read" if found else "damaged"
 
-    def finished_case(self, draw: random.Random) -> str:
-        path = self.store.folder / FINISHED_FILE
+    def summary_case(self, draw: random.Random) -> str:
+        path = self.store.folder / SUMMARY_FILE
         original = path.read_bytes()
-        note = json.loads(original)
-        if draw.random() < 0.2:
-            path.write_bytes(changed_json(path.read_bytes(), draw))
-        else:
-            for _ in range(draw.choice([1, 1, 3])):
-                note["summary"] = change_value(note["summary"], draw)
-            path.write_text(json.dumps(note))
-        # the note's own state is that of another process's arguments, so it is not compared here
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            stated = parse_json(path.read_text(encoding="utf-8"))["state"]
-            import actbench.finished as module
-
-            module._state = lambda *_, **__: stated
-        summary = read_finished(self.store, self.asked, until_decided=False)
-        if summary is not None:
+        path.write_bytes(changed_json(original, draw))
+        try:
+            summary = read_summary(self.store.folder)
             with contextlib.redirect_stdout(io.StringIO()):
                 for as_json in (False, True):
                     print_summary(summary, self.store.folder, as_json=as_json)
+            outcome = "read"
+        except ActbenchError as error:
+            check(len(str(error).splitlines()) == 1, f"one line: {error}")
+            outcome = type(error).__name__
         path.write_bytes(original)
-        return "read" if summary else "not taken"
+        return outcome
 
     def data_case(self, draw: random.Random) -> str:
-        (folder,) = (cache_folder() / "data").iterdir()
-        checksum = self.study.data_checksum
-        path = draw.choice([folder / "about.json", *folder.glob("*.npy")])
-        content = path.read_bytes()
-        if path.suffix == ".json":
-            content = changed_json(content, draw)
-        else:
-            content = changed_bytes(content[:128], draw) + content[128:]
+        (path,) = (cache_folder() / "data").rglob("*.safetensors")
+        content = changed_header(path.read_bytes(), draw)
         path.write_bytes(content)
         data = open_images(prepare("digits"))
-        check(data.checksum == checksum, "the data are the study's")
+        check(data.checksum == self.study.data_checksum, "the data is the study's")
         check(len(data.classes) >= 10, "there is a class for each label")
         return "read" if path.read_bytes() == content else "prepared again"
 
     def images_case(self, draw: random.Random) -> str:
-        made = torch.from_numpy(np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3))
+        images = torch.from_numpy(np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3))
         key = f"fuzz {draw.random()}"
-        before = set((cache_folder() / "images").glob("*.npy"))
-        cached_images(key, lambda: made)
-        (path,) = set((cache_folder() / "images").glob("*.npy")) - before
-        content = path.read_bytes()
-        header = draw.random() < 0.7
-        path.write_bytes(
-            changed_bytes(content[:128], draw) + content[128:]
-            if header
-            else changed_bytes(content, draw)
-        )
+        before = set((cache_folder() / "images").rglob("*.safetensors"))
+        cached_images(key, lambda: images)
+        (path,) = set((cache_folder() / "images").rglob("*.safetensors")) - before
+        path.write_bytes(changed_header(path.read_bytes(), draw))
         again: list[int] = []
-        found = cached_images(key, lambda: again.append(1) or made)
-        check(torch.equal(found, made), "the images are those that were made")
+        found = cached_images(key, lambda: again.append(1) or images)
+        check(torch.equal(found, images), "the images are those that were stored")
         path.unlink()
-        return "made again" if again else "read"
+        return "computed again" if again else "read"
+
+
+def changed_header(content: bytes, draw: random.Random) -> bytes:
+    """Return a file with its first 512 bytes changed; its content is checked elsewhere."""
+    return changed_bytes(content[:512], draw) + content[512:]
 
 
 def command(asked: list[str]) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Progress on stderr: a live display on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a live display on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def show_time(seconds: float) -> str:
-    """Return a duration as people say it: ``48 s``, ``12 min``, ``3 h 05 min``."""
+    """Return a duration as text: ``48 s``, ``12 min``, ``3 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -30,7 +30,7 @@ def show_time(seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """Shows trials done of all, each running trial's epoch, loss and accuracy, and time left."""
+    """Shows the finished trials, each running trial's epoch, loss and accuracy, and time left."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
@@ -57,7 +57,7 @@ class ProgressDisplay:
         self._live.stop()
 
     def _print(self, text: str) -> None:
-        """Print a line; names in it are shown as text: no markup and no control characters."""
+        """Print a line without interpreting markup or control characters in it."""
         self._console.print(Text(printable(text)), soft_wrap=True)
 
     def __call__(self, event: Event) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from actbench.errors import UsageError
 from actbench.study.fields import GROUPS, Setting, settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
@@ -66,3 +67,20 @@ def test_init_overwrites_nothing(actbench_here: Callable[..., Outcome], tmp_path
     assert outcome.code == 2
     assert "'study.toml' already exists" in outcome.err
     assert (tmp_path / "study.toml").read_text(encoding="utf-8") == "mine"
+
+
+def test_zero_on_the_command_line_is_a_value(
+    actbench_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text("momentum = 0.5\ntrain_images = 100\n", encoding="utf-8")
+    received: list[tuple[Study, int]] = []
+
+    def run(study: Study, *_: object, workers: int, **options: object) -> None:
+        received.append((study, workers))
+        raise UsageError("stop")
+
+    monkeypatch.setattr("actbench.api.run", run)
+    options = ("--momentum", "0", "--train-images", "0", "--workers", "0")
+    actbench_here("run", "--config", "mine.toml", *options)
+    [(study, workers)] = received
+    assert (study.momentum, study.train_images, workers) == (0, 0, 0)

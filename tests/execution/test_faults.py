@@ -266,7 +266,7 @@ def test_a_restart_keeps_the_old_folder_under_another_name(
     asked = (*QUICK, "--activation", failed, "--workers", "0", "--restart")
     refused = actbench_here(*asked)
     assert refused.code == 2
-    assert "--restart would rename 'out'; say --yes to let it" in refused.err
+    assert "--restart would rename 'out'; give --yes to allow it" in refused.err
     assert statuses(tmp_path / "out")[failed] == "crashed"
     done = actbench_here(*asked, "--yes")
     assert done.code == 0

@@ -20,9 +20,9 @@ from actbench.cli.listing import list_
 from actbench.cli.options import Folder, GroupedCommand, options_of
 from actbench.cli.terminal import (
     configure_output,
+    log,
     open_closed_streams,
     print_error,
-    say,
     show,
 )
 from actbench.errors import ActbenchError, UsageError
@@ -33,7 +33,7 @@ from actbench.study.toml import read_config, study_to_toml
 
 
 class _Terminated(SystemExit):
-    """SIGTERM asked the run to end."""
+    """SIGTERM was received."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -71,19 +71,16 @@ def run(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Run a study: what its results folder does not hold yet, then all tables.
+    """Run the trials that the results folder does not hold yet, then write all tables.
 
     The same command again resumes an interrupted run.
     """
     values = read_config(config) if config else {}
-    given = {  # 0 equals False, but is a value
-        name: value
-        for name, value in given.items()
-        if value is not None and value is not False and value != ()
-    }
-    how = {item.name for item in settings_of(RunOptions)}
-    options = RunOptions(**{name: value for name, value in given.items() if name in how})
-    given = {name: value for name, value in given.items() if name not in how}
+    # 0 is a value, although it equals False: only what was not given is left out
+    given = {k: v for k, v in given.items() if v is not None and v is not False and v != ()}
+    run_names = {item.name for item in settings_of(RunOptions)}
+    options = RunOptions(**{k: v for k, v in given.items() if k in run_names})
+    given = {k: v for k, v in given.items() if k not in run_names}
     if {"tune_lr", "learning_rate"} <= set(given):
         raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     study = Study(**{**values, **given})
@@ -98,12 +95,12 @@ def run(
     asked = plan_interim_analyses(study, options)
     folder = out or default_folder(asked)
     if yes and not options.restart:
-        raise UsageError("--yes answers what --restart asks; give that too")
+        raise UsageError("--yes confirms --restart; give that too")
     if dry_run:
         return _list_trials(asked, folder, options, as_json=as_json)
     if options.restart and not yes:
         _ask_to_restart(folder)
-    with _stdout_kept_clean(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
+    with _stdout_to_stderr(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
         run_in_folder(study, folder, options, display)
     if options.shard is not None:
         from actbench.results import load
@@ -111,7 +108,7 @@ def run(
         results = load(folder)
         stored, planned = len(results.trials), len(results.study.trials())
         if stored < planned:
-            say(
+            log(
                 f"{stored} of {planned} trials are stored; the last shard to finish, or "
                 f"{shlex.join(['actbench', 'report', str(folder)])}, writes the tables"
             )
@@ -122,7 +119,7 @@ def run(
 
 
 def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
-    """Name the code that a configuration from outside the current folder makes this run import."""
+    """Warn of code that is imported because a configuration outside the current folder names it."""
     if config.resolve().is_relative_to(Path.cwd()):
         return
     from actbench.models.activations import ACTIVATIONS
@@ -136,8 +133,8 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
         specs.append(MODELS.parse(study.model))
     named = dict.fromkeys(spec.name for spec in specs if spec.imported)
     if named:
-        say(
-            f"warning: {str(config)!r} lies outside the current folder and names code that is "
+        log(
+            f"warning: {str(config)!r} is outside the current folder and names code that is "
             f"imported now: {', '.join(named)}"
         )
 
@@ -164,23 +161,23 @@ def _ask_to_restart(folder: Path) -> None:
     """Ask whether the folder may be renamed.
 
     Raises:
-        UsageError: it may not, or there is nobody to ask.
+        UsageError: the answer is no, or stdin is not a terminal.
     """
     if not os.path.lexists(folder):
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"--restart would rename {str(folder)!r}; say --yes to let it")
-    if not click.confirm(f"Rename {str(folder)!r} and begin anew?", err=True):
-        raise UsageError(f"{str(folder)!r} is left as it is")
+        raise UsageError(f"--restart would rename {str(folder)!r}; give --yes to allow it")
+    if not click.confirm(f"Rename {str(folder)!r} and start over?", err=True):
+        raise UsageError(f"{str(folder)!r} is unchanged")
 
 
-def _stdout_kept_clean() -> contextlib.AbstractContextManager[Any]:
-    """Send to stderr what a user's own code prints."""
+def _stdout_to_stderr() -> contextlib.AbstractContextManager[Any]:
+    """Redirect what user code prints to stderr."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
-    """List the trials and which of them would be run."""
+    """Print the trials and which of them would run."""
     from actbench.data.folders import check_apart
     from actbench.execution.plan import prepare_study
     from actbench.execution.trials import keep_resolved
@@ -191,7 +188,7 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     everything, failed, shard = options.restart, options.retry_failed, options.shard
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
-    with _stdout_kept_clean():
+    with _stdout_to_stderr():
         plan = prepare_study(study if everything else keep_resolved(study, store))
     choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
@@ -223,7 +220,7 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 def report(folder: Path, *, as_json: bool) -> int:
-    """Build every table of a results FOLDER again from its stored records."""
+    """Rebuild the tables and figures of a results FOLDER from its stored records."""
     from actbench.cli.summary import print_summary
     from actbench.report.summary import summary_of
     from actbench.report.write import write_report
@@ -234,7 +231,7 @@ def report(folder: Path, *, as_json: bool) -> int:
     with store.locked_briefly():
         frames = write_report(store, study)
         for path, fault in store.open(study).damaged().items():
-            say(f"{path} is damaged and left out: {fault}")
+            log(f"{path} is damaged and left out: {fault}")
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
 
@@ -244,11 +241,11 @@ def report(folder: Path, *, as_json: bool) -> int:
 @click.option("--paired", is_flag=True, help="Pair each trial with the first folder's instead.")
 @click.option("--out", type=Folder(), help="Write the table as Markdown and CSV.")
 def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> None:
-    """Set the studies of several results folders side by side: do their verdicts agree?
+    """Compare the verdicts of the studies in several results folders.
 
     The studies may differ in data, network and recipe; baseline and margin must be the same. With
-    --paired: how do the trials differ from those of the first folder that have the same activation
-    and seed, for example in another precision?
+    --paired, compare each trial with the one of the same activation and seed in the first folder,
+    for example one in another precision.
     """
     from actbench.analysis.studies import read_studies
     from actbench.report.paired_studies import paired_studies_files
@@ -316,7 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = cli.main(given, prog_name="actbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
         command = shlex.join(["actbench", *given])
-        say(f"resume with: {command}")
+        log(f"resume with: {command}")
         code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         show(error.format_message())
@@ -335,7 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not isinstance(error, OSError) or error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise
         if error.errno == errno.ENOSPC:
-            say(f"cannot write the output: {error.strerror}")
+            log(f"cannot write the output: {error.strerror}")
         # with EPIPE the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

@@ -1,4 +1,4 @@
-"""The options of ``actbench run``, made from the settings; the types that they take."""
+"""The options of ``actbench run``, made from the settings, and their types."""
 
 from __future__ import annotations
 
@@ -23,42 +23,44 @@ class Seeds(click.ParamType[Any]):
     name = "N|LIST"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return a whole number, or a list of them."""
+        """Return an integer, or a list of integers."""
         try:
             numbers = [int(part) for part in str(value).split(",")]
         except ValueError:
-            self.fail(f"{value!r} is no count such as 5 and no list such as 3,7,11", param, ctx)
+            self.fail(
+                f"{value!r} is neither a count such as 5 nor a list such as 3,7,11", param, ctx
+            )
         return numbers if "," in str(value) else numbers[0]
 
 
 class Folder(click.Path):
-    """A folder, perhaps one that is not there yet."""
+    """A folder, which need not exist."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the path, ``~`` being the home folder."""
+        """Return the path with ``~`` expanded."""
         if value == "":
             self.fail("it is empty; give a folder", param, ctx)
-        with contextlib.suppress(RuntimeError):  # --out=~/x, which the shell leaves as it is
+        with contextlib.suppress(RuntimeError):  # the shell does not expand --out=~/x
             value = Path(value).expanduser()
         return super().convert(value, param, ctx)
 
 
 class Names(click.ParamType[Any]):
-    """Names or specs with commas between them."""
+    """Names or specs, separated by commas."""
 
     name = "NAME,…"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the list of texts."""
-        # in pgd:steps=20,norm=l2,square the first comma stands within a spec
+        # in pgd:steps=20,norm=l2,square the first comma is part of a spec
         return [part.strip() for part in re.split(r",(?!\s*\w+\s*=)", value)]
 
 
 class Numbers(click.ParamType[Any]):
-    """Numbers or fractions with commas between them; ``name`` and ``example`` are for people."""
+    """Numbers or fractions, separated by commas; ``example`` is for error messages."""
 
     def __init__(self, name: str, example: str) -> None:
         self.name, self._example = name, example
@@ -69,7 +71,7 @@ class Numbers(click.ParamType[Any]):
             parts = [part.partition("/") for part in value.split(",")]
             return [float(above) / float(below if bar else 1) for above, bar, below in parts]
         except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no list of numbers such as {self._example}", param, ctx)
+            self.fail(f"{value!r} is not a list of numbers such as {self._example}", param, ctx)
 
 
 class GroupedCommand(click.Command):
@@ -123,7 +125,7 @@ def _option(item: Setting) -> Callable[[F], F]:
 
 
 def default_text(item: Setting) -> str:
-    """Return a setting's default as one would type it; empty where there is none to show."""
+    """Return a setting's default as command-line text; empty if there is none to show."""
     value = item.default
     if item.name == "seeds":
         return str(len(value))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
-    """Print the summary to stdout, as one JSON document or for people."""
+    """Print the summary to stdout, as one JSON document or as formatted text."""
     if as_json:
         show(json.dumps({"folder": str(folder), **summary.content}))
         return
@@ -35,12 +35,12 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     for sentence in summary.sentences:
         name, dash, rest = printable(sentence).partition(" — ")
         console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
-    where = printable(f"The tables lie in {folder}; read {folder / 'summary.md'}")
+    where = printable(f"Results written to {folder}; read {folder / 'summary.md'}")
     console.print(Text(where), soft_wrap=True)
 
 
 def table_within(width: int, table: Table) -> str:
-    """Return a table as text; where the terminal is narrow, the names in it give way."""
+    """Return a table as text; names are shortened to fit ``width`` characters."""
     from tabulate import tabulate
 
     def text(longest: int) -> str:
@@ -57,7 +57,7 @@ def table_within(width: int, table: Table) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return the text, its middle left out where it is longer than ``longest`` (at least 1)."""
+    """Return the text with its middle removed if it is longer than ``longest`` (at least 1)."""
     if len(text) <= longest:
         return text
     head = longest // 2

@@ -1,4 +1,4 @@
-"""What the command line says to a person, in whatever characters the terminal has."""
+"""Output to the terminal in whatever encoding it has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN = str.maketrans(
 
 
 class _StderrOrNothing(io.FileIO):
-    """stderr, or nothing where it is full or nobody reads it: a message must not end a run."""
+    """stderr; what it cannot take, because it is full or closed, is dropped and ends no run."""
 
     def write(self, content: Any) -> int:
         try:
@@ -28,15 +28,14 @@ class _StderrOrNothing(io.FileIO):
 
 
 def configure_output() -> None:
-    """Let neither a character that the output's encoding lacks nor stderr's state end the run.
+    """Replace characters that the output's encoding lacks, and drop what stderr cannot take.
 
-    Such a character is replaced. What stderr cannot take, because it is closed, full or read by
-    nobody, is dropped.
+    stderr may be closed, full, or a pipe without a reader.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file to be opened would take its place
+        except OSError:  # closed: the next opened file would get its number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     buffer = getattr(sys.stderr, "buffer", None)
     raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
@@ -60,10 +59,9 @@ def configure_output() -> None:
 
 
 def open_closed_streams() -> None:
-    """Let standard input and output that the caller closed lead nowhere.
+    """Open standard streams that the caller closed as the null device.
 
-    The next files to be opened would otherwise take their numbers, and what is printed would be
-    written into them.
+    Otherwise the next opened files would get their numbers, and output would be written into them.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -73,27 +71,27 @@ def open_closed_streams() -> None:
             if opened != number:  # a lower number was free too
                 os.dup2(opened, number)
                 os.close(opened)
-            os.set_inheritable(number, True)  # worker processes have them too
+            os.set_inheritable(number, True)  # worker processes inherit them
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def show(text: str = "", *, newline: bool = True) -> None:
-    """Print a text to stdout in its own encoding, which click by itself takes ASCII not to be."""
+    """Print a text to stdout in the encoding of stdout, also if that is ASCII."""
     click.echo(text, file=sys.stdout, nl=newline)
 
 
-def say(message: str) -> None:
-    """Print one line to stderr, under the command's name."""
+def log(message: str) -> None:
+    """Print one line to stderr, prefixed with the command's name."""
     click.echo(f"actbench: {' '.join(printable(message).split())}", file=sys.stderr)
 
 
 def print_error(message: str) -> None:
-    """Print an error as one line to stderr; what an argument makes too long is cut in its middle.
+    """Print an error as one line to stderr, shortened in the middle if it is very long.
 
     A word keeps its first and last 100 characters, the line its first and last 1000.
     """
     words = " ".join(_cut(word, 100) for word in message.split())
-    say(_cut(words, 1000))
+    log(_cut(words, 1000))
 
 
 def _cut(text: str, ends: int) -> str:

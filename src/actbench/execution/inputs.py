@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actbench.data.datasets import DATASETS
+from actbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def are_unchanged(store: Store, asked: Study, *, until_decided: bool) -> bool:
     try:
         stored = (store.folder / INPUTS_FILE).read_text(encoding="utf-8")
         return stored == _checksum(store.folder, asked, until_decided=until_decided)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, UsageError):  # the data may be gone
         return False
 
 
