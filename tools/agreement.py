@@ -1,19 +1,20 @@
-"""How far the corruptions and attacks agree with what they are held to, as tables in Markdown.
+"""Compare the corruptions and attacks with their references; print tables in Markdown.
 
 Run one of::
 
-    python tests/agreement.py corruptions
-    python tests/agreement.py attacks
+    python tools/agreement.py corruptions
+    python tools/agreement.py attacks
 
-The first compares every corruption at every severity with its plain definition in
-``corruptions_reference.py``; ``--images FOLDER`` takes photographs for the images that are made up
-otherwise. The second compares FGSM and PGD with foolbox's, which ``pip install -e '.[attacks]'``
-brings. ``--count`` says on how many images.
+The first compares every corruption at every severity with the reference implementation in
+``tests/helpers/corruptions_reference.py``, on synthetic images or on those of ``--images FOLDER``.
+The second compares FGSM and PGD with foolbox's, which ``pip install -e '.[attacks]'`` installs.
+``--count`` is the number of images.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ from actbench.attacks.registry import resolve
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
 from actbench.data.datasets import read_image
 from actbench.study.study import SEVERITIES
-from helpers.attacked_network import (
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.attacked_network import (  # noqa: E402
     TRAINED_ON,
     enlarged_digits,
     foolbox_correct,
@@ -34,7 +37,7 @@ from helpers.attacked_network import (
     foolbox_pgd,
     trained_network,
 )
-from helpers.corrupted_images import (
+from helpers.corrupted_images import (  # noqa: E402
     DETERMINISTIC,
     DRAWN,
     NOISES,
