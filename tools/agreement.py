@@ -29,7 +29,7 @@ from actbench.data.datasets import read_image
 from actbench.study.study import SEVERITIES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from helpers.attacked_network import (  # noqa: E402
+from helpers.attacked_network import (
     TRAINED_ON,
     enlarged_digits,
     foolbox_correct,
@@ -37,7 +37,7 @@ from helpers.attacked_network import (  # noqa: E402
     foolbox_pgd,
     trained_network,
 )
-from helpers.corrupted_images import (  # noqa: E402
+from helpers.corrupted_images import (
     DETERMINISTIC,
     DRAWN,
     NOISES,
