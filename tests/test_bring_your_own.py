@@ -1,4 +1,4 @@
-"""docs/bring-your-own.md as it is written: its files are written, its commands and scripts run."""
+"""The examples of docs/bring-your-own.md: its commands and scripts run with the files it shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUICK = ("--epochs", "1", "--seeds", "1", "--corruptions", "none", "--workers", 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the current folder, with the files that the page shows."""
+    """Return the current folder, which holds the files that the page shows."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     files = {kind.partition("file=")[2]: text for kind, text in BLOCKS if "file=" in kind}
@@ -39,12 +39,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def blocks(kind: str) -> list[str]:
-    return [text for found, text in BLOCKS if found == kind]
+    return [text for block_kind, text in BLOCKS if block_kind == kind]
 
 
-def test_every_example_is_of_a_kind_that_is_run() -> None:
+def test_every_code_block_has_a_kind_that_is_tested() -> None:
     kinds = {kind.partition(" file=")[0] for kind, _ in BLOCKS}
-    assert kinds == {"python", "sh", ""}  # files and scripts, commands, the layout of images
+    assert kinds == {"python", "sh", ""}  # files and scripts, commands, the folder of images
     assert len(blocks("sh")) == 3
 
 
@@ -55,11 +55,11 @@ def test_a_command_of_the_page_runs(
     name, *arguments = shlex.split(text)
     assert name == "actbench"
     if "imagefolder" in arguments:
-        draw = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         (layout,) = blocks("")
         for path in map(Path, layout.split()):
             path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / path)
     else:
         arguments += ["--train-images", "64"]
@@ -76,7 +76,7 @@ def test_a_script_of_the_page_runs(
     assert (folder / "results" / "mine" / "summary.md").exists()
 
 
-def test_the_learned_slopes_of_the_page_are_trained_with_one_for_each_channel(folder: Path) -> None:
+def test_the_learned_leak_of_the_page_has_one_slope_per_channel(folder: Path) -> None:
     spec = "my_activations:LearnedLeak:start=0.2"
     network, _ = build_network("my_networks:small", resolve_activation(spec), 10, 0)
     slopes = {n: p for n, p in network.named_parameters() if n.endswith("slope")}

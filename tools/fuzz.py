@@ -280,7 +280,7 @@ class Fuzz:
             check(len(str(error).splitlines()) == 1, f"one line: {error}")
             path.write_bytes(original)
             return type(error).__name__
-        kept = [*renamed, path][0]
+        kept = [*aside, path][0]
         check(kept.read_bytes() == content, "the damaged file is kept")
         for name in aside:
             name.unlink()
