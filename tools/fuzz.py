@@ -34,6 +34,7 @@ import numpy as np
 import tomli_w
 import torch
 
+import actbench
 from actbench.analysis.frames import read_frames
 from actbench.cli import main as cli
 from actbench.cli.summary import print_summary
@@ -243,7 +244,7 @@ class Fuzz:
                 ):  # without a damaged file the frames are always the same
                     frames = read_frames(self.store, self.study)
                     derived_files(frames)
-                    to_html(frames, {}, self.store.environment())
+                    to_html(frames, {}, self.store.environment(), actbench.__version__)
                     print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
                 check(set(damaged) <= {path}, f"{damaged} are damaged")
                 aside = self.store.begin(self.study)
@@ -290,6 +291,7 @@ class Fuzz:
 
     def checkpoint_case(self, draw: random.Random) -> str:
         named: list[Path] = []
+        Path("checkpoints").mkdir()
         checkpoint = Checkpoint(Path("checkpoints"), "trial", named.append)
         history = [EpochRecord(n, 2.0, 2.1, 0.25, {"conv1": 0.5}) for n in (1, 2)]
         checkpoint.save(self.network.state_dict(), self.optimizer.momenta, history)
