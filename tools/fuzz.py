@@ -319,7 +319,10 @@ class Fuzz:
         checkpoint.path.write_bytes(content)
         found = checkpoint.restore(self.network.state_dict(), self.optimizer.momenta, 3)
         check(len(found) <= 3, "no more epochs than the study has")
-        check(bool(found) != bool(named), "read, or renamed and named")
+        if not found and not named:
+            stored = torch.load(io.BytesIO(content), weights_only=True)
+            check(stored["environment"] != checkpoint.environment, "another environment's")
+        check(not (found and named), "read, or renamed and named")
         kept = [*named, checkpoint.path][0]
         check(kept.read_bytes() == content, "the damaged file is kept")
         shutil.rmtree("checkpoints")
