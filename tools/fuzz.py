@@ -34,6 +34,7 @@ import numpy as np
 import tomli_w
 import torch
 
+import actbench
 from actbench.analysis.frames import read_frames
 from actbench.cli import main as cli
 from actbench.cli.summary import print_summary
@@ -241,7 +242,7 @@ class Fuzz:
                 ):  # without a damaged file the frames are always the same
                     frames = read_frames(self.store, self.study)
                     derived_files(frames)
-                    to_html(frames, {}, self.store.environment(), "0")
+                    to_html(frames, {}, self.store.environment(), actbench.__version__)
                     print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
                 check(set(damaged) <= {path}, f"{damaged} are damaged")
                 renamed = self.store.open(self.study).begin()
@@ -289,6 +290,7 @@ class Fuzz:
 
     def checkpoint_case(self, draw: random.Random) -> str:
         named: list[Path] = []
+        Path("checkpoints").mkdir()
         checkpoint = Checkpoint(Path("checkpoints"), "trial", named.append)
         history = [EpochRecord(n, 2.0, 2.1, 0.25, {"conv1": 0.5}) for n in (1, 2)]
         checkpoint.save(self.network.state_dict(), self.optimizer.momenta, history)
@@ -316,7 +318,10 @@ class Fuzz:
         checkpoint.path.write_bytes(content)
         found = checkpoint.restore(self.network.state_dict(), self.optimizer.momenta, 3)
         check(len(found) <= 3, "no more epochs than the study has")
-        check(bool(found) != bool(named), "read, or renamed and named")
+        if not found and not named:
+            stored = torch.load(io.BytesIO(content), weights_only=True)
+            check(stored["environment"] != checkpoint.environment, "another environment's")
+        check(not (found and named), "read, or renamed and named")
         kept = [*named, checkpoint.path][0]
         check(kept.read_bytes() == content, "the damaged file is kept")
         shutil.rmtree("checkpoints")

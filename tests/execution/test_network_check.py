@@ -216,7 +216,7 @@ def trial_of(
             "in evaluation on 64 images",
         ),
         ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))", "does not use the act"),
-        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3), activation())", "gives (64, 3)"),
+        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3), activation())", "returns (64, 3)"),
         ("return nn.Sequential(nn.Flatten(), activation(), nn.MaxPool1d(307))", "nothing to train"),
     ],
 )
