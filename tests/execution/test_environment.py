@@ -1,4 +1,4 @@
-"""Which environment computed a trial, and what is said where a study's trials are from several."""
+"""The environment of each trial, and the warnings if a study's trials come from several."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OLD = {"packages": {"torch": "2.13.0"}, "processor": "Processor A", "start": "th
 
 
 def warnings_of(names: dict[tuple[str, int], str], *entries: dict[str, Any]) -> list[str]:
-    """Return the warnings where some trials, by activation and seed, are not from ``one``."""
+    """Return the warnings if some trials, by activation and seed, are not from ``one``."""
     records = [
         replace(record, environment=names.get((record.activation, record.seed), "one"))
         for record in synthetic_records(STUDY).values()
@@ -52,7 +52,7 @@ def warnings_of(names: dict[tuple[str, int], str], *entries: dict[str, Any]) -> 
     return mixing_warnings(records, entries, STUDY.baseline)
 
 
-# the environment here
+# the environment of this process
 
 
 def test_other_vector_instructions_are_another_environment(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_native_kernels_name_their_compiler() -> None:
     assert environment["id"] != environment_of("cpu", "torch")["id"]
 
 
-def test_every_batch_keeps_its_entry() -> None:
+def test_every_batch_of_trials_keeps_its_entry() -> None:
     first = with_batch([OLD], ONE, "10:00", "11:00")
     assert first == [OLD, {"start": "10:00", "end": "11:00", **ONE}]
     later = with_batch(first, ONE, "12:00", "13:00")
@@ -124,19 +124,19 @@ def test_an_earlier_versions_entry_is_compared_by_what_it_stored() -> None:
     assert warnings_of({("tanh", 1): ""}, same, ONE) == []
 
 
-def test_what_environment_json_does_not_describe_is_warned_of_all_the_same() -> None:
+def test_an_environment_that_environment_json_does_not_describe_gives_a_warning() -> None:
     for entries in ([ONE], [OTHER], []):
         (warning,) = warnings_of({("tanh", 1): "other"}, *entries)
         assert "environment.json does not describe how it differs" in warning
 
 
-def test_an_entry_that_was_changed_is_warned_of() -> None:
+def test_a_changed_entry_gives_a_warning() -> None:
     assert warnings_of({}, {**OTHER, "id": "one"}, ONE) == [
         f"environment.json has two descriptions of where 4 of 4 trials ran: {DIFFERENCE}."
     ]
 
 
-def test_mixing_is_warned_of_in_every_document(
+def test_every_document_warns_of_mixed_environments(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     store = Store(tmp_path / "results")
@@ -159,7 +159,7 @@ def test_mixing_is_warned_of_in_every_document(
     assert DIFFERENCE in warning
 
 
-def test_a_seed_that_is_added_elsewhere_is_warned_of_before_and_after_training(
+def test_a_seed_added_in_another_environment_gives_a_warning_before_and_after_training(
     actbench_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ("run", "--train-images", "64", "--epochs", "1", "--corruptions", "none")
@@ -186,7 +186,7 @@ def test_a_record_without_an_environment_keeps_its_bytes(tiny_run: TinyRun) -> N
     assert record_from_json(old).environment == ""
 
 
-def test_a_checkpoint_of_another_environment_is_not_taken(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_environment_is_not_used(tmp_path: Path) -> None:
     history = (EpochRecord(1, 2.0, 2.1, 0.25, {"conv1": 0.5}),)
     Checkpoint(tmp_path, "trial", environment="one").save(
         {"w": torch.ones(2)}, [torch.ones(2)], history

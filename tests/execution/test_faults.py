@@ -1,4 +1,4 @@
-"""Faults, with real processes and real signals: what is lost, what is told, what goes on."""
+"""Faults, with real processes and signals: what is lost, what is reported, what continues."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUICK = (
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
-def test_a_killed_run_goes_on_after_the_last_whole_epoch_to_the_same_bytes(
+def test_a_killed_run_resumes_after_the_last_complete_epoch_with_the_same_bytes(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     asked = ["run", *TINY, "--activation", "rrelu", "--seeds", "1", "--workers", "1", "--verbose"]
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_after_the_last_whole_epoch_to_the_same_bytes(
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
-# what a user's own activation may do
+# what a user-defined activation may do
 
 MISCHIEF = """
 import multiprocessing, os, signal, sys, time
@@ -146,7 +146,7 @@ OUTCOMES = {
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-def test_whatever_an_activation_does_its_own_trial_alone_fails_with_the_reason(
+def test_whatever_an_activation_does_only_its_own_trial_fails_with_the_reason(
     user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
     module = user_module(MISCHIEF)
@@ -171,7 +171,7 @@ def test_whatever_an_activation_does_its_own_trial_alone_fails_with_the_reason(
     assert done.err.count("; retrying") == 3
 
 
-# the death of the process that hands out trials
+# the death of the main process, which assigns the trials
 
 
 BUSY = """
@@ -204,7 +204,7 @@ def test_no_worker_outlives_a_killed_run(
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
-def test_a_watching_thread_ends_the_worker_where_the_kernel_does_not(tmp_path: Path) -> None:
+def test_a_watching_thread_ends_the_worker_if_the_kernel_does_not(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(
         "import multiprocessing, sys\n"
         "from actbench.execution import parent_death\n"
@@ -223,12 +223,12 @@ def test_a_watching_thread_ends_the_worker_where_the_kernel_does_not(tmp_path: P
     assert ended_with_the_parent("parent.py", cwd=tmp_path)
 
 
-# failed trials again, and from the beginning
+# failed trials, and starting over
 
 
 @pytest.fixture
 def failed(actbench_here: Callable[..., Outcome], tmp_path: Path) -> str:
-    """Return the spec of an activation whose trial has crashed; it would not do so again."""
+    """Return the spec of an activation whose trial has crashed but would not crash again."""
     source = "from pathlib import Path\n" + (
         "def act(x):\n"
         "    if len(x) == 40 and not Path('mended').exists():\n"  # the last test images
@@ -246,7 +246,7 @@ def statuses(folder: Path) -> dict[str, str]:
     return dict(zip(trials["activation"], trials["status"], strict=True))
 
 
-def test_failed_trials_are_run_again_on_request_alone(
+def test_failed_trials_are_run_again_only_on_request(
     failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     asked = (*QUICK, "--activation", failed, "--workers", "0")
@@ -275,7 +275,7 @@ def test_a_restart_keeps_the_old_folder_under_another_name(
     assert kept == before
 
 
-def test_a_restart_through_a_link_renames_what_it_names_and_the_link_goes_on(
+def test_a_restart_through_a_link_renames_its_target_and_keeps_the_link(
     failed: str, actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     (tmp_path / "out").rename(tmp_path / "real")
@@ -290,7 +290,7 @@ def test_a_restart_through_a_link_renames_what_it_names_and_the_link_goes_on(
     assert "all 2 trials are stored already" in again.err
 
 
-def test_a_restart_leaves_a_folder_that_holds_no_study(
+def test_a_restart_does_not_change_a_folder_without_a_study(
     actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -319,7 +319,7 @@ def test_checkpoints_that_cannot_be_written_end_the_run_before_training(tmp_path
     assert "relu, seed 0" not in done.err
 
 
-def test_every_damaged_record_is_named_and_done_again(
+def test_every_damaged_record_is_named_and_its_trial_run_again(
     tiny_run: TinyRun, actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     study = tiny_run.study
@@ -339,7 +339,7 @@ def test_every_damaged_record_is_named_and_done_again(
     assert damaged.read_bytes() == (tiny_run.folder / "trials" / damaged.name).read_bytes()
 
 
-# a cache that vanishes or is cut while the run goes on
+# a cache that is deleted or truncated during the run
 
 CACHE_MISCHIEF = """
 import multiprocessing, os, shutil, signal
@@ -396,7 +396,7 @@ def cuts_the_library(x):
         ("cuts_the_library", None),
     ],
 )
-def test_what_vanishes_from_the_cache_or_is_cut_is_made_again(
+def test_a_deleted_or_truncated_cache_file_is_made_again(
     name: str,
     death: str | None,
     user_module: Callable[[str], str],
@@ -445,7 +445,7 @@ def test_data_that_cannot_be_prepared_again_is_one_error_and_no_crashed_trial(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a compiler of its own is a shell script")
-def test_a_library_that_cannot_be_compiled_again_stops_the_run_and_no_other_kernels_compute(
+def test_a_library_that_cannot_be_compiled_again_stops_the_run_without_a_fallback(
     user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""A results folder with nothing to do: the same command prints the same and reads no record."""
+"""A finished results folder: the same command prints the same and reads no record."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_any_change_in_the_folder_is_noticed(change: str, copy: Path) -> None:
     ],
     ids=["recipe", "seeds", "margin", "dataset", "data", "published corruptions"],
 )
-def test_another_study_has_something_to_do(other: Study, tiny_run: TinyRun) -> None:
+def test_another_study_has_work_to_do(other: Study, tiny_run: TinyRun) -> None:
     assert not unchanged(tiny_run.folder, other)
     assert not unchanged(tiny_run.folder, until_decided=True)
 
@@ -155,7 +155,7 @@ def test_a_study_with_the_users_own_code_has_no_checksum(copy: Path) -> None:
     assert not (copy / INPUTS_FILE).exists()
 
 
-def test_failed_trials_have_something_to_do_only_on_request(
+def test_failed_trials_are_work_to_do_only_on_request(
     actbench_here: Callable[..., Outcome],
 ) -> None:
     command = ("run", "--train-images", "128", "--epochs", "1", "--seeds", "1", "--lr", "1e5")
@@ -204,7 +204,7 @@ def test_a_damaged_summary_of_the_expected_size_and_time_is_one_line(
     assert done.err.count("\n") == 1
 
 
-def test_a_report_names_the_record_that_it_leaves_out(
+def test_a_report_names_the_record_that_it_excludes(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     path = first_file(copy / "trials")

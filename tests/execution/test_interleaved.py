@@ -1,4 +1,4 @@
-"""Several trials in one process: each has the numbers that it has alone."""
+"""Several trials in one process: each has the results of a trial run by itself."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ STUDY = Study(
 
 
 class DrawsWhereverItCan(nn.Module):
-    """Adds noise from the global generators, while training and after."""
+    """Adds noise from the global generators, in training and in evaluation."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         return torch.relu(x) + 0.01 * torch.rand(())
 
 
 class Greedy(nn.Module):
-    """Is out of memory where more than two networks with it are there, as on a GPU."""
+    """Is out of memory if more than two networks with it exist, as on a GPU."""
 
     most = 2
     there = 0
@@ -63,7 +63,7 @@ class Greedy(nn.Module):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the data of a few digits, so that a trial takes a moment."""
+    """Return the data of a few digits, so that a trial is short."""
     digits = open_images(prepare("digits"))
     folder = tmp_path_factory.mktemp("few") / "digits"
     parts = {
@@ -105,14 +105,12 @@ def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("at_once", [2, 7])
-def test_trials_side_by_side_have_the_records_that_they_have_alone(
-    at_once: int, folder: Path
-) -> None:
+def test_interleaved_trials_have_the_records_of_single_trials(at_once: int, folder: Path) -> None:
     study = Study(**{**vars(STUDY), "activations": SPECS[:-1]})
     assert records_of(side_by_side(study, folder, at_once)) == one_by_one(study, folder)
 
 
-def test_what_a_layer_draws_does_not_depend_on_the_trials_beside_it(folder: Path) -> None:
+def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> None:
     alone = [
         finish(
             run_one(
@@ -125,7 +123,7 @@ def test_what_a_layer_draws_does_not_depend_on_the_trials_beside_it(folder: Path
 
 
 @pytest.mark.parametrize("model", ["resnet20", "deep_cnn:depth=4"])
-def test_an_epoch_handed_over_at_once_is_one_taken_step_by_step(
+def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
     model: str, data: ImageData
 ) -> None:
     study = Study(model=model, epochs=2, batch_size=60, augmentation="flip", weight_decay=0.01)
@@ -138,18 +136,18 @@ def test_an_epoch_handed_over_at_once_is_one_taken_step_by_step(
     assert trained[0] == trained[1]
 
 
-def test_progress_is_told_at_the_same_steps_either_way(data: ImageData) -> None:
+def test_progress_is_reported_at_the_same_steps_either_way(data: ImageData) -> None:
     study = Study(epochs=1, batch_size=5, train_images=600)
-    told: dict[bool, list[Progress]] = {False: [], True: []}
-    for deferred, heard in told.items():
+    reported: dict[bool, list[Progress]] = {False: [], True: []}
+    for deferred, heard in reported.items():
         network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
         few = data.train_subset(600)
         finish(train(network, few, study, Trial("relu", 0), heard.append, deferred=deferred))
-    assert told[True] == told[False]
-    assert [progress.step for progress in told[True]] == [100, 120]
+    assert reported[True] == reported[False]
+    assert [progress.step for progress in reported[True]] == [100, 120]
 
 
-def test_the_others_go_on_while_the_steps_of_an_epoch_are_under_way(data: ImageData) -> None:
+def test_other_trials_continue_while_an_epoch_is_running(data: ImageData) -> None:
     few, study = data.train_subset(150), Study(epochs=1, train_images=150)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
     before = network.conv1.weight.clone()
@@ -158,7 +156,7 @@ def test_the_others_go_on_while_the_steps_of_an_epoch_are_under_way(data: ImageD
     assert not torch.equal(network.conv1.weight, before)
 
 
-def test_a_trial_diverges_at_the_step_at_which_it_diverges_alone(folder: Path) -> None:
+def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: Path) -> None:
     study = Study(
         activations=("relu", "tanh"), seeds=(0,), learning_rate=1e6, epochs=2, train_images=300
     )
@@ -167,9 +165,7 @@ def test_a_trial_diverges_at_the_step_at_which_it_diverges_alone(folder: Path) -
     assert any(record.status == "diverged" for record in found.values())
 
 
-def test_a_trial_goes_on_after_its_checkpoint(
-    folder: Path, data: ImageData, tmp_path: Path
-) -> None:
+def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_path: Path) -> None:
     study = Study(activations=("relu",), epochs=3, train_images=150, corruptions=())
     trial, few = Trial("relu", 0), data.train_subset(150)
     undisturbed = finish(run_one(study, trial, few, ignore, None)).record
@@ -182,7 +178,7 @@ def test_a_trial_goes_on_after_its_checkpoint(
     assert Checkpoint(tmp_path, undisturbed.trial_id).path.exists()
 
 
-def test_where_memory_is_short_fewer_are_under_way_and_all_finish(folder: Path) -> None:
+def test_if_memory_is_short_fewer_trials_run_at_once_and_all_finish(folder: Path) -> None:
     study = Study(
         **{**vars(STUDY), "activations": (GREEDY,), "baseline": GREEDY, "seeds": tuple(range(5))}
     )
@@ -197,7 +193,7 @@ def test_where_memory_is_short_fewer_are_under_way_and_all_finish(folder: Path) 
     assert {record.status for record in records_of(events).values()} == {"ok"}
 
 
-def test_a_trial_that_has_no_room_alone_is_a_crashed_one(
+def test_a_trial_that_does_not_fit_in_memory_by_itself_crashes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = Study(activations=(GREEDY,), baseline=GREEDY, seeds=(0,), epochs=1)
@@ -208,7 +204,7 @@ def test_a_trial_that_has_no_room_alone_is_a_crashed_one(
     assert finished.record.reason == "OutOfMemoryError: a GPU would have no memory left"
 
 
-def test_workers_with_several_trials_each_give_the_records_of_one(folder: Path) -> None:
+def test_workers_with_several_trials_give_the_records_of_one_trial_at_a_time(folder: Path) -> None:
     study = Study(**{**vars(STUDY), "activations": SPECS[:-1]})
     events: list[Any] = []
     workers = LocalWorkers(["cpu", "cpu"], at_once=3)
@@ -219,7 +215,7 @@ def test_workers_with_several_trials_each_give_the_records_of_one(folder: Path) 
     assert records_of(events) == one_by_one(study, folder)
 
 
-def test_a_trial_that_hangs_takes_none_of_those_beside_it_along(
+def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hanging.py").write_text(
@@ -247,7 +243,7 @@ def test_a_trial_that_hangs_takes_none_of_those_beside_it_along(
     }
 
 
-def test_losses_are_read_once_an_epoch(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_are_read_once_per_epoch(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Study(epochs=1, train_images=150)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
     steps = DeferredSteps(network, data.train_subset(150), study, Trial("relu", 0))

@@ -1,4 +1,4 @@
-"""Trials as tasks of a real Ray cluster of several nodes: the same bytes, whatever dies."""
+"""Trials as tasks of a real Ray cluster of several nodes: the same bytes if nodes die."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ray: Any = pytest.importorskip("ray")
 cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
 
 ASKED = Study(train_images=128, epochs=2, seeds=2, activations=TINY_ACTIVATIONS)
-# what Ray itself warns of is not ours
+# warnings of Ray itself
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -37,7 +37,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Return a cluster of a head that computes nothing and a node of one core."""
+    """Return a cluster of a head node without cores and a node of one core."""
     made = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
@@ -51,7 +51,7 @@ def cluster() -> Iterator[Any]:
 def run_on(
     executor: RayTasks, study: Study, folder: Path, on_event: Callable[[Event], None]
 ) -> dict[str, bytes]:
-    """Return the records' bytes by file name, after a run of what the folder lacks."""
+    """Run the missing trials of the folder; return the records' bytes by file name."""
     plan, store = prepare_study(study), Store(folder)
     with store.locked():
         stored = store.open(plan.study)
@@ -60,13 +60,13 @@ def run_on(
     return {path.name: path.read_bytes() for path in (folder / "trials").iterdir()}
 
 
-def test_no_such_cluster_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UsageError, match="cannot use Ray at 'auto': Could not find"):
         RayTasks(None, "auto", None)
 
 
-def test_nodes_come_and_die_and_the_records_are_those_of_local_workers(
+def test_records_are_those_of_local_workers_when_nodes_join_and_die(
     cluster: Any, tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     added: list[Any] = []
@@ -106,7 +106,7 @@ def hangs(x):
 """
 
 
-def test_whatever_an_activation_does_its_own_trial_alone_fails(
+def test_whatever_an_activation_does_only_its_own_trial_fails(
     cluster: Any, user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
     module = user_module(MISCHIEF)

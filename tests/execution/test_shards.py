@@ -34,7 +34,7 @@ def test_every_trial_is_in_one_shard(count: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "-1/4", "1/0", "1/2/3", "a/b", "1.0/2"])
-def test_what_is_no_shard_is_refused(text: str) -> None:
+def test_an_invalid_shard_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"must be such as 3/16, the third of 16 parts"):
         Shard.parse(text)
 
@@ -46,7 +46,7 @@ def test_a_shard_is_written_as_it_is_read() -> None:
 # locks
 
 
-def test_shards_share_the_folder_and_keep_a_whole_run_out(tmp_path: Path) -> None:
+def test_shards_share_the_folder_and_exclude_an_unsharded_run(tmp_path: Path) -> None:
     one, two = Shard(1, 2), Shard(2, 2)
     with shard_lock(tmp_path, one), shard_lock(tmp_path, two):
         assert has_active_shards(tmp_path)
@@ -59,7 +59,7 @@ def test_shards_share_the_folder_and_keep_a_whole_run_out(tmp_path: Path) -> Non
         pass
 
 
-def test_one_shard_is_held_once(tmp_path: Path) -> None:
+def test_a_shard_is_locked_by_one_process(tmp_path: Path) -> None:
     with (
         shard_lock(tmp_path, Shard(1, 2)),
         pytest.raises(ResultsFolderError, match="held by another run: process"),
@@ -68,7 +68,7 @@ def test_one_shard_is_held_once(tmp_path: Path) -> None:
         pass
 
 
-def test_a_whole_run_keeps_shards_out(tmp_path: Path) -> None:
+def test_an_unsharded_run_excludes_shards(tmp_path: Path) -> None:
     with (
         Store(tmp_path).locked(),
         pytest.raises(ResultsFolderError, match="held by another run: process"),
@@ -84,7 +84,7 @@ def shard_of(text: str, folder: Path) -> tuple[str, ...]:
     return ("run", *TINY_STUDY, "--workers", "0", "--shard", text, "--out", str(folder), "--quiet")
 
 
-def test_the_last_of_several_shards_at_once_writes_the_bytes_of_one_run(
+def test_the_last_of_several_concurrent_shards_writes_the_bytes_of_one_run(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     folder = tmp_path / "shared"
@@ -108,7 +108,7 @@ def test_the_last_of_several_shards_at_once_writes_the_bytes_of_one_run(
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_shard_alone_writes_no_table_and_says_who_will(
+def test_a_single_shard_writes_no_table_and_reports_what_is_missing(
     actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     part = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
@@ -134,7 +134,7 @@ def test_a_shard_alone_writes_no_table_and_says_who_will(
         (["--shard", "2"], "shard is '2'"),
     ],
 )
-def test_a_shard_that_cannot_be_is_refused_in_one_line(
+def test_an_impossible_shard_is_refused_in_one_line(
     options: list[str], says: str, actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     asked = ("run", "--activation", "tanh", "--seeds", "1", "--out", "out", *options)

@@ -1,4 +1,4 @@
-"""Running a study: what is missing, one trial's failure, and what is told of it."""
+"""Running a study: missing trials, failures of single trials, and the events reported."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def quick_study(**changes: object) -> Study:
 
 
 class Backwards(InProcess):
-    """Hands trials out from the last to the first."""
+    """Runs trials from the last to the first."""
 
     def run(self, study: Study, trials: Sequence[Trial], *rest: Any) -> None:
-        """Run them so."""
+        """Run them in that order."""
         super().run(study, trials[::-1], *rest)
 
 
 def run_here(study: Study, folder: Path, executor: Executor | None = None) -> list[Event]:
-    """Run in this process what the folder lacks of the study, and return what was told."""
+    """Run the study's missing trials in this process, and return the events."""
     plan, store = prepare_study(study), Store(folder)
     events: list[Event] = []
     with store.locked():
@@ -89,7 +89,7 @@ def test_a_plan_has_the_self_check_of_every_activation() -> None:
     }
 
 
-def test_two_texts_of_one_activation_are_refused() -> None:
+def test_two_spellings_of_one_activation_are_refused() -> None:
     with pytest.raises(UsageError, match=r"'leaky_relu:0\.1' twice"):
         prepare_study(quick_study(activations=("leaky_relu:0.1", "leaky_relu:negative_slope=.1")))
 
@@ -99,15 +99,15 @@ def test_a_study_of_other_data_is_refused() -> None:
         prepare_study(quick_study(data_checksum=f"sha256:{'0' * 64}"))
 
 
-def test_a_network_of_the_users_own_is_tried_before_training() -> None:
+def test_a_user_defined_network_is_checked_before_training() -> None:
     with pytest.raises(UsageError, match=r"model 'torch\.nn:Identity' does not use the activation"):
         prepare_study(quick_study(model="torch.nn:Identity"))
 
 
-# what is run
+# which trials are run
 
 
-def test_a_study_that_grows_runs_the_new_trials_alone(tmp_path: Path) -> None:
+def test_a_study_that_grows_runs_only_the_new_trials(tmp_path: Path) -> None:
     first = run_here(quick_study(), tmp_path / "results")
     assert finished(first) == [Trial("relu", 0)]
     grown = quick_study(activations=("relu", "tanh"), seeds=(0, 7))
@@ -119,7 +119,7 @@ def test_a_study_that_grows_runs_the_new_trials_alone(tmp_path: Path) -> None:
     assert run_here(grown, tmp_path / "results") == []
 
 
-def test_a_record_is_stored_before_its_end_is_told(tmp_path: Path) -> None:
+def test_a_record_is_stored_before_its_end_is_reported(tmp_path: Path) -> None:
     plan, store = prepare_study(quick_study()), Store(tmp_path / "results")
     stored: list[int] = []
 
@@ -134,15 +134,13 @@ def test_a_record_is_stored_before_its_end_is_told(tmp_path: Path) -> None:
     assert stored == [1]
 
 
-def test_progress_is_told_after_every_epoch(tmp_path: Path) -> None:
+def test_progress_is_reported_after_every_epoch(tmp_path: Path) -> None:
     events = run_here(quick_study(epochs=2), tmp_path / "results")
-    told = [(e.epoch, e.step, e.steps) for e in events if isinstance(e, Progress)]
-    assert told == [(1, 1, 1), (2, 1, 1)]
+    reported = [(e.epoch, e.step, e.steps) for e in events if isinstance(e, Progress)]
+    assert reported == [(1, 1, 1), (2, 1, 1)]
 
 
-def test_a_trials_record_does_not_depend_on_its_neighbours(
-    tiny_run: TinyRun, tmp_path: Path
-) -> None:
+def test_a_trials_record_does_not_depend_on_other_trials(tiny_run: TinyRun, tmp_path: Path) -> None:
     study = tiny_run.study
     alone = Study(**{**vars(study), "activations": ("relu", "rrelu"), "seeds": (1,)})
     run_here(alone, tmp_path / "results")
@@ -153,8 +151,8 @@ def test_a_trials_record_does_not_depend_on_its_neighbours(
 
 def test_the_order_of_the_trials_changes_no_byte(tiny_run: TinyRun, tmp_path: Path) -> None:
     study = Study(**{**vars(tiny_run.study), "seeds": (0,)})
-    told = finished(run_here(study, tmp_path / "results", Backwards()))
-    assert len(told) == len(study.activations)
+    reported = finished(run_here(study, tmp_path / "results", Backwards()))
+    assert len(reported) == len(study.activations)
     for record in (tmp_path / "results" / "trials").iterdir():
         assert record.read_bytes() == (tiny_run.folder / "trials" / record.name).read_bytes()
 
@@ -172,7 +170,7 @@ def test_a_record_holds_its_activations_self_check(tiny_run: TinyRun) -> None:
     assert checks["prelu"]["trainable_parameters"] == 1
 
 
-def test_environment_json_says_where_and_how_long(tiny_run: TinyRun) -> None:
+def test_environment_json_holds_machine_and_times(tiny_run: TinyRun) -> None:
     environment = json.loads((tiny_run.folder / "environment.json").read_text())
     assert set(environment["seconds"]) == {record.trial_id for record in tiny_run.records}
     (entry,) = environment["environments"]
@@ -195,7 +193,7 @@ def act(x):
 """
 
 
-def test_a_trial_that_raises_is_told_and_the_others_go_on(
+def test_a_trial_that_raises_is_reported_and_the_others_continue(
     actbench_here: Callable[..., Outcome], user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
     spec = f"{user_module(CRASHES_IN_A_TRIAL)}:act"

@@ -1,4 +1,4 @@
-"""Learning rates chosen for each activation: on held-out training images, once, and repeatably."""
+"""Learning rates chosen for each activation: on held-out training images, once, reproducibly."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_held_out_images_are_training_images_that_are_not_trained_on() -> None:
     assert part.checksum != whole.checksum
 
 
-def test_images_and_labels_stay_together_and_the_part_is_the_same_for_everyone() -> None:
+def test_images_and_labels_correspond_and_the_held_out_part_is_the_same_for_all() -> None:
     whole = open_images(prepare("digits"))
     part, again = whole.validation_split(50), whole.validation_split(50)
     assert torch.equal(part.test_images, again.test_images)
@@ -83,13 +83,13 @@ def test_images_and_labels_stay_together_and_the_part_is_the_same_for_everyone()
         assert labels[bytes(image.numpy())] == label
 
 
-def test_more_than_there_are_cannot_be_held_out() -> None:
+def test_more_images_than_there_are_cannot_be_held_out() -> None:
     with pytest.raises(UsageError, match="validation_images is 1437; there are 1437"):
         study_images(prepare("digits"), Study(validation_images=1437))
 
 
 @pytest.mark.parametrize("with_what", [{"cifar10c": "folder"}, {"tune_lr": GRID}])
-def test_held_out_images_stand_for_no_published_ones_and_are_not_held_out_twice(
+def test_held_out_images_exclude_published_corruptions_and_are_not_held_out_twice(
     with_what: dict[str, object],
 ) -> None:
     with pytest.raises(UsageError, match="validation_images is 10"):
@@ -99,7 +99,7 @@ def test_held_out_images_stand_for_no_published_ones_and_are_not_held_out_twice(
 # the choice
 
 
-def test_each_rate_of_the_grid_is_tried_on_a_tenth_held_out(results: Results) -> None:
+def test_each_rate_of_the_grid_is_evaluated_on_a_held_out_tenth(results: Results) -> None:
     table = pd.read_csv(results.folder / "tuning.csv")
     assert list(zip(table["activation"], table["learning_rate"], strict=True)) == [
         (name, rate) for rate in GRID for name in TUNED.activations
@@ -109,18 +109,18 @@ def test_each_rate_of_the_grid_is_tried_on_a_tenth_held_out(results: Results) ->
     assert (table["validation_accuracy"] * 20 * 2 % 1).abs().max() < 1e-9
 
 
-def test_the_best_on_them_is_what_the_study_runs_with(results: Results) -> None:
+def test_the_study_runs_with_the_best_rate_on_held_out_images(results: Results) -> None:
     table = pd.read_csv(results.folder / "tuning.csv")
     best = table.sort_values("validation_accuracy").groupby("activation").tail(1)
     expected = dict(zip(best["activation"], best["learning_rate"], strict=True))
     assert dict(results.study.learning_rates) == expected
     chosen = table[table["chosen"]]
     assert dict(zip(chosen["activation"], chosen["learning_rate"], strict=True)) == expected
-    # a rate of 0.001 teaches nothing in two epochs
+    # a rate of 0.001 learns nothing in two epochs
     assert set(expected.values()) == {0.05}
 
 
-def test_a_tuned_trial_is_the_trial_of_that_rate(results: Results, tmp_path: Path) -> None:
+def test_a_tuned_trial_equals_the_trial_of_that_rate(results: Results, tmp_path: Path) -> None:
     fixed = dataclasses.replace(TUNED, tune_lr=(), learning_rate=0.05)
     plain = run(fixed, tmp_path / "fixed", workers=0, quiet=True)
     for path in (plain.folder / "trials").iterdir():
@@ -147,17 +147,17 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))
 
 
-def test_the_report_says_which_arm_it_is_and_which_rates(results: Results) -> None:
+def test_the_report_shows_that_rates_were_tuned_and_which(results: Results) -> None:
     for name in ("summary.md", "report.html", "summary.tex"):
         text = (results.folder / name).read_text(encoding="utf-8")
         assert "learning rate tuned for each activation" in text
         assert "best of 0.001, 0.05 on held" in text
 
 
-# repeating and going on
+# repeating and resuming
 
 
-def test_the_stored_study_repeats_it_without_choosing_again(
+def test_the_stored_study_repeats_the_run_without_choosing_again(
     results: Results, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     config = str(results.folder / "study.toml")
@@ -167,7 +167,7 @@ def test_the_stored_study_repeats_it_without_choosing_again(
     assert not (tmp_path / "again" / "tuning").exists()
 
 
-def test_an_interrupted_choice_goes_on_to_the_same_bytes(results: Results, copy: Path) -> None:
+def test_an_interrupted_choice_resumes_to_the_same_bytes(results: Results, copy: Path) -> None:
     shutil.rmtree(copy / "trials")
     missing, *_ = sorted((copy / "tuning" / "trials").iterdir())
     missing.unlink()
@@ -178,7 +178,7 @@ def test_an_interrupted_choice_goes_on_to_the_same_bytes(results: Results, copy:
     assert {p: p.stat().st_mtime_ns for p in others} == others
 
 
-def test_more_activations_and_seeds_leave_those_that_are_there_their_rates(copy: Path) -> None:
+def test_adding_activations_and_seeds_does_not_change_stored_rates(copy: Path) -> None:
     before = {p.name: p.read_bytes() for p in (copy / "trials").iterdir()}
     grown = dataclasses.replace(TUNED, activations=("relu", "tanh", "elu"), seeds=(0, 1))
     rates = dict(run(grown, copy, workers=0, quiet=True).study.learning_rates)
@@ -188,7 +188,7 @@ def test_more_activations_and_seeds_leave_those_that_are_there_their_rates(copy:
     assert {name: after[name] for name in before} == before
 
 
-def test_a_folder_of_another_arm_is_refused(
+def test_a_folder_tuned_in_another_way_is_refused(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     for tune_lr in ((), (0.01, 0.02)):
@@ -215,7 +215,7 @@ def test_a_dry_run_counts_what_the_choice_needs(
     assert "8 trials first, to choose" in actbench_here(*asked[:4], "--out", "new").out
 
 
-def test_a_grid_that_only_diverges_says_so(tmp_path: Path) -> None:
+def test_a_grid_of_diverging_rates_is_an_error(tmp_path: Path) -> None:
     study = dataclasses.replace(TUNED, activations=("relu",), tune_lr=(1e5, 1e6), epochs=1)
     with pytest.raises(ActbenchError, match="every learning rate of the grid made relu diverge"):
         run(study, tmp_path / "out", workers=0, quiet=True)
@@ -224,14 +224,14 @@ def test_a_grid_that_only_diverges_says_so(tmp_path: Path) -> None:
 # the study
 
 
-def test_rates_survive_the_studys_toml() -> None:
+def test_rates_are_read_back_from_the_studys_toml() -> None:
     study = dataclasses.replace(TUNED, learning_rates=(("relu", 0.1 + 0.2), ("tanh", 0.05)))
     assert study_from_toml(study_to_toml(study), "here") == study
     assert study.learning_rate_of("relu") == 0.1 + 0.2
     assert study.learning_rate_of("elu") == study.learning_rate
 
 
-def test_a_trials_name_goes_by_its_own_rate() -> None:
+def test_a_trials_name_depends_on_its_own_rate() -> None:
     study = Study(learning_rates=(("relu", 0.03), ("tanh", 0.1)))
     other = Study(learning_rates=(("relu", 0.03), ("tanh", 0.2)), tune_lr=(0.03, 0.2))
     plain = Study(learning_rate=0.03)
