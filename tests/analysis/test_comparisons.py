@@ -1,4 +1,4 @@
-"""Tables of paired comparisons: pairs, notes, too small studies, invariances."""
+"""Tables of paired comparisons: pairs, notes, studies that are too small, invariances."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_two_pairs_work() -> None:
     assert "correlation" in row["note"]
 
 
-def test_pairs_are_the_seeds_that_both_have_in_any_order() -> None:
+def test_pairs_are_the_seeds_that_both_activations_have_in_any_order() -> None:
     values = pd.DataFrame(
         {
             "activation": ["x", "relu", "x", "relu", "x", "relu", "x"],
@@ -64,7 +64,7 @@ def test_pairs_are_the_seeds_that_both_have_in_any_order() -> None:
     assert "3 of 5 seeds left out, as a value is missing" in row["note"]
 
 
-def test_diverged_and_infinite_values_leave_their_pair_out_and_are_counted() -> None:
+def test_pairs_with_a_diverged_or_infinite_value_are_excluded_and_counted() -> None:
     values = study("clean_loss", relu=[1.0, 1.1, 1.2, np.nan, 1.3], x=[0.9, 1.05, np.inf, 1.0, 1.1])
     row = only_row(values, LOSS)
     assert row["n"] == 3
@@ -174,7 +174,7 @@ def test_the_unit_does_not_matter(values: np.ndarray, power: int) -> None:
 
 @given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=5))
 @settings(derandomize=True, deadline=None, max_examples=150)
-def test_any_numbers_get_a_verdict_and_a_reason_where_there_is_none(values: Any) -> None:
+def test_any_numbers_get_a_verdict_or_a_reason_for_its_absence(values: Any) -> None:
     ours, theirs = np.array(values, dtype=np.float64).T
     frame = study(relu=theirs, x=ours)
     summarise(frame, ACCURACY)
@@ -184,7 +184,7 @@ def test_any_numbers_get_a_verdict_and_a_reason_where_there_is_none(values: Any)
     assert row["note"] or not missing.any()
 
 
-def test_importing_it_leaves_the_slow_libraries_for_later() -> None:
+def test_importing_it_does_not_load_the_slow_libraries() -> None:
     program = (
         "import sys, actbench.analysis.comparisons; sys.exit(any(n in sys.modules for n in "
         "('statsmodels', 'scipy.stats', 'scipy.optimize', 'torch')))"

@@ -1,4 +1,4 @@
-"""Mean corruption error relative to the baseline's."""
+"""Mean corruption error relative to that of the baseline."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_mean_corruption_error_is_the_ratio_of_summed_errors_averaged_over_corru
     assert result["x"] == pytest.approx(100 * (0.3 / 0.6 + 0.3 / 0.2) / 2)
 
 
-def test_mean_corruption_error_uses_the_seeds_that_both_have() -> None:
+def test_mean_corruption_error_uses_the_seeds_that_both_activations_have() -> None:
     errors = {("relu", 0): 0.2, ("relu", 1): 0.4, ("relu", 2): 0.9, ("x", 0): 0.1, ("x", 1): 0.2}
     table = corruption_table({(a, s, "fog", 1): 1 - e for (a, s), e in errors.items()})
     diverged = pd.DataFrame(

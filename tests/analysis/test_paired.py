@@ -58,7 +58,7 @@ def test_detectable_effect_is_statsmodels_power_solved(n: int, level: float) -> 
 
 
 @pytest.mark.parametrize("n", [5, 10])
-def test_the_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
+def test_the_interval_covers_the_true_value_at_its_nominal_rate(n: int) -> None:
     result = paired_t(np.random.default_rng(n).normal(0.3, 2.0, (2000, n)))
     covered = ((result.ci_low <= 0.3) & (result.ci_high >= 0.3)).mean()
     assert 0.93 <= covered <= 0.97
@@ -82,7 +82,7 @@ def test_accuracies_on_few_images_raise_no_more_false_alarms(n: int, images: int
     assert false_alarm(paired_t(differences).p_value, 0.05).mean() <= 0.05 + 0.0047
 
 
-def test_a_spread_of_zero_is_common_enough_that_it_must_not_count_as_certainty() -> None:
+def test_a_spread_of_zero_is_too_common_to_count_as_certainty() -> None:
     right = np.random.default_rng(0).binomial(360, 0.97, (20_000, 2, 2)) / 360
     result = paired_t(paired_differences(right[:, 0], right[:, 1]))
     equal_and_not_zero = (result.deviation == 0) & (result.difference != 0)

@@ -11,7 +11,7 @@ from helpers.trial_values import only_row, study
 
 
 def decided(rng: np.random.Generator, seeds: np.ndarray, truth: float, tests: int) -> np.ndarray:
-    """Return whether studies of so many seeds reach a verdict; margin 0.5, deviation 1."""
+    """Return whether studies of ``seeds`` seeds reach a verdict; margin 0.5, deviation 1."""
     error = np.sqrt(rng.chisquare(seeds - 1) / (seeds - 1) / seeds)
     mean = rng.normal(truth, 1 / np.sqrt(seeds))
     different = np.abs(mean) >= stats.t.isf(0.025 / tests, seeds - 1) * error
@@ -31,7 +31,7 @@ def test_the_printed_seeds_reach_a_verdict_four_times_in_five_at_half_the_margin
     seeds = np.repeat(np.array(printed), 40)
     by_truth = {part: decided(rng, seeds, part * 0.5, tests).mean() for part in (0, 0.5, 1)}
     assert 0.75 <= by_truth[0.5] <= 0.85
-    assert min(by_truth[0], by_truth[1]) >= by_truth[0.5]  # no truth needs more
+    assert min(by_truth[0], by_truth[1]) >= by_truth[0.5]  # no true difference needs more
 
 
 def test_the_range_of_seeds_is_that_of_the_deviations_interval() -> None:

@@ -1,4 +1,4 @@
-"""Robustness beside clean accuracy and beside mechanism: worked cases and other libraries'."""
+"""Robustness against clean accuracy and mechanism: worked cases, and other libraries' results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_relative_mce_of_a_case_worked_by_hand() -> None:
     assert found == pytest.approx({"relu": 100, "tanh": 87.5})
 
 
-def test_a_corruption_that_adds_nothing_for_the_baseline_is_no_yardstick() -> None:
+def test_a_corruption_that_adds_no_error_for_the_baseline_is_excluded() -> None:
     table = scores({"relu": [0.1, 0.3], "tanh": [0.5, 0.4]})
     found = relative_error(table, {"relu": 0.1, "tanh": 0.2})
     assert found == pytest.approx({"relu": 100, "tanh": 100})
@@ -104,7 +104,7 @@ def test_clean_accuracy_that_never_differs_leaves_the_paired_t_test() -> None:
         ([0.01, 0.02, 0.03, 0.02, 0.04], [0.02, 0.03, 0.04, 0.03, 0.05], "on one line"),
     ],
 )
-def test_too_little_to_draw_a_line_through_is_not_estimable(
+def test_too_few_points_for_a_line_are_not_estimable(
     clean: list[float], corrupted: list[float], reason: str
 ) -> None:
     found = matched_difference(np.array(corrupted), np.array(clean), margin=0.005)
@@ -260,8 +260,8 @@ def mechanism_values(rows: list[tuple[int, float, float]]) -> pd.DataFrame:
     return frame.assign(**dict.fromkeys(MECHANISMS, frame["mechanism"]))
 
 
-def test_within_seeds_does_not_take_a_difference_of_seeds_for_one_of_activations() -> None:
-    # within each seed more goes with less; the seeds' levels hide it over all trials
+def test_correlation_within_seeds_ignores_differences_between_seeds() -> None:
+    # negative correlation within each seed; over all trials the seeds' levels hide it
     rows = [(seed, seed + m / 10, seed - m / 10) for seed in range(4) for m in range(3)]
     table = mechanism_correlations(mechanism_values(rows))
     assert list(table) == list(MECHANISM_COLUMNS)
@@ -269,7 +269,7 @@ def test_within_seeds_does_not_take_a_difference_of_seeds_for_one_of_activations
     assert (table["within_seeds"] == -1).all()
     assert (table["n_trials"] == 12).all()
     assert (table["n_seeds"] == 4).all()
-    # the same in every seed: no spread to make an interval of
+    # the same in every seed: no spread, so no interval
     assert table["within_ci_low"].isna().all()
 
 
@@ -291,7 +291,7 @@ def test_two_activations_have_no_rank_correlation_within_a_seed() -> None:
     assert table["within_seeds"].isna().all()
 
 
-def test_the_tables_show_all_of_it_with_n() -> None:
+def test_the_tables_show_every_robustness_measure_with_n() -> None:
     study = Study(activations=SLOPES, seeds=3, corruptions=("shot_noise", "fog"))
     frames = synthetic_frames(study)
     sections = {section.id: section for section in robustness_tables(frames)}
@@ -309,6 +309,6 @@ def test_the_tables_show_all_of_it_with_n() -> None:
         assert f"## {section.title}" in summary
 
 
-def test_a_study_without_corruptions_has_none_of_it() -> None:
+def test_a_study_without_corruptions_has_no_robustness_measures() -> None:
     frames = synthetic_frames(Study(activations=SLOPES, seeds=3, corruptions=()))
     assert robustness_tables(frames) == []

@@ -29,7 +29,7 @@ def test_interim_analyses_from_5_to_30_seeds_keep_false_alarms_at_one_in_twenty(
     assert 0.03 <= np.any(by_analysis, axis=0).mean() <= 0.05
     every = tuple(range(5, 31))
     uncorrected = [false_alarm(p, 0.05) for p in running_p_values(differences[:2000], every)]
-    assert np.any(uncorrected, axis=0).mean() > 0.2  # what the rule is there to prevent
+    assert np.any(uncorrected, axis=0).mean() > 0.2  # the error that the rule prevents
 
 
 def test_interim_analyses_claim_equivalence_at_the_margin_one_time_in_twenty() -> None:

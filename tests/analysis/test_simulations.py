@@ -1,4 +1,4 @@
-"""The script behind the tables of docs/statistics.md runs, and the page shows what it prints."""
+"""The script for the tables of docs/statistics.md runs, and the page shows what it prints."""
 
 from __future__ import annotations
 

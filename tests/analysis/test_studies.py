@@ -1,4 +1,4 @@
-"""actbench compare: what studies share, side by side, and whether their verdicts agree."""
+"""actbench compare: the shared activations of studies, and whether their verdicts agree."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def agreement(table: pd.DataFrame, metric: str = "clean_accuracy") -> str:
         ([BETTER, BETTER, BETTER], "agree"),
     ],
 )
-def test_verdicts_agree_differ_or_stay_open(samples: list[tuple[float, ...]], word: str) -> None:
+def test_verdicts_agree_differ_or_are_open(samples: list[tuple[float, ...]], word: str) -> None:
     table = compare_studies({str(at): study(sample) for at, sample in enumerate(samples)})
     assert agreement(table) == agreement(table, "corrupted_accuracy") == word
 
 
-def test_a_single_pair_leaves_the_question_open() -> None:
+def test_a_single_pair_leaves_agreement_open() -> None:
     single = made_frames({"relu": RELU[:1], LEAKY: BETTER[:1]})
     assert agreement(compare_studies({"a": study(BETTER), "b": single})) == "open"
 
@@ -89,7 +89,7 @@ def test_gradients_are_compared_by_direction() -> None:
     assert agreement(table, "grad_norm_first") == "agree"
 
 
-def test_activations_that_not_all_have_are_named_and_left_out() -> None:
+def test_activations_missing_from_a_study_are_named_and_excluded() -> None:
     more = made_frames({"relu": RELU, "mish": BETTER, LEAKY: BETTER, "gelu": BETTER})
     studies = {"few": study(BETTER), "many": more}
     assert set(compare_studies(studies)["activation"]) == {LEAKY}

@@ -39,7 +39,7 @@ def test_the_signed_rank_test_is_scipys(n: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_with_ties_and_zeros_it_is_the_share_of_all_signs(seed: int) -> None:
+def test_with_ties_and_zeros_the_p_value_counts_all_sign_assignments(seed: int) -> None:
     differences = np.random.default_rng(seed).integers(-3, 5, 9) / 360
     kept = differences[differences != 0]
     ranks = stats.rankdata(np.abs(np.round(kept, 12)))
@@ -77,7 +77,7 @@ def test_seeds_that_agree_to_an_image_flag_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 9, 14, 30])
-def test_at_most_one_normal_arm_in_a_hundred_has_a_flagged_trial(n: int) -> None:
+def test_at_most_one_normal_activation_in_a_hundred_has_a_flagged_trial(n: int) -> None:
     draw = np.random.default_rng(n)
     arms = 0.5 + 0.05 * draw.standard_normal((4000, n))
     hits = sum(np.isfinite(far_from_others(accuracies, 10**8)).any() for accuracies in arms)

@@ -68,7 +68,7 @@ def test_the_standard_error_from_seeds_is_that_of_the_paired_test() -> None:
     ("of_seeds", "of_images", "answer"),
     [(1.0, 0.1, "more seeds"), (0.01, 1.0, "more test images"), (0.223, 1.0, "either")],
 )
-def test_the_larger_source_is_the_one_to_enlarge(
+def test_the_larger_source_of_variance_is_the_one_to_increase(
     of_seeds: float, of_images: float, answer: str
 ) -> None:
     rng = np.random.default_rng(0)

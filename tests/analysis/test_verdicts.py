@@ -46,7 +46,7 @@ def test_holm_is_statsmodels_within_each_metric_over_the_activations_tested() ->
     assert math.isnan(table.loc[("clean_loss", "d"), "p_holm"])
 
 
-def test_compare_raises_the_alarm_exactly_where_the_simulations_say() -> None:
+def test_compare_raises_false_alarms_exactly_as_the_simulations_do() -> None:
     differences = simulated_differences(np.random.default_rng(8), 40, 5, effect=0.8)
     expected = false_alarm(paired_t(differences).p_value, 0.05)
     assert 0 < expected.sum() < 40
@@ -106,7 +106,7 @@ def test_a_noisy_study_is_undecided_with_the_seeds_it_needs() -> None:
     assert row["minimum_detectable_effect"] > row["margin"] == 0.005
 
 
-def test_a_stricter_level_reaches_every_test() -> None:
+def test_a_stricter_level_applies_to_every_test() -> None:
     values = study(relu=[0.70, 0.71, 0.69, 0.72], x=[0.72, 0.725, 0.715, 0.735])
     normal, strict = only_row(values), only_row(values, level=0.001)
     assert normal["verdict"] == "better"

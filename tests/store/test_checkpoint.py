@@ -1,4 +1,4 @@
-"""Checkpoints: a trial that was stopped after any epoch ends with the same bits."""
+"""Checkpoints: a trial stopped after any epoch gives the same bits when resumed."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_names_the_fi
     assert list(tmp_path.iterdir()) == [checkpoint.path]
 
 
-def test_a_network_with_more_than_tensors_in_its_state_trains_without_a_checkpoint(
+def test_a_network_whose_state_holds_more_than_tensors_trains_without_a_checkpoint(
     tmp_path: Path,
 ) -> None:
     class Odd(nn.Linear):

@@ -106,7 +106,7 @@ def test_a_file_system_that_cannot_flush_is_warned_of_once_and_written_to(
 
 @pytest.mark.skipif(os.name != "posix", reason="the system has no umask")
 @pytest.mark.parametrize("umask", [0o002, 0o077])
-def test_what_is_stored_has_the_modes_that_the_umask_allows(umask: int, tmp_path: Path) -> None:
+def test_stored_files_have_the_modes_that_the_umask_allows(umask: int, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     before = os.umask(umask)
     try:
@@ -425,7 +425,7 @@ def test_a_killed_process_releases_its_lock(store: Store) -> None:
         pass
 
 
-# what killed processes leave
+# files left by killed processes
 
 
 def test_clean_up_removes_partly_written_files_and_checkpoints_of_finished_trials(

@@ -20,7 +20,7 @@ from actbench.study.registry import (
 
 @dataclass(frozen=True)
 class Window:
-    """A window of two ends.
+    """A window with two ends.
 
     More text.
     """

@@ -1,4 +1,4 @@
-"""Spec texts: a name with checked parameters, or the user's own object by import path."""
+"""Specs: a name with checked parameters, or a user's object by import path."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_equal_specs_have_equal_texts() -> None:
     assert canonical("relu:") == "relu"
 
 
-def test_a_users_own_object_is_named_by_import_path_and_takes_parameters_by_name() -> None:
+def test_a_users_object_is_named_by_import_path_and_takes_parameters_by_name() -> None:
     spec = parse_spec("my_package.my_module:My.Act:alpha=0.3,deep=true", "activation", KNOWN)
     assert spec.name == "my_package.my_module:My.Act"
     assert spec.imported
