@@ -1,4 +1,4 @@
-"""Attacks as a part of a study: the same for all trials, in every table, and guarded everywhere."""
+"""Attacks in a study: the same for all trials, shown in every table, with warnings everywhere."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_there_is_a_row_for_each_trial_attack_and_epsilon(results: Results) -> N
     assert np.allclose(table["accuracy"] * 40 % 1, 0)
 
 
-def test_an_attack_can_only_take_accuracy_away(results: Results) -> None:
+def test_an_attack_never_increases_accuracy(results: Results) -> None:
     unchanged = results.unattacked().set_index(["activation", "seed"])["accuracy"]
     for key, part in results.attacks.groupby(["activation", "seed"]):
         assert part["accuracy"].max() <= unchanged[key]
 
 
-def test_all_trials_meet_the_same_random_numbers(results: Results) -> None:
-    """So a slope of zero, which is ReLU to the last bit, is attacked as ReLU is."""
+def test_all_trials_are_attacked_with_the_same_random_numbers(results: Results) -> None:
+    """A slope of zero, which equals ReLU to the last bit, is therefore attacked in the same way."""
     by_activation = {
         name: part.drop(columns="activation").reset_index(drop=True)
         for name, part in results.attacks.groupby("activation")
@@ -84,7 +84,7 @@ def test_a_trial_gives_the_same_record_again(results: Results, tmp_path: Path) -
     assert (again.folder / name).read_bytes() == (results.folder / name).read_bytes()
 
 
-def test_a_record_with_attacks_survives_its_json(results: Results) -> None:
+def test_a_record_with_attacks_is_read_back_from_json_unchanged(results: Results) -> None:
     for record in results.records:
         assert record.masking is not None
         assert record.masking.images == 40
@@ -159,7 +159,7 @@ def test_attacks_are_listed(actbench_here: Callable[..., Outcome]) -> None:
         assert part in done.out
 
 
-def test_without_attacks_their_settings_leave_a_trial_its_name() -> None:
+def test_without_attacks_their_settings_do_not_change_a_trials_name() -> None:
     plain, trial = Study(), Trial("relu", 0)
     set_up = Study(attack_images=10, epsilons=(0.1,))
     assert trial_id(set_up, trial) == trial_id(plain, trial)
@@ -170,7 +170,7 @@ def test_without_attacks_their_settings_leave_a_trial_its_name() -> None:
     )
 
 
-def test_an_epsilon_survives_the_studys_toml_to_the_last_bit() -> None:
+def test_an_epsilon_is_read_back_from_the_studys_toml_to_the_last_bit() -> None:
     study = Study(attacks=("pgd:steps=20,norm=l2",), epsilons=(1 / 255, 0.1 + 0.2))
     assert study_from_toml(study_to_toml(study), "here") == study
 
@@ -179,7 +179,7 @@ def test_an_epsilon_survives_the_studys_toml_to_the_last_bit() -> None:
     ("epsilon", "text"),
     [(8 / 255, "8/255"), (0.5 / 255, repr(0.5 / 255)), (0.1, "0.1"), (1.0, "1.0"), (3.0, "3.0")],
 )
-def test_an_epsilon_is_written_in_steps_of_a_pixel_where_it_is_one(epsilon, text) -> None:
+def test_an_epsilon_that_is_a_multiple_of_1_255_is_written_as_a_fraction(epsilon, text) -> None:
     assert epsilon_text(epsilon) == text
 
 
@@ -188,7 +188,7 @@ def test_an_attack_named_twice_is_refused() -> None:
         Study(attacks=("fgsm", "fgsm"))
 
 
-# the warning beside the number
+# the warning next to the value
 
 MASKED = MaskingChecks(50, 10, 0.5, 0.0, ((8 / 255, 0.25),), 0.0, 0.0)
 SIGN = "50.0% of 50 images have an input gradient of zero"
@@ -207,7 +207,7 @@ def guarded() -> Frames:
     return Frames(study, records)
 
 
-def test_the_csv_files_say_which_trials_have_masked_gradients(guarded: Frames) -> None:
+def test_the_csv_files_show_which_trials_have_masked_gradients(guarded: Frames) -> None:
     warned = guarded.attacks[guarded.attacks["warning"] != ""]
     assert set(zip(warned["activation"], warned["seed"], strict=True)) == {("tanh", 1)}
     assert warned["warning"].str.contains(SIGN, regex=False).all()
@@ -220,7 +220,7 @@ def test_the_csv_files_say_which_trials_have_masked_gradients(guarded: Frames) -
     assert "masked" not in notes["elu", metric]
 
 
-def test_the_tables_bear_the_sign_in_each_cell_and_the_reason_in_words(guarded: Frames) -> None:
+def test_the_tables_mark_each_cell_and_state_the_reason(guarded: Frames) -> None:
     lines = [" ".join(line.split()) for line in derived_files(guarded)["summary.md"].splitlines()]
     (row,) = (line for line in lines if line.startswith("| tanh") and "| fgsm |" in line)
     assert row.count("⚠") == len(guarded.study.epsilons) + 1
@@ -243,7 +243,7 @@ def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
     assert r"\textbf{(!)}" in derived_files(guarded)["summary.tex"]
 
 
-def test_counterparts_in_other_studies_are_noted_as_well(guarded: Frames) -> None:
+def test_masked_gradients_in_other_studies_are_noted(guarded: Frames) -> None:
     table = compare_paired_studies({"a": guarded, "b": guarded})
     noted = table[table["note"].str.contains("signs of masked gradients")]
     assert set(noted["activation"]) == {"tanh", ALL}
@@ -264,7 +264,7 @@ def test_the_terminal_warns_as_well(
     assert "⚠ tanh: accuracy under attack may be overstated" in done.out
 
 
-def test_outputs_that_mislead_attacks_are_warned_of_as_masked_gradients_are(
+def test_outputs_that_mislead_attacks_give_a_warning_as_masked_gradients_do(
     guarded: Frames,
 ) -> None:
     sign = "its outputs are probabilities"

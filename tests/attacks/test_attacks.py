@@ -1,4 +1,4 @@
-"""What the attacks and their guard promise, on a small CNN trained in seconds on real digits."""
+"""Properties of the attacks and their guard, on a small CNN trained in seconds on real digits."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def same(first: Attacked, second: Attacked) -> bool:
 def test_every_image_is_within_the_ball_and_in_range_to_the_last_bit(
     spec, epsilon, network, images, labels
 ):
-    dim = images[:60] * 0.9 + 1e-3  # pixels that are neither round numbers nor at the range's ends
+    dim = images[:60] * 0.9 + 1e-3  # neither 8-bit levels nor the ends of the range
     attacked = run(spec, network, dim, labels[:60], epsilon).images
     offset = (attacked.double() - dim.double()).flatten(1)
     length = offset.abs().amax(1) if resolve(spec).norm == "linf" else offset.norm(dim=1)
@@ -99,7 +99,7 @@ def test_every_image_is_within_the_ball_and_in_range_to_the_last_bit(
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_correct_is_what_the_network_says_of_the_returned_images(spec, network, images, labels):
+def test_correct_is_the_networks_result_on_the_returned_images(spec, network, images, labels):
     attacked = run(spec, network, images, labels)
     with torch.no_grad():
         unchanged = network(images).argmax(1) == labels
@@ -140,7 +140,7 @@ def test_square_breaks_more_than_noise_of_its_strength(network, images, labels):
     assert square.accuracy < float(noisy.double().mean()) - 0.1
 
 
-def test_square_starts_with_stripes_and_then_tries_ever_smaller_squares(images):
+def test_square_starts_with_stripes_and_then_tries_smaller_and_smaller_squares(images):
     """The paper's schedule: of 32×32 pixels, shares 0.8 / 4 after 1 %, … and 0.8 / 512 at last."""
     images = 0.2 + 0.6 * images[:80]
     shown: list[Tensor] = []
@@ -215,7 +215,7 @@ def test_l2_starts_are_uniform_in_the_ball():
     torch.testing.assert_close(points.mean(0), torch.zeros(1, 1, 3), atol=0.03, rtol=0)
 
 
-# A result depends on the network, the images and the generator alone
+# A result depends only on the network, the images and the generator
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -229,7 +229,9 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(spec, network, im
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_batch_size_matters_no_more_than_the_network_rounds(spec, network, images, labels):
+def test_the_batch_size_changes_results_only_by_the_networks_rounding(
+    spec, network, images, labels
+):
     precise = copy.deepcopy(network).double()
     whole, split = (
         run(spec, lambda batch: precise(batch.double()), images[:80], labels[:80], batch_size=size)
@@ -240,8 +242,8 @@ def test_the_batch_size_matters_no_more_than_the_network_rounds(spec, network, i
 
 
 @pytest.mark.parametrize("spec", ["pgd:steps=2,restarts=3", "square:queries=6"])
-def test_an_image_meets_the_same_draws_whichever_others_the_network_gets_right(spec, images):
-    """A network that is never fooled sees, of every second image, the same points alone."""
+def test_an_images_draws_do_not_depend_on_which_other_images_are_correct(spec, images):
+    """Every second image gets the same points whether or not the other images are attacked."""
     labels = torch.zeros(20, dtype=torch.int64)
 
     def points_shown(labels: Tensor) -> list[Tensor]:
@@ -256,8 +258,8 @@ def test_an_image_meets_the_same_draws_whichever_others_the_network_gets_right(s
 
     every_second = labels.clone()
     every_second[1::2] = 1
-    for both, alone in zip(points_shown(labels), points_shown(every_second), strict=True):
-        assert torch.equal(both[::2], alone)
+    for both_halves, one_half in zip(points_shown(labels), points_shown(every_second), strict=True):
+        assert torch.equal(both_halves[::2], one_half)
 
 
 def test_a_study_seeds_an_attack_by_its_spec_and_epsilon():
@@ -274,7 +276,7 @@ def test_a_study_seeds_an_attack_by_its_spec_and_epsilon():
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_and_the_global_generator_are_left_alone(
+def test_the_network_and_the_global_generator_are_not_changed(
     spec, training, network, images, labels
 ):
     network.train(training)
@@ -293,14 +295,16 @@ def test_the_network_and_the_global_generator_are_left_alone(
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_gradients_are_found_where_the_caller_has_turned_them_off(context, network, images, labels):
+def test_gradients_are_computed_even_if_the_caller_has_disabled_them(
+    context, network, images, labels
+):
     outside = run("fgsm", network, images[:50], labels[:50])
     with context():
         inside = run("fgsm", network, images[:50].clone(), labels[:50])
     assert same(outside, inside)
 
 
-# Networks that give an attack nothing to go by
+# Networks without usable gradients
 
 
 def constant(images: Tensor) -> Tensor:
@@ -347,7 +351,7 @@ def guarded(predict: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor)
     return masking_checks(predict, images, labels, survived)
 
 
-def test_the_guard_is_silent_on_an_ordinary_network(network, images, labels):
+def test_the_guard_gives_no_warning_on_an_ordinary_network(network, images, labels):
     checks = guarded(network, images, labels)
     assert checks.warnings == ()
     assert checks.zero_gradient_share == checks.non_finite_gradient_share == 0
@@ -358,7 +362,7 @@ def test_the_guard_is_silent_on_an_ordinary_network(network, images, labels):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_scale_of_the_logits_changes_no_attack(spec, network, images, labels):
-    """The plain cross-entropy left up to 31 points more accuracy at 40 times the logits."""
+    """With the plain cross-entropy, accuracy was up to 31 points higher at 40 times the logits."""
     plain = run(spec, network, images, labels)
     for scale in (10, 20, 40, 1e4, 1e-4):
         scaled = run(spec, lambda batch, scale=scale: scale * network(batch), images, labels)
@@ -379,14 +383,16 @@ def test_the_gradient_in_the_logits_is_exact_at_any_margin(margin):
     torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=0)
 
 
-def test_the_gradient_in_the_logits_is_finite_where_the_largest_are_equal():
+def test_the_gradient_in_the_logits_is_finite_if_the_largest_are_equal():
     logits = torch.tensor([[2.0, 2.0, 1.0], [3.0, 2.0, 2.0]])
     gradient = logit_gradient(logits, torch.tensor([0, 1]))
     expected = torch.tensor([[-0.5, 0.5, 0.0], [1.0, -1.0, 0.0]])
     torch.testing.assert_close(gradient, expected, atol=1e-3, rtol=0)
 
 
-def test_the_guard_sees_a_gradient_along_which_the_margin_does_not_fall(network, images, labels):
+def test_the_guard_detects_a_gradient_along_which_the_margin_does_not_decrease(
+    network, images, labels
+):
     """A gradient of the wrong sign, as a rounding error may give."""
 
     def predict(batch: Tensor) -> Tensor:
@@ -398,7 +404,7 @@ def test_the_guard_sees_a_gradient_along_which_the_margin_does_not_fall(network,
     assert any("the label's margin does not fall" in warning for warning in checks.warnings)
 
 
-def test_the_guard_sees_a_softmax_that_the_network_applies_itself(network, images, labels):
+def test_the_guard_detects_a_softmax_in_the_network(network, images, labels):
     checks = guarded(lambda batch: (1e3 * network(batch)).softmax(1), images, labels)
     assert checks.zero_gradient_share + checks.misleading_gradient_share > 0.5
     assert checks.large_epsilon_accuracy > 0.5
@@ -407,12 +413,12 @@ def test_the_guard_sees_a_softmax_that_the_network_applies_itself(network, image
     assert all("\n" not in warning and "200" in warning for warning in checks.warnings)
 
 
-def test_figures_of_attacks_that_depend_on_the_scale_of_the_logits_are_warned_of():
+def test_results_that_depend_on_the_scale_of_the_logits_give_a_warning():
     earlier = MaskingChecks(200, 10, 0.0, 0.0, (), 0.0)
     assert "scale of the logits" in earlier.warnings[0]
 
 
-def test_the_guard_sees_an_input_that_is_quantised(network, images, labels):
+def test_the_guard_detects_a_quantised_input(network, images, labels):
     checks = guarded(lambda batch: network((batch * 16).round() / 16), images, labels)
     assert checks.zero_gradient_share == 1
     ((epsilon, excess),) = checks.white_box_excess
@@ -422,7 +428,7 @@ def test_the_guard_sees_an_input_that_is_quantised(network, images, labels):
     assert len(checks.warnings) == 3
 
 
-def test_the_guard_sees_gradients_that_are_not_finite():
+def test_the_guard_detects_gradients_that_are_not_finite():
     images = torch.rand(12, 3, 8, 8, generator=seeded())
     checks = masking_checks(infinite_gradient, images, torch.zeros(12, dtype=torch.int64), {})
     assert checks.non_finite_gradient_share == 1
@@ -430,7 +436,7 @@ def test_the_guard_sees_gradients_that_are_not_finite():
     assert "not finite" in checks.warnings[0]
 
 
-def test_the_guard_does_not_let_noise_do_the_work_of_the_gradient(images, labels):
+def test_the_guard_detects_a_network_that_only_noise_breaks(images, labels):
     """Right on 8-bit images, wrong on all others, and flat everywhere."""
     bytes_, labels = (images[:20] * 255).round() / 255, labels[:20]
 
@@ -501,7 +507,7 @@ def test_canonical_specs_name_only_what_differs_from_the_defaults():
     assert expand(["none"]) == ()
 
 
-def test_attacks_say_what_they_see_and_measure():
+def test_attacks_declare_their_access_and_norm():
     assert [resolve(spec).white_box for spec in ("fgsm", "pgd", "square")] == [True, True, False]
     assert [resolve(spec).norm for spec in ("fgsm", "pgd:norm=l2", "square")] == [
         "linf",
@@ -538,7 +544,7 @@ def test_a_bad_spec_is_refused_in_one_line(spec, message):
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, math.nan, math.inf])
-def test_an_epsilon_that_is_no_radius_is_refused(epsilon, images, labels):
+def test_an_invalid_epsilon_is_refused(epsilon, images, labels):
     with pytest.raises(UsageError, match="must be a finite number from 0"):
         run("fgsm", constant, images, labels, epsilon)
 
@@ -560,7 +566,7 @@ foolbox_test = pytest.mark.filterwarnings(
 @foolbox_test
 @pytest.mark.parametrize("epsilon", DEFAULT_EPSILONS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_fgsm_agrees_with_foolbox_to_the_image(norm, epsilon, foolbox, network, images, labels):
+def test_fgsm_agrees_with_foolbox_on_every_image(norm, epsilon, foolbox, network, images, labels):
     epsilon = epsilon if norm == "linf" else 30 * epsilon
     attack = foolbox_fgsm(foolbox, norm)
     theirs = foolbox_correct(foolbox, attack, network, images, labels, epsilon)
@@ -587,7 +593,7 @@ def test_pgd_agrees_with_foolbox_from_the_same_points(
 @foolbox_test
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 8 / 255), ("l2", 60 / 255)])
 def test_pgd_agrees_with_foolbox_from_other_points(norm, epsilon, foolbox, network, images, labels):
-    """In larger L2 balls ten steps are too few for where they start not to matter."""
+    """In larger L2 balls ten steps are so few that the result depends on the starting points."""
     attack = foolbox_pgd(foolbox, norm, start=True)
     theirs = foolbox_correct(foolbox, attack, network, images, labels, epsilon)
     ours = run(f"pgd:steps=10,step_size=0.25,norm={norm}", network, images, labels, epsilon)

@@ -1,4 +1,4 @@
-"""Corruptions: the published definitions, the same images for everyone."""
+"""Corruptions: the published definitions, and the same images for every trial."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def test_noise_is_drawn_for_every_pixel_and_channel(name: str, severity: int) ->
         assert abs(torch.corrcoef(neighbours)[0, 1]) < 0.01
 
 
-# The largest share of values that may lie one level off the reference. None may lie further off:
-# float32 and float64 fall on different sides of a whole level, which happens most where the
-# definition leads to whole levels, such as 1.5 times a saturation. Rounding where the original cuts
-# would move half of all values.
+# The largest share of values that may be one level off the reference. None may be further off:
+# float32 and float64 fall on different sides of an integer level, which happens most where the
+# definition gives integer levels, such as 1.5 times a saturation. Rounding where the original cuts
+# would change half of all values.
 ONE_LEVEL_OFF = {
     "gaussian_blur": 0.001,
     "glass_blur": 0.01,
@@ -175,7 +175,7 @@ def test_noise_changes_images_as_much_as_the_reference(name: str, severity: int)
 
 
 @pytest.mark.parametrize("name", ["motion_blur", "spatter"])
-def test_images_of_a_batch_do_not_mix(name: str) -> None:
+def test_images_of_a_batch_do_not_affect_each_other(name: str) -> None:
     # These draw once, image by image, so that a generator can be shared by images done singly.
     images = natural_images(6, seed=4)
     for severity in SEVERITIES:
@@ -190,7 +190,7 @@ def test_images_of_a_batch_do_not_mix(name: str) -> None:
 def test_every_image_has_its_own_draws(name: str, severity: int) -> None:
     image = natural_images(1, seed=5)
     corrupted = corrupt(torch.from_numpy(image).expand(4, -1, -1, -1), name, severity)
-    # Two of them may agree: short motion blurs have few paths of whole pixels.
+    # Two of them may agree: short motion blurs have few paths of integer pixels.
     assert len(corrupted.unique(dim=0)) > 1
 
 
@@ -208,7 +208,7 @@ def test_every_image_has_its_own_draws(name: str, severity: int) -> None:
         "pixelate",
     ],
 )
-def test_the_change_grows_with_severity_where_the_definition_makes_it(name: str) -> None:
+def test_the_change_grows_with_severity_if_the_definition_makes_it_grow(name: str) -> None:
     images = natural_images(200, seed=6)
     changes = [
         mean_squared_change(corrupt(torch.from_numpy(images), name, severity).numpy(), images)
@@ -273,7 +273,7 @@ def test_one_flat_grey_image_is_corrupted(name: str, level: int) -> None:
         assert corrupted.isfinite().all()
 
 
-def test_whole_chunks_of_a_set_do_not_depend_on_what_follows() -> None:
+def test_complete_chunks_of_a_set_do_not_depend_on_what_follows() -> None:
     images = random_images(IMAGES_PER_CHUNK + 7)
     whole = corrupt(images, "gaussian_noise", 2)
     prefix = corrupt(images[:IMAGES_PER_CHUNK], "gaussian_noise", 2)
@@ -306,7 +306,7 @@ def test_every_suite_expands_to_known_corruptions() -> None:
         assert set(names) <= CORRUPTIONS.keys()
     assert set(SUITES["all"]) == CORRUPTIONS.keys() == REFERENCE.keys()
     assert set(SUITES["cifar10c"]) == CORRUPTIONS.keys() - set(SUITES["extra"])
-    assert len(SUITES["cifar10c"]) == 14  # the usual fifteen but frost
+    assert len(SUITES["cifar10c"]) == 14  # the usual fifteen without frost
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_every_suite_expands_to_known_corruptions() -> None:
         (["none", "noise"], "'none' beside other names"),
     ],
 )
-def test_expand_says_in_one_line_what_is_wrong(names: list[str], message: str) -> None:
+def test_expand_refuses_wrong_names_in_one_line(names: list[str], message: str) -> None:
     with pytest.raises(UsageError) as error:
         expand(names)
     assert message in str(error.value)
@@ -336,7 +336,7 @@ def test_expand_says_in_one_line_what_is_wrong(names: list[str], message: str) -
         (random_images(1, 32, 7), "gaussian_noise", 1, "32×7"),
     ],
 )
-def test_corrupt_says_in_one_line_what_is_wrong(
+def test_corrupt_refuses_wrong_input_in_one_line(
     images: torch.Tensor, name: str, severity: int, message: str
 ) -> None:
     with pytest.raises(UsageError) as error:

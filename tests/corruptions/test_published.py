@@ -1,4 +1,4 @@
-"""The published CIFAR-10-C files: read as they are, and refused where they are not."""
+"""The published CIFAR-10-C files: read unchanged, and refused if they do not fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--acti
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of the published form for the digits' 360 test images: frost is the image less 9 s."""
     folder = tmp_path_factory.mktemp("published")
     data = open_images(prepare("digits"))
@@ -38,17 +38,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def files(whole: Path, tmp_path: Path) -> Path:
+def files(published: Path, tmp_path: Path) -> Path:
     """A copy of the files, to damage."""
-    shutil.copytree(whole, tmp_path / "CIFAR-10-C")
+    shutil.copytree(published, tmp_path / "CIFAR-10-C")
     return tmp_path / "CIFAR-10-C"
 
 
-def test_a_severity_is_its_block_of_the_file(whole: Path) -> None:
+def test_a_severity_is_its_block_of_the_file(published: Path) -> None:
     data = open_images(prepare("digits"))
     for severity in (1, 5):
-        found = corrupted_test_images(data, "frost", severity, str(whole)).numpy()
-        expected = np.load(whole / "frost.npy")[360 * (severity - 1) : 360 * severity]
+        found = corrupted_test_images(data, "frost", severity, str(published)).numpy()
+        expected = np.load(published / "frost.npy")[360 * (severity - 1) : 360 * severity]
         assert np.array_equal(found, expected)
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_does_not_fit_is_named_before_any_training(
     assert not (tmp_path / "nothing").exists()
 
 
-def test_frost_is_in_the_suites_where_the_files_are() -> None:
+def test_frost_is_in_the_suites_if_the_files_exist() -> None:
     published = expand(["cifar10c"], published=True)
     assert len(published) == 15
     assert published[published.index("snow") + 1] == "frost"
@@ -137,10 +137,12 @@ def test_frost_is_in_the_suites_where_the_files_are() -> None:
     assert "frost" not in expand(["extra", "noise"], published=True)
 
 
-def test_a_trials_name_goes_by_what_the_files_hold_and_not_by_where_they_lie(whole: Path) -> None:
+def test_a_trials_name_depends_on_the_files_content_not_on_their_path(
+    published: Path,
+) -> None:
     def name(**changes: object) -> str:
         study = Study(activations=("relu",), corruptions=("fog",), **changes)  # type: ignore[arg-type]
         return trial_id(prepare_study(study).study, Trial("relu", 0))
 
-    assert name(cifar10c=str(whole)) == name(cifar10c=f"{whole}/.")
-    assert name(cifar10c=str(whole)) != name()
+    assert name(cifar10c=str(published)) == name(cifar10c=f"{published}/.")
+    assert name(cifar10c=str(published)) != name()

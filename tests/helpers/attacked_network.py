@@ -1,4 +1,4 @@
-"""The two sides of an attack's agreement: a small network, and foolbox's attacks on it."""
+"""For comparing attacks with foolbox's: a small network, and foolbox's attacks on it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SmallCNN(nn.Module):
 
 
 class WithScaledLogits(nn.Module):
-    """A network whose logits are scaled so that the two largest lie ``LOGIT_GAP`` apart."""
+    """A network whose logits are scaled so that the two largest differ by ``LOGIT_GAP``."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class WithScaledLogits(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits; the factor is a constant to their gradient."""
+        """Return the logits; the factor counts as a constant in their gradient."""
         logits = self.network(images)
         largest = logits.detach().topk(2, dim=1).values
         return logits * (LOGIT_GAP / (largest[:, :1] - largest[:, 1:]))
@@ -85,7 +85,7 @@ def foolbox_fgsm(foolbox: ModuleType, norm: str) -> Any:
 
 
 def foolbox_pgd(foolbox: ModuleType, norm: str, start: Tensor | bool) -> Any:
-    """Return foolbox's PGD as ``PGD`` here spells it: 10 steps of ε / 4.
+    """Return foolbox's PGD with the defaults of ``PGD`` here: 10 steps of ε / 4.
 
     It starts at the image (False), at a point that it draws (True), or at the image plus ε times
     ``start``, float32 (N, 3, H, W).
@@ -107,13 +107,13 @@ def foolbox_correct(
     labels: Tensor,
     epsilon: float,
 ) -> Tensor:
-    """Return bool (N,): classified rightly unchanged and under foolbox's attack.
+    """Return bool (N,): classified correctly, both unchanged and under foolbox's attack.
 
     foolbox's loss is the plain cross-entropy, so its network's logits are scaled as ours are.
     """
     model = foolbox.PyTorchModel(WithScaledLogits(network), bounds=(0, 1), device="cpu")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)  # not our seed, lest both start at the same points
+        torch.manual_seed(1)  # another seed than ours, so that the starting points differ
         _, _, broken = attack(model, images, labels, epsilons=epsilon)
     with torch.no_grad():
         return (network(images).argmax(1) == labels) & ~broken

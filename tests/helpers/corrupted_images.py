@@ -1,4 +1,4 @@
-"""The two sides of a corruption's agreement: made-up photographs under ours and the reference."""
+"""For comparing corruptions with the reference: synthetic photographs under both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.corruptions_reference import REFERENCE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The reference draws in an order of its own, never, and as actbench does for a batch of one.
+# The reference draws in its own order; it never draws; it draws as actbench for a batch of one.
 NOISES = SUITES["noise"]
 DETERMINISTIC = (
     "gaussian_blur",

@@ -1,9 +1,9 @@
-"""Image corruptions as their definition reads: one image at a time, in float64, slow and plain.
+"""Image corruptions by their definition: one image at a time, in float64, slow and simple.
 
-Written apart from ``actbench.corruptions``, from Hendrycks & Dietterich (2019), the constants of
-``make_cifar_c.py``, and what the functions that it calls in OpenCV, scikit-image and ImageMagick
-compute. Each takes a uint8 image of shape (H, W, 3), a severity from 1 to 5 and a
-``torch.Generator``, and returns a uint8 image, cut to 8 bits as there.
+Written independently of ``actbench.corruptions``, from Hendrycks & Dietterich (2019), the constants
+of ``make_cifar_c.py``, and the OpenCV, scikit-image and ImageMagick functions that it calls. Each
+takes a uint8 image of shape (H, W, 3), a severity from 1 to 5 and a ``torch.Generator``, and
+returns a uint8 image, cut to 8 bits as in the original.
 
 The four noises draw in numpy, in no common order with actbench. The others draw the same numbers
 in the same order as actbench does for a batch of one, so that their images can be compared pixel
@@ -90,7 +90,7 @@ def glass_blur(image: Pixels, severity: int, generator: torch.Generator) -> Pixe
         for row, column in product(range(height - 1, 1, -1), range(width - 1, 1, -1)):
             other_row = row - up[row - 2][column - 2]
             other_column = column - left[row - 2][column - 2]
-            # The original's swap of two views of one array: the second takes its own new value.
+            # The original swaps two views of one array, so the second gets its own new value.
             glass[row, column] = glass[other_row, other_column]
     return cut(smoothed(glass / 255, sigma))
 
@@ -126,7 +126,7 @@ def smeared(image: Pixels, radius: int, sigma: float, degrees: float) -> Pixels:
         weight = np.exp(-(distance**2) / (2 * sigma**2))
         total += weight * image[rows][:, columns]
         weights += weight
-    # It sums in 16 bits, rounded, and writes 8 of them, cut.
+    # The original sums in 16 bits, rounded, and writes 8 of them, cut.
     return np.floor(np.rint(total / weights * 257) / 257).astype(np.uint8)
 
 
@@ -229,7 +229,7 @@ def spatter(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
         return cut(x * (1 - mud[..., None]) + brown * mud[..., None])
     depth = (np.trunc(liquid * 255) % 256).astype(np.uint8)  # as the original wraps
     distance = np.minimum(distance_from(canny_edges(depth)), 20)
-    # A hair above, so that nine whole distances have a whole mean.
+    # The added 1e-9 keeps an integer mean of nine distances from being rounded down.
     levels = np.floor(filtered(distance, np.ones((3, 3)) / 9) + 1e-9).astype(int)
     relief = np.clip(filtered(equalised(levels), [[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]), 0, 255)
     water = depth * np.rint(filtered(relief, np.ones((3, 3)) / 9))
@@ -272,7 +272,7 @@ def canny_edges(plane: Pixels) -> NDArray[np.bool_]:
 
 
 def distance_from(edges: NDArray[np.bool_]) -> Plane:
-    """Return the shortest way to an edge with steps of 1, 1.4 diagonally, 2.1969 like a knight."""
+    """Return the distance to an edge by steps of 1, 1.4 (diagonal) and 2.1969 (knight's move)."""
     height, width = edges.shape
     distance = np.full(edges.shape, 1e4)
     rows, columns = np.mgrid[:height, :width]
@@ -364,7 +364,7 @@ def elastic_transform(image: Pixels, severity: int, generator: torch.Generator) 
 
 
 def interpolated(values: Plane, places: Plane, mode: str) -> Plane:
-    """Return an image's values at (column, row) places, linearly; ``mode`` in scipy's words."""
+    """Return an image's values at (column, row) places, linearly; ``mode`` as in scipy."""
     coordinates = [places[..., 1], places[..., 0]]
     channels = [
         ndimage.map_coordinates(values[..., channel], coordinates, order=1, mode=mode)

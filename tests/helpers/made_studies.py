@@ -1,4 +1,4 @@
-"""Studies whose numbers are made up, as frames or as results folders: no training."""
+"""Studies with synthetic values, as frames or as results folders, without training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNDER_CORRUPTION = 0.1  # how much lower accuracy is then
 
 
 def made_study(accuracies: Mapping[str, Sequence[float]], **changes: object) -> Study:
-    """Return a study of these activations, with a seed for each of their accuracies."""
+    """Return a study of these activations, with one seed per accuracy."""
     (seeds,) = {len(values) for values in accuracies.values()}
     study = {"activations": tuple(accuracies), "seeds": seeds, "epochs": 1}
     study |= {"corruptions": ("gaussian_noise",)}
@@ -85,7 +85,7 @@ def made_frames(
 
 
 def made_folder(folder: Path, accuracies: Mapping[str, Sequence[float]], **changes: object) -> Path:
-    """Return the folder, made to hold such a study's records."""
+    """Write such a study's records to the folder, and return it."""
     store = Store(folder)
     study = made_study(accuracies, **changes)
     store.open(study).begin()

@@ -1,4 +1,4 @@
-"""Frames of made-up studies, without any training."""
+"""Frames of synthetic studies, without training."""
 
 from __future__ import annotations
 

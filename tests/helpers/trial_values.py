@@ -1,4 +1,4 @@
-"""The values of trials that the statistics take, made up, and simulated differences."""
+"""Synthetic trial values, the input of the statistics, and simulated differences."""
 
 from __future__ import annotations
 
