@@ -1,4 +1,4 @@
-"""Activations: each is the function that its name says, and what is none is refused."""
+"""Activations: each equals the published function, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_activation_is_the_published_function(spec: str) -> None:
     assert values == pytest.approx([FORMULAS[spec](x) for x in POINTS], rel=2e-6, abs=1e-6)
 
 
-def test_every_registered_activation_is_held_to_a_formula() -> None:
+def test_every_registered_activation_is_tested_against_a_formula() -> None:
     assert {spec.partition(":")[0] for spec in FORMULAS} == set(ACTIVATIONS)
 
 
@@ -111,20 +111,20 @@ def test_each_call_of_a_factory_gives_a_new_module() -> None:
         ("torch.nn:LeakyReLU:negative_slope=nan", "negative_slope is nan; it must be finite"),
     ],
 )
-def test_what_is_no_activation_is_refused_with_what_would_be_right(spec: str, message: str) -> None:
+def test_an_invalid_activation_is_refused_with_what_is_valid(spec: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         resolve_activation(spec)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_class_of_the_users_own_takes_its_parameters() -> None:
+def test_a_user_defined_class_takes_its_parameters() -> None:
     module = resolve_activation("torch.nn:LeakyReLU:negative_slope=0.5")()
     assert isinstance(module, nn.LeakyReLU)
     assert module.negative_slope == 0.5
 
 
-def test_a_function_of_the_users_own_takes_its_parameters(
+def test_a_user_defined_function_takes_its_parameters(
     user_module: Callable[[str], str],
 ) -> None:
     name = user_module("def scaled(x, factor=1.0):\n    return factor * x\n")
@@ -132,17 +132,17 @@ def test_a_function_of_the_users_own_takes_its_parameters(
     assert module(torch.tensor([2.0])).item() == 6
 
 
-def test_a_module_that_is_built_already_is_no_class(user_module: Callable[[str], str]) -> None:
+def test_a_module_instance_is_refused_as_an_activation(user_module: Callable[[str], str]) -> None:
     name = user_module("from torch import nn\nact = nn.ReLU()\n")
     with pytest.raises(UsageError, match=r"must be a torch\.nn\.Module class"):
         resolve_activation(f"{name}:act")
 
 
 @pytest.mark.parametrize("spec", FORMULAS)
-def test_the_self_check_tells_what_an_activation_computes(spec: str) -> None:
+def test_the_self_check_reports_what_an_activation_computes(spec: str) -> None:
     check = check_activation(resolve_activation(spec))
-    told = (check.at_minus_one, check.at_zero, check.at_one)
-    assert told == pytest.approx([FORMULAS[spec](x) for x in (-1, 0, 1)], rel=2e-6, abs=1e-7)
+    reported = (check.at_minus_one, check.at_zero, check.at_one)
+    assert reported == pytest.approx([FORMULAS[spec](x) for x in (-1, 0, 1)], rel=2e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,9 @@ def test_the_self_check_tells_what_an_activation_computes(spec: str) -> None:
         ("identity", True),
     ],
 )
-def test_the_self_check_tells_whether_an_activation_is_monotone(spec: str, monotone: bool) -> None:
+def test_the_self_check_reports_whether_an_activation_is_monotone(
+    spec: str, monotone: bool
+) -> None:
     assert check_activation(resolve_activation(spec)).monotone is monotone
 
 
@@ -204,7 +206,7 @@ def test_the_self_check_refuses_what_no_network_could_use(
     assert "\n" not in str(error.value)
 
 
-def test_the_self_check_leaves_the_random_numbers_of_its_caller_alone() -> None:
+def test_the_self_check_does_not_change_its_callers_random_numbers() -> None:
     before = torch.get_rng_state()
     check_activation(resolve_activation("rrelu"))
     assert torch.equal(torch.get_rng_state(), before)

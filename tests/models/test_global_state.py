@@ -1,4 +1,4 @@
-"""Settings of the whole process: what a user's code changes does not reach other trials."""
+"""Process-wide settings: changes made by a user's code do not affect other trials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_a_setting_is_put_back_and_named_once(name: str) -> None:
+def test_a_setting_is_restored_and_named_once(name: str) -> None:
     whose = f"a test of {name}"
     threads, folder = torch.get_num_threads(), Path.cwd()
     for _ in range(2):

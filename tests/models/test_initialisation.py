@@ -86,7 +86,7 @@ def test_weights_have_the_deviation_of_the_gain_over_the_root_of_the_fan_in() ->
         assert not module.bias.any()
 
 
-def test_the_default_leaves_weights_and_names_as_they_were() -> None:
+def test_the_default_does_not_change_weights_or_names() -> None:
     plain, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
     default, _ = build_network("cnn", resolve_activation("relu"), 10, 0, "default")
     for name, value in plain.state_dict().items():
@@ -97,7 +97,7 @@ def test_the_default_leaves_weights_and_names_as_they_were() -> None:
     assert trial_id(aware, trial) != trial_id(study, trial)
 
 
-def test_the_tables_say_which_arm_they_are() -> None:
+def test_the_tables_show_which_initialisation_was_used() -> None:
     aware = Study(init="slope_aware")
     assert variant_label(aware) == "slope-aware initial weights"
     assert variant_label(Study()) == ""

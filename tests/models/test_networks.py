@@ -63,7 +63,7 @@ def test_prelu_adds_its_own_slopes_and_nothing_else(model: str) -> None:
     assert all(with_slopes.state_dict()[name].tolist() == [0.25] for name in added)
 
 
-def test_what_a_users_activation_draws_belongs_to_the_seed(
+def test_the_draws_of_a_users_activation_depend_on_the_seed(
     user_module: Callable[[str], str],
 ) -> None:
     source = """
@@ -83,7 +83,7 @@ class Act(torch.nn.Module):
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_building_a_network_leaves_the_random_numbers_of_its_caller_alone(model: str) -> None:
+def test_building_a_network_does_not_change_its_callers_random_numbers(model: str) -> None:
     before = torch.get_rng_state()
     network_of(model, "prelu")
     assert torch.equal(torch.get_rng_state(), before)
@@ -96,7 +96,7 @@ def test_a_network_gives_a_logit_for_each_class(model: str) -> None:
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 
-def test_the_cnn_is_the_experiments() -> None:
+def test_the_cnn_is_that_of_the_original_experiment() -> None:
     shapes = {name: tuple(p.shape) for name, p in network_of("cnn").named_parameters()}
     assert shapes == {
         "conv1.weight": (16, 3, 3, 3),
@@ -183,7 +183,7 @@ def test_pooling_first_gives_the_same_bits_where_an_activation_commutes_with_max
     assert torch.equal(ours[1], plain[1])
 
 
-def test_a_falling_slope_is_pooled_after_it_acts() -> None:
+def test_an_activation_with_a_negative_slope_is_pooled_after_it_is_applied() -> None:
     assert not resolve_activation("leaky_relu:-0.1").commutes_with_max
     assert not resolve_activation("prelu").commutes_with_max
     assert not resolve_activation("rrelu").commutes_with_max
@@ -204,7 +204,7 @@ def test_a_falling_slope_is_pooled_after_it_acts() -> None:
         ("math:floor:3", "give its parameters by name"),
     ],
 )
-def test_what_is_no_network_is_refused(model: str, message: str) -> None:
+def test_an_invalid_network_is_refused(model: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         resolve_model(model)
     assert message in str(error.value)
@@ -219,7 +219,7 @@ def build(activation, classes, width=8):
 """
 
 
-def test_a_network_of_the_users_own_is_called_with_the_activation_and_the_classes(
+def test_a_user_defined_network_is_called_with_the_activation_and_the_classes(
     user_module: Callable[[str], str],
 ) -> None:
     network, layers = build_network(

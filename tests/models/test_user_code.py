@@ -1,4 +1,4 @@
-"""Code of the user's own: where it is found, and that its source is part of a trial's identity."""
+"""User code: where it is found, and that its source is part of a trial's identity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome, TinyRun
 
 LEAKY = "import torch\n\ndef act(x):\n    return torch.where(x > 0, x, 0.1 * x)\n"
-RELU_ID = "relu-seed0-fd2fd6a24087"  # as stored since records have been
+RELU_ID = "relu-seed0-fd2fd6a24087"  # as stored since the first version of records
 SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
 
 
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             del sys.modules[name]
 
 
-def test_an_edited_activation_is_refused_by_name_until_it_is_as_it_was(tmp_path: Path) -> None:
+def test_an_edited_activation_is_refused_by_name_until_the_edit_is_undone(tmp_path: Path) -> None:
     def run(*more: str) -> Outcome:
         arguments = ("--activation", "mine:act", "--workers", "1", "--out", "out", *more)
         return run_process("run", *SMALL, *arguments, cwd=tmp_path)
@@ -79,7 +79,7 @@ def test_an_edited_activation_is_refused_by_name_until_it_is_as_it_was(tmp_path:
 
 @pytest.mark.parametrize("edited", ["act.py", "beside.py", "package/inner.py"])
 @pytest.mark.parametrize("spec", ["act:act", "./act.py:act", "package.outer:act"])
-def test_the_code_of_a_module_is_that_of_all_it_imports_beside_it(
+def test_the_code_of_a_module_includes_the_local_modules_that_it_imports(
     spec: str, edited: str, here: Path
 ) -> None:
     (here / "package").mkdir()
@@ -98,7 +98,7 @@ def test_the_code_of_a_module_is_that_of_all_it_imports_beside_it(
         code_of(spec_of(spec))
 
 
-def test_an_installed_package_is_named_by_its_version_and_torch_by_nothing() -> None:
+def test_an_installed_package_is_identified_by_its_version_and_torch_is_ignored() -> None:
     from importlib.metadata import version
 
     for text, code in [
@@ -111,7 +111,7 @@ def test_an_installed_package_is_named_by_its_version_and_torch_by_nothing() -> 
         assert code_of(spec_of(text)) == code
 
 
-def test_the_code_counts_for_its_own_trials_and_all_others_keep_their_names() -> None:
+def test_user_code_changes_the_names_of_its_own_trials_only() -> None:
     study = Study(activations=("relu", "mine:act"))
     coded = dataclasses.replace(study, code=(("mine:act", "sha256:1"),))
     relu, own = Trial("relu", 0), Trial("mine:act", 0)
@@ -123,7 +123,7 @@ def test_the_code_counts_for_its_own_trials_and_all_others_keep_their_names() ->
     assert study_from_toml(study_to_toml(coded), "study.toml") == coded
 
 
-def test_studies_share_a_folder_only_where_their_common_code_is_the_same() -> None:
+def test_studies_share_a_folder_only_if_their_common_code_is_the_same() -> None:
     def study(*activations: str, **code: str) -> Study:
         pairs = tuple((f"mine:{name}", checksum) for name, checksum in code.items())
         return Study(activations=activations, code=pairs)
@@ -194,7 +194,7 @@ def test_stored_trials_that_the_present_code_would_not_give_are_refused(
     assert message in done.err
 
 
-def test_a_file_is_named_by_its_path_and_imports_what_lies_beside_it(here: Path) -> None:
+def test_a_file_is_named_by_its_path_and_imports_from_its_own_folder(here: Path) -> None:
     (here / "mine").mkdir()
     write(here / "mine", code="from leaky import act", leaky=LEAKY)
     for text in ("mine/code.py:act", "./mine/code.py:act", str(here / "mine" / "code.py:act")):
@@ -215,7 +215,7 @@ def test_a_file_is_named_by_its_path_and_imports_what_lies_beside_it(here: Path)
         ("empty:act", "'empty' has no 'act' (read from '/"),
     ],
 )
-def test_what_is_not_found_is_said_with_where_it_was_looked_for(
+def test_what_is_not_found_is_reported_with_the_places_searched(
     text: str, message: str, here: Path
 ) -> None:
     write(here, mine=LEAKY, code=LEAKY, empty="")

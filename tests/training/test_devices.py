@@ -1,4 +1,4 @@
-"""Where networks compute: what is asked for, what is there, and what a folder keeps to."""
+"""Devices: the one requested, those available, and the one that a folder keeps."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         ("cuda", 1, "cuda"),
     ],
 )
-def test_auto_is_the_gpus_where_there_are_any(
+def test_auto_is_the_gpus_if_there_are_any(
     asked: str, count: int, settled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpus(monkeypatch, count)
     assert resolve_device(asked, "fp32") == settled
 
 
-def test_every_gpu_is_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_gpu_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 3)
     assert devices.compute_devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
     assert devices.compute_devices("cpu") == ["cpu"]
 
 
-def test_the_processor_does_not_ask_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_device_does_not_query_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked"))
     assert resolve_device("cpu", "fp32") == "cpu"
 
 
 @no_gpu
-def test_a_gpu_that_is_not_there_is_told_before_anything_begins(
+def test_a_missing_gpu_is_reported_before_training(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     done = actbench_here("run", *TINY, "--device", "cuda")
@@ -72,7 +72,7 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_begins(
 
 
 @no_gpu
-def test_auto_is_stored_as_what_it_was(
+def test_auto_is_stored_as_the_device_it_resolved_to(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     options = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
@@ -85,9 +85,7 @@ def test_auto_is_stored_as_what_it_was(
     assert "all 1 trials are stored already" in done.err
 
 
-def test_a_folder_keeps_the_device_that_it_began_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_keeps_its_first_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 1)
     store = Store(tmp_path / "study")
     store.open(Study(device="cpu", kernels="torch")).begin()
@@ -104,13 +102,13 @@ def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome])
     )
 
 
-def test_native_kernels_are_the_processors() -> None:
+def test_native_kernels_need_the_cpu() -> None:
     with pytest.raises(UsageError, match="which computes only on the CPU, and device is cuda"):
         resolve_kernels(Study(device="cuda", kernels="native"), [], 10)
     assert resolve_kernels(Study(device="cuda"), [], 10) == ("torch", "")
 
 
-def test_ray_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_refused_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus(monkeypatch, 1)
     with pytest.raises(UsageError, match="it must be cpu, or the executor local"):
         make_executor(Study(device="auto"), RunOptions(executor="ray"))
@@ -140,7 +138,7 @@ def test_gpus_share_the_trials(
     assert made == [(compute_devices, at_once, 60)]
 
 
-def test_the_device_decides_a_trials_name() -> None:
+def test_a_trials_name_depends_on_the_device() -> None:
     trial = Trial("relu", 0)
     names = {trial_id(Study(device=d, kernels="torch"), trial) for d in ("cpu", "cuda")}
     assert len(names) == 2
@@ -152,7 +150,7 @@ def test_names_of_gpus_are_none_without_nvidias_tool(monkeypatch: pytest.MonkeyP
     assert devices.gpu_names() == []
 
 
-def test_automatic_precision_is_bf16_where_the_device_computes_in_it(
+def test_automatic_precision_is_bf16_if_the_device_computes_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for found, precision in ((True, "bf16"), (False, "fp32")):
@@ -162,7 +160,7 @@ def test_automatic_precision_is_bf16_where_the_device_computes_in_it(
         assert devices.resolve_precision("bf16", "cpu", "auto") == "bf16"
 
 
-def test_a_processor_has_bfloat16_where_pytorch_or_the_system_names_it(
+def test_a_processor_has_bfloat16_if_pytorch_or_the_system_reports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for capabilities, has in (({"avx512_bf16": True}, True), ({"amx_bf16": False}, False)):

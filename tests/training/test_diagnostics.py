@@ -1,4 +1,4 @@
-"""Gradient norms and inactive units, against autograd and against networks built to have them."""
+"""Gradient norms and inactive units, against autograd and against constructed networks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_layers_norm_is_of_its_weight_and_batch_norms_and_slopes_are_no_layers
     assert not any("bn" in name or "act" in name for name in layers)
 
 
-def test_gradient_norms_begin_anew_after_reset() -> None:
+def test_gradient_norms_start_over_after_reset() -> None:
     network = nn.Linear(2, 1, bias=False)
     norms = GradientNorms(nn.Sequential(network))
     network.weight.grad = torch.tensor([[3.0, 4.0]])
@@ -87,7 +87,7 @@ def test_units_that_never_get_a_positive_input_are_counted(spec: str) -> None:
     network, layers = build_network("cnn", resolve_activation(spec), 10, 0)
     for layer, dead in ((network.conv1, 3), (network.conv2, 8), (network.fc1, 32)):
         assert isinstance(layer, (nn.Conv2d, nn.Linear))
-        nn.init.zeros_(layer.weight)  # what a unit gets is its bias
+        nn.init.zeros_(layer.weight)  # a unit's input is its bias
         nn.init.constant_(layer.bias, 0.1)
         nn.init.constant_(layer.bias[:dead], -0.1)
     units = inactive_shares(network, layers)
@@ -117,7 +117,7 @@ def test_an_input_of_exactly_zero_is_inactive() -> None:
     assert units.fraction() == 1.0
 
 
-def test_the_watch_ends_with_its_block() -> None:
+def test_watching_ends_with_its_block() -> None:
     layer = nn.Identity()
     with InactiveUnits(layer, {"layer": layer}) as units:
         layer(torch.zeros(1, 4))

@@ -1,4 +1,4 @@
-"""On a GPU: the numbers of the processor, the same ones every time, whatever runs beside."""
+"""On a GPU: the results of the CPU, reproducible whatever else runs at the same time."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_the_first_losses_are_those_of_the_processor(spec: str, data: ImageData)
     assert found[:50] == pytest.approx(expected[:50], abs=1e-4)
 
 
-def test_captured_steps_are_launched_ones(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captured_steps_equal_launched_steps(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     captured, _ = losses_of(DeferredSteps, "prelu", data, "cuda")
     monkeypatch.setattr(steps_module, "STEPS_BEFORE_CAPTURE", 10**9)
     launched, steps = losses_of(DeferredSteps, "prelu", data, "cuda")
@@ -99,13 +101,15 @@ def test_captured_steps_are_launched_ones(data: ImageData, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("spec", ["rrelu", f"{__name__}:ReadsOnTheHost"])
-def test_what_draws_or_reads_is_not_captured_and_trains(spec: str, data: ImageData) -> None:
+def test_networks_that_draw_or_read_values_train_without_capture(
+    spec: str, data: ImageData
+) -> None:
     losses, steps = losses_of(DeferredSteps, spec, data, "cuda")
     assert not steps._graphs
     assert losses[-1] < losses[0]
 
 
-def test_records_are_the_same_again_and_one_by_one(folder: Path) -> None:
+def test_records_are_the_same_when_repeated_and_one_by_one(folder: Path) -> None:
     study = Study(
         device="cuda",
         kernels="torch",
@@ -123,7 +127,7 @@ def test_records_are_the_same_again_and_one_by_one(folder: Path) -> None:
     assert records_at_once(study, folder, 1) == first
 
 
-def test_the_command_trains_there_and_goes_on_there(
+def test_the_command_trains_and_resumes_on_the_gpu(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     study = ("run", *TINY, "--activation", "relu", "--device")

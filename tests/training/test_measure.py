@@ -50,7 +50,7 @@ def test_accuracy_and_loss_are_the_plain_means() -> None:
 
 
 def test_calibration_error_of_a_case_worked_by_hand() -> None:
-    # four images at confidence 0.9, three of them right: |0.75 − 0.9|; one at 0.6, wrong: 0.6
+    # four images at confidence 0.9, three of them correct: |0.75 − 0.9|; one at 0.6, wrong: 0.6
     confidence = torch.tensor([0.9, 0.9, 0.9, 0.9, 0.6])
     logits = torch.stack([confidence.log(), (1 - confidence).log()], 1)
     labels = torch.tensor([0, 0, 0, 1, 1])
@@ -99,7 +99,7 @@ def test_predictions_are_those_of_the_network_in_evaluation_mode(count: int) -> 
     assert torch.equal(predict(network, images), logits)
 
 
-def test_predicting_leaves_the_network_as_it_was() -> None:
+def test_predicting_does_not_change_the_network() -> None:
     network, _ = build_network("resnet20", resolve_activation("relu"), 10, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     predict(network, random_images(10))

@@ -1,4 +1,4 @@
-"""SGD to the last bit as torch.optim.SGD, without loading PyTorch's compiler."""
+"""SGD equal to torch.optim.SGD to the last bit, without loading PyTorch's compiler."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_steps_are_those_of_torch_optim_to_the_last_bit(
         assert torch.equal(a, b)
 
 
-def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
+def test_a_parameter_without_a_gradient_does_not_change() -> None:
     used, unused, frozen = (torch.ones(2) for _ in range(3))
     used.requires_grad_()
     unused.requires_grad_()
@@ -63,7 +63,7 @@ def test_training_does_not_load_the_compiler() -> None:
     assert subprocess.run([sys.executable, "-c", script], env=os.environ).returncode == 0
 
 
-def test_weight_decay_leaves_out_what_it_is_told_to() -> None:
+def test_weight_decay_skips_excluded_parameters() -> None:
     ours, theirs = network(), network()
     slope = ours[1].weight
     recipe = {"momentum": 0.9, "weight_decay": 0.1}

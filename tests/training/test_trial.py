@@ -1,4 +1,4 @@
-"""Training: the recipe to the last bit, its history, and where it stops being finite."""
+"""Training: the recipe to the last bit, its history, and losses that are not finite."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    whole = open_images(prepare("digits")).train_subset(128)
-    few = {"test_images": whole.test_images[:100], "test_labels": whole.test_labels[:100]}
-    return ImageData(**{**vars(whole), **few})
+    images = open_images(prepare("digits")).train_subset(128)
+    few = {"test_images": images.test_images[:100], "test_labels": images.test_labels[:100]}
+    return ImageData(**{**vars(images), **few})
 
 
 def trained(
     data: ImageData, spec: str = "relu", seed: int = 0, **recipe: Any
 ) -> tuple[dict[str, torch.Tensor], Training, list[Progress]]:
-    """Return the weights after training, the history, and all that was reported."""
+    """Return the weights after training, the history, and all reported progress."""
     study = Study(**{"epochs": 2, "activations": (spec,), **recipe})
     network, _ = build_network(study.model, resolve_activation(spec), 10, seed)
     reports: list[Progress] = []
@@ -121,7 +121,7 @@ def test_training_learns(data: ImageData) -> None:
     assert training.history[-1].test_accuracy > 0.6
 
 
-def test_progress_is_told_every_100_steps_and_after_every_epoch(data: ImageData) -> None:
+def test_progress_is_reported_every_100_steps_and_after_every_epoch(data: ImageData) -> None:
     _, training, reports = trained(data, batch_size=1, learning_rate=1e-4)
     assert [(r.epoch, r.step, r.steps) for r in reports] == [
         (1, 100, 128),
@@ -138,7 +138,7 @@ def test_progress_is_told_every_100_steps_and_after_every_epoch(data: ImageData)
     assert {r.epochs for r in reports} == {2}
 
 
-def test_images_are_mirrored_where_their_labels_allow_it_or_when_told(data: ImageData) -> None:
+def test_images_are_mirrored_if_their_labels_allow_it_or_on_request(data: ImageData) -> None:
     def weights(flip: bool, augmentation: str) -> dict[str, torch.Tensor]:
         allowed = ImageData(**{**vars(data), "flip": flip})
         return trained(allowed, augmentation=augmentation, epochs=1)[0]

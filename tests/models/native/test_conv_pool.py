@@ -1,4 +1,4 @@
-"""The native step computes what convolution and max-pool do, and picks the same winners."""
+"""The native step equals convolution and max-pool, and picks the same winners."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_gradients_are_those_of_finite_differences(channels: int) -> None:
 
 
 @has_compiler
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the check's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of the check itself
 def test_pytorch_finds_the_operation_well_registered() -> None:
     *inputs, _ = drawn((2, 5, 4, 6, 3))
     arguments = tuple(tensor.requires_grad_() for tensor in inputs)
@@ -96,7 +96,7 @@ def test_pytorch_finds_the_operation_well_registered() -> None:
     assert set(found.values()) == {"SUCCESS"}
 
 
-# hard inputs
+# difficult inputs
 
 
 def small_integers(shape: tuple[int, ...]) -> list[torch.Tensor]:
@@ -144,7 +144,7 @@ HARD = [ties, zeros, flat_areas, denormals, nan, infinities, both]
 @has_compiler
 @pytest.mark.parametrize("spoil", HARD)
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8, 16), (2, 16, 8, 8, 32), (2, 5, 6, 6, 7)], ids=str)
-def test_the_winner_is_max_pools(
+def test_the_winner_is_that_of_pytorchs_max_pool(
     spoil: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
 ) -> None:
     x, weight, bias, g = small_integers(shape)
@@ -169,7 +169,7 @@ def test_a_gradient_of_nan_or_infinity_is_not_lost() -> None:
     ours = values_and_gradients(conv_pool, (x, weight, bias), g)
     theirs = values_and_gradients(by_pytorch, (x, weight, bias), g)
     for mine, other in zip(ours, theirs, strict=True):
-        # PyTorch's zeros times infinity are NaN, where there is nothing to multiply here
+        # PyTorch's zeros times infinity give NaN; the native step skips these products
         assert (~mine.isfinite() <= ~other.isfinite()).all()
     assert not ours[1][0].isfinite().all()
     assert not ours[1][1].isfinite().all()
@@ -177,12 +177,12 @@ def test_a_gradient_of_nan_or_infinity_is_not_lost() -> None:
     assert ours[3].isinf().nonzero().flatten().tolist() == [5]
 
 
-# what callers may do
+# permitted inputs
 
 
 @has_compiler
 @pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
-def test_neither_strides_nor_neighbours_change_a_bit(shape: tuple[int, ...]) -> None:
+def test_neither_strides_nor_adjacent_memory_change_a_bit(shape: tuple[int, ...]) -> None:
     x, weight, bias, g = drawn(shape)
     usual = values_and_gradients(conv_pool, (x, weight, bias), g)
     strided = torch.empty(*x.shape[:3], 2 * x.shape[3])[..., ::2].copy_(x)
@@ -202,12 +202,12 @@ def test_no_images_give_no_values_and_gradients_of_zero(channels: int) -> None:
 
 @has_compiler
 @pytest.mark.parametrize("wanted", [0, 1, 2])
-def test_each_gradient_can_be_had_alone(wanted: int) -> None:
+def test_each_gradient_can_be_computed_by_itself(wanted: int) -> None:
     *inputs, g = drawn((2, 5, 4, 6, 3))
     all_gradients = values_and_gradients(conv_pool, tuple(inputs), g)[1:]
     inputs[wanted].requires_grad_()
-    (alone,) = torch.autograd.grad(conv_pool(*inputs), inputs[wanted], g)
-    assert torch.equal(alone, all_gradients[wanted])
+    (single,) = torch.autograd.grad(conv_pool(*inputs), inputs[wanted], g)
+    assert torch.equal(single, all_gradients[wanted])
 
 
 @has_compiler
@@ -234,7 +234,7 @@ def test_other_shapes_and_types_are_refused(change: Callable[..., Tensors], mess
 
 @pytest.fixture
 def built_anew() -> Iterator[None]:
-    """Let a test build the libraries that it uses, and leave those of the others as they were."""
+    """Let a test compile the libraries that it uses, without changing those of other tests."""
     before = native._library
     native._library = before.__wrapped__  # type: ignore[assignment]
     yield
@@ -260,7 +260,7 @@ def test_narrower_vectors_compute_the_same(
 
 @has_compiler
 @pytest.mark.usefixtures("built_anew")
-def test_what_is_compiled_is_kept_for_the_next_process(
+def test_a_compiled_library_is_kept_for_the_next_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -302,7 +302,7 @@ def a_link(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [truncated, emptied, replaced, without_checksum, writable_by_others, a_link]
 )
-def test_a_library_that_is_not_what_was_compiled_is_compiled_again(
+def test_a_changed_library_is_compiled_again(
     spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -320,7 +320,7 @@ def test_a_library_that_is_not_what_was_compiled_is_compiled_again(
 @has_compiler
 @pytest.mark.usefixtures("built_anew")
 @pytest.mark.parametrize("umask", [0o002, 0o022])
-def test_nobody_else_may_write_to_what_is_compiled(
+def test_no_other_user_may_write_to_the_compiled_library(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
@@ -353,7 +353,7 @@ def test_a_folder_of_another_user_is_not_loaded_from(
 
 
 @pytest.mark.usefixtures("built_anew")
-def test_without_a_compiler_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UsageError, match=r"^no C\+\+ compiler was found \(c\+\+, g\+\+, clang"):

@@ -1,4 +1,4 @@
-"""Which kernels a study computes with is decided once, recorded, kept, and never mixed."""
+"""A study's kernels are chosen once, recorded, kept, and never mixed."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ SMALL = ("run", *TINY, "--activation", "leaky_relu:0.1", "--workers", "0", "--ou
 
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the machine have no compiler, and nothing compiled before."""
+    """Make the compiler unavailable, with no library compiled before."""
     monkeypatch.setattr(conv_pool, "_library", conv_pool._library.__wrapped__)
     monkeypatch.setenv("CXX", "/nowhere/c++")
 
 
 def stored(folder: Path) -> set[str]:
-    """Return the kernels that the folder's study and all its records name."""
+    """Return the kernels named in the folder's study and in all its records."""
     store = Store(folder)
     study = store.study()
     return {study.kernels, *(record.kernels for record in store.open(study).records().values())}
@@ -73,7 +73,7 @@ def test_a_network_computes_the_same_function_with_either_kernels(model: str, sp
 
 
 @has_compiler
-def test_twenty_steps_lose_what_pytorchs_do() -> None:
+def test_twenty_steps_give_the_losses_of_pytorchs_kernels() -> None:
     data = open_images(prepare("digits")).train_subset(20 * 64)
     losses = []
     for kernels in ("torch", "native"):
@@ -94,7 +94,7 @@ def test_only_networks_that_pool_after_a_convolution_have_a_native_step() -> Non
     assert not has_native_step("resnet20", [relu], 10)
 
 
-def test_an_activation_that_comes_before_the_pool_has_none_of_it() -> None:
+def test_an_activation_before_the_pool_has_no_native_step() -> None:
     network, _ = build_network("cnn", resolve_activation("tanh"), 10, 0, kernels="native")
     assert not any(isinstance(module, PoolingConv2d) for module in network.modules())
 
@@ -102,7 +102,7 @@ def test_an_activation_that_comes_before_the_pool_has_none_of_it() -> None:
 # the study
 
 
-def test_kernels_are_part_of_what_decides_a_number() -> None:
+def test_kernels_are_part_of_a_trials_identity() -> None:
     study, trial = Study(kernels="torch"), Trial("relu", 0)
     native = dataclasses.replace(study, kernels="native")
     assert trial_id(study, trial) != trial_id(native, trial)
@@ -114,7 +114,7 @@ def test_a_study_stored_without_kernels_was_computed_with_pytorchs() -> None:
 
 
 @has_compiler
-def test_auto_is_native_and_the_folder_says_so(tiny_run: TinyRun) -> None:
+def test_auto_is_native_and_is_stored_in_the_folder(tiny_run: TinyRun) -> None:
     assert stored(tiny_run.folder) == {"native"}
 
 
@@ -127,7 +127,7 @@ def test_auto_is_native_and_the_folder_says_so(tiny_run: TinyRun) -> None:
         ("--kernels", "torch"),
     ],
 )
-def test_auto_is_torch_where_nothing_native_would_be_computed(
+def test_auto_is_torch_if_nothing_native_would_be_computed(
     options: tuple[str, ...], tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     short = (
@@ -147,7 +147,7 @@ def test_auto_is_torch_where_nothing_native_would_be_computed(
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
+def test_without_a_compiler_pytorch_computes_and_one_line_reports_it(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     done = actbench_here(*SMALL)
@@ -165,7 +165,7 @@ def test_without_a_compiler_pytorch_computes_and_one_line_says_so(
 
 
 @has_compiler
-def test_a_folder_keeps_the_kernels_that_it_began_with(
+def test_a_folder_keeps_its_first_kernels(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     assert actbench_here(*SMALL, "--seeds", "1", "--kernels", "torch").code == 0
@@ -183,7 +183,7 @@ def test_a_folder_keeps_the_kernels_that_it_began_with(
 
 
 @has_compiler
-def test_a_native_folder_is_not_gone_on_with_where_there_is_no_compiler(
+def test_a_native_folder_is_not_continued_without_a_compiler(
     tiny_run: TinyRun,
     tmp_path: Path,
     no_compiler: None,
@@ -199,7 +199,7 @@ def test_a_native_folder_is_not_gone_on_with_where_there_is_no_compiler(
 
 
 @has_compiler
-def test_the_dry_run_takes_the_kernels_of_the_folder(
+def test_the_dry_run_uses_the_kernels_of_the_folder(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     assert actbench_here(*SMALL, "--seeds", "1", "--kernels", "torch").code == 0
@@ -219,7 +219,7 @@ def test_native_in_bf16_is_refused(actbench_here: Callable[..., Outcome]) -> Non
     )
 
 
-def test_bf16_on_a_processor_without_it_is_warned_of_with_a_measured_ratio(
+def test_bf16_on_a_processor_without_it_gives_a_warning_with_a_measured_ratio(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = Study(activations=("relu",), precision="bf16", train_images=130, corruptions=())
