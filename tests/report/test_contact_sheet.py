@@ -25,7 +25,7 @@ def test_without_an_image_a_photograph_is_shown() -> None:
     assert image.std() > 30
 
 
-def test_an_image_of_ones_own_is_shown_at_the_networks_size(
+def test_a_users_image_is_shown_at_the_networks_size(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     pixels = np.zeros((40, 60, 3), dtype=np.uint8)
@@ -37,11 +37,11 @@ def test_an_image_of_ones_own_is_shown_at_the_networks_size(
     sheet = Image.open(io.BytesIO((tmp_path / "sheet.png").read_bytes())).convert("RGB")
     assert sheet.height > 100 * len(CORRUPTIONS)
     shown = np.asarray(sheet)
-    # the clean image of every row, and what is bright, blurred or compressed of it
+    # the clean image of every row, and its brighter, blurred or compressed versions
     assert (shown == (255, 0, 255)).all(axis=2).mean() > 0.05
 
 
-def test_what_is_no_image_is_a_usage_error(
+def test_a_file_that_is_not_an_image_is_a_usage_error(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     (tmp_path / "text.png").write_text("no image")

@@ -1,4 +1,4 @@
-"""summary.tex compiles whatever the names are, and shows the tables' numbers."""
+"""summary.tex compiles with any names, and shows the values of the tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pdflatex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex
 
 
 def compiled(source: str, folder: Path) -> str:
-    """Return pdflatex's log of the document; it must stop at no error."""
+    """Return pdflatex's log of the document; an error fails the test."""
     (folder / "summary.tex").write_text(source, encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "summary"],

@@ -43,7 +43,7 @@ def test_numbers_in_markdown_cells_are_shown_as_they_were_written() -> None:
         ("\x1b[31mred\x07\u202e", "\ufffd[31mred\ufffd\ufffd"),
     ],
 )
-def test_markdown_shows_a_text_as_it_reads(text: str, shown: str) -> None:
+def test_markdown_shows_a_text_unchanged(text: str, shown: str) -> None:
     assert escape_markdown(text) == shown
 
 

@@ -1,4 +1,4 @@
-"""A report is written whatever the records lack, and every document shows what was lost."""
+"""A report is written whatever data are missing, and every document shows what is missing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def less(**fields: Any) -> Any:
 
 
 WAYS = {
-    "whole": lambda record: record,
+    "complete": lambda record: record,
     "absent": lambda record: None,
     "diverged": diverged,
     "diverged at once": lambda record: dataclasses.replace(diverged(record), history=()),
@@ -97,9 +97,9 @@ def check_tables(frames: Frames) -> None:
     summary_of(frames)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("whole", "absent")])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("complete", "absent")])
 def test_the_tables_are_made_whatever_an_activation_lacks(way: str) -> None:
-    for ways in ((*["whole"] * 4, way, way), (way, way, *["whole"] * 4), (way,) * 6):
+    for ways in ((*["complete"] * 4, way, way), (way, way, *["complete"] * 4), (way,) * 6):
         frames = frames_with(ways)
         assert frames is not None
         check_tables(frames)
@@ -108,8 +108,8 @@ def test_the_tables_are_made_whatever_an_activation_lacks(way: str) -> None:
 @pytest.mark.parametrize(
     "ways",
     [
-        ("whole", "diverged", "a corruption", "an attack", "an epoch", "an epoch"),
-        ("whole", "a layer", "accuracy", "accuracy", "diverged", "absent"),
+        ("complete", "diverged", "a corruption", "an attack", "an epoch", "an epoch"),
+        ("complete", "a layer", "accuracy", "accuracy", "diverged", "absent"),
         ("all epochs", "all epochs", "all attacks", "all corruptions", "all layers", "all layers"),
         ("accuracy", "accuracy", "diagnostics", "a severity", "diverged at once", "crashed"),
         ("diverged at once",) * 6,
@@ -134,7 +134,7 @@ def test_the_tables_are_made_whatever_pattern_is_missing(ways: tuple[str, ...]) 
 
 
 def test_a_mean_over_corruptions_needs_all_of_them() -> None:
-    frames = frames_with(("a corruption", "a severity", *["whole"] * 4))
+    frames = frames_with(("a corruption", "a severity", *["complete"] * 4))
     assert frames is not None
     first = frames.trials.iloc[:2]
     assert first["corrupted_accuracy"].isna().all()

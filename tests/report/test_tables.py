@@ -1,4 +1,4 @@
-"""The tables: their columns, their numbers from the records, and cells that no program runs."""
+"""The tables: columns, values from the records, and cells that no program executes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def table(tiny_run: TinyRun, name: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     "cell", ['=HYPERLINK("http://x";"y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
 )
-def test_a_text_that_a_spreadsheet_would_run_is_defused(cell: str) -> None:
+def test_a_text_that_a_spreadsheet_would_run_is_escaped(cell: str) -> None:
     text = to_csv(pd.DataFrame({"activation": ["relu", cell], "seed": [1, 2]}))
     _, *rows = csv.reader(io.StringIO(text, newline=""))
     assert rows == [["relu", "1"], ["'" + cell.replace("\r", "\n"), "2"]]
@@ -96,7 +96,7 @@ def hostile_frames() -> Frames:
     return Frames(study, records)
 
 
-def test_names_and_reasons_of_the_users_are_defused_in_every_file() -> None:
+def test_names_and_reasons_of_the_user_are_escaped_in_every_file() -> None:
     files = derived_files(hostile_frames())
     for name, text in files.items():
         if name.endswith(".csv"):
@@ -170,7 +170,7 @@ def twelve_digits(number: float) -> float:
     return float(f"{number:.12g}")
 
 
-def test_trials_csv_is_what_the_records_hold(tiny_run: TinyRun) -> None:
+def test_trials_csv_has_the_values_of_the_records(tiny_run: TinyRun) -> None:
     rows = {(r["activation"], r["seed"]): r for _, r in table(tiny_run, "trials.csv").iterrows()}
     for record in tiny_run.records:
         row = rows[record.activation, record.seed]

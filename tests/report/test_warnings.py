@@ -1,4 +1,4 @@
-"""Lost trials, networks at chance, outliers and identical results are warned of everywhere."""
+"""Every document warns of lost trials, networks at chance, outliers and identical results."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def test_lost_seeds_are_in_the_sentence_and_first_in_every_document(
     assert "n = 6 of 10 seeds" in sentence
     assert "Left out: 4 of 10 seeds of leaky_relu:0.3 diverged." in sentence
     assert "With diverged trials scored as chance: corrupted accuracy −19.70 points" in sentence
-    told = "No result: 4 of 10 seeds of leaky_relu:0.3 diverged."
+    warning = "No result: 4 of 10 seeds of leaky_relu:0.3 diverged."
     files = derived_files(frames)
-    assert files["summary.md"].splitlines()[2].startswith(f"**Warning:** {told}")
+    assert files["summary.md"].splitlines()[2].startswith(f"**Warning:** {warning}")
     assert "## With diverged trials scored as chance" in files["summary.md"]
-    assert told.replace("_", "\\_") in files["summary.tex"]
+    assert warning.replace("_", "\\_") in files["summary.tex"]
     page = to_html(frames, {}, {}, "0")
-    assert page.index("With diverged trials scored as chance") > page.index(told) > 0
+    assert page.index("With diverged trials scored as chance") > page.index(warning) > 0
     print_summary(summary_of(frames), tmp_path, as_json=False)
-    assert capsys.readouterr().out.startswith(f"⚠ {told}")
+    assert capsys.readouterr().out.startswith(f"⚠ {warning}")
 
 
 def test_a_diverged_trial_is_scored_as_the_largest_class() -> None:
     frames = lossy(4)
     row = frames.sensitivity.set_index("metric").loc["clean_accuracy"]
-    # 4 of 10 at 37/360 (digits), the others as they were
+    # 4 of 10 at 37/360 (digits), the others unchanged
     ours = [37 / 360] * 4 + [0.72 + v for v in SPREAD[4:]]
     differences = np.array(ours) - (0.71 + np.array(SPREAD) / 2)
     assert row["n"] == 10
@@ -108,7 +108,7 @@ def test_an_activation_at_chance_is_worse_than_a_baseline_that_trains() -> None:
     assert "leaky_relu:0.3: 6 of 6 trials differ" in study_warnings(frames)[0]
 
 
-def test_a_collapsed_seed_is_flagged_and_the_rank_test_is_set_against_the_t_test() -> None:
+def test_a_collapsed_seed_is_flagged_and_the_rank_test_is_shown_beside_the_t_test() -> None:
     relu = tuple(0.7 + v for v in SPREAD)
     ours = (*(0.72 + 2 * v for v in SPREAD[:9]), 0.1)
     frames = made_frames({"relu": relu, "leaky_relu:0.3": ours})

@@ -1,4 +1,4 @@
-"""Every derived file, and one page that needs no network."""
+"""Every derived file, and a page that needs no network."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def hostile() -> str:
 
 
 class Page(HTMLParser):
-    """The elements of a page, in order; fails where one is not closed as it should be."""
+    """The elements of a page, in order; fails if one is not closed correctly."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take in an element that closes itself, as SVG's do."""
+        """Add an element that closes itself, as in SVG."""
         self.handle_starttag(tag, attrs)
         self.handle_endtag(tag)
 
@@ -122,13 +122,13 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Take in what people read."""
+        """Add visible text."""
         if self.open and self.open[-1] not in ("script", "style"):
             self.words.append(data)
 
     @property
     def text(self) -> str:
-        """What people read, in one line."""
+        """The visible text, in one line."""
         return " ".join(" ".join(self.words).split())
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -194,7 +194,9 @@ def test_ids_are_unique_and_every_reference_resolves(page: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["page", "hostile"])
-def test_nothing_is_asked_of_the_network(which: str, request: pytest.FixtureRequest) -> None:
+def test_the_page_loads_nothing_from_the_network(
+    which: str, request: pytest.FixtureRequest
+) -> None:
     text: str = request.getfixturevalue(which)
     found = parsed(text)
     for _, attributes in found.elements:

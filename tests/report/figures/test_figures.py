@@ -1,4 +1,4 @@
-"""Figures: those whose data exist, alike on every machine."""
+"""Figures: each whose data exist, identical on every machine."""
 
 from __future__ import annotations
 
@@ -221,14 +221,14 @@ def test_without_any_result_there_is_no_figure() -> None:
     assert figures(synthetic_frames(study, failed=failed)) == {}
 
 
-def test_where_trials_failed_each_activation_shows_its_own_n() -> None:
+def test_if_trials_failed_each_activation_shows_its_own_n() -> None:
     drawn = figures(synthetic_frames(study_of(), failed={("relu", 0): "diverged"}))
     assert "n = 2 to 3 seeds" in drawn["severity"].get_suptitle()
     assert "relu (n = 2)" in texts(drawn["severity"])
     assert "n = 2 pairs" in drawn["differences"].get_suptitle()
 
 
-def test_vanished_and_infinite_gradients_are_survived() -> None:
+def test_vanished_and_infinite_gradients_raise_no_error() -> None:
     frames = synthetic_frames(study_of())
     relu = frames.gradients["activation"] == "relu"
     frames.gradients.loc[relu, "grad_norm"] = 0.0
@@ -262,7 +262,7 @@ def test_hostile_names_are_drawn_as_they_are() -> None:
         assert "script" not in to_svg(figure)
 
 
-def test_long_names_are_shortened_in_the_middle_and_stay_apart() -> None:
+def test_long_names_are_shortened_in_the_middle_and_stay_distinct() -> None:
     names = ("a" * 300 + ":0.1", "a" * 300 + ":0.2", "a" * 200 + ":0.2")
     labels = [style.label for style in series_styles(names, names[0]).values()]
     assert labels[0] == "a" * 13 + "…" + "a" * 8 + ":0.1"
