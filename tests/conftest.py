@@ -1,4 +1,4 @@
-"""What the tests share: a cache of their own, the command as a real process, one tiny study."""
+"""Shared fixtures: a separate cache, the command as a real process, one tiny study."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep prepared data away from the user's cache, in child processes as well."""
+    """Keep prepared data out of the user's cache, in child processes as well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("PYTHONPATH", str(Path(actbench.__file__).parents[1]))
@@ -36,13 +36,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Compute as a worker does; on a busy machine, threads would wait for one another."""
+    """Compute with one thread, as a worker does; on a busy machine threads wait for each other."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_is_heard() -> None:
-    """Let what the tests start hear Ctrl-C, where they run in a shell's background as well."""
+    """Let processes of the tests receive Ctrl-C, even if the tests run in a shell's background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -50,14 +50,14 @@ def _ctrl_c_is_heard() -> None:
 def actbench_here(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
-    """Return a function that runs the command line in this process, in a folder of its own.
+    """Return a function that runs the command line in this process, in a temporary folder.
 
     Trials run in this process too, so a test that fails shows where.
     """
     from actbench.cli import main as cli
 
     monkeypatch.chdir(tmp_path)
-    # what the command does to its process must not outlive the test
+    # changes that the command makes to its process must end with the test
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
 
     def run(*arguments: str) -> Outcome:
@@ -72,7 +72,7 @@ def actbench_here(
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """Return the tiny study, run once by a real process with one worker; look, do not write."""
+    """Return the tiny study, run once by a real process with one worker; read-only."""
     folder = tmp_path_factory.mktemp("tiny") / "one-worker"
     outcome = run_process(
         "run", *TINY_STUDY, "--workers", "1", "--out", str(folder), cwd=folder.parent
@@ -83,7 +83,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 @pytest.fixture
 def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Return a function that makes a module of the user's own, and gives its name."""
+    """Return a function that writes a user's module and returns its name."""
     made: list[str] = []
     monkeypatch.syspath_prepend(str(tmp_path))
 

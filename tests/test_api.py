@@ -42,7 +42,7 @@ BETTER = [0.84, 0.85, 0.84, 0.86, 0.86]
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> actbench.Results:
-    """Return the small study's results, run once and quietly; look, do not write."""
+    """Return the small study's results, run once without output; read-only."""
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
         done = actbench.run(STUDY, tmp_path_factory.mktemp("api") / "run", workers=0, quiet=True)
@@ -67,7 +67,7 @@ def test_importing_the_package_loads_none_of_the_heavy_libraries() -> None:
     assert {"torch", "pandas", "scipy", "matplotlib"}.isdisjoint(done.stdout.split())
 
 
-def test_the_public_names_are_there_and_no_others() -> None:
+def test_the_public_names_are_exactly_these() -> None:
     assert set(actbench.__all__) == {"Results", "RunOptions", "Study", "load", "run"}
     for name in actbench.__all__:
         assert name in dir(actbench)
@@ -124,7 +124,7 @@ def test_the_command_line_finds_the_same_folder_done(
     assert "4 trials, 0 to run" in outcome.out
 
 
-def test_an_unfinished_study_is_loaded_as_far_as_it_is(tmp_path: Path) -> None:
+def test_the_finished_trials_of_an_unfinished_study_are_loaded(tmp_path: Path) -> None:
     folder = made_folder(tmp_path / "part", {"relu": RELU, "leaky_relu:0.1": BETTER})
     next((folder / "trials").glob("leaky*seed4*")).unlink()
     loaded = actbench.load(folder)
@@ -142,7 +142,7 @@ def test_a_folder_without_results_cannot_be_loaded(tmp_path: Path) -> None:
         actbench.load(tmp_path)
 
 
-def test_a_wrong_study_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_wrong_study_creates_no_folder(tmp_path: Path) -> None:
     wrong = replace(STUDY, model="cnm")
     with pytest.raises(UsageError, match="did you mean 'cnn'"):
         actbench.run(wrong, tmp_path / "out", workers=0)
@@ -228,7 +228,7 @@ def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Resu
         results.plot("severty")
 
 
-def test_the_pages_example_runs_as_it_is_written(tmp_path: Path) -> None:
+def test_the_example_of_the_page_runs_unchanged(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S)
     script = tmp_path / "example.py"
     script.write_text("".join(blocks), encoding="utf-8")

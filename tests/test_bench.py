@@ -1,4 +1,4 @@
-"""The plain loop in bench/ does by hand what the tool does: the same network and noises."""
+"""The plain loop in bench/ equals actbench: the same network and noises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ cifar_shaped = importlib.import_module("cifar_shaped")
 
 
 @pytest.mark.parametrize(("spec", "negative_slope"), [("relu", 0.0), ("leaky_relu:0.3", 0.3)])
-def test_plain_network_is_the_tools_network(spec: str, negative_slope: float) -> None:
+def test_the_plain_network_equals_actbenchs_network(spec: str, negative_slope: float) -> None:
     ours, _ = build_network("cnn", resolve_activation(spec), 10, seed=0)
     plain = plain_loop.make_cnn(negative_slope)
     plain.load_state_dict(
@@ -37,13 +37,13 @@ def test_plain_network_is_the_tools_network(spec: str, negative_slope: float) ->
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", SUITES["noise"])
-def test_plain_noise_is_the_tools_noise(name: str, severity: int) -> None:
+def test_the_plain_noise_equals_actbenchs_noise(name: str, severity: int) -> None:
     torch.manual_seed(0)
     grey = torch.full((100, 32, 32, 3), 128, dtype=torch.uint8)
     ours = corrupt(grey, name, severity).double()
     plain = plain_loop.Noise(name, severity)(grey.float() / 255).double() * 255
 
-    # the tool cuts to whole levels, which takes half a level off the mean
+    # actbench cuts to integer levels, which lowers the mean by half a level
     assert float(ours.mean()) == pytest.approx(float(plain.mean()) - 0.5, abs=0.5)
     assert float(ours.std()) == pytest.approx(float(plain.std()), rel=0.03)
 

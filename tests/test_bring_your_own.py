@@ -1,4 +1,4 @@
-"""The examples of docs/bring-your-own.md: its commands and scripts run with the files it shows."""
+"""The examples of docs/bring-your-own.md: commands and scripts run with the files shown there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of the documentation: their links, the files and the commands that they name."""
+"""The documentation: its links, and the files and commands that it names."""
 
 from __future__ import annotations
 

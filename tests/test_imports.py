@@ -1,4 +1,4 @@
-"""What needs no torch does not load it. The order of the packages: `lint-imports`."""
+"""Modules that need no torch do not load it. `lint-imports` checks the order of the packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a user writes is understood or refused in one line: inputs that nobody thought of."""
+"""Any input of a user is accepted or refused in one line: generated inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIELDS = [field.name for field in fields(Study)]
 HOSTILE = ("../../etc/passwd", "a\0b", "x" * 300, "長い", "=HYPERLINK(1)", "\r\u2028\x85", "")
-# around the spec grammar's own characters, where most of its mistakes would be
+# mostly the special characters of the spec grammar, where most mistakes would be
 SPEC_LIKE = st.lists(st.sampled_from([*ACTIVATIONS, *":=,._- \n", "a", "1", "nan", "9" * 400]))
 TEXTS = st.text() | st.sampled_from(HOSTILE) | SPEC_LIKE.map("".join)
 SCALARS = st.booleans() | st.integers() | st.floats() | TEXTS
@@ -34,7 +34,7 @@ FILES = st.dictionaries(st.sampled_from(FIELDS) | st.text(), VALUES, max_size=2)
 
 @contextlib.contextmanager
 def or_refused_in_one_line(source: str = "") -> Iterator[None]:
-    """Let the block go through, or end it with the error that a user can act on."""
+    """Accept in the block no error, or a usage error of one line that contains ``source``."""
     try:
         yield
         return

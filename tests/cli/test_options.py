@@ -1,4 +1,4 @@
-"""Each setting is declared once: its option, its help, its comment and its row in the docs."""
+"""Each setting is declared once, for its option, its help, its comment and its row in the docs."""
 
 from __future__ import annotations
 
