@@ -1,4 +1,4 @@
-"""Images of CIFAR-10's shape from a fixed seed, so that anyone can run the benchmarks."""
+"""Synthetic images of CIFAR-10's shape from a fixed seed, so that benchmarks need no download."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TEST_IMAGES = 10_000
 def synthetic_images(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return uint8 images (count, 32, 32, 3) and int64 labels (count,) of ten classes.
 
-    An image is its class's pattern, the same for every seed, plus noise. Three labels in ten are
-    drawn at random: the loss then stays as far from 0 as it does on photographs.
+    An image is the pattern of its class, the same for every seed, plus noise. Three labels in ten
+    are drawn at random: the loss then stays as far from 0 as on photographs.
     """
     patterns = np.random.default_rng(0).integers(0, 64, (CLASSES, 32, 32, 3), np.uint8)
     draw = np.random.default_rng([1, seed])

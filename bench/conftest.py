@@ -1,4 +1,4 @@
-"""The state of a worker for every benchmark, and ratios of contenders that take turns."""
+"""Every benchmark runs in the state of a worker; contenders are timed alternately."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Compare(Protocol):
     """What the fixture ``compare`` returns."""
 
     def __call__(self, contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> None:
-        """Time two contenders in turns and note the first's seconds over the second's."""
+        """Time two contenders alternately; record the first's seconds over the second's."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _as_in_a_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compute with one thread and kept memory, beside an empty cache."""
+    """Compute with one thread and kept memory, with an empty cache."""
     configure_malloc()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +39,7 @@ def _as_in_a_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def compare(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Compare:
-    """Return what compares two contenders; the time in pytest-benchmark's table is a round's."""
+    """Return the comparison of two contenders; pytest-benchmark's table shows a round's time."""
 
     def compare(contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in contenders}

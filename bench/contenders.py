@@ -1,4 +1,4 @@
-"""Our training and the plain loop's, as code to be timed."""
+"""The training and evaluation of actbench and of the plain loop, as code to time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH_SIZE = Study().batch_size
 
 
 def synthetic_data(train_images: int = TRAIN_IMAGES, test_images: int = TEST_IMAGES) -> ImageData:
-    """Return synthetic images as the tool holds a data set."""
+    """Return synthetic images as actbench stores a data set."""
     train_set = map(torch.from_numpy, synthetic_images(train_images, 0))
     test_set = map(torch.from_numpy, synthetic_images(test_images, 1))
     classes = tuple(map(str, range(CLASSES)))
@@ -46,9 +46,9 @@ def our_training(
     pool_first: bool = True,
     gradient_norms: bool = True,
 ) -> Callable[[], object]:
-    """Return the tool's training of one epoch; its one test image costs nothing measurable.
+    """Return actbench's training of one epoch; its single test image takes no measurable time.
 
-    A flag that is off leaves out one thing that the tool does.
+    A flag set to False disables one part of what actbench does.
     """
     study = Study(dataset="synthetic", model=model, epochs=1, precision=precision, kernels=kernels)
     trial = Trial("leaky_relu:0.01", seed=0)
@@ -74,7 +74,7 @@ def our_training(
 def our_evaluation(
     *, kernels: str = "torch", pool_with_indices: bool = False
 ) -> Callable[[], object]:
-    """Return the tool's evaluation of 10,000 images; the flag pools as training does."""
+    """Return actbench's evaluation of 10,000 images; the flag selects the pool of training."""
     activation = resolve_activation("leaky_relu:0.01")
     network, _ = build_network("cnn", activation, CLASSES, seed=0, kernels=kernels)
     images = synthetic_data(train_images=1).test_images

@@ -1,10 +1,10 @@
-"""The seed experiment on a GPU: is it right, how long does it take, and where does the time go?
+"""The seed experiment on a GPU: its correctness, its duration, and the time of each part.
 
     python bench/gpu.py --json gpu.json
 
-Everything in one call, on synthetic images of CIFAR-10's shape, with nothing installed but PyTorch,
-torchvision, SciPy, tabulate and py-cpuinfo: the source beside this folder is what runs. ``--device
-cpu --small`` tries the script itself where there is no GPU.
+One call measures everything, on synthetic images of CIFAR-10's shape. Only PyTorch, torchvision,
+SciPy, tabulate and py-cpuinfo must be installed; the source next to this folder is used. ``--device
+cpu --small`` tests the script without a GPU.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """The sizes of the measurements."""
 
     train_images: int
     test_images: int
@@ -70,7 +70,7 @@ SMALL = Size(300, 40, 1, 1, (1, 2), 3, 5)
 
 
 class Bench:
-    """What every measurement shares: the device, the sizes and the images."""
+    """The inputs of every measurement: the device, the sizes and the images."""
 
     def __init__(self, device: str, size: Size, folder: Path) -> None:
         self.device, self.size, self.folder = device, size, folder
@@ -91,7 +91,7 @@ class Bench:
 
     @contextlib.contextmanager
     def workers(self, at_once: int) -> Iterator[Workers]:
-        """Yield started workers with their first steps behind them."""
+        """Yield started workers that have already run their first steps."""
         workers = Workers(self, at_once)
         try:
             yield workers
@@ -100,10 +100,10 @@ class Bench:
 
 
 class Workers:
-    """Workers that are up: their libraries loaded, the device in use.
+    """Started workers: libraries loaded, device in use.
 
     Attributes:
-        start: the seconds that took.
+        start: the seconds of their start.
     """
 
     def __init__(self, bench: Bench, at_once: int) -> None:
@@ -132,14 +132,14 @@ class Workers:
 
 
 def own_stream(place: str) -> contextlib.AbstractContextManager[object]:
-    """Return the context of a stream, on which alone steps can be captured."""
+    """Return the context of a separate stream; steps can be captured only there."""
     if place == "cpu":
         return contextlib.nullcontext()
     return torch.cuda.stream(torch.cuda.Stream(place))  # type: ignore[no-untyped-call]
 
 
 def first_losses(bench: Bench) -> dict[str, Any]:
-    """Compare the losses of the first steps with those of one CPU thread taking them singly."""
+    """Compare the losses of the first steps with those of single steps on one CPU thread."""
     data = open_images(bench.folder).train_subset(
         min(STEPS_COMPARED * bench.study.batch_size, bench.size.train_images)
     )
@@ -156,7 +156,7 @@ def first_losses(bench: Bench) -> dict[str, Any]:
 
 
 def same_records(bench: Bench) -> dict[str, Any]:
-    """Say whether trials have the same records when run again, and when run one by one."""
+    """Return whether trials have the same records when run again, and when run one by one."""
     few = min(5000, bench.size.train_images)
     study = replace(
         bench.study,
@@ -178,7 +178,7 @@ def same_records(bench: Bench) -> dict[str, Any]:
 
 
 def sweep(bench: Bench) -> dict[str, Any]:
-    """Time the seed experiment: training alone, then with the noise evaluation."""
+    """Time the seed experiment: only training, then with the noise evaluation."""
     study, trials = bench.study, len(bench.study.trials())
     begin = time.perf_counter()
     data = open_images(bench.folder)
@@ -195,7 +195,7 @@ def sweep(bench: Bench) -> dict[str, Any]:
 
 
 def at_once(bench: Bench) -> dict[str, float]:
-    """Return the seconds per trial and epoch against how many trials are under way at once."""
+    """Return the seconds per trial and epoch by the number of trials that run at once."""
     found = {}
     for count in bench.size.at_once:
         seeds = range(-(-count // len(bench.study.activations)))
@@ -207,7 +207,7 @@ def at_once(bench: Bench) -> dict[str, float]:
 
 
 def precisions(bench: Bench) -> dict[str, float]:
-    """Return the seconds of one epoch of every trial in each precision that the device has."""
+    """Return the seconds of one epoch of every trial in each precision of the device."""
     found = {}
     for precision in ("fp32", "bf16", *(["tf32"] if bench.device == "cuda" else [])):
         study = replace(bench.study, precision=precision, epochs=1, corruptions=())
@@ -240,7 +240,7 @@ def plain(bench: Bench) -> dict[str, float]:
 
 
 def steps_by_kernel(bench: Bench) -> dict[str, float]:
-    """Return the µs per step of the kernels that take longest, of one trial alone."""
+    """Return the µs per step of the slowest kernels, for a single trial."""
     place, trial = compute_devices(bench.device)[0], Trial(SPEC, 0)
     wanted = bench.size.profiled_steps * bench.study.batch_size
     data = open_images(bench.folder).train_subset(min(wanted, bench.size.train_images)).to(place)
@@ -251,7 +251,7 @@ def steps_by_kernel(bench: Bench) -> dict[str, float]:
         list(steps.begin(1))  # graphs are captured
         begin = time.perf_counter()
         list(steps.begin(2))
-        whole = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
         with profile(activities=[activity]) as profiled:
             list(steps.begin(3))
     kind = "self_device_time_total" if bench.device == "cuda" else "self_cpu_time_total"
@@ -259,7 +259,7 @@ def steps_by_kernel(bench: Bench) -> dict[str, float]:
     events.sort(key=lambda event: -event[1])
     found = {name[:70]: total / steps.count for name, total in events[:15]}
     every = sum(total for _, total in events) / steps.count
-    return {"a whole step": 1e6 * whole / steps.count, "all kernels": every, **found}
+    return {"a whole step": 1e6 * seconds / steps.count, "all kernels": every, **found}
 
 
 MEASUREMENTS = {
@@ -277,11 +277,11 @@ def main() -> None:
     """Measure everything, write it after each part, and print the table last."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--small", action="store_true", help="try the script: no figures of use")
+    parser.add_argument("--small", action="store_true", help="test the script: no useful figures")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     options = parser.parse_args()
     if not compute_devices(options.device):
-        raise SystemExit("PyTorch finds no GPU; --device cpu --small tries the script itself")
+        raise SystemExit("PyTorch finds no GPU; --device cpu --small tests the script without one")
     found: dict[str, Any] = {"machine": machine()}
     if options.device == "cuda":
         found["gpus"] = [torch.cuda.get_device_name(place) for place in compute_devices("cuda")]

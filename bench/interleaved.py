@@ -1,4 +1,4 @@
-"""Ratios of times on a noisy machine: contenders take turns, and each round gives one ratio."""
+"""Ratios of times on a noisy machine: contenders alternate, and each round gives one ratio."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The median of ratios, one a round, with a 95 % interval that assumes no distribution.
+    """The median of the ratios of the rounds, with a distribution-free 95 % interval.
 
-    The interval lies between two order statistics; with fewer than six rounds it is the range.
+    The interval is between two order statistics; with fewer than six rounds it is the range.
     """
 
     median: float
@@ -43,7 +43,7 @@ class Ratio:
 
 
 def own_process() -> ProcessPoolExecutor:
-    """Return a fresh process that behaves as a user's script does."""
+    """Return a new process that behaves like a user's script."""
     return ProcessPoolExecutor(
         max_workers=1,
         mp_context=multiprocessing.get_context("spawn"),
@@ -53,19 +53,19 @@ def own_process() -> ProcessPoolExecutor:
 
 def _begin_as_a_script() -> None:
     end_with_parent()
-    # what was spawned spawns too; a script's DataLoader takes the platform's default
+    # a spawned process spawns as well; a script's DataLoader uses the platform's default
     multiprocessing.set_start_method(None, force=True)
 
 
 class Contender:
-    """Code in a process of its own, so that threads and allocator are its own too.
+    """Code in a separate process, so that its threads and allocator are separate too.
 
     A call runs it once and returns the seconds that it took. Use as a context manager.
 
     Args:
-        prepare: a function that pickles; it sets up and returns the code, which is run once
+        prepare: a picklable function; it sets up and returns the code, which is first run once
             untimed.
-        threads: what PyTorch computes with; None leaves its default.
+        threads: the number of threads of PyTorch; None keeps its default.
         memory_kept: whether glibc keeps freed tensors, as in actbench's workers.
     """
 
@@ -81,7 +81,7 @@ class Contender:
         self()
 
     def __call__(self) -> float:
-        """Return the seconds of one more run."""
+        """Return the seconds of one run."""
         return self._process.submit(_timed_run).result()
 
     def __enter__(self) -> Self:

@@ -1,8 +1,8 @@
-"""The loop that one writes by hand: what `actbench run` is measured against.
+"""A plain hand-written training loop: the reference for the speed of `actbench run`.
 
 The same network and recipe with torchvision's transforms and a DataLoader, one trial after the
-other; each noise is a transform of the test set. It imports nothing of actbench, so its accuracies
-check those of the tool as well.
+other; each noise is a transform of the test set. It imports nothing from actbench, so its
+accuracies also check those of actbench.
 
     python bench/plain_loop.py --data-dir FOLDER --negative-slope 0 0.01 --seeds 0 1 2 > plain.csv
 
@@ -150,12 +150,12 @@ def corrupted_accuracy(model: nn.Module, make_dataset: MakeDataset) -> float:
 
 
 def image_folders(data_dir: Path) -> MakeDataset:
-    """Return what opens the ``train`` and ``test`` folders in ``data_dir``."""
+    """Return a function that opens the ``train`` or ``test`` folder in ``data_dir``."""
     return lambda part, transform: ImageFolder(data_dir / part, transform)
 
 
 def synthetic_data(train_images: int, test_images: int) -> MakeDataset:
-    """Return what gives the synthetic training and test sets."""
+    """Return a function that gives the synthetic training or test set."""
     parts = {"train": synthetic_images(train_images, 0), "test": synthetic_images(test_images, 1)}
     return lambda part, transform: ImagesInMemory(*parts[part], transform)
 

@@ -1,9 +1,9 @@
-"""Where a training step's time goes, operation by operation: the plain loop's and ours.
+"""The time of each operation in a training step, for the plain loop and for actbench.
 
     python bench/profile_step.py
 
-Both take images that are ready in memory, so the plain loop's loading is left out; both compute on
-one thread. A share is of the time inside PyTorch's operations, as its profiler sees them.
+Both use images that are already in memory, so the plain loop's loading is not included; both
+compute on one thread. A share is of the time inside PyTorch's operations, by its profiler.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def plain_steps() -> Callable[[], object]:
 
 
 def our_steps(kernels: str) -> Callable[[], object]:
-    """Return our training of ``STEPS`` batches, freed memory kept as in a worker."""
+    """Return actbench's training of ``STEPS`` batches, with freed memory kept as in a worker."""
     from actbench.execution.executors import configure_malloc
 
     configure_malloc()
@@ -54,7 +54,7 @@ def our_steps(kernels: str) -> Callable[[], object]:
 
 
 def milliseconds(prepare: Callable[[], Callable[[], object]]) -> Counter[str]:
-    """Return the time per step of each operation, its own part alone."""
+    """Return the milliseconds per step of each operation, without the operations that it calls."""
     torch.set_num_threads(1)
     run = prepare()
     run()
@@ -73,10 +73,10 @@ def main() -> None:
     ):
         with own_process() as process:
             found = process.submit(milliseconds, prepare).result()
-        whole = found.total()
-        rows = [[key, f"{ms:.2f}", f"{ms / whole:.0%}"] for key, ms in found.most_common(SHOWN)]
-        rest = whole - sum(ms for _, ms in found.most_common(SHOWN))
-        rows += [["the rest", f"{rest:.2f}", f"{rest / whole:.0%}"], ["sum", f"{whole:.2f}", ""]]
+        total = found.total()
+        rows = [[key, f"{ms:.2f}", f"{ms / total:.0%}"] for key, ms in found.most_common(SHOWN)]
+        rest = total - sum(ms for _, ms in found.most_common(SHOWN))
+        rows += [["the rest", f"{rest:.2f}", f"{rest / total:.0%}"], ["sum", f"{total:.2f}", ""]]
         headers = [f"{name}: operation", "ms per step", "share"]
         print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True), end="\n\n")
 

@@ -1,4 +1,4 @@
-"""What Ray adds: the default study's trials by Ray tasks and by worker processes, in turns."""
+"""The overhead of Ray: the default study's trials by Ray tasks and by worker processes in turn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seconds_of(study: Study, workers: int, *, on_ray: bool) -> tuple[float, floa
 
 
 def main() -> None:
-    """Time both executors in turns and print the ratio."""
+    """Time both executors alternately and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)

@@ -1,9 +1,9 @@
-"""How far each operation of a training step is from what the machine can do.
+"""The time of each operation of a training step against the limits of the machine.
 
 The step is the cnn's at batch 64 as a worker computes it: one thread, channels_last, pool first;
-with PyTorch's kernels, and with convolution and pool as the native operation. That one's arithmetic
-is counted as it is done: 16 multiplications where Winograd's forward has them for 36, and backward
-the quarter that the maxima leave.
+with PyTorch's kernels, and with convolution and pool as the native operation. The arithmetic of the
+native operation is counted as executed: forward, Winograd's 16 multiplications instead of 36;
+backward, a quarter, since only the maxima have a gradient.
 An operation's floor is the longer of its arithmetic at the rate of a large matrix product and its
 bytes, each operand read or written once, at the rate of a copy.
 
@@ -41,7 +41,7 @@ FAR_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Operation:
-    """A part of the step: what it does, its arithmetic, and the bytes of its operands."""
+    """A part of the step: its code, its arithmetic, and the bytes of its operands."""
 
     name: str
     run: Callable[[], object]
@@ -56,7 +56,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def size(*tensors: torch.Tensor) -> int:
-    """Return the bytes that tensors hold."""
+    """Return the size of tensors in bytes."""
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
@@ -127,7 +127,7 @@ def backward(
 def elementwise(
     name: str, function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
 ) -> list[Operation]:
-    """Return an activation's forward and backward: an operation an element."""
+    """Return an activation's forward and backward, with one operation per element."""
     return [
         Operation(f"{name} forward", lambda: function(x), x.numel(), 2 * size(x)),
         backward(f"{name} backward", function, x, x.numel(), 3 * size(x)),
@@ -148,7 +148,7 @@ def pool(name: str, x: torch.Tensor) -> list[Operation]:
 def native_layer(
     name: str, x: torch.Tensor, parameters: Sequence[torch.Tensor], macs: float
 ) -> list[Operation]:
-    """Return the native convolution and pool: forward, and backward to what there is a gradient of.
+    """Return the native convolution and pool: forward, and backward to each input with a gradient.
 
     Images of up to three channels are the network's input, convolved by the definition.
     """
@@ -270,7 +270,7 @@ def main() -> None:
 
 
 def print_table(kernels: str, arithmetic: float, copying: float) -> None:
-    """Print a line for each operation of the step, their sum, and a whole step."""
+    """Print a line for each operation of the step, their sum, and a complete step."""
     rows = []
     total_flops = total_bytes = total_time = total_floor = 0.0
     for operation in step_operations(kernels):

@@ -1,6 +1,6 @@
 """How the time of a study grows with trials, seeds, epochs, images and workers.
 
-Each dimension is varied alone on synthetic images, from a small study; time = a + b·x is fitted.
+Each dimension of a small study on synthetic images is varied separately; time = a + b·x is fitted.
 
     python bench/scaling.py --repetitions 3
 """
@@ -36,7 +36,7 @@ BASE = {"activations": ("relu",), "seeds": 1, "epochs": 1, "train_images": 6400,
 
 @dataclass(frozen=True)
 class Dimension:
-    """What is varied: settings beside ``BASE`` by x, and what x and the slope are called."""
+    """A varied dimension: its settings, added to ``BASE``, by x; labels of x and the slope."""
 
     label: str
     unit: str
@@ -68,7 +68,7 @@ def dimensions(most_workers: int) -> list[Dimension]:
 
 
 def measure(settings: dict[str, object], data_dir: Path) -> float:
-    """Return the seconds of a whole run with these settings."""
+    """Return the seconds of a complete run with these settings."""
     values = {**BASE, **settings}
     workers = values.pop("workers")
     study = Study(dataset="imagefolder", data_dir=str(data_dir), **values)
@@ -85,7 +85,7 @@ def fit(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]
 
 
 def draw(measured: dict[str, list[tuple[float, float]]], units: dict[str, str]) -> Figure:
-    """Return a panel per dimension: every measurement, and the fitted line."""
+    """Return a figure with a panel per dimension: every measurement, and the fitted line."""
     figure = Figure(figsize=(12, 3), layout="constrained")
     panels = figure.subplots(1, len(measured), sharey=True)
     for panel, (label, points) in zip(panels, measured.items(), strict=True):
@@ -135,9 +135,9 @@ def main() -> None:
         os.environ["ACTBENCH_CACHE"] = str(Path(folder) / "cache")
         data_dir = Path(folder) / "images"
         write_image_folder(data_dir, 25_600, TEST_IMAGES)
-        measure({}, data_dir)  # decodes and corrupts the images, which the cache then holds
+        measure({}, data_dir)  # decodes and corrupts the images into the cache
         for _ in range(options.repetitions):
-            # a slow spell of the machine then falls on no dimension alone
+            # a slow period of the machine then affects more than one dimension
             order.shuffle(runs)
             for label, x, settings in runs:
                 measured[label].append((x, measure(settings, data_dir)))

@@ -1,4 +1,4 @@
-"""What the store costs: the share of a default trial's time that its files take."""
+"""The cost of the store: the share of a default trial's time spent on its files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Stopwatch:
-    """Adds up the seconds of calls, in milliseconds."""
+    """Adds up the durations of calls, in milliseconds."""
 
     def __init__(self) -> None:
         self.laps: list[float] = []
@@ -45,7 +45,7 @@ class Stopwatch:
 
 
 def main() -> None:
-    """Run default trials in this process, time each access to a file of theirs, print the share."""
+    """Run default trials in this process, time each access to their files, print the share."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
     trials: list[float] = []
 
     class Timed(InProcess):
-        """Times what happens to a record that is done: it is written, its checkpoint removed."""
+        """Times the end of a trial: its record is written and its checkpoint removed."""
 
         def run(self, study, trials, data_folder, on_event, checkpoints=None):  # type: ignore
             write = storing.around(on_event)

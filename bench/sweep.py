@@ -1,6 +1,6 @@
-"""The whole sweep against the plain loop, from interleaved repetitions of its parts.
+"""The complete sweep against the plain loop, from interleaved repetitions of its parts.
 
-The sweep is the experiment that the project was asked for: six activations, ten epochs of 50,000
+The sweep is the experiment for which actbench was written: six activations, ten epochs of 50,000
 images with a clean test after each, then four noises at five severities on 10,000 images. Each
 repetition times one trial of the plain loop, and two trials of actbench at once on two workers,
 for one epoch; the sweep's cost follows from the parts.
@@ -94,7 +94,7 @@ def plain_trial(train_images: int) -> Parts:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return how long a call takes."""
+    """Return the seconds that a call takes."""
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
@@ -103,9 +103,9 @@ def seconds(run: Callable[[], object]) -> float:
 def actbench_trials(data_dir: Path, way: str) -> Parts:
     """Return the seconds of each part of a trial, the mean of two that run at once.
 
-    ``trial start`` is from the hand-out of a trial to its first step; ``once`` is what a study
-    does once: start of the workers, self-checks, corrupted test sets, report. ``peak MiB`` is the
-    largest memory that a worker had in use, with what it shares.
+    ``trial start`` is from the assignment of a trial to its first step; ``once`` is the work that
+    a study does once: start of the workers, self-checks, corrupted test sets, report. ``peak MiB``
+    is the largest memory that a worker used, including shared memory.
     """
     # the corrupted test sets belong to what is measured
     shutil.rmtree(Path(os.environ["ACTBENCH_CACHE"]) / "images", ignore_errors=True)
@@ -122,16 +122,16 @@ def actbench_trials(data_dir: Path, way: str) -> Parts:
     events: list[TimedEvent] = []
     peaks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        whole = seconds(lambda: run_study(study, Path(folder), events, peaks))
+        total = seconds(lambda: run_study(study, Path(folder), events, peaks))
     trials = [trial_parts(events, trial) for trial in study.trials()]
     means = {part: sum(t[part] for t in trials) / len(trials) for part in trials[0]}
     ends = [(at, event.seconds) for at, event in events if isinstance(event, Finished)]
     busy = max(at for at, _ in ends) - min(at - took for at, took in ends)
-    return {**means, "once": whole - busy, "peak MiB": max(peaks, default=math.nan)}
+    return {**means, "once": total - busy, "peak MiB": max(peaks, default=math.nan)}
 
 
 def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[float]) -> None:
-    """Do what ``actbench.run`` does in a new folder; note every event with its time, and peaks."""
+    """Do what ``actbench.run`` does in a new folder; record peaks and every event's time."""
     executor = make_executor(study, RunOptions(workers=WORKERS))
     try:
         plan = prepare_study(study)
@@ -153,7 +153,7 @@ def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[
 
 
 def peak_memory(process: BaseProcess) -> float:
-    """Return the most memory that a process had resident, in MiB; NaN where Linux does not say."""
+    """Return the peak resident memory of a process in MiB; NaN if Linux does not report it."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -162,9 +162,9 @@ def peak_memory(process: BaseProcess) -> float:
 
 
 def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
-    """Return the seconds of a trial's parts, from when its reports came.
+    """Return the seconds of a trial's parts, from the times of its progress reports.
 
-    The rate between the first and the last report inside the epoch gives the whole epoch.
+    The rate between the first and the last report inside the epoch is scaled to the complete epoch.
     """
     reports = [
         (at, event)
@@ -187,20 +187,20 @@ def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
 
 
 def plain_sweep(parts: Parts) -> float:
-    """Return the seconds of the whole sweep as the plain loop does it."""
+    """Return the seconds of the complete sweep with the plain loop."""
     epoch = parts["training epoch"] + parts["clean test"]
     return TRIALS * (EPOCHS * epoch + parts["noise evaluation"])
 
 
 def actbench_sweep(parts: Parts) -> float:
-    """Return the seconds of the whole sweep with two workers."""
+    """Return the seconds of the complete sweep with actbench on two workers."""
     epoch = parts["training epoch"] + parts["clean test"]
     trial = parts["trial start"] + EPOCHS * epoch + parts["noise evaluation"]
     return parts["once"] + TRIALS / WORKERS * trial
 
 
 def rows_of(plain: Sequence[Parts], ours: Sequence[Parts]) -> list[list[str]]:
-    """Return the table: each part per trial for the machine, and the sweep, with the ratio."""
+    """Return the table: the time of each part per trial, and of the sweep, with the ratio."""
     compared = {
         part: ([p[part] for p in plain], [o[part] / WORKERS for o in ours]) for part in PARTS
     }
@@ -241,7 +241,7 @@ def main() -> None:
         os.environ["ACTBENCH_CACHE"] = str(Path(folder) / "cache")
         data_dir = Path(folder) / "images"
         write_image_folder(data_dir, options.train_images, TEST_IMAGES)
-        actbench_trials(data_dir, "native")  # decodes the images and compiles, once for ever
+        actbench_trials(data_dir, "native")  # decodes the images and compiles, once
         for repetition in range(1, options.repetitions + 1):
             with own_process() as process:
                 plain.append(process.submit(plain_trial, options.train_images).result())
@@ -273,7 +273,7 @@ def main() -> None:
 
 
 def print_table(way: str, plain: Sequence[Parts], ours: Sequence[Parts]) -> None:
-    """Print what the plain loop and actbench took, what the noise took, and the memory."""
+    """Print the times of the plain loop and actbench, those of the noise, and the memory."""
     headers = ["seconds per trial", "plain loop", f"actbench, {way}", "ratio [95 % interval]"]
     table = tabulate(rows_of(plain, ours), headers, tablefmt="pipe", disable_numparse=True)
     share = median(

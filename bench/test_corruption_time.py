@@ -24,7 +24,7 @@ def images() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corrupt(benchmark: BenchmarkFixture, images: torch.Tensor, name: str) -> None:
-    """One severity after the other, as a study makes them, with what each has to set up."""
+    """One severity after the other, as in a study, including the setup of each."""
     severities = cycle(SEVERITIES)
     benchmark.pedantic(
         corrupt,

@@ -1,4 +1,4 @@
-"""Opening a data set of 60,000 image files, and an epoch of its batches without the network."""
+"""Opening a data set of 60,000 image files, and an epoch of its batches without a network."""
 
 from __future__ import annotations
 

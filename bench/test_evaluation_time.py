@@ -41,14 +41,14 @@ def cnn() -> nn.Module:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
 def test_predict(benchmark: BenchmarkFixture, data: ImageData, model: str, precision: str) -> None:
-    """Logits of every image: what a clean test or one corruption costs."""
+    """Logits of every image: the cost of a clean test or of one corruption."""
     network, _ = build_network(model, RELU, CLASSES, seed=0)
     arguments = (network, data.test_images, precision)
     benchmark.pedantic(evaluation.predict, arguments, rounds=3, warmup_rounds=1)
 
 
 def test_predict_while_watching_units(benchmark: BenchmarkFixture, data: ImageData) -> None:
-    """The same for the cnn while its inactive units are found."""
+    """The same for the cnn while its inactive units are counted."""
     network, layers = build_network("cnn", RELU, CLASSES, seed=0)
     with InactiveUnits(network, layers):
         benchmark.pedantic(

@@ -1,4 +1,4 @@
-"""What each decision buys: two ways of doing the same work, timed in turns in the same run."""
+"""The gain of each design decision: two ways of doing the same work, timed alternately."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = partial(our_training, STEPS * BATCH_SIZE)
 
 
 def test_plain_loop(compare: Compare) -> None:
-    """A step of the plain loop, all threads and two loaders, against ours of one thread."""
+    """A step of the plain loop, all threads and two loaders, against actbench's on one thread."""
     images = 200 * BATCH_SIZE
     with (
         Contender(partial(plain_training, images), threads=None, memory_kept=False) as plain,
@@ -41,14 +41,14 @@ def test_native_training(compare: Compare) -> None:
 
 
 def test_native_evaluation(compare: Compare) -> None:
-    """The same of an evaluation."""
+    """The same for an evaluation."""
     ours = partial(our_evaluation, kernels="native")
     with Contender(our_evaluation) as usual, Contender(ours) as native:
         compare({"evaluation: PyTorch's kernels": usual, "native": native}, rounds=12)
 
 
 def test_activation_before_the_pool(compare: Compare) -> None:
-    """A step with the activation where the definition has it, against the pool first."""
+    """A step with the activation before the pool, as defined, against the pool first."""
     with Contender(partial(OURS, pool_first=False)) as defined, Contender(OURS) as ours:
         compare({"activation first": defined, "pool first": ours}, rounds=12)
 
@@ -85,7 +85,7 @@ def test_allocator(compare: Compare) -> None:
 
 
 def test_workers(compare: Compare, tmp_path: Path) -> None:
-    """Four trials on one worker against two; the workers are there already."""
+    """Four trials on one worker against two; the workers are already started."""
     write_image_folder(tmp_path, STEPS * BATCH_SIZE, 1000)
     data_folder = prepare("imagefolder", str(tmp_path))
     study = Study(

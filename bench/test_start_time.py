@@ -1,4 +1,4 @@
-"""Start of the command, from the shell's view."""
+"""Start of the command, measured from the shell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("arguments", ["--help", "list activations"])
 def test_command(benchmark: BenchmarkFixture, arguments: str) -> None:
-    """One that needs no PyTorch, and one that loads it."""
+    """A command that needs no PyTorch, and one that loads it."""
     command = [sys.executable, "-m", "actbench", *arguments.split()]
     benchmark.pedantic(
         subprocess.run,

@@ -82,7 +82,7 @@ def write_all(folder: Path, records: dict[str, TrialRecord]) -> Store:
 def test_write_records(
     benchmark: BenchmarkFixture, tmp_path: Path, records: dict[str, TrialRecord]
 ) -> None:
-    """Each whole and on disk before the next."""
+    """Each record is complete and on disk before the next."""
     benchmark.pedantic(write_all, (tmp_path, records), rounds=3)
 
 
@@ -102,7 +102,7 @@ def test_checkpoint(
 def test_read_records(
     benchmark: BenchmarkFixture, tmp_path: Path, records: dict[str, TrialRecord]
 ) -> None:
-    """What a resumed run does first."""
+    """The first step of a resumed run."""
     store = write_all(tmp_path, records)
     benchmark.pedantic(store.records, (STUDY,), rounds=3)
 

@@ -1,7 +1,7 @@
-"""Where the time of a study's trials goes: training, corrupted images, evaluation, attacks.
+"""The time of each stage of a study's trials: training, corrupted images, evaluation, attacks.
 
 The first trials of the study are run one after the other, each as a worker runs it, with one
-thread. The corrupted images are made by the first and only mapped by the others.
+thread. The first trial makes the corrupted images; the others only map them.
 
     python bench/trial_stages.py results/published/cifar10-jpeg-robustness/study.toml --trials 2
 """
@@ -50,9 +50,9 @@ STAGES = {
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float]) -> Iterator[None]:
-    """Add to ``seconds`` what each stage of the trials in this block takes.
+    """Add to ``seconds`` the duration of each stage of the trials in this block.
 
-    A stage within a stage, such as the attack that the masking guard tries, counts as the outer.
+    A stage within a stage, such as an attack by the masking guard, counts as the outer one.
     """
     under_way: list[str] = []
 
@@ -87,7 +87,7 @@ def timed(seconds: dict[str, float]) -> Iterator[None]:
 
 
 def stages(study: Study, trial: Trial, data: ImageData) -> dict[str, float]:
-    """Return the seconds of one trial by stage, with the whole as ``total``."""
+    """Return the seconds of one trial by stage, and of the complete trial as ``total``."""
     seconds: dict[str, float] = defaultdict(float)
     begun = time.perf_counter()
     with timed(seconds):

@@ -1,9 +1,9 @@
-"""What was tried and did not pay, timed in turns with what the tool does.
+"""Optimisations that brought no gain, timed alternately with what actbench does.
 
     python bench/tried.py
 
-A ratio above 1 is the time of the attempt over the time of the tool's own way. Each side lives in a
-process of its own, with one thread and freed memory kept, as a worker.
+A ratio is the time of the attempt over the time of actbench's way; above 1 the attempt is slower.
+Each side runs in a separate process, with one thread and freed memory kept, as in a worker.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ OURS = partial(our_training, STEPS * BATCH_SIZE)
 
 
 class StridedPool(torch.autograd.Function):
-    """2×2 max-pool of four strided slices, whose backward writes its gradient once."""
+    """2×2 max-pool of four strided slices; its backward pass writes the gradient once."""
 
     @staticmethod
     def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return the maxima and keep which of the four positions each came from."""
+        """Return the maxima, and keep the position of each among the four."""
         slices = torch.stack([x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)])
         largest, context.where = slices.max(0)
         context.shape = x.shape
@@ -47,7 +47,7 @@ class StridedPool(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
-        """Return the gradient, each of its four slices written once."""
+        """Return the gradient; each of its four slices is written once."""
         out = torch.empty(context.shape).to(memory_format=torch.channels_last)
         for position in range(4):
             i, j = divmod(position, 2)
@@ -78,7 +78,7 @@ def evaluate(batch: int = evaluation.EVALUATION_BATCH["cpu"]) -> Code:
 
 
 def train_with_optimizer(**options: bool) -> Code:
-    """Return the training with SGD as torch.optim has it."""
+    """Return the training with torch.optim's SGD."""
     run = OURS()
 
     def optimizer(parameters: Any, *, learning_rate: float, **recipe: float) -> torch.optim.SGD:
@@ -109,7 +109,7 @@ def train_compiled() -> Code:
 
 
 def attempts() -> dict[str, tuple[Callable[[], Code], Callable[[], Code]]]:
-    """Return what was tried and what it stands against, by what it is called."""
+    """Return each attempt and actbench's way, by name."""
     tried: dict[str, tuple[Callable[[], Code], Callable[[], Code]]] = {
         "training: a max-pool of strided slices": (train_with_strided_pool, OURS),
         "training: torch.optim.SGD, fused": (partial(train_with_optimizer, fused=True), OURS),
