@@ -58,7 +58,7 @@ LEVELS = (1, 2, 4, 8, 16, 32)  # ε in units of 1/255 in L∞ and of 30/255 in L
 
 
 def photographs(folder: Path, count: int) -> Pixels:
-    """Return images of a folder and those below it, evenly spread over them all in their order.
+    """Return images of a folder and its subfolders, evenly spaced in the order of their paths.
 
     uint8 of shape (count, 32, 32, 3).
     """
@@ -80,7 +80,7 @@ def show(rows: Iterable[list[str]], headers: list[str]) -> None:
 
 
 def corruption_tables(images: Pixels) -> None:
-    """Print how many values differ where both sides draw the same, and how much images change."""
+    """Print the share of values that differ with the same draws, and how much images change."""
     levels = [f"severity {severity}" for severity in SEVERITIES]
     values, changes = [], []
     for name in CORRUPTIONS:
@@ -107,7 +107,7 @@ def corruption_tables(images: Pixels) -> None:
         if name not in DETERMINISTIC:
             changes.append([label, *ratios])
     count = f"{len(images)} images of 3 × 32 × 32 values"
-    print(f"Values that are not the reference's, % of {count}, both sides with the same draws:")
+    print(f"Values that differ from the reference, % of {count}, both sides with the same draws:")
     extremes = ["largest difference, 1/255", "largest departure of mean squared change from 1 : 1"]
     show(values, ["corruption", *levels, *extremes])
     print(
@@ -121,7 +121,7 @@ def ratio_of_changes(ours: Pixels, theirs: Pixels, images: Pixels) -> tuple[floa
     """Return the ratio of the mean squared changes and its standard error over images.
 
     The error is that of a ratio of means of paired values (Cochran, Sampling Techniques, 1977,
-    section 6.4), so what images have in common on both sides takes no part in it.
+    section 6.4), so variation between images that both sides share does not enter.
     """
     above, below = (
         ((side.astype(float) - images) ** 2).mean(axis=(1, 2, 3)) for side in (ours, theirs)

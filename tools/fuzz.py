@@ -1,13 +1,13 @@
-"""Damaged and forged files in large numbers: every one is read, or refused and named.
+"""Fuzz stored files with damaged and forged content: each is read, or refused and named.
 
     python tools/fuzz.py --times 10000 --seed 0
     python tools/fuzz.py --times 500 --kind record
 
 Each case changes one stored file of a small finished study at random: bytes of it, or a value in it
-with the right checksum. Then it is read as a command would read it. What must hold: no traceback,
+with the right checksum. Then it is read as a command would read it. Required: no traceback,
 one line of error at most, no other file changed, a damaged file kept under its name or under
-``*.corrupt``. Prints the outcomes of each kind; exits with 1 and the case where something did not
-hold. The same seed gives the same cases.
+``*.corrupt``. Prints the outcomes of each kind; exits with 1 and prints the case if a requirement
+fails. The same seed gives the same cases.
 """
 
 from __future__ import annotations
@@ -82,19 +82,19 @@ KINDS = {
 
 
 class BrokenError(Exception):
-    """What should have held did not."""
+    """A requirement failed."""
 
 
-def check(is_kept: bool, promise: str) -> None:
-    if not is_kept:
-        raise BrokenError(promise)
+def check(is_met: bool, requirement: str) -> None:
+    if not is_met:
+        raise BrokenError(requirement)
 
 
 # changing files
 
 
 def changed_bytes(content: bytes, draw: random.Random) -> bytes:
-    """Return the content with some bytes changed, cut or nested without end."""
+    """Return the content with some bytes changed, truncated, or nested very deeply."""
     way = draw.randrange(6)
     if way == 0:
         return content[: draw.randrange(len(content) + 1)]
@@ -137,7 +137,7 @@ def levels(count: int) -> Any:
 
 
 def changed_record(content: bytes, draw: random.Random) -> bytes:
-    """Return a record with other values and the checksum that belongs to them, or other bytes."""
+    """Return a record with other values and their checksum, or with other bytes."""
     if draw.random() < 0.2:
         return changed_bytes(content, draw)
     values = json.loads(content)
@@ -146,7 +146,7 @@ def changed_record(content: bytes, draw: random.Random) -> bytes:
         values = change_value(values, draw)
         if not isinstance(values, dict):
             values = {"activation": values}
-    with contextlib.suppress(ValueError):  # not finite: no checksum is that of it
+    with contextlib.suppress(ValueError):  # not finite: such a value has no checksum
         text = json.dumps(values, sort_keys=True, allow_nan=False)
         head["checksum"] = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     return json.dumps({**head, **values}, indent=1).encode()
@@ -159,7 +159,7 @@ def changed_json(content: bytes, draw: random.Random) -> bytes:
 
 
 def changed_study(draw: random.Random) -> bytes:
-    """Return a study.toml with something wrong, or perhaps not."""
+    """Return a changed study.toml, which may still be valid."""
     text = study_to_toml(Study(activations=("relu",), seeds=(0,), epochs=1, corruptions=()))
     values = tomllib.loads(text)
     for _ in range(draw.randint(1, 3)):
@@ -174,7 +174,7 @@ def changed_study(draw: random.Random) -> bytes:
     return changed_bytes(content, draw) if draw.random() < 0.4 else content
 
 
-# reading them as the commands do
+# reading files as the commands do
 
 
 class Fuzz:
@@ -189,17 +189,17 @@ class Fuzz:
         self.asked = Study(
             **{**vars(self.study), "learning_rates": ()}  # as the command line gave it
         )
-        self.whole = Path("whole")
-        shutil.copytree(self.store.folder, self.whole)
+        self.original = Path("original")
+        shutil.copytree(self.store.folder, self.original)
         self.network, _ = build_network("cnn", resolve_activation("prelu"), 10, 0)
         self.optimizer = SGD(
             self.network.parameters(), learning_rate=0.1, momentum=0.9, weight_decay=0
         )
 
     def restore(self) -> None:
-        """Bring the results folder back to what it was."""
+        """Restore the results folder."""
         shutil.rmtree(self.store.folder)
-        shutil.copytree(self.whole, self.store.folder)
+        shutil.copytree(self.original, self.store.folder)
         self.store = Store(Path("out"))
 
     def study_case(self, draw: random.Random) -> str:
@@ -389,7 +389,7 @@ def no_network(*_: object) -> None:
 def run(
     times: int, seed: int, kind: str, minutes: float
 ) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Return the outcomes by kind, and every case in which something did not hold."""
+    """Return the outcomes by kind, and every case in which a requirement failed."""
     end = time.monotonic() + 60 * minutes
     fuzz = Fuzz()
     outcomes: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
@@ -416,12 +416,12 @@ def run(
 
 
 def main() -> int:
-    """Run what was asked for; return the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=KINDS, default="", help="this kind only")
-    parser.add_argument("--minutes", type=float, default=600, help="stop after so many")
+    parser.add_argument("--kind", choices=KINDS, default="", help="only this kind")
+    parser.add_argument("--minutes", type=float, default=600, help="stop after this time")
     arguments = parser.parse_args()
     socket.socket.connect = no_network  # type: ignore[method-assign, assignment]
     torch.set_num_threads(1)

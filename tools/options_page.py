@@ -1,4 +1,4 @@
-"""Write docs/options.md from the settings' declarations: ``python tools/options_page.py``."""
+"""Write docs/options.md from the declarations of the settings: ``python tools/options_page.py``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Copy what a reader opens of a results folder, its records in one archive, for publication.
+"""Copy the files of a results folder that readers open, with its records in one archive.
 
     python tools/publish.py FOLDER DESTINATION [--no-report]
 
-``actbench report DESTINATION`` builds everything again from the copy, all figures among it.
+``actbench report DESTINATION`` builds everything again from the copy, including all figures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILES = ("study.toml", "environment.json", "samples.png", "summary.md", "summary
 REPORT = "report.html"
 FIGURES = ("differences.png", "severity.png")
 COLOURS = 128  # for lines, bands and their blended edges
-EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # that a zip archive can hold
+EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
 
 
 def publish(folder: Path, destination: Path, *, with_report: bool) -> None:
@@ -46,7 +46,7 @@ def publish(folder: Path, destination: Path, *, with_report: bool) -> None:
 
 
 def shrink(figure: Path, destination: Path) -> None:
-    """Write a PNG with a palette, which takes a third of the space."""
+    """Rewrite a PNG with a palette, which takes a third of the space."""
     with Image.open(figure) as image:
         few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
         few.save(destination, optimize=True)

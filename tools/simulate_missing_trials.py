@@ -1,4 +1,4 @@
-"""How often a study is wrong where trials diverge or collapse, as tables in Markdown.
+"""The error rates of studies with diverged or collapsed trials, as Markdown tables.
 
 Run one of::
 
@@ -52,8 +52,8 @@ def verdict(differences: Floats) -> str:
 def diverged(studies: int) -> list[list[str]]:
     """Return how often an activation without effect is called better, before and after scoring.
 
-    Both arms have accuracies with a standard deviation of 1 point. The activation diverges on the
-    31 % of seeds on which it would have been worst.
+    Accuracies have a standard deviation of 1 point. The activation diverges on the 31 % of
+    seeds on which it would have been worst.
     """
     rows = []
     for n in (5, 10, 20):
@@ -76,7 +76,7 @@ def diverged(studies: int) -> list[list[str]]:
 
 
 def collapsed(studies: int) -> list[list[str]]:
-    """Return how often a true gain of 2 points (sd 0.5) is found where trials end at chance."""
+    """Return how often a true gain of 2 points (sd 0.5) is found if trials end at chance."""
     rows = []
     for share in (0.0, 0.02, 0.05):
         for n in (6, 10, 20):
@@ -142,7 +142,7 @@ def main() -> None:
         options.studies
     )
     print(tabulate(rows, HEADERS[options.table], tablefmt="pipe", disable_numparse=True))
-    print(f"\nn = {options.studies} studies a row")
+    print(f"\nn = {options.studies} studies per row")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Measure by simulation what the verdicts promise; print the tables of docs/statistics.md.
+"""Measure the error rates of the verdicts by simulation; print the tables of docs/statistics.md.
 
 ``python tools/simulate_statistics.py [--studies N] [TABLE ...]`` with the tables ``matched``,
-``seeds``, ``equivalence``, ``sequential`` and ``mce``; all of them where none is named. Everything
+``seeds``, ``equivalence``, ``sequential`` and ``mce``; all of them if none is named. Everything
 is drawn from fixed seeds. Points are percentage points of accuracy; the margin is 0.5 of them.
 
 "Before" is the rule of the first version, which is kept here only: the pooled line of matched
@@ -32,7 +32,7 @@ def matched(studies: int) -> str:
     """Two activations; clean sd 0.7 and corrupted residual sd 0.4 points, half the former shared.
 
     Corrupted accuracy follows clean accuracy by an activation's own slope about the mean of both;
-    the effect is what lies between the two lines there.
+    the effect is the distance of the two lines there.
     """
     rows = []
     for effect, gain, slopes in (
@@ -89,7 +89,7 @@ def _pooled_differences(clean: np.ndarray, corrupted: np.ndarray) -> np.ndarray:
 
 
 def seeds(studies: int) -> str:
-    """A pilot prints a number; a fresh study has that many seeds. The true deviation is 1 point."""
+    """A pilot prints a number of seeds; a new study uses it. The true deviation is 1 point."""
     rows = []
     repeats = 20
     for pilot in (5, 10):
@@ -201,7 +201,7 @@ def _sharing(rng: np.random.Generator, studies: int, activations: int, n: int) -
 
 
 def sequential(studies: int) -> str:
-    """Five activations, looks from 5 to 30 seeds; two metrics whose noise correlates."""
+    """Five activations, interim analyses at 5 to 30 seeds; two correlated metrics."""
     times = interim_analyses(5, 30)
     rows = []
     for correlation in (0.0, 0.6, 0.9):
@@ -232,7 +232,7 @@ def sequential(studies: int) -> str:
 def _ever_different(
     differences: np.ndarray, times: tuple[int, ...], share: int, *, only_first: bool = False
 ) -> np.ndarray:
-    """Return which studies call an activation different at some look, at 1 / share of the level."""
+    """Return which studies call an activation different at some analysis, at level / share."""
     found = np.zeros(len(differences), dtype=bool)
     for n in times:
         p_values = paired_t(differences[..., :n]).p_value

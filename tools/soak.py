@@ -1,13 +1,13 @@
-"""Faults in numbers that are too many for the test suite: kills at random moments.
+"""Fault tests that take too long for the test suite: kills at random moments.
 
 Run one of::
 
-    python tests/soak/soak.py kills --times 100
-    python tests/soak/soak.py workers --times 10
-    python tests/soak/soak.py bytes
+    python tools/soak.py kills --times 100
+    python tools/soak.py workers --times 10
+    python tools/soak.py bytes
 
-Each prints what it did and what came of it, and exits with 1 where a promise was broken. ``--seed``
-draws other moments.
+Each prints what it did and the outcome, and exits with 1 if a requirement failed. ``--seed``
+selects other random moments.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ TARGETS = ("group", "main", "worker")
 SECONDS_TO_END = 2
 
 
-class BrokenPromiseError(Exception):
-    """What should have held did not."""
+class RequirementError(Exception):
+    """A requirement failed."""
 
 
-def check(holds: bool, promise: str) -> None:
-    if not holds:
-        raise BrokenPromiseError(promise)
+def check(is_met: bool, requirement: str) -> None:
+    if not is_met:
+        raise RequirementError(requirement)
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -81,7 +81,7 @@ def check_same(one: Path, other: Path) -> None:
 
 
 def alive_in_group(group: int) -> list[int]:
-    """Return the processes of a group that are not dead, by pid."""
+    """Return the living processes of a group by pid."""
     done = subprocess.run(
         ["ps", "-e", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
     )
@@ -101,7 +101,7 @@ def check_no_orphans(process: subprocess.Popen[str], target: str) -> None:
 
 
 def kill(process: subprocess.Popen[str], target: str, draw: random.Random) -> None:
-    """SIGKILL a run's whole process group, its main process only, or one worker only."""
+    """SIGKILL a run's complete process group, its main process only, or one worker only."""
     if target == "group":
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -113,15 +113,15 @@ def kill(process: subprocess.Popen[str], target: str, draw: random.Random) -> No
 
 
 def kills(times: int, draw: random.Random, work: Path) -> str:
-    """SIGKILL at random moments, count what is left of the processes, resume, compare the bytes.
+    """SIGKILL at random moments, count the remaining processes, resume, compare the bytes.
 
-    Each kill is of the whole group, of the main process only, or of one worker only, after which
-    the run goes on by itself.
+    Each kill is of the complete group, of the main process only, or of one worker only, after which
+    the run continues by itself.
     """
     options = ("--epochs", "20")
     check(finish(work / "warm", *options)[0] == 0, "the cache could be filled")
     begin = time.monotonic()
-    check(finish(work / "whole", *options)[0] == 0, "an undisturbed run ends with 0")
+    check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
     longest = time.monotonic() - begin
     folder, stored, finished, kills_in_trials = work / "killed", {}, 0, 0
     targets: Counter[str] = Counter()
@@ -140,7 +140,7 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
         _, err = process.communicate()
         if target == "worker" and ended is None:
             ended = process.returncode
-            # one that dies before any worker has begun a trial ends the run with its reason
+            # a worker that dies before any trial has begun ends the run with the reason
             before_all = ended == 1 and "no trial could start" in err
             check(ended == 0 or before_all, f"without a worker it ended with {ended}: {err}")
         now = {path.name: path.stat() for path in folder.glob("trials/*.json")}
@@ -149,11 +149,11 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
             check(now[name].st_mtime_ns == before.st_mtime_ns, f"{name} was done twice")
         stored = now
         if ended == 0:
-            check_same(work / "whole", folder)
+            check_same(work / "undisturbed", folder)
             shutil.rmtree(folder)
             finished, stored = finished + 1, {}
     check(finish(folder, *options)[0] == 0, "the last resumed run ends with 0")
-    check_same(work / "whole", folder)
+    check_same(work / "undisturbed", folder)
     return (
         f"{times} kills within {longest:.1f} s of the start "
         f"({', '.join(f'{n} of {target}' for target, n in targets.items())} before it had ended), "
@@ -173,9 +173,9 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def workers(times: int, draw: random.Random, work: Path) -> str:
-    """SIGKILL single workers over one study: the others go on, killed trials are run again."""
+    """SIGKILL single workers during one study: the others continue, killed trials are run again."""
     options = ("--epochs", "60")
-    check(finish(work / "whole", *options)[0] == 0, "an undisturbed run ends with 0")
+    check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
     folder, killed, crashed, runs = work / "killed", 0, 0, 0
     while killed < times:
         runs += 1
@@ -193,7 +193,7 @@ def workers(times: int, draw: random.Random, work: Path) -> str:
             table = (folder / "trials.csv").read_text()
             check("ended by SIGKILL, 3 times in a row" in table, "a crashed trial has its reason")
             check(finish(folder, *options, "--retry-failed")[0] == 0, "failed trials run again")
-        check_same(work / "whole", folder)
+        check_same(work / "undisturbed", folder)
         shutil.rmtree(folder)
     return (
         f"{killed} workers killed in {runs} studies; {crashed} ended with 1 and a crashed trial, "
@@ -202,7 +202,7 @@ def workers(times: int, draw: random.Random, work: Path) -> str:
 
 
 def same_bytes(times: int, draw: random.Random, work: Path) -> str:
-    """Run one study in many ways: each gives the same bytes."""
+    """Run one study in several ways: each gives the same bytes."""
     epochs = ("--epochs", "2")
     check(finish(work / "one", *epochs, "--seeds", "5", "--workers", "1")[0] == 0, "one worker")
     ways = []
@@ -230,7 +230,7 @@ SOAKS = {"kills": kills, "workers": workers, "bytes": same_bytes}
 
 
 def main() -> int:
-    """Run what was asked for; return the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=SOAKS)
     parser.add_argument("--times", type=int, default=10)
@@ -242,11 +242,11 @@ def main() -> int:
         work.mkdir()
         begin = time.monotonic()
         try:
-            told = SOAKS[arguments.what](arguments.times, random.Random(arguments.seed), work)
-        except BrokenPromiseError as error:
+            summary = SOAKS[arguments.what](arguments.times, random.Random(arguments.seed), work)
+        except RequirementError as error:
             sys.stdout.write(f"BROKEN: {error}\n")
             return 1
-        sys.stdout.write(f"{told} ({time.monotonic() - begin:.0f} s)\n")
+        sys.stdout.write(f"{summary} ({time.monotonic() - begin:.0f} s)\n")
     return 0
 
 
