@@ -1,4 +1,4 @@
-"""A run of a study from the lock to the report: the whole study, or one shard of it.
+"""A run of a study from the lock to the report: the complete study or one shard.
 
 torch, pandas, scipy and matplotlib are imported where they are used: a run with nothing to do
 needs none of them, and worker processes that start first load theirs at the same time.

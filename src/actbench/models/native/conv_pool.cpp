@@ -2,15 +2,15 @@
 // backward, on one thread.
 //
 // Why this takes less time than dense convolutions at the machine's full rate: of the four positions
-// in a pooling window, the gradient comes back to one, the maximum. A dense backward pass multiplies
-// the three zeros as well. Here the forward pass notes in a byte which position won, and the
-// backward pass goes from the winners alone: a quarter of the multiplications. Forward, the
-// convolution's output never goes to memory; and a window is the output tile of Winograd's
-// F(2×2, 3×3), which takes 16 multiplications where the definition takes 36.
+// in a pooling window, only the maximum has a gradient. A dense backward pass multiplies the three
+// zeros as well. Here the forward pass stores in a byte which position won, and the backward pass
+// uses only the winners: a quarter of the multiplications. In the forward pass the convolution's
+// output is never written to memory, and a window is the output tile of Winograd's F(2×2, 3×3),
+// which takes 16 multiplications instead of the 36 of the definition.
 //
 // Tensors are dense: images (image, row, column, channel), filters (filter, 3, 3, channel). A
-// vector's lanes are channels or filters, which never meet in a sum, and the order of every sum is
-// fixed: the same bytes come out every time, whatever the number of lanes.
+// vector's lanes are channels or filters, which are never summed together, and the order of every sum
+// is fixed: the output has the same bytes every time, for any number of lanes.
 
 #include <cstddef>
 #include <cstdint>
@@ -29,7 +29,7 @@
 #endif
 
 #ifndef __clang__
-// GCC would carry values of x from one turn of a loop over channels to the next, and run out of
+// GCC would keep values of x from one iteration of a loop over channels to the next, and run out of
 // registers
 #pragma GCC optimize("no-predictive-commoning")
 #endif
@@ -67,7 +67,7 @@ class Buffer {
   T* data_;
 };
 
-// `count` values, if they are fewer than the lanes: the others are 0, and are not stored.
+// `count` values, which may be fewer than the lanes: the other lanes are 0 and are not stored.
 template <class V, class T>
 inline V load(const T* from, Index count = LANES) {
   if (count >= LANES) {
@@ -101,8 +101,8 @@ struct Sizes {
   Index pixels() const { return height * width; }
 };
 
-// One image with a border of zeros, in memory of its own: planes of DEPTH channels each, the last
-// one filled up with zeros.
+// A copy of one image with a border of zeros: planes of DEPTH channels each, the last one padded
+// with zeros.
 template <Index DEPTH>
 struct Frame {
   const Index row, plane, planes;  // values of a row, of a plane; planes
@@ -129,7 +129,7 @@ struct Frame {
   }
 
  private:
-  // Calls `copy` with a pixel's place here and there, or with a row's where the two are alike.
+  // Calls `copy` with a pixel's address in both layouts, or with a row's if the layouts are equal.
   template <class Copy>
   void each_pixel(const Sizes& s, Copy copy) {
     for (Index p = 0; p < planes; p++)
@@ -149,8 +149,8 @@ struct Frame {
 
 // ---- forward ------------------------------------------------------------------------------------
 
-// Writes the largest of a window's four values, and its place: the first of equal ones, and a NaN
-// before all numbers, as in PyTorch's max_pool2d.
+// Writes the largest of a window's four values and its position: of equal values the first, and a
+// NaN before any number, as in PyTorch's max_pool2d.
 inline void pool(const Vector (&four)[4], Real* pooled, std::uint8_t* winner, Index count) {
   Vector largest = four[0];
   Integers place{};
@@ -164,7 +164,7 @@ inline void pool(const Vector (&four)[4], Real* pooled, std::uint8_t* winner, In
   store(winner, __builtin_convertvector(place, Bytes), count);
 }
 
-// By the definition, WINDOWS windows side by side for one vector of filters, whose weights are
+// By the definition, for WINDOWS adjacent windows and one vector of filters, whose weights are
 // (3, 3 · CHANNELS, filters).
 template <int WINDOWS, int CHANNELS>
 inline void by_definition(const Real* corner, Index row, const Real* weights, Index stride,
@@ -349,8 +349,9 @@ void forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias
 
 // ---- backward -----------------------------------------------------------------------------------
 
-// For every (window, filter), filters padded: where the winner of one image is. Place 0 of the window
-// at (y, x) is at y · below + x · beside; the lower row is `down` further, the right column `right`.
+// For every (window, filter), filters padded: the offset of one image's winner. Position 0 of the
+// window at (y, x) is at y · below + x · beside; the lower row is `down` further, the right column
+// `right`.
 void find_winners(const Sizes& s, const std::uint8_t* winner, Index below, Index beside, Index down,
                   Index right, Integer* found) {
   for (Index y = 0; y < s.pooled_height(); y++)
@@ -363,7 +364,7 @@ void find_winners(const Sizes& s, const std::uint8_t* winner, Index below, Index
       }
 }
 
-// For each lane the value after `from` that it names, one of the first eight.
+// For each lane, the value at its index after `from`; the index is below eight.
 inline Vector pick(const Real* from, Integers which) {
 #if defined(__AVX512F__) && !defined(DOUBLE)
   const __m512 eight = _mm512_castps256_ps512(_mm256_loadu_ps(from));
@@ -377,8 +378,8 @@ inline Vector pick(const Real* from, Integers which) {
 #endif
 }
 
-// Of images with few channels. A lane is a filter, and picks what its winner saw from `pairs`: the
-// frame's values, each with the one a row below.
+// For images with few channels. A lane is a filter, and picks the inputs of its winner from `pairs`:
+// the frame's values, each with the one a row below.
 template <int CHANNELS>
 void weight_gradient_few(const Sizes& s, const Real* x, const Real* g, const std::uint8_t* winner,
                          Real* dw) {
@@ -416,7 +417,7 @@ void weight_gradient_few(const Sizes& s, const Real* x, const Real* g, const std
     for (Index i = 0; i < 9 * CHANNELS; i++) dw[f * 9 * CHANNELS + i] = total[i * stride + f];
 }
 
-// Of features. A lane is a channel.
+// For features. A lane is a channel.
 void weight_gradient_many(const Sizes& s, const Real* x, const Real* g, const std::uint8_t* winner,
                           Real* dw) {
   const Index stride = padded(s.filters);
@@ -457,7 +458,7 @@ void bias_gradient(const Sizes& s, const Real* g, Real* db) {
     }
 }
 
-// A bit for each lane, of a comparison.
+// One bit per lane of a comparison.
 inline std::uint64_t bits(Integers lanes) {
 #if defined(__AVX512F__) && !defined(DOUBLE)
   return _mm512_test_epi32_mask((__m512i)lanes, (__m512i)lanes);
@@ -470,7 +471,7 @@ inline std::uint64_t bits(Integers lanes) {
 #endif
 }
 
-// For each place, a bit for each of up to 64 filters that it won with a gradient other than 0.
+// For each position, one bit for each of up to 64 filters whose winner it is with a nonzero gradient.
 inline void sort_by_place(const Real* g, const std::uint8_t* winner, Index filters,
                           std::uint64_t (&won)[4]) {
   for (std::uint64_t& filters_at : won) filters_at = 0;
@@ -481,8 +482,8 @@ inline void sort_by_place(const Real* g, const std::uint8_t* winner, Index filte
   }
 }
 
-// Adds g · weights to 3×3 of the 4×4 pixels under a window, those that PLACE saw, for every filter
-// whose bit is set.
+// Adds g · weights to 3×3 of the 4×4 pixels under a window, the inputs of position PLACE, for every
+// filter whose bit is set.
 template <int PLACE>
 inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
                    Vector (&patch)[4][4]) {
