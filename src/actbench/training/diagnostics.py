@@ -91,7 +91,7 @@ class InactiveUnits:
                     self._take(name, next(iter((*inputs, *named.values()))))
                 except torch.OutOfMemoryError:
                     raise
-                except Exception as error:  # a user's network may raise anything; its trial continues
+                except Exception as error:  # any error of a user's network; its trial continues
                     self.failed.setdefault(name, in_a_line(error))
 
             self._handles.append(layer.register_forward_pre_hook(watch, with_kwargs=True))
