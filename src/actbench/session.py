@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from actbench.errors import UsageError
+from actbench.errors import START_OVER, ResultsFolderError, SourceChangedError, UsageError
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
@@ -26,7 +26,7 @@ from actbench.store.lock import has_active_shards, shard_lock
 from actbench.study.study import next_interim_analysis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
@@ -73,6 +73,7 @@ def run_study(
         if not is_locked:
             lock.enter_context(store.locked())
         check_stored(plan, store)
+        stack.enter_context(_source_changes_explained(store))
         retry_failed = options.retry_failed
         if plan.study.tune_lr:
             from actbench.execution.tuning import TUNING_FILE, tune
@@ -96,6 +97,19 @@ def run_study(
                 write_inputs(store, study, plan.study, until_decided=options.until_decided)
                 return
             plan = dataclasses.replace(plan, study=grown)
+
+
+@contextlib.contextmanager
+def _source_changes_explained(store: Store) -> Iterator[None]:
+    """Raise a ``SourceChangedError`` of the block as an error that says what the user can do."""
+    try:
+        yield
+    except SourceChangedError as error:
+        spec = str(error)
+        what = START_OVER if store.has_trials_of(spec) else "run the command again"
+        raise ResultsFolderError(
+            f"the source of {spec} has changed since the run began; {what}"
+        ) from None
 
 
 def _has_nothing_to_do(study: Study, store: Store, options: RunOptions) -> bool:
@@ -141,6 +155,7 @@ def run_shard(
                 "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
             )
         lock = stack.enter_context(contextlib.ExitStack())
+        stack.enter_context(_source_changes_explained(store))
         with store.locked_briefly():
             lock.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
