@@ -151,6 +151,11 @@ def test_a_wrong_study_leaves_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_study_is_refused() -> None:
+    with pytest.raises(UsageError, match="study is 'digits'; it must be a Study"):
+        actbench.run("digits")  # type: ignore[arg-type]
+
+
 def test_an_unknown_option_of_run_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^run has no option 'worker'; did you mean 'workers'\?$"):
         actbench.run(STUDY, tmp_path / "out", worker=1)

@@ -102,10 +102,15 @@ def test_only_missing_trials_are_run(
 def test_another_study_is_refused_with_the_differing_fields(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    done = actbench_here("run", *TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy))
-    assert done.code == 3
-    assert "learning_rate is 0.01 there and 0.02 here" in done.err
-    assert len(done.err.splitlines()) == 1
+    for more in ((), ("--dry-run",)):
+        done = actbench_here(
+            *("run", *TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy), *more)
+        )
+        assert done.code == 3
+        assert "learning_rate is 0.01 there and 0.02 here" in done.err
+        assert len(done.err.splitlines()) == 1
+    restart = ("--lr", "0.02", "--dry-run", "--restart")
+    assert actbench_here("run", *TINY_STUDY, "--out", str(copy), *restart).code == 0
 
 
 def test_the_report_is_rebuilt_byte_for_byte(
