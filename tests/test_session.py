@@ -134,6 +134,23 @@ def test_a_damaged_record_is_set_aside_and_done_again(
     assert same_files(tiny_run.folder, copy) == []
 
 
+def test_a_record_that_belongs_to_no_trial_is_named(
+    copy: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    record = next((copy / "trials").glob("prelu-seed1-*"))
+    shutil.copy(record, record.with_name("a copy.json"))
+    one = f"1 JSON file in {str(copy / 'trials')!r} belongs to no trial of the study and is not"
+    says = f"{one} used: 'a copy.json' is the record of {record.stem}; its name must be that"
+    assert actbench_here("report", str(copy)).err == f"actbench: {says}\n"
+    run = ("run", *TINY_STUDY, "--workers", "0", "--out", str(copy))
+    for _ in range(2):
+        assert says in actbench_here(*run).err.splitlines()
+    (copy / "trials" / "a copy.json").write_text("[]")
+    assert actbench_here("report", str(copy)).err.endswith("not used: 'a copy.json'\n")
+    (copy / "trials" / "zz.json").write_text("{}")
+    assert actbench_here("report", str(copy)).err.endswith("such as 'a copy.json'\n")
+
+
 def test_a_folder_in_use_is_refused_and_its_holder_named(copy: Path) -> None:
     holder = subprocess.Popen(
         [

@@ -56,13 +56,15 @@ def run_study(
         if is_locked:
             lock.enter_context(store.locked())
             if not options.restart and _has_nothing_to_do(study, store, options):
-                on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
+                _report_nothing_to_do(store, on_event)
                 return
         resolved = study if options.restart else keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
         from actbench.execution.plan import check_stored, prepare_study
+        from actbench.models.global_state import generators_kept
 
+        stack.enter_context(generators_kept())
         plan = prepare_study(resolved)
         from actbench.report.write import write_report
 
@@ -119,6 +121,13 @@ def _has_nothing_to_do(study: Study, store: Store, options: RunOptions) -> bool:
     return not (options.retry_failed and not read_summary(store.folder).complete)
 
 
+def _report_nothing_to_do(store: Store, on_event: Callable[[Event], None]) -> None:
+    study = store.study()
+    if unknown := store.open(study).unknown_records():
+        on_event(Note(unknown))
+    on_event(Note(f"all {len(study.trials())} trials are stored already"))
+
+
 def run_shard(
     study: Study,
     store: Store,
@@ -139,13 +148,15 @@ def run_shard(
         if store.exists():
             with store.locked_briefly():
                 if _has_nothing_to_do(study, store, options):
-                    on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
+                    _report_nothing_to_do(store, on_event)
                     return
         resolved = keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
         from actbench.execution.plan import check_stored, prepare_study
+        from actbench.models.global_state import generators_kept
 
+        stack.enter_context(generators_kept())
         plan = prepare_study(resolved)
         from actbench.execution.tuning import tuning_plans
         from actbench.report.write import write_report
@@ -197,6 +208,8 @@ def _run_pending(
             f"f(1) = {check.at_one:.4g}"
             for spec, check in plan.checks.items()
         ]
+    if unknown := stored.unknown_records():
+        notes.append(unknown)
     if len(pending) < len(part):
         share = f"{len(part) - len(pending)} of" if pending else "all"
         notes.append(f"{share} {len(part)} trials are stored already")

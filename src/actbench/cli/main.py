@@ -239,6 +239,8 @@ def report(folder: Path, *, as_json: bool) -> int:
         frames = write_report(store, study)
         for path, fault in store.open(study).damaged().items():
             log(f"{path} is damaged and left out: {fault}")
+        if unknown := store.open(study).unknown_records():
+            log(unknown)
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
 
