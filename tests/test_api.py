@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import random
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import actbench
 from actbench.api import default_folder, plan_interim_analyses
@@ -149,6 +152,24 @@ def test_a_wrong_study_creates_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workers is -1"):
         actbench.run(STUDY, tmp_path / "out", workers=-1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_leaves_the_global_generators_as_they_were(tmp_path: Path) -> None:
+    def states() -> tuple[object, ...]:
+        in_numpy = np.random.get_state()  # noqa: NPY002 - the global one
+        return torch.get_rng_state().tolist(), repr(in_numpy), random.getstate()
+
+    before = states()
+    study = actbench.Study(
+        train_images=64, epochs=1, seeds=1, activations=("rrelu",), corruptions=("none",)
+    )
+    actbench.run(study, tmp_path / "out", workers=0, quiet=True)
+    assert states() == before
+
+
+def test_what_is_no_study_is_refused() -> None:
+    with pytest.raises(UsageError, match="study is 'digits'; it must be a Study"):
+        actbench.run("digits")  # type: ignore[arg-type]
 
 
 def test_an_unknown_option_of_run_is_named_with_the_nearest_one(tmp_path: Path) -> None:

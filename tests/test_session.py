@@ -102,10 +102,15 @@ def test_only_missing_trials_are_run(
 def test_another_study_is_refused_with_the_differing_fields(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    done = actbench_here("run", *TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy))
-    assert done.code == 3
-    assert "learning_rate is 0.01 there and 0.02 here" in done.err
-    assert len(done.err.splitlines()) == 1
+    for more in ((), ("--dry-run",)):
+        done = actbench_here(
+            *("run", *TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy), *more)
+        )
+        assert done.code == 3
+        assert "learning_rate is 0.01 there and 0.02 here" in done.err
+        assert len(done.err.splitlines()) == 1
+    restart = ("--lr", "0.02", "--dry-run", "--restart")
+    assert actbench_here("run", *TINY_STUDY, "--out", str(copy), *restart).code == 0
 
 
 def test_the_report_is_rebuilt_byte_for_byte(
@@ -127,6 +132,23 @@ def test_a_damaged_record_is_set_aside_and_done_again(
     assert done.code == 0
     assert victim.with_suffix(".json.corrupt").exists()
     assert same_files(tiny_run.folder, copy) == []
+
+
+def test_a_record_that_belongs_to_no_trial_is_named(
+    copy: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    record = next((copy / "trials").glob("prelu-seed1-*"))
+    shutil.copy(record, record.with_name("a copy.json"))
+    one = f"1 JSON file in {str(copy / 'trials')!r} belongs to no trial of the study and is not"
+    says = f"{one} used: 'a copy.json' is the record of {record.stem}; its name must be that"
+    assert actbench_here("report", str(copy)).err == f"actbench: {says}\n"
+    run = ("run", *TINY_STUDY, "--workers", "0", "--out", str(copy))
+    for _ in range(2):
+        assert says in actbench_here(*run).err.splitlines()
+    (copy / "trials" / "a copy.json").write_text("[]")
+    assert actbench_here("report", str(copy)).err.endswith("not used: 'a copy.json'\n")
+    (copy / "trials" / "zz.json").write_text("{}")
+    assert actbench_here("report", str(copy)).err.endswith("such as 'a copy.json'\n")
 
 
 def test_a_folder_in_use_is_refused_and_its_holder_named(copy: Path) -> None:

@@ -17,6 +17,7 @@ from actbench.session import run_shard, run_study
 from actbench.store.lock import Shard
 from actbench.store.store import Store
 from actbench.study.run_options import MAX_SEEDS_UNTIL_DECIDED, RunOptions
+from actbench.study.study import Study
 
 if TYPE_CHECKING:
     import os
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from actbench.execution.executors import Event
     from actbench.results import Results
-    from actbench.study.study import Study
 
 
 def run(
@@ -88,9 +88,14 @@ def run_in_folder(
             f"{importing()} calls actbench.run while a study imports it; put the call under "
             '`if __name__ == "__main__":`'
         )
+    if not isinstance(study, Study):
+        raise UsageError(
+            f"study is {study!r}; it must be a Study, such as actbench.Study(dataset='digits')"
+        )
     study = plan_interim_analyses(study, options)
     store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
+    store.check_ours()
     if options.shard is None:
         run_study(study, store, options, on_event)
         return store.folder

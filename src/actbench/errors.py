@@ -35,6 +35,13 @@ class ResultsFolderError(ActbenchError):
     exit_code = 3
 
 
+class SourceChangedError(ResultsFolderError):
+    """The source of the spec that is its argument changed while a run used it."""
+
+
+START_OVER = "choose another folder with --out, or start over with --restart"
+
+
 def folder_gone(folder: Path) -> ResultsFolderError:
     """Return the error for a results folder that was moved while a run wrote to it."""
     return ResultsFolderError(

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from actbench.errors import UsageError
+from actbench.errors import START_OVER, ResultsFolderError, SourceChangedError, UsageError
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
@@ -26,7 +26,7 @@ from actbench.store.lock import has_active_shards, shard_lock
 from actbench.study.study import next_interim_analysis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
@@ -56,13 +56,15 @@ def run_study(
         if is_locked:
             lock.enter_context(store.locked())
             if not options.restart and _has_nothing_to_do(study, store, options):
-                on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
+                _report_nothing_to_do(store, on_event)
                 return
         resolved = study if options.restart else keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
         from actbench.execution.plan import check_stored, prepare_study
+        from actbench.models.global_state import generators_kept
 
+        stack.enter_context(generators_kept())
         plan = prepare_study(resolved)
         from actbench.report.write import write_report
 
@@ -73,6 +75,7 @@ def run_study(
         if not is_locked:
             lock.enter_context(store.locked())
         check_stored(plan, store)
+        stack.enter_context(_source_changes_explained(store))
         retry_failed = options.retry_failed
         if plan.study.tune_lr:
             from actbench.execution.tuning import TUNING_FILE, tune
@@ -98,11 +101,31 @@ def run_study(
             plan = dataclasses.replace(plan, study=grown)
 
 
+@contextlib.contextmanager
+def _source_changes_explained(store: Store) -> Iterator[None]:
+    """Raise a ``SourceChangedError`` of the block as an error that says what the user can do."""
+    try:
+        yield
+    except SourceChangedError as error:
+        spec = str(error)
+        what = START_OVER if store.has_trials_of(spec) else "run the command again"
+        raise ResultsFolderError(
+            f"the source of {spec} has changed since the run began; {what}"
+        ) from None
+
+
 def _has_nothing_to_do(study: Study, store: Store, options: RunOptions) -> bool:
     """Return whether everything is stored; with ``retry_failed``, failed trials are not."""
     if not are_unchanged(store, study, until_decided=options.until_decided):
         return False
     return not (options.retry_failed and not read_summary(store.folder).complete)
+
+
+def _report_nothing_to_do(store: Store, on_event: Callable[[Event], None]) -> None:
+    study = store.study()
+    if unknown := store.open(study).unknown_records():
+        on_event(Note(unknown))
+    on_event(Note(f"all {len(study.trials())} trials are stored already"))
 
 
 def run_shard(
@@ -125,13 +148,15 @@ def run_shard(
         if store.exists():
             with store.locked_briefly():
                 if _has_nothing_to_do(study, store, options):
-                    on_event(Note(f"all {len(store.study().trials())} trials are stored already"))
+                    _report_nothing_to_do(store, on_event)
                     return
         resolved = keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
         from actbench.execution.plan import check_stored, prepare_study
+        from actbench.models.global_state import generators_kept
 
+        stack.enter_context(generators_kept())
         plan = prepare_study(resolved)
         from actbench.execution.tuning import tuning_plans
         from actbench.report.write import write_report
@@ -141,6 +166,7 @@ def run_shard(
                 "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
             )
         lock = stack.enter_context(contextlib.ExitStack())
+        stack.enter_context(_source_changes_explained(store))
         with store.locked_briefly():
             lock.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
@@ -182,6 +208,8 @@ def _run_pending(
             f"f(1) = {check.at_one:.4g}"
             for spec, check in plan.checks.items()
         ]
+    if unknown := stored.unknown_records():
+        notes.append(unknown)
     if len(pending) < len(part):
         share = f"{len(part) - len(pending)} of" if pending else "all"
         notes.append(f"{share} {len(part)} trials are stored already")

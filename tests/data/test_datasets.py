@@ -379,8 +379,8 @@ BAD_FOLDERS: dict[str, tuple[Mapping[str, Image.Image | bytes], str]] = {
     "no train": (without("train"), "has no folder 'train'"),
     "no test": (without("test"), "has no folder 'test'"),
     "one class": (without("train/b", "test/b"), "has only one class"),
-    "a class only in train": ({**SMALL, "train/c/1.png": solid(RED)}, "'c' is only in train"),
-    "a class only in test": ({**SMALL, "test/0/1.png": solid(RED)}, "'0' is only in test"),
+    "a class only in train": ({**SMALL, "train/c/1.png": solid(RED)}, "test has no 'c'"),
+    "a class only in test": ({**SMALL, "test/0/1.png": solid(RED)}, "train has no '0'"),
     "an image outside the classes": (
         {**SMALL, "train/1.png": solid(RED)},
         "1.png' is not in a class folder",

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from helpers.runs import TINY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from helpers.runs import Outcome
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 
@@ -111,6 +115,37 @@ def test_of_two_runs_at_once_in_a_new_folder_one_trains_and_the_other_changes_no
         code, err = end_of(early)
     assert code == 0, err
     assert list(pd.read_csv(folder / "trials.csv")["status"]) == ["ok"] * 4
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--shard", "1/2"), ("--restart", "--yes")])
+def test_a_folder_of_other_files_is_refused_and_left_unchanged(
+    more: tuple[str, ...], tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    images = tmp_path / "images" / "train"
+    (images / "cats").mkdir(parents=True)
+    (images / "cats" / "1.png").write_bytes(b"an image")
+    (tmp_path / "summary.md").write_text("my own")
+    for folder in (images, tmp_path):
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        done = actbench_here("run", *TINY, "--workers", "0", "--out", str(folder), *more)
+        assert done.code == 3
+        assert done.err.splitlines() == [
+            f"actbench: {str(folder)!r} is not empty and not a results folder: it has no "
+            "study.toml; choose another folder with --out"
+        ]
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_folder_with_only_hidden_files_is_run_in(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in (".lock", ".lock-holder", ".0.making", ".DS_Store"):
+        (folder / name).touch()
+    quick = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
+    asked = ("run", *quick, "--activation", "tanh", "--workers", "0", "--out", str(folder))
+    assert actbench_here(*asked).code == 0
 
 
 def renamed(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.errors import ResultsFolderError, UsageError
+from actbench.errors import SourceChangedError, UsageError
 from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
 from actbench.models.build import build_network
 from actbench.models.networks import resolve_model
@@ -142,8 +142,49 @@ def test_a_worker_that_finds_other_code_than_was_checked_stores_nothing(here: Pa
     study = Study(activations=("mine_in_a_worker:act",))
     import_code(dataclasses.replace(study, code=study_code("cnn", study.activations)))
     changed = dataclasses.replace(study, code=(("mine_in_a_worker:act", "sha256:1"),))
-    with pytest.raises(ResultsFolderError, match="mine_in_a_worker:act has changed since the run"):
+    with pytest.raises(SourceChangedError, match="mine_in_a_worker:act"):
         import_code(changed)
+
+
+# a module that changes its own source while it runs, as a user's editor would, if told to
+CHANGES = """
+from pathlib import Path
+
+def act(x):
+    order = Path(__file__).with_name("change")
+    if order.exists():
+        order.unlink()
+        with open(__file__, "a") as file:
+            file.write("# changed\\n")
+    return x.clamp(min=0) + 0.1 * x.clamp(max=0)
+"""
+
+
+def test_a_source_that_changes_during_a_run_is_adopted_unless_its_trials_are_stored(
+    tmp_path: Path,
+) -> None:
+    def run(*more: str) -> Outcome:
+        arguments = ("--activation", "mine:act", "--workers", "1", "--out", "out", *more)
+        return run_process("run", *SMALL, *arguments, cwd=tmp_path)
+
+    order, start_over = tmp_path / "change", "choose another folder with --out, or start over"
+    write(tmp_path, mine=CHANGES)
+    order.touch()
+    changed = run()
+    assert changed.code == 3
+    assert changed.err.splitlines()[-1].endswith(
+        "the source of mine:act has changed since the run began; run the command again"
+    )
+    code = Store(tmp_path / "out").study().code
+    again = run()
+    assert again.code == 0, again.err
+    assert Store(tmp_path / "out").study().code != code
+
+    order.touch()
+    for refused in (run("--seeds", "2"), run("--seeds", "2")):
+        assert refused.code == 3
+        assert "the source of mine:act has changed since" in refused.err
+        assert start_over in refused.err
 
 
 def test_a_configuration_with_the_checksum_of_other_code_is_refused(

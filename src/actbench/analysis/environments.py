@@ -43,10 +43,13 @@ def mixing_warnings(
             found.append(f"environment.json has two descriptions of where {of} ran: {difference}.")
             continue
         mixed = sum(name in pair and len(pair) > 1 for pair in pairs)
-        found.append(
-            f"{of} were computed in another environment: {difference}. In {mixed} of {len(pairs)} "
-            "pairs only one of the two trials was, and their difference may come from that."
-        )
+        sentence = f"{of} were computed in another environment: {difference}."
+        if mixed:
+            sentence += (
+                f" In {mixed} of {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} only one of "
+                "the two trials was, and the difference may come from that."
+            )
+        found.append(sentence)
     return found
 
 

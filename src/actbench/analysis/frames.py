@@ -287,8 +287,9 @@ class Frames:
         """
         baseline = self.study.baseline
         found = [
-            f"{name} has the results of {baseline} to the last bit in all {n} pairs: both compute "
-            "the same function on what the network gives them, or the network does not run it."
+            f"{name} has the results of {baseline} to the last bit in "
+            f"{'its only pair' if n == 1 else f'all {n} pairs'}: both compute the same function "
+            "on what the network gives them, or the network does not run it."
             for name, n in self._identical.items()
         ]
         counts = Counter(

@@ -179,7 +179,7 @@ def _stdout_to_stderr() -> contextlib.AbstractContextManager[Any]:
 def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
     """Print the trials and which of them would run."""
     from actbench.data.folders import check_apart
-    from actbench.execution.plan import prepare_study
+    from actbench.execution.plan import check_stored, prepare_study
     from actbench.execution.trials import keep_resolved
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard
@@ -188,13 +188,20 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     everything, failed, shard = options.restart, options.retry_failed, options.shard
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
+    store.check_ours()
     with _stdout_to_stderr():
         plan = prepare_study(study if everything else keep_resolved(study, store))
+    if not everything:
+        check_stored(plan, store)
+        store.check_study(plan.study)
     choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
         choice = [(part, part.study.trials()) for part in tuning_plans(plan)]
     to_tune = sum(len(trials) for _, trials in choice)
-    plan = plan if to_tune else with_rates(plan, store)
+    if not to_tune:
+        plan = with_rates(plan, store)
+        if not everything:
+            store.check_study(plan.study)
     pending = set(store.open(plan.study).pending(retry_failed=failed))
     if everything or to_tune:
         pending = set(plan.study.trials())
@@ -232,6 +239,8 @@ def report(folder: Path, *, as_json: bool) -> int:
         frames = write_report(store, study)
         for path, fault in store.open(study).damaged().items():
             log(f"{path} is damaged and left out: {fault}")
+        if unknown := store.open(study).unknown_records():
+            log(unknown)
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())
 

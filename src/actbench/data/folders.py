@@ -22,6 +22,8 @@ from actbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+MAX_NAMED = 10
+"""How many missing classes an error names."""
 _NOT_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -110,12 +112,19 @@ def _class_names(root: Path, parts: dict[str, list[str]]) -> list[str]:
             raise UsageError(f"the class folder {str(folder / empty[0])!r} has no images")
         if len(found[part]) < 2:
             raise UsageError(f"{str(folder)!r} has only one class; training needs two or more")
-    different = sorted(found["train"] ^ found["test"])
-    if different:
-        where = "train" if different[0] in found["train"] else "test"
+    missing = {
+        "train": sorted(found["test"] - found["train"]),
+        "test": sorted(found["train"] - found["test"]),
+    }
+    if any(missing.values()):
+        lists = [
+            f"{part} has no {', '.join(map(repr, names[:MAX_NAMED]))}"
+            + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+            for part, names in missing.items()
+            if names
+        ]
         raise UsageError(
-            f"train and test in {str(root)!r} have different classes: "
-            f"{different[0]!r} is only in {where}"
+            f"train and test in {str(root)!r} have different classes: {'; '.join(lists)}"
         )
     return sorted(found["train"])
 

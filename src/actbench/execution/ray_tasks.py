@@ -105,8 +105,7 @@ class RayTasks:
             try:
                 event: Event = ray.get(done)
             except (ResultsFolderError, UnavailableError) as error:
-                kind = ResultsFolderError if error.exit_code == 3 else UnavailableError
-                raise kind(str(getattr(error, "cause", error))) from None
+                raise getattr(error, "cause", error) from None  # Ray wraps what a task raised
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0]
                 reason = f"its Ray worker was lost, {RETRIES + 1} times in a row: {reason}"

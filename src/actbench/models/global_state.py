@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,23 @@ _SETTINGS = (
     ),
 )
 _changed: dict[str, dict[str, None]] = {}
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Restore the global generators of PyTorch, NumPy and ``random`` after the block.
+
+    Those of GPUs only if CUDA was in use before the block.
+    """
+    in_numpy, in_random = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = range(torch.cuda.device_count()) if in_use else ()
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            yield
+    finally:
+        np.random.set_state(in_numpy)  # noqa: NPY002 - the global one
+        random.setstate(in_random)
 
 
 @contextlib.contextmanager

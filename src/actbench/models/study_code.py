@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from actbench.errors import ResultsFolderError, UsageError
+from actbench.errors import ResultsFolderError, SourceChangedError, UsageError
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks import MODELS
 from actbench.models.user_code import code_of, import_object
@@ -44,7 +44,8 @@ def import_code(study: Study) -> None:
     """Import all of a study's code, so that no trial depends on which ran first.
 
     Raises:
-        ResultsFolderError: the code has changed since the study was prepared, or an import fails.
+        SourceChangedError: the code has changed since the study was prepared.
+        ResultsFolderError: an import fails.
     """
     try:
         now = dict(study_code(study.model, study.activations))
@@ -52,6 +53,4 @@ def import_code(study: Study) -> None:
         raise ResultsFolderError(f"a worker cannot import the study's code: {error}") from None
     for text, code in study.code:
         if now.get(text) != code:
-            raise ResultsFolderError(
-                f"the source of {text} has changed since the run began; run the command again"
-            )
+            raise SourceChangedError(text)

@@ -15,7 +15,7 @@ from actbench.files import atomic_write
 from actbench.store.record import OtherFormatError, TrialRecord, record_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
 TRIALS_FOLDER = "trials"
@@ -78,6 +78,14 @@ class RecordFiles:
                 except ValueError as error:
                     damaged[path] = str(error) if path.name == name else f"{name}: {error}"
         return found, damaged
+
+    def others(self, trial_ids: Container[str]) -> list[str]:
+        """Return the names of JSON files in ``trials/`` that are named for none of the trials."""
+        return sorted(
+            name
+            for name in _names_in(self.folder)
+            if _RECORD_NAME.fullmatch(name) and name[0] != "." and name[:-5] not in trial_ids
+        )
 
     def unpack(self) -> None:
         """Move the archived records to files in ``trials/``, where each can be replaced.

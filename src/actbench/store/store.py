@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import ResultsFolderError, UsageError, folder_gone, reason_of
+from actbench.errors import (
+    START_OVER,
+    ResultsFolderError,
+    UsageError,
+    folder_gone,
+    reason_of,
+)
 from actbench.files import atomic_write, folder_identity
 from actbench.store.environment import read_environments
 from actbench.store.lock import brief_lock, exclusive_lock
@@ -79,6 +86,63 @@ class Store:
         except UsageError as error:
             raise ResultsFolderError(str(error)) from None
 
+    def check_ours(self) -> None:
+        """Check that the folder is a results folder, missing, or has only hidden files.
+
+        Nothing is written, no lock either.
+
+        Raises:
+            ResultsFolderError: it has files and no study file.
+        """
+        if self.holds_study():
+            return
+        with contextlib.suppress(OSError):  # missing or not a folder: locking it reports that
+            if any(path.name[0] != "." for path in self.folder.iterdir()):
+                raise ResultsFolderError(
+                    f"{str(self.folder)!r} is not empty and not a results folder: it has no "
+                    f"{STUDY_FILE}; choose another folder with --out"
+                )
+
+    def check_study(self, study: Study) -> None:
+        """Check that the folder holds no other study than this one.
+
+        Activations and seeds may differ, and so may the source of code of which no trial is stored.
+
+        Raises:
+            ResultsFolderError: it does (the differing fields are listed), or cannot be read.
+        """
+        if not self.holds_study():
+            return
+        there = self.study()
+        if there.code != study.code:
+            there = self._with_unused_code_of(study, there)
+        different = conflicts(there, study)
+        if different:
+            raise ResultsFolderError(
+                f"{str(self.folder)!r} holds another study: {'; '.join(different)} ({START_OVER})"
+            )
+
+    def has_trials_of(self, spec: str) -> bool:
+        """Return whether a trial of the stored study with this activation or network is stored."""
+        return spec in self._specs_with_trials(self.study())
+
+    def _specs_with_trials(self, there: Study) -> set[str]:
+        records = self.open(there).records().values()
+        return {spec for record in records for spec in (record.activation, there.model)}
+
+    def _with_unused_code_of(self, study: Study, there: Study) -> Study:
+        """Return the stored study with another's sources where no trial of its own is stored."""
+        used = self._specs_with_trials(there)
+        adopted = {name: code for name, code in study.code if name not in used}
+        return dataclasses.replace(
+            there,
+            code=tuple(sorted({**dict(there.code), **adopted}.items())),
+            # rates that were chosen with the old source
+            learning_rates=tuple(
+                (name, rate) for name, rate in there.learning_rates if name not in adopted
+            ),
+        )
+
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints of running trials."""
@@ -96,13 +160,7 @@ class Store:
                 cannot be written.
         """
         self.check_in_place()
-        if self.holds_study():
-            different = conflicts(self.study(), study)
-            if different:
-                raise ResultsFolderError(
-                    f"{str(self.folder)!r} holds another study: {'; '.join(different)} "
-                    "(choose another folder with --out, or start over with --restart)"
-                )
+        self.check_study(study)
         self._write(STUDY_FILE, study_to_toml(study).encode())
         self._identity = folder_identity(self.folder)
 

@@ -11,6 +11,7 @@ from actbench.files import PARTIAL, rename_corrupt
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord, check_belongs, record_to_json, unpack_counts
 from actbench.store.record_files import TRIALS_FOLDER
+from actbench.study.plain import parse_json
 from actbench.study.study import trial_names
 
 if TYPE_CHECKING:
@@ -92,6 +93,31 @@ class StoredStudy:
         """
         return {**self._read()[1], **self.store.damaged_environment()}
 
+    def unknown_records(self) -> str:
+        """Return a sentence on the JSON files in ``trials/`` that belong to no trial of the study.
+
+        It names one of them, preferably a record of one of the study's trials. Empty if there are
+        none.
+
+        Raises:
+            ResultsFolderError: the folder of records cannot be read.
+        """
+        files = self.store.record_files
+        names = files.others(self._trials)
+        if not names:
+            return ""
+        which = "1 JSON file" if len(names) == 1 else f"{len(names)} JSON files"
+        verb = "belongs" if len(names) == 1 else "belong"
+        sentence = (
+            f"{which} in {str(files.folder)!r} {verb} to no trial of the study and "
+            f"{'is' if len(names) == 1 else 'are'} not used: "
+        )
+        for name in names:
+            trial_id = _trial_id_in(files.folder / name)
+            if trial_id in self._trials:
+                return f"{sentence}{name!r} is the record of {trial_id}; its name must be that"
+        return f"{sentence}{names[0]!r}" if len(names) == 1 else f"{sentence}such as {names[0]!r}"
+
     def archive_damaged(self) -> dict[Path, str]:
         """Rename every damaged file to ``*.corrupt``; return the new names, each with the fault.
 
@@ -150,6 +176,15 @@ class StoredStudy:
             path = files.path_of(name)
             damaged[path] = f"{name}.json: {fault}" if path == files.archive else fault
         return found, damaged
+
+
+def _trial_id_in(path: Path) -> str:
+    """Return the trial id in a JSON file; empty if there is none."""
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(content.get("trial_id", "")) if isinstance(content, dict) else ""
 
 
 def _other_test_sets(records: dict[str, TrialRecord]) -> dict[str, str]:
