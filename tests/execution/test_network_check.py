@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actbench.store.record import TrialRecord
+    from helpers.runs import Outcome
 
 SOURCE = '''
 import numpy as np
@@ -439,3 +441,33 @@ def test_activations_that_are_called_by_keyword_are_watched(
     model = f"{user_module(source)}:ByKeyword"
     assert checked(data, model) == ""
     assert list(trial_of(data, model).inactive) == ["act"]
+
+
+@pytest.mark.parametrize("when", ["not x.requires_grad", "x.requires_grad", "len(x) > 2"])
+def test_an_activation_that_exits_is_refused_before_training(
+    when: str, actbench_here: Callable[..., Outcome], user_module: Callable[[str], str]
+) -> None:
+    source = f"def leaves(x):\n    if {when}:\n        raise SystemExit(0)\n    return x\n"
+    activation = f"{user_module(source)}:leaves"
+    done = actbench_here("run", "--activation", activation, "--workers", "0", "--out", "out")
+    assert done.code == 2
+    (line,) = [line for line in done.err.splitlines() if "SystemExit: 0" in line]
+    assert activation in line
+
+
+def test_an_activation_that_changes_the_working_folder_is_measured(
+    actbench_here: Callable[..., Outcome],
+    user_module: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", "cache")
+    source = (
+        "import os\nimport torch\n\ndef moves(x):\n    os.chdir('/')\n    return torch.relu(x)\n"
+    )
+    options = ("--train-images", "64", "--epochs", "2", "--seeds", "1", "--workers", "0")
+    options += ("--activation", f"{user_module(source)}:moves", "--corruptions", "contrast")
+    done = actbench_here("run", *options, "--out", "out")
+    assert done.code == 0, done.err
+    assert Path.cwd() == tmp_path
+    assert (tmp_path / "out" / "summary.csv").is_file()

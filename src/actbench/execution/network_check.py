@@ -111,7 +111,7 @@ class _Check:
             )
         except UsageError:
             raise
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             raise UsageError(f"{self._subject} cannot be built: {in_a_line(error)}") from error
         if not built:
             raise UsageError(f"{self._subject} does not use the activation factory it is given")
@@ -133,7 +133,7 @@ class _Check:
         try:
             with InactiveUnits(network, layers) as inactive:
                 logits = predict(network, images, self._study.precision)
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             if outputs:
                 self._check_output(outputs[0], len(images), "in evaluation")
             raise UsageError(
@@ -159,7 +159,7 @@ class _Check:
             return self._step(network, size)
         except UsageError:
             raise
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             raise UsageError(
                 f"{self._subject} cannot be trained on a batch of {size}: {in_a_line(error)}"
             ) from error
@@ -179,7 +179,7 @@ class _Check:
                     "(torch.no_grad, .detach(), numpy and steps cut gradients off)"
                 )
             list(losses)
-        except Exception:
+        except (Exception, SystemExit):
             if outputs:
                 self._check_output(outputs[0], size, "in training")
             raise
@@ -197,7 +197,7 @@ class _Check:
         """Take a training step with the last batch of an epoch of ``count`` images."""
         try:
             self._step(network, rest)
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             size = self._study.batch_size
             raise UsageError(
                 f"{self._subject} cannot be trained on the last batch of an epoch, which has "
@@ -216,7 +216,7 @@ class _Check:
             for rest in rests:
                 try:
                     self._step(network, rest)
-                except Exception:  # user code may raise anything
+                except (Exception, SystemExit):  # user code may raise anything
                     bad.add(rest)
                     break
             else:

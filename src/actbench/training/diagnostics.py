@@ -91,7 +91,7 @@ class InactiveUnits:
                     self._take(name, next(iter((*inputs, *named.values()))))
                 except torch.OutOfMemoryError:
                     raise
-                except Exception as error:  # a user's network may raise anything; its trial goes on
+                except (Exception, SystemExit) as error:  # a user's network may raise anything
                     self.failed.setdefault(name, in_a_line(error))
 
             self._handles.append(layer.register_forward_pre_hook(watch, with_kwargs=True))
@@ -155,7 +155,7 @@ def attempt(what: str, measure: Callable[[], T], notes: list[str]) -> T | None:
         return measure()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # a user's network may raise anything; its trial is stored
+    except (Exception, SystemExit) as error:  # user code may raise anything
         notes.append(f"{what} could not be measured ({in_a_line(error)})")
         return None
 
