@@ -44,6 +44,16 @@ class NeverRuns(Net):
     def forward(self, x):
         return self.last(F.relu(self.first(x.flatten(1))))
 
+class OnlyInEvaluation(Net):
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(F.relu(h) if self.training else self.act(h))
+
+class OnlyInTraining(Net):
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(self.act(h) if self.training else F.relu(h))
+
 class RunsOneOfTwo(Net):
     def __init__(self, activation, classes):
         super().__init__(activation, classes)
@@ -115,6 +125,13 @@ class KeepsGraph(nn.Module):
     def forward(self, x):
         self.mean = 0.9 * self.mean + 0.1 * x.mean()
         return torch.relu(x - self.mean)
+
+class KeepsGraphOfSteps(KeepsGraph):
+    """An evaluation between two steps would cut the graph."""
+
+    def forward(self, x):
+        self.mean = self.mean * 0.5 + x.mean()
+        return torch.relu(x) + 0 * self.mean
 
 class RunningMean(nn.Module):
     def __init__(self):
@@ -218,7 +235,7 @@ def trial_of(
             "in evaluation on 64 images",
         ),
         ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))", "does not use the act"),
-        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3), activation())", "gives (64, 3)"),
+        ("return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3), activation())", "returns (64, 3)"),
         ("return nn.Sequential(nn.Flatten(), activation(), nn.MaxPool1d(307))", "nothing to train"),
     ],
 )
@@ -263,9 +280,25 @@ def test_activations_that_are_no_submodules_are_refused(data: ImageData, own: st
 def test_activations_that_do_not_run_are_named_before_and_after_training(
     data: ImageData, own: str
 ) -> None:
-    told = "the network never runs its activation layers spare"
-    assert checked(data, f"{own}:RunsOneOfTwo") == f"{own}:RunsOneOfTwo with relu, tanh: {told}"
-    assert trial_of(data, f"{own}:RunsOneOfTwo").notes == (told,)
+    told = "the network never runs its activation layers spare in"
+    warned = checked(data, f"{own}:RunsOneOfTwo")
+    assert warned.splitlines() == [
+        f"{own}:RunsOneOfTwo with relu, tanh: {told} {when}" for when in ("evaluation", "training")
+    ]
+    assert trial_of(data, f"{own}:RunsOneOfTwo").notes == (f"{told} evaluation",)
+
+
+def test_an_activation_that_runs_only_in_evaluation_is_refused(data: ImageData, own: str) -> None:
+    refused = refusal(data, f"{own}:OnlyInEvaluation")
+    assert "never runs the activation layers that it builds (act) in training" in refused
+
+
+def test_an_activation_that_runs_only_in_training_gives_a_warning(
+    data: ImageData, own: str
+) -> None:
+    told = "the network never runs its activation layers act in evaluation"
+    assert checked(data, f"{own}:OnlyInTraining").endswith(f": {told}")
+    assert trial_of(data, f"{own}:OnlyInTraining").notes == (told,)
 
 
 def test_an_activation_at_several_layers_is_counted_at_each(data: ImageData, own: str) -> None:
@@ -308,7 +341,9 @@ def test_the_last_batch_while_learning_rates_are_tuned_is_tried_too(
 
 
 def test_what_cannot_be_trained_twice_is_refused(data: ImageData, own: str) -> None:
-    assert "backward through the graph a second time" in refusal(data, "cnn", f"{own}:KeepsGraph")
+    for name in ("KeepsGraph", "KeepsGraphOfSteps"):
+        refused = refusal(data, "cnn", f"{own}:{name}")
+        assert "backward through the graph a second time" in refused
 
 
 @pytest.mark.parametrize("name", ["RunningMean", "Cache"])

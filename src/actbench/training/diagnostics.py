@@ -131,7 +131,9 @@ class InactiveUnits:
     def notes(self) -> tuple[str, ...]:
         """Return which layers did not run, and whose units could not be counted and why."""
         idle = ", ".join(self.idle)
-        found = [f"the network never runs its activation layers {idle}"] if idle else []
+        found = (
+            [f"the network never runs its activation layers {idle} in evaluation"] if idle else []
+        )
         found += [
             f"inactive units of {name} could not be counted ({why})"
             for name, why in self.failed.items()
