@@ -16,6 +16,10 @@ class ActbenchError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+class Terminated(BaseException):
+    """SIGTERM was received. Not a SystemExit, which user code raises too and which is caught."""
+
+
 class UsageError(ActbenchError):
     """Bad usage, configuration or input: found before any training."""
 

@@ -10,7 +10,13 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from actbench.errors import START_OVER, ResultsFolderError, SourceChangedError, UsageError
+from actbench.errors import (
+    START_OVER,
+    ResultsFolderError,
+    SourceChangedError,
+    Terminated,
+    UsageError,
+)
 from actbench.execution.executors import Note, Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
@@ -223,7 +229,7 @@ def _run_pending(
     write_samples(plan, stored.store)
     try:
         run_trials(stored, plan.data_folder, pending, executor, on_event)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, Terminated):
         left = len(stored.pending())
         on_event(Note(f"interrupted; {planned - left} of {planned} trials are stored"))
         raise

@@ -114,6 +114,10 @@ def exits(x):
         sys.exit(3)
     return x
 
+def changes_folder(x):
+    os.chdir("/")
+    return torch.relu(x)
+
 def is_killed(x):
     if IN_A_TRIAL and x.requires_grad:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -139,6 +143,7 @@ OUTCOMES = {
     "loses_its_shape": ("crashed", "RuntimeError: .*"),
     "is_not_a_number": ("diverged", "loss nan at epoch 1, step 1"),
     "exits": ("crashed", "SystemExit: 3"),
+    "changes_folder": ("ok", ""),
     "is_killed": ("crashed", "its worker process was ended by SIGKILL, 3 times in a row"),
     "is_killed_once": ("ok", ""),
     "hangs": ("crashed", "it took longer than the limit of 15 s"),

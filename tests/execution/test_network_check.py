@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actbench.store.record import TrialRecord
+    from helpers.runs import Outcome
 
 SOURCE = '''
 import numpy as np
@@ -41,6 +43,16 @@ class Net(nn.Module):
 class NeverRuns(Net):
     def forward(self, x):
         return self.last(F.relu(self.first(x.flatten(1))))
+
+class OnlyInEvaluation(Net):
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(F.relu(h) if self.training else self.act(h))
+
+class OnlyInTraining(Net):
+    def forward(self, x):
+        h = self.first(x.flatten(1))
+        return self.last(self.act(h) if self.training else F.relu(h))
 
 class RunsOneOfTwo(Net):
     def __init__(self, activation, classes):
@@ -113,6 +125,13 @@ class KeepsGraph(nn.Module):
     def forward(self, x):
         self.mean = 0.9 * self.mean + 0.1 * x.mean()
         return torch.relu(x - self.mean)
+
+class KeepsGraphOfSteps(KeepsGraph):
+    """An evaluation between two steps would cut the graph."""
+
+    def forward(self, x):
+        self.mean = self.mean * 0.5 + x.mean()
+        return torch.relu(x) + 0 * self.mean
 
 class RunningMean(nn.Module):
     def __init__(self):
@@ -261,9 +280,25 @@ def test_activations_that_are_no_submodules_are_refused(data: ImageData, own: st
 def test_activations_that_do_not_run_are_named_before_and_after_training(
     data: ImageData, own: str
 ) -> None:
-    told = "the network never runs its activation layers spare"
-    assert checked(data, f"{own}:RunsOneOfTwo") == f"{own}:RunsOneOfTwo with relu, tanh: {told}"
-    assert trial_of(data, f"{own}:RunsOneOfTwo").notes == (told,)
+    told = "the network never runs its activation layers spare in"
+    warned = checked(data, f"{own}:RunsOneOfTwo")
+    assert warned.splitlines() == [
+        f"{own}:RunsOneOfTwo with relu, tanh: {told} {when}" for when in ("evaluation", "training")
+    ]
+    assert trial_of(data, f"{own}:RunsOneOfTwo").notes == (f"{told} evaluation",)
+
+
+def test_an_activation_that_runs_only_in_evaluation_is_refused(data: ImageData, own: str) -> None:
+    refused = refusal(data, f"{own}:OnlyInEvaluation")
+    assert "never runs the activation layers that it builds (act) in training" in refused
+
+
+def test_an_activation_that_runs_only_in_training_gives_a_warning(
+    data: ImageData, own: str
+) -> None:
+    told = "the network never runs its activation layers act in evaluation"
+    assert checked(data, f"{own}:OnlyInTraining").endswith(f": {told}")
+    assert trial_of(data, f"{own}:OnlyInTraining").notes == (told,)
 
 
 def test_an_activation_at_several_layers_is_counted_at_each(data: ImageData, own: str) -> None:
@@ -306,7 +341,9 @@ def test_the_last_batch_while_learning_rates_are_tuned_is_tried_too(
 
 
 def test_what_cannot_be_trained_twice_is_refused(data: ImageData, own: str) -> None:
-    assert "backward through the graph a second time" in refusal(data, "cnn", f"{own}:KeepsGraph")
+    for name in ("KeepsGraph", "KeepsGraphOfSteps"):
+        refused = refusal(data, "cnn", f"{own}:{name}")
+        assert "backward through the graph a second time" in refused
 
 
 @pytest.mark.parametrize("name", ["RunningMean", "Cache"])
@@ -439,3 +476,33 @@ def test_activations_that_are_called_by_keyword_are_watched(
     model = f"{user_module(source)}:ByKeyword"
     assert checked(data, model) == ""
     assert list(trial_of(data, model).inactive) == ["act"]
+
+
+@pytest.mark.parametrize("when", ["not x.requires_grad", "x.requires_grad", "len(x) > 2"])
+def test_an_activation_that_exits_is_refused_before_training(
+    when: str, actbench_here: Callable[..., Outcome], user_module: Callable[[str], str]
+) -> None:
+    source = f"def leaves(x):\n    if {when}:\n        raise SystemExit(0)\n    return x\n"
+    activation = f"{user_module(source)}:leaves"
+    done = actbench_here("run", "--activation", activation, "--workers", "0", "--out", "out")
+    assert done.code == 2
+    (line,) = [line for line in done.err.splitlines() if "SystemExit: 0" in line]
+    assert activation in line
+
+
+def test_an_activation_that_changes_the_working_folder_is_measured(
+    actbench_here: Callable[..., Outcome],
+    user_module: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", "cache")
+    source = (
+        "import os\nimport torch\n\ndef moves(x):\n    os.chdir('/')\n    return torch.relu(x)\n"
+    )
+    options = ("--train-images", "64", "--epochs", "2", "--seeds", "1", "--workers", "0")
+    options += ("--activation", f"{user_module(source)}:moves", "--corruptions", "contrast")
+    done = actbench_here("run", *options, "--out", "out")
+    assert done.code == 0, done.err
+    assert Path.cwd() == tmp_path
+    assert (tmp_path / "out" / "summary.csv").is_file()

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -23,6 +24,7 @@ from actbench.execution.tuning import (
     tuning_store,
     with_rates,
 )
+from actbench.store.record import pack_counts
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
@@ -141,7 +143,12 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
             made = synthetic_records(part.study, failed={(trial.activation, trial.seed): status})
             record = made[name]
             if not diverged:
-                record = dataclasses.replace(record, clean_accuracy=0.5, clean_loss=losses[rate])
+                record = dataclasses.replace(
+                    record,
+                    clean_accuracy=0.5,
+                    clean_loss=losses[rate],
+                    clean_correct=pack_counts(np.array([1, 0], np.uint8)),
+                )
             tuning_store(store).open(part.study).write(record)
     tuned = with_rates(plan, store).study
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))
@@ -151,7 +158,7 @@ def test_the_report_shows_that_rates_were_tuned_and_which(results: Results) -> N
     for name in ("summary.md", "report.html", "summary.tex"):
         text = (results.folder / name).read_text(encoding="utf-8")
         assert "learning rate tuned for each activation" in text
-        assert "best of 0.001, 0.05 on held" in text
+        assert "best learning rate of 0.001, 0.05 on held" in text
 
 
 # repeating and resuming

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+IMAGES = 10_000
 UNDER_CORRUPTION = 0.1  # how much lower accuracy is then
 
 
@@ -35,7 +36,9 @@ def made_records(
     """
     records = {}
     for trial in study.trials():
-        accuracy = accuracies[trial.activation][study.seeds.index(trial.seed)]
+        given = accuracies[trial.activation][study.seeds.index(trial.seed)]
+        clean, corrupted = round(given * IMAGES), round((given - UNDER_CORRUPTION) * IMAGES)
+        accuracy = clean / IMAGES
         norm = first_norm * (1 if trial.activation == study.baseline else 2) + trial.seed / 1000
         norms = {"first": norm + accuracy / 1000, "last": 2.0}
         name = trial_id(study, trial)
@@ -52,14 +55,16 @@ def made_records(
             clean_loss=0.6,
             clean_ece=0.05,
             corruptions=tuple(
-                CorruptionScore(corruption, severity, accuracy - UNDER_CORRUPTION, 1.0, 0.1)
+                CorruptionScore(corruption, severity, corrupted / IMAGES, 1.0, 0.1)
                 for corruption in study.corruptions
                 for severity in SEVERITIES
             ),
             inactive={"act1": 0.25},
             inactive_fraction=0.25,
-            clean_correct=pack_counts(np.ones(10, dtype=np.uint8)),
-            corrupted_correct=pack_counts(np.full(10, 5, dtype=np.uint8)),
+            clean_correct=pack_counts(np.arange(IMAGES) < clean),
+            corrupted_correct=pack_counts(
+                len(study.corruptions) * len(SEVERITIES) * (np.arange(IMAGES) < corrupted)
+            ),
         )
     return records
 

@@ -19,7 +19,8 @@ from actbench.store.record import (
 from actbench.study.study import SEVERITIES, Study, Trial, trial_id
 
 LAYERS = ("conv1", "conv2", "fc")
-IMAGES = 50
+IMAGES = 50  # attacked
+TEST_IMAGES = 10_000
 
 
 def synthetic_records(
@@ -52,7 +53,9 @@ def synthetic_frames(study: Study, **options: Any) -> Frames:
 
 def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
     draw = np.random.default_rng([trial.seed, zlib.crc32(trial.activation.encode())])
-    accuracy = float(draw.uniform(0.7, 0.8)) + 0.001 * (trial.seed % 100)
+    clean = round(TEST_IMAGES * (float(draw.uniform(0.7, 0.8)) + 0.001 * (trial.seed % 100)))
+    accuracy = clean / TEST_IMAGES
+    corrupted = {severity: clean - 200 * severity for severity in SEVERITIES}  # correct images
     history = tuple(
         EpochRecord(
             epoch,
@@ -66,7 +69,7 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         for epoch in range(1, study.epochs + 1)
     )
     scores = tuple(
-        CorruptionScore(name, severity, accuracy - 0.02 * severity, 1.0, 0.1)
+        CorruptionScore(name, severity, corrupted[severity] / TEST_IMAGES, 1.0, 0.1)
         for name in study.corruptions
         for severity in SEVERITIES
     )
@@ -75,7 +78,8 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         for attack in study.attacks
         for epsilon in study.epsilons
     )
-    correct = (draw.uniform(size=IMAGES) < accuracy).astype(np.uint8)
+    rank = draw.permutation(TEST_IMAGES)
+    counts = sum((rank < count).astype(np.uint8) for count in corrupted.values())
     return TrialRecord(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
@@ -88,8 +92,8 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         corruptions=scores,
         inactive={"act1.activation": 0.0, "act2": float(draw.uniform(0, 0.4))},
         inactive_fraction=float(draw.uniform(0, 0.3)),
-        clean_correct=pack_counts(correct),
-        corrupted_correct=pack_counts(correct * len(scores)) if scores else "",
+        clean_correct=pack_counts(rank < clean),
+        corrupted_correct=pack_counts(counts * len(study.corruptions)) if scores else "",
         attacks=attacks,
         masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0, 0.0) if attacks else None,
     )

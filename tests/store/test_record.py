@@ -114,6 +114,22 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
     "text for a seed": ({"seed": "3"}, "seed is '3'"),
     "true for a seed": ({"seed": True}, "seed is True"),
     "a negative seed": ({"seed": -1}, "seed is -1"),
+    "an accuracy that is not that of the images": (
+        {"clean_accuracy": 0.75},
+        "clean_correct has a mean of 0.5 and clean_accuracy a sum of 0.75",
+    ),
+    "an accuracy under corruption that is not that of the images": (
+        {"corruptions": [asdict(replace(RECORD.corruptions[0], accuracy=1.0))]},
+        "corrupted_correct has a mean of 0.5 and the accuracies under corruptions a sum of 1",
+    ),
+    "measurements of a crashed trial": (
+        {"status": "crashed"},
+        "clean_accuracy has a value, and its status is crashed",
+    ),
+    "predictions of a diverged trial": (
+        {"status": "diverged", "clean_accuracy": None},
+        "clean_correct has a value, and its status is diverged",
+    ),
     "an accuracy in percent": ({"clean_accuracy": 71.5}, "clean_accuracy is 71.5; it must be a"),
     "no accuracy": ({"clean_accuracy": None}, "clean_accuracy is empty"),
     "a list of losses": ({"clean_loss": [1.0]}, "clean_loss is list"),

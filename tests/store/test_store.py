@@ -18,10 +18,10 @@ import pytest
 
 from actbench import files
 from actbench.errors import ResultsFolderError
-from actbench.store.record import CorruptionScore, TrialRecord, pack_counts, record_to_json
+from actbench.store.record import TrialRecord, pack_counts, record_to_json
 from actbench.store.store import Store
 from actbench.study.study import Study, trial_id
-from helpers.synthetic import synthetic_records
+from helpers.synthetic import TEST_IMAGES, synthetic_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -285,6 +285,7 @@ def test_a_damaged_record_counts_as_none_and_is_renamed_when_a_run_begins(
 
 
 SMALL = record_of(0)
+ALWAYS_RIGHT = tuple(replace(score, accuracy=1.0) for score in SMALL.corruptions)
 MISFITS: dict[str, tuple[dict[str, object], str]] = {
     "another activation": ({"activation": "elu"}, "another trial's record"),
     "another seed": ({"seed": 7}, "another trial's record"),
@@ -295,21 +296,23 @@ MISFITS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "fewer corruptions": (
         {
-            "corruptions": SMALL.corruptions[:3],
-            "corrupted_correct": pack_counts(np.ones(50, np.uint8)),
+            "corruptions": ALWAYS_RIGHT[:3],
+            "corrupted_correct": pack_counts(np.full(TEST_IMAGES, 3, np.uint8)),
         },
         "corruptions and severities",
     ),
     "other corruptions": (
-        {"corruptions": (*SMALL.corruptions[1:], CorruptionScore("fog", 1, 0.5, 1.0, 0.1))},
+        {"corruptions": (replace(SMALL.corruptions[0], corruption="fog"), *SMALL.corruptions[1:])},
         "corruptions and severities",
     ),
     "other test images": (
         {
+            "clean_accuracy": 1.0,
+            "corruptions": ALWAYS_RIGHT,
             "clean_correct": pack_counts(np.ones(7, np.uint8)),
-            "corrupted_correct": pack_counts(np.ones(7, np.uint8)),
+            "corrupted_correct": pack_counts(np.full(7, len(ALWAYS_RIGHT), np.uint8)),
         },
-        "it is of 7 test images, and others are of 50",
+        "it is of 7 test images, and others are of 10000",
     ),
 }
 

@@ -25,15 +25,11 @@ from actbench.cli.terminal import (
     print_error,
     show,
 )
-from actbench.errors import ActbenchError, UsageError
+from actbench.errors import ActbenchError, Terminated, UsageError
 from actbench.study.fields import settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from actbench.study.toml import read_config, study_to_toml
-
-
-class _Terminated(SystemExit):
-    """SIGTERM was received."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -313,17 +309,17 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
 
     def terminate(*_: object) -> None:
-        raise _Terminated
+        raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     open_closed_streams()
     configure_output()
     try:
         code = cli.main(given, prog_name="actbench", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt, _Terminated) as error:
+    except (click.exceptions.Abort, KeyboardInterrupt, Terminated) as error:
         command = shlex.join(["actbench", *given])
         log(f"resume with: {command}")
-        code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
+        code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         show(error.format_message())
         code = UsageError.exit_code

@@ -153,8 +153,6 @@ def run_one(
     except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # an error in user code ends only this trial
-        if isinstance(error, SystemExit) and type(error) is not SystemExit:
-            raise  # raised by our signal handler
         record = crashed(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Finished(record, time.perf_counter() - begin, environment)
 

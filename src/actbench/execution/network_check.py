@@ -39,8 +39,8 @@ def check_networks(
     """Return warnings about the study's networks, a sentence each.
 
     Every network whose model or activation is user code is built, evaluated on test images, and
-    trained for one step with a full batch and one with the last, smaller batch of an epoch. The
-    networks are then discarded.
+    trained for two steps in succession, one after another evaluation, and one with the last,
+    smaller batch of an epoch. The networks are then discarded.
 
     Args:
         study: the study.
@@ -77,14 +77,19 @@ class _Check:
         network, layers = self._build()
         inactive, warnings = self._evaluate(network, layers)
         notes = [*inactive.notes(), *warnings]
-        if len(inactive.idle) == len(layers):
+        size = min(self._study.batch_size, *counts)
+        # a layer may keep state that breaks the next step, or training after an evaluation
+        idle = self._train_twice(network, layers, size)
+        if len(idle) == len(layers):
+            when = "" if len(inactive.idle) == len(layers) else " in training"
             raise UsageError(
                 f"{self._subject} never runs the activation layers that it builds "
-                f"({', '.join(layers)}), so all activations would be the same network"
+                f"({', '.join(layers)}){when}, so all activations would train the same network"
             )
-        size = min(self._study.batch_size, *counts)
-        self._train(network, size)
-        self._evaluate(network, layers)  # a layer may keep state that breaks later training
+        if idle:
+            names = ", ".join(idle)
+            notes.append(f"the network never runs its activation layers {names} in training")
+        self._evaluate(network, layers)
         norms = self._train(network, size)
         for count in counts:
             rest = count % self._study.batch_size
@@ -111,7 +116,7 @@ class _Check:
             )
         except UsageError:
             raise
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             raise UsageError(f"{self._subject} cannot be built: {in_a_line(error)}") from error
         if not built:
             raise UsageError(f"{self._subject} does not use the activation factory it is given")
@@ -133,7 +138,7 @@ class _Check:
         try:
             with InactiveUnits(network, layers) as inactive:
                 logits = predict(network, images, self._study.precision)
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             if outputs:
                 self._check_output(outputs[0], len(images), "in evaluation")
             raise UsageError(
@@ -153,13 +158,28 @@ class _Check:
                 f"classes; it must return logits {expected}"
             )
 
+    def _train_twice(
+        self, network: nn.Module, layers: dict[str, nn.Module], size: int
+    ) -> list[str]:
+        """Take two training steps in succession; return the names of layers that did not run."""
+        idle = dict.fromkeys(layers)
+        handles = [
+            layer.register_forward_pre_hook(lambda *_, name=name: idle.pop(name, None))
+            for name, layer in layers.items()
+        ]
+        self._train(network, size)
+        self._train(network, size)
+        for handle in handles:
+            handle.remove()
+        return list(idle)
+
     def _train(self, network: nn.Module, size: int) -> dict[str, float]:
         """Take a training step with ``size`` images and return the layers' gradient norms."""
         try:
             return self._step(network, size)
         except UsageError:
             raise
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             raise UsageError(
                 f"{self._subject} cannot be trained on a batch of {size}: {in_a_line(error)}"
             ) from error
@@ -179,7 +199,7 @@ class _Check:
                     "(torch.no_grad, .detach(), numpy and steps cut gradients off)"
                 )
             list(losses)
-        except Exception:
+        except (Exception, SystemExit):
             if outputs:
                 self._check_output(outputs[0], size, "in training")
             raise
@@ -197,7 +217,7 @@ class _Check:
         """Take a training step with the last batch of an epoch of ``count`` images."""
         try:
             self._step(network, rest)
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             size = self._study.batch_size
             raise UsageError(
                 f"{self._subject} cannot be trained on the last batch of an epoch, which has "
@@ -216,7 +236,7 @@ class _Check:
             for rest in rests:
                 try:
                     self._step(network, rest)
-                except Exception:  # user code may raise anything
+                except (Exception, SystemExit):  # user code may raise anything
                     bad.add(rest)
                     break
             else:

@@ -188,7 +188,7 @@ def check_activation(factory: ActivationFactory, seed: int | None = None) -> Act
             points = points.expand(-1, _channels(module), 1, 1)
             with torch.no_grad():
                 values = module(points.clone())
-    except Exception as error:  # a user's activation may raise anything
+    except (Exception, SystemExit) as error:  # a user's activation may raise anything
         reason = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise UsageError(f"activation {factory.spec!r} fails its self-check: {reason}") from error
     if not isinstance(values, torch.Tensor) or not values.is_floating_point():

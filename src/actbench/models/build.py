@@ -123,7 +123,7 @@ def _parameter_names(network: nn.Module) -> set[str]:
 def _succeeds(run: Callable[[], object]) -> bool:
     try:
         run()
-    except Exception:  # a user's code may raise anything
+    except (Exception, SystemExit):  # a user's code may raise anything
         return False
     return True
 

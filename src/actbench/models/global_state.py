@@ -60,6 +60,17 @@ def _working_folder() -> str:
         return ""
 
 
+def keep_working_folder(network: torch.nn.Module) -> None:
+    """Make every pass of the network end in the present working folder: its files are relative."""
+    folder = _working_folder()
+
+    def restore(*_: object) -> None:
+        if folder and _working_folder() != folder:
+            os.chdir(folder)
+
+    network.register_forward_hook(restore, always_call=True)
+
+
 def _flushes_denormals() -> bool:
     return _DENORMAL * 1.0 == 0
 

@@ -23,6 +23,8 @@ from actbench.study.plain import Must, from_plain, parse_json
 from actbench.study.study import SEVERITIES, Study, Trial
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 RECORD_FORMAT = 1
@@ -35,6 +37,7 @@ _LATER = {"later": True}
 LARGE_EPSILON = 0.5
 # There is no warning for a smaller share of the images: it changes accuracy by a point at most.
 NEGLIGIBLE_SHARE = 0.01
+MEAN_TOLERANCE = 1e-9  # of accuracies that are stored twice
 # The types of a record's fields, which ``record_from_json`` checks.
 Share = Annotated[float, Must(is_number(0, 1), "a number from 0 to 1")]
 NotNegative = Annotated[float, Must(lambda v: not v < 0, "a number from 0")]  # or NaN
@@ -217,6 +220,12 @@ class TrialRecord:
         return Trial(self.activation, self.seed)
 
 
+# the fields that only a trial with status ok has
+_MEASURED = (
+    *("clean_accuracy", "clean_loss", "clean_ece", "clean_correct"),
+    *("corruptions", "corrupted_correct", "logit_margin", "input_gradient_norm"),
+    *("inactive", "inactive_fraction", "attacks", "masking", "output_warnings"),
+)
 _KNOWN = {item.name for item in fields(TrialRecord)}
 
 
@@ -272,6 +281,9 @@ def _check_complete(record: TrialRecord) -> None:
     if [epoch.epoch for epoch in record.history] != list(range(1, len(record.history) + 1)):
         raise ValueError("the epochs of its history are not 1, 2, 3, …")
     if record.status != "ok":
+        for name in _MEASURED:
+            if getattr(record, name) not in ((), None, "", {}):
+                raise ValueError(f"{name} has a value, and its status is {record.status}")
         return
     for name in ("history", "clean_accuracy", "clean_correct"):
         if getattr(record, name) in ((), None, ""):
@@ -279,6 +291,7 @@ def _check_complete(record: TrialRecord) -> None:
     clean = unpack_counts(record.clean_correct)
     if clean.size == 0 or clean.max() > 1:
         raise ValueError("clean_correct is not 0 or 1 for each test image")
+    _check_mean(clean, [record.clean_accuracy or 0], "clean_correct", "clean_accuracy")
     if record.corruptions:
         corrupted = unpack_counts(record.corrupted_correct)
         if corrupted.size != clean.size or corrupted.max() > len(record.corruptions):
@@ -286,6 +299,23 @@ def _check_complete(record: TrialRecord) -> None:
                 f"corrupted_correct is not a count up to {len(record.corruptions)} for each of "
                 f"{clean.size} test images"
             )
+        accuracies = [score.accuracy for score in record.corruptions]
+        _check_mean(corrupted, accuracies, "corrupted_correct", "the accuracies under corruptions")
+
+
+def _check_mean(
+    counts: npt.NDArray[np.uint8], accuracies: Sequence[float], packed: str, what: str
+) -> None:
+    """Check that the mean count of a test image is the sum of the accuracies.
+
+    Raises:
+        ValueError: it is not; ``packed`` and ``what`` are the names of the two.
+    """
+    if abs(counts.mean() - math.fsum(accuracies)) > MEAN_TOLERANCE:
+        raise ValueError(
+            f"{packed} has a mean of {counts.mean():.6g} and {what} a sum of "
+            f"{math.fsum(accuracies):.6g}, which must be equal"
+        )
 
 
 def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:

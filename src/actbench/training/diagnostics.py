@@ -91,7 +91,10 @@ class InactiveUnits:
                     self._take(name, next(iter((*inputs, *named.values()))))
                 except torch.OutOfMemoryError:
                     raise
-                except Exception as error:  # any error of a user's network; its trial continues
+                except (
+                    Exception,
+                    SystemExit,
+                ) as error:  # any of a user's network; its trial goes on
                     self.failed.setdefault(name, in_a_line(error))
 
             self._handles.append(layer.register_forward_pre_hook(watch, with_kwargs=True))
@@ -131,7 +134,9 @@ class InactiveUnits:
     def notes(self) -> tuple[str, ...]:
         """Return which layers did not run, and whose units could not be counted and why."""
         idle = ", ".join(self.idle)
-        found = [f"the network never runs its activation layers {idle}"] if idle else []
+        found = (
+            [f"the network never runs its activation layers {idle} in evaluation"] if idle else []
+        )
         found += [
             f"inactive units of {name} could not be counted ({why})"
             for name, why in self.failed.items()
@@ -155,7 +160,7 @@ def attempt(what: str, measure: Callable[[], T], notes: list[str]) -> T | None:
         return measure()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # a user's network may raise anything; its trial is stored
+    except (Exception, SystemExit) as error:  # user code may raise anything
         notes.append(f"{what} could not be measured ({in_a_line(error)})")
         return None
 

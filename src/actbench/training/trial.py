@@ -11,7 +11,7 @@ import numpy as np
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
-from actbench.models.global_state import settings_kept
+from actbench.models.global_state import keep_working_folder, settings_kept
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.study.study import SEVERITIES, trial_id
 from actbench.training.cuda_graphs import DeferredSteps
@@ -143,6 +143,7 @@ def run_trial(
             study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
         )
     network.to(data.train_images.device)
+    keep_working_folder(network)
     training = yield from train(
         network,
         data,
