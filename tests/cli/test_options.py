@@ -73,14 +73,14 @@ def test_zero_on_the_command_line_is_a_value(
     actbench_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.toml").write_text("momentum = 0.5\ntrain_images = 100\n", encoding="utf-8")
-    received: list[tuple[Study, int]] = []
+    received: list[tuple[Study, RunOptions]] = []
 
-    def run(study: Study, *_: object, workers: int, **options: object) -> None:
-        received.append((study, workers))
+    def run(study: Study, out: Path, options: RunOptions, on_event: object) -> None:
+        received.append((study, options))
         raise UsageError("stop")
 
-    monkeypatch.setattr("actbench.api.run", run)
+    monkeypatch.setattr("actbench.api.run_in_folder", run)
     options = ("--momentum", "0", "--train-images", "0", "--workers", "0")
     actbench_here("run", "--config", "mine.toml", *options)
-    [(study, workers)] = received
-    assert (study.momentum, study.train_images, workers) == (0, 0, 0)
+    [(study, run_options)] = received
+    assert (study.momentum, study.train_images, run_options.workers) == (0, 0, 0)

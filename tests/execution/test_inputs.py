@@ -15,6 +15,7 @@ from actbench.execution import inputs, plan
 from actbench.execution.inputs import INPUTS_FILE, are_unchanged, write_inputs
 from actbench.report.summary import SUMMARY_FILE
 from actbench.store.store import Store
+from actbench.store.stored_study import StoredStudy
 from actbench.study.study import Study
 from helpers.runs import TINY_ACTIVATIONS, TINY_STUDY, run_process
 
@@ -45,7 +46,7 @@ def test_the_same_command_prints_the_same_and_reads_no_record(
     tiny_run: TinyRun, actbench_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "prepare_study", None)
-    monkeypatch.setattr(Store, "records", None)
+    monkeypatch.setattr(StoredStudy, "records", None)
     done = actbench_here(*same_command(tiny_run.folder))
     assert done.code == 0
     assert done.out == tiny_run.outcome.out

@@ -129,8 +129,8 @@ def test_a_single_shard_writes_no_table_and_reports_what_is_missing(
     ("options", "says"),
     [
         (["--shard", "9/9"], "shard is '9/9', but there are 2 trials to share"),
-        (["--shard", "1/2", "--restart", "--yes"], "restart needs the whole study"),
-        (["--shard", "1/2", "--until-decided"], "until_decided needs the whole study"),
+        (["--shard", "1/2", "--restart", "--yes"], "restart needs all trials"),
+        (["--shard", "1/2", "--until-decided"], "until_decided needs all trials"),
         (["--shard", "2"], "shard is '2'"),
     ],
 )

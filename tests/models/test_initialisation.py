@@ -101,4 +101,4 @@ def test_the_tables_show_which_initialisation_was_used() -> None:
     aware = Study(init="slope_aware")
     assert variant_label(aware) == "slope-aware initial weights"
     assert variant_label(Study()) == ""
-    assert "gain scales" in describe_recipe(aware)
+    assert "scaled by each activation's gain" in describe_recipe(aware)

@@ -102,7 +102,7 @@ def test_the_document_shows_means_with_n_and_verdicts_of_the_primary_metrics() -
         r"^leaky\\_relu:0.1 & (\w+) accuracy, points & 5 & \+4.20 .* (\w+) ", document, re.MULTILINE
     )
     assert verdicts == [("clean", "better"), ("corrupted", "better")]
-    assert "5 seeds, 10 epochs of batch 64" in document
+    assert "5 seeds, 1 epoch of batch 64" in document
 
 
 def test_the_document_is_among_the_derived_files() -> None:

@@ -91,10 +91,7 @@ class InactiveUnits:
                     self._take(name, next(iter((*inputs, *named.values()))))
                 except torch.OutOfMemoryError:
                     raise
-                except (
-                    Exception,
-                    SystemExit,
-                ) as error:  # any of a user's network; its trial goes on
+                except (Exception, SystemExit) as error:  # of a user's network
                     self.failed.setdefault(name, in_a_line(error))
 
             self._handles.append(layer.register_forward_pre_hook(watch, with_kwargs=True))

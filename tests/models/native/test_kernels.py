@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from actbench.data.images import open_images, prepare
-from actbench.execution import trials as runner
+from actbench.execution import plan as plan_module
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import keep_resolved
 from actbench.models.activations import resolve_activation
@@ -223,9 +223,9 @@ def test_bf16_on_a_processor_without_it_gives_a_warning_with_a_measured_ratio(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = Study(activations=("relu",), precision="bf16", train_images=130, corruptions=())
-    monkeypatch.setattr(runner, "has_bfloat16", lambda _: True)
+    monkeypatch.setattr(plan_module, "has_bfloat16", lambda _: True)
     assert prepare_study(study).note == ""
-    monkeypatch.setattr(runner, "has_bfloat16", lambda _: False)
+    monkeypatch.setattr(plan_module, "has_bfloat16", lambda _: False)
     note = prepare_study(study).note
     ratio = re.search(r"cnn with relu takes (\S+) times as long as in fp32", note)
     assert ratio is not None
