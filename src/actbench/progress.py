@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -61,7 +62,9 @@ class ProgressDisplay:
         self._console.print(Text(printable(text)), soft_wrap=True)
 
     def __call__(self, event: Event) -> None:
-        """Show an event of the run."""
+        """Show an event of the run, unless user code closed stderr."""
+        if getattr(sys.stderr, "closed", False):
+            return
         if isinstance(event, Note):
             self._print(event.text)
             return

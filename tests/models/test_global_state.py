@@ -135,3 +135,32 @@ def test_settings_of_the_calling_script_do_not_reach_a_trial(tmp_path: Path) -> 
     assert done.stdout == "torch.float64 medium\n"
     one, other = ((tmp_path / f"out{n}" / "trials").iterdir() for n in (0, 1))
     assert next(one).read_bytes() == next(other).read_bytes()
+
+
+CLOSES = {
+    "descriptor 1 in a forward": ("", "os.close(1)"),
+    "descriptor 2 in a forward": ("", "os.close(2)"),
+    "sys.stdout in a forward": ("", "sys.stdout.close()"),
+    "both streams in a forward": ("", "sys.__stdout__.close(); sys.__stderr__.close()"),
+    "sys.stderr at import": ("sys.stderr = None", "pass"),
+}
+
+
+@pytest.mark.parametrize("what", CLOSES)
+def test_code_that_closes_the_standard_streams_ends_neither_the_run_nor_its_output(
+    what: str, tmp_path: Path
+) -> None:
+    at_import, in_forward = CLOSES[what]
+    (tmp_path / "closes.py").write_text(
+        f"import contextlib, os, sys\n{at_import}\n\ndef act(x):\n"
+        f"    with contextlib.suppress(OSError):\n        {in_forward}\n"
+        "    return x.clamp(min=0)\n",
+        encoding="utf-8",
+    )
+    arguments = ("--activation", "closes:act", "--workers", "0", "--out", "out")
+    done = run_process("run", *SMALL, *arguments, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "Results written to out; read out/summary.md"
+    assert "[2/2] relu, seed 0: test accuracy" in done.err
+    assert "Traceback" not in done.err
+    assert len(list((tmp_path / "out" / "trials").glob("*.json"))) == 2

@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ from actbench.cli.terminal import (
     log,
     open_closed_streams,
     print_error,
+    reopen_stdout,
     show,
 )
 from actbench.errors import ActbenchError, Terminated, UsageError
@@ -30,6 +31,9 @@ from actbench.study.fields import settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from actbench.study.toml import read_config, study_to_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -167,9 +171,14 @@ def _ask_to_restart(folder: Path) -> None:
         raise UsageError(f"{str(folder)!r} is unchanged")
 
 
-def _stdout_to_stderr() -> contextlib.AbstractContextManager[Any]:
-    """Redirect what user code prints to stderr."""
-    return contextlib.redirect_stdout(sys.stderr)
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Redirect what user code prints to stderr; stdout is open afterwards."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        reopen_stdout()
 
 
 def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:

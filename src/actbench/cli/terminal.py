@@ -27,6 +27,13 @@ class _StderrOrNothing(io.FileIO):
             return len(content)
 
 
+class _NeverClosed(io.TextIOWrapper):
+    """A text stream that user code cannot close."""
+
+    def close(self) -> None:
+        self.flush()
+
+
 def configure_output() -> None:
     """Replace characters that the output's encoding lacks, and drop what stderr cannot take.
 
@@ -41,7 +48,7 @@ def configure_output() -> None:
     raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
     if sys.stderr is None or isinstance(raw, io.FileIO):
         encoding = getattr(sys.stderr, "encoding", "utf-8")
-        sys.stderr = io.TextIOWrapper(
+        sys.stderr = _NeverClosed(
             io.BufferedWriter(_StderrOrNothing(2, "w", closefd=False)),
             encoding,
             line_buffering=True,
@@ -73,6 +80,13 @@ def open_closed_streams() -> None:
                 os.close(opened)
             os.set_inheritable(number, True)  # worker processes inherit them
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def reopen_stdout() -> None:
+    """Open stdout again if user code closed it but not its descriptor."""
+    if sys.stdout is not None and sys.stdout.closed:
+        encoding = getattr(sys.stdout, "encoding", "utf-8")
+        sys.stdout = open(1, "w", encoding=encoding, errors="actbench", closefd=False)  # noqa: SIM115
 
 
 def show(text: str = "", *, newline: bool = True) -> None:

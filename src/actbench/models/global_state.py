@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,8 @@ _SETTINGS = (
     ),
     _attribute("quantized.engine", backends.quantized, "engine"),
     _Setting("NumPy's floating-point errors", np.geterr, lambda value: np.seterr(**value)),
+    _attribute("sys.stdout", sys, "stdout"),
+    _attribute("sys.stderr", sys, "stderr"),
     _Setting("the working folder", _working_folder, os.chdir),
     _Setting(
         "PyTorch's print options",
@@ -201,7 +204,8 @@ def settings_kept(whose: str = "", *, fresh: bool = False) -> Iterator[None]:
         _apply([setting.fresh for setting in _SETTINGS])
     inside = [setting.get() for setting in _SETTINGS] if fresh else before
     try:
-        yield
+        with _descriptors_kept():
+            yield
     finally:
         now = [setting.get() for setting in _SETTINGS]
         if whose and now != inside:
@@ -209,6 +213,31 @@ def settings_kept(whose: str = "", *, fresh: bool = False) -> Iterator[None]:
             _changed.setdefault(whose, {}).update(dict.fromkeys(names))
         if now != before:
             _apply(before)
+
+
+@contextlib.contextmanager
+def _descriptors_kept() -> Iterator[None]:
+    """Reopen the descriptors of stdout and stderr after the block if they changed.
+
+    Otherwise the next opened file, such as a record, would get the number of a closed one.
+    """
+    copies = {number: os.dup(number) for number in (1, 2) if _file_of(number)}
+    try:
+        yield
+    finally:
+        for number, copy in copies.items():
+            if _file_of(number) != _file_of(copy):
+                os.dup2(copy, number)
+            os.close(copy)
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    """Return device and inode of an open descriptor; None if it is closed."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _apply(values: list[Any]) -> None:
