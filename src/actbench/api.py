@@ -89,8 +89,7 @@ def run_in_folder(
             '`if __name__ == "__main__":`'
         )
     study = plan_interim_analyses(study, options)
-    # user code may change the working folder
-    store = Store(Path(default_folder(study) if out is None else out).absolute())
+    store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
     if options.shard is None:
         run_study(study, store, options, on_event)
