@@ -93,8 +93,7 @@ def run_in_folder(
             f"study is {study!r}; it must be a Study, such as actbench.Study(dataset='digits')"
         )
     study = plan_interim_analyses(study, options)
-    # user code may change the working folder
-    store = Store(Path(default_folder(study) if out is None else out).absolute())
+    store = Store(default_folder(study) if out is None else Path(out))
     check_apart(store.folder, study.dataset, study.data_dir)
     store.check_ours()
     if options.shard is None:

@@ -258,6 +258,8 @@ def test_too_little_address_space_is_one_line(tmp_path: Path) -> None:
         (MemoryError(), True),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (ImportError("x.so: failed to map segment from shared object: Permission denied"), False),
+        (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), False),
         (OSError("libgomp.so.1: cannot map zero-fill pages: Cannot allocate memory"), True),
         (ImportError("cannot import name 'x' from 'actbench'"), False),
         (ModuleNotFoundError("No module named 'scipy'"), False),

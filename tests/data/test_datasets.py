@@ -271,9 +271,40 @@ def test_a_picture_with_broken_exif_is_not_rotated_and_counted(tmp_path: Path) -
     data = read_folder(tmp_path, {**SMALL, "train/a/1.png": content, "test/b/1.png": content})
     assert data.train_images[0, 3, 16, 2] > 200
     assert (
-        "2 of 5 images have EXIF data that cannot be read and were not rotated, such as "
+        "2 of 5 images have damaged EXIF data, so they may not be rotated as intended, such as "
         "'train/a/1.png'"
     ) in data.notes
+
+
+def test_exif_data_of_which_pillow_only_warns_is_counted(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    content = as_bytes(solid(RED), "JPEG", exif=exif.tobytes()[:-4])
+    data = read_folder(tmp_path, {**SMALL, "test/b/1.png": content})
+    assert (
+        "1 of 5 images have damaged EXIF data, so they may not be rotated as intended, such as "
+        "'test/b/1.png'"
+    ) in data.notes
+
+
+def test_test_images_that_are_training_images_are_counted(tmp_path: Path) -> None:
+    data = read_folder(tmp_path, SMALL)
+    assert "1 of 2 test images are identical to training images, pixel by pixel" in data.notes
+
+
+@pytest.mark.parametrize(("largest", "noted"), [(4095, True), (40_000, False)])
+def test_grey_levels_that_use_little_of_their_range_are_named(
+    largest: int, noted: bool, tmp_path: Path
+) -> None:
+    levels = np.linspace(0, largest, 1024).astype(np.uint16).reshape(32, 32)
+    dark, bright = Image.fromarray(levels // 2), Image.fromarray(levels)
+    data = read_folder(tmp_path, {**SMALL, "train/a/1.png": dark, "test/a/1.png": bright})
+    note = (
+        "values use only 6.25 % of their range in 2 images with more than 8 bits, so these are "
+        "dark and have few grey levels; rescale the files"
+    )
+    assert (note in data.notes) == noted
+    assert data.test_images.max() >= data.train_images[0].max()
 
 
 def test_notes_count_the_images_that_were_changed(tmp_path: Path) -> None:

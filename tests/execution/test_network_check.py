@@ -103,6 +103,9 @@ def lazy(activation, classes):
 def probabilities(activation, classes):
     return nn.Sequential(Net(activation, classes), nn.Softmax(1))
 
+def bounded(activation, classes):
+    return nn.Sequential(Net(activation, classes), nn.Sigmoid())
+
 class Random(Net):
     def forward(self, x):
         return self.last(F.dropout(self.act(self.first(x.flatten(1)))))
@@ -431,7 +434,11 @@ def test_a_network_that_has_nothing_to_learn_is_refused(data: ImageData, own: st
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("probabilities", "outputs are probabilities"), ("Random", "differ from call to call")],
+    [
+        ("probabilities", "outputs are probabilities"),
+        ("bounded", "gradients may be masked"),
+        ("Random", "differ from call to call"),
+    ],
 )
 def test_outputs_that_mislead_attacks_are_named_before_and_after_training(
     name: str, told: str, data: ImageData, own: str

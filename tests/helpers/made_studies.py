@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-IMAGES = 10_000
+IMAGES = 10_000  # in the records of a folder
 UNDER_CORRUPTION = 0.1  # how much lower accuracy is then
 
 
@@ -36,9 +37,7 @@ def made_records(
     """
     records = {}
     for trial in study.trials():
-        given = accuracies[trial.activation][study.seeds.index(trial.seed)]
-        clean, corrupted = round(given * IMAGES), round((given - UNDER_CORRUPTION) * IMAGES)
-        accuracy = clean / IMAGES
+        accuracy = accuracies[trial.activation][study.seeds.index(trial.seed)]
         norm = first_norm * (1 if trial.activation == study.baseline else 2) + trial.seed / 1000
         norms = {"first": norm + accuracy / 1000, "last": 2.0}
         name = trial_id(study, trial)
@@ -55,16 +54,14 @@ def made_records(
             clean_loss=0.6,
             clean_ece=0.05,
             corruptions=tuple(
-                CorruptionScore(corruption, severity, corrupted / IMAGES, 1.0, 0.1)
+                CorruptionScore(corruption, severity, accuracy - UNDER_CORRUPTION, 1.0, 0.1)
                 for corruption in study.corruptions
                 for severity in SEVERITIES
             ),
             inactive={"act1": 0.25},
             inactive_fraction=0.25,
-            clean_correct=pack_counts(np.arange(IMAGES) < clean),
-            corrupted_correct=pack_counts(
-                len(study.corruptions) * len(SEVERITIES) * (np.arange(IMAGES) < corrupted)
-            ),
+            clean_correct=pack_counts(np.ones(10, dtype=np.uint8)),
+            corrupted_correct=pack_counts(np.full(10, 5, dtype=np.uint8)),
         )
     return records
 
@@ -89,11 +86,31 @@ def made_frames(
     return Frames(study, made_records(accuracies, study, first_norm))
 
 
+def _of_images(record: TrialRecord) -> TrialRecord:
+    """Return the record with accuracies, and matching correct images, of ``IMAGES`` images."""
+    clean, *corrupted = (
+        round(IMAGES * accuracy)
+        for accuracy in (record.clean_accuracy, *(score.accuracy for score in record.corruptions))
+    )
+    image = np.arange(IMAGES)
+    counts = sum(((image < count).astype(np.uint8) for count in corrupted), 0 * image)
+    return replace(
+        record,
+        clean_accuracy=clean / IMAGES,
+        corruptions=tuple(
+            replace(score, accuracy=count / IMAGES)
+            for score, count in zip(record.corruptions, corrupted, strict=True)
+        ),
+        clean_correct=pack_counts(image < clean),
+        corrupted_correct=pack_counts(counts),
+    )
+
+
 def made_folder(folder: Path, accuracies: Mapping[str, Sequence[float]], **changes: object) -> Path:
     """Write such a study's records to the folder, and return it."""
     store = Store(folder)
     study = made_study(accuracies, **changes)
     store.open(study).begin()
     for record in made_records(accuracies, study).values():
-        store.open(study).write(record)
+        store.open(study).write(_of_images(record))
     return folder

@@ -297,9 +297,11 @@ def show_corruptions(image: Path | None, out: Path) -> None:
 cli.add_command(list_)
 
 
-# what glibc's loader reports, as an ImportError or an OSError, where it cannot map a library
+# What glibc's loader reports, as an ImportError or an OSError, if it cannot map a library. The
+# causes of a file system mounted noexec and of a full static TLS block are not too little memory.
 _LOADER_OUT_OF_MEMORY = re.compile(
-    r"failed to map segment|cannot map zero-fill pages|annot allocate memory"
+    r"failed to map segment from shared object(?!: (Operation not permitted|Permission denied))"
+    r"|cannot map zero-fill pages|annot allocate memory(?! in static TLS)"
 )
 
 

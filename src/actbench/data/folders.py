@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 import unicodedata
-import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.data.reading import SIZE, decode
+from actbench.data.reading import SIZE, decode, warnings_recorded
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-MAX_NAMED = 10
-"""How many missing classes an error names."""
+MAX_NAMED = 10  # missing classes that an error names
+# Half of the range is one bit of eight.
+MAX_UNUSED = 0.5
 _NOT_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -140,7 +140,8 @@ def _read_image_folder(
     index = {name: label for label, name in enumerate(classes)}
     content: dict[str, Any] = {"classes": classes, "flip": True}
     sizes: Counter[tuple[int, int]] = Counter()
-    unrotated: list[str] = []
+    damaged_exif: list[str] = []
+    used: list[float] = []
     for part, names in parts.items():
         # classes alternate, so that the first images of a set are of all classes
         seen = dict.fromkeys(classes, 0)
@@ -151,28 +152,30 @@ def _read_image_folder(
             seen[label] += 1
         order.sort()
         paths = [root / part / name for _, _, name in order]
-        # Pillow warns of every unusual tag of every file
-        with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            warnings.filterwarnings("ignore", module="PIL")
+        with warnings_recorded(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             images = list(pool.map(decode, paths))
         sizes.update(image.size for image in images)
-        unrotated += [
+        used += [image.used for image in images if image.used is not None]
+        damaged_exif += [
             f"{part}/{name}"
             for (_, _, name), image in zip(order, images, strict=True)
-            if image.unrotated
+            if image.damaged_exif
         ]
         content[f"{part}_images"] = np.stack([image.pixels for image in images])
         content[f"{part}_labels"] = np.array([label for _, label, _ in order], dtype=np.int64)
-    content["notes"] = _reading_notes(sizes, unrotated)
+    content["notes"] = _reading_notes(sizes, damaged_exif, used)
     return content
 
 
-def _reading_notes(sizes: Counter[tuple[int, int]], unrotated: list[str]) -> list[str]:
+def _reading_notes(
+    sizes: Counter[tuple[int, int]], damaged_exif: list[str], used: list[float]
+) -> list[str]:
     """Return what was done to the images of a folder.
 
     Args:
         sizes: the number of images of each width × height.
-        unrotated: the names of the images whose EXIF orientation cannot be read.
+        damaged_exif: the names of the images whose EXIF data cannot be read.
+        used: the largest grey level of each image with more than 8 bits, as a share of the range.
     """
     notes = []
     others = {size: count for size, count in sizes.items() if size != (SIZE, SIZE)}
@@ -187,10 +190,15 @@ def _reading_notes(sizes: Counter[tuple[int, int]], unrotated: list[str]) -> lis
         if stretched:
             note += f"; {stretched} of them are not square and lost their aspect ratio"
         notes.append(note)
-    if unrotated:
+    if damaged_exif:
         notes.append(
-            f"{len(unrotated)} of {sizes.total()} images have EXIF data that cannot be read and "
-            f"were not rotated, such as {unrotated[0]!r}"
+            f"{len(damaged_exif)} of {sizes.total()} images have damaged EXIF data, so they may "
+            f"not be rotated as intended, such as {damaged_exif[0]!r}"
+        )
+    if used and max(used) <= MAX_UNUSED:
+        notes.append(
+            f"values use only {100 * max(used):.3g} % of their range in {len(used)} images with "
+            "more than 8 bits, so these are dark and have few grey levels; rescale the files"
         )
     return notes
 

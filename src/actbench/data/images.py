@@ -233,18 +233,23 @@ def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
         UsageError: all training images are the same.
     """
     labels_of: dict[bytes, set[int]] = {}
-    constant, count = 0, 0
+    constant, count, seen_in_training = 0, 0, 0
+    training: set[bytes] = set()
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         count += len(images)
         for image, label in zip(images, labels.tolist(), strict=True):
-            labels_of.setdefault(hashlib.sha256(image.tobytes()).digest(), set()).add(label)
+            digest = hashlib.sha256(image.tobytes()).digest()
+            labels_of.setdefault(digest, set()).add(label)
+            seen_in_training += digest in training
             constant += bool((image == image[0, 0]).all())
         if part == "train" and len(labels_of) == 1:
             raise UsageError(
                 f"all {count} training images are the same picture when read as {SIZE}×{SIZE} "
                 "pixels; there is nothing to learn"
             )
+        if part == "train":
+            training = set(labels_of)
     notes = []
     shared = [sorted(labels) for labels in labels_of.values() if len(labels) > 1]
     if shared:
@@ -253,6 +258,11 @@ def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
         notes.append(
             f"{len(shared)} {pictures} in more than one class, pixel by pixel, such as in "
             f"{first!r} and {second!r}"
+        )
+    if seen_in_training:
+        notes.append(
+            f"{seen_in_training} of {len(arrays['test_images'])} test images are identical to "
+            "training images, pixel by pixel"
         )
     if constant:
         notes.append(f"{constant} of {count} images have only one colour")

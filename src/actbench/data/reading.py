@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
+import threading
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -38,6 +43,8 @@ FORMATS = (
     "WEBP",
 )
 _BITS_PER_SAMPLE = 258  # the TIFF tag
+_EXIF_WARNING = re.compile("Corrupt EXIF data|Truncated File Read")
+_found = threading.local()
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,43 @@ class DecodedImage:
     Attributes:
         pixels: uint8 of shape (32, 32, 3).
         size: width and height in the file, after rotation.
-        unrotated: whether its EXIF orientation cannot be read.
+        damaged_exif: whether Pillow cannot read its EXIF data, or warns of it; see
+            ``warnings_recorded``.
+        used: the largest grey level, as a share of the largest possible one, if these have more
+            than 8 bits.
     """
 
     pixels: Pixels
     size: tuple[int, int]
-    unrotated: bool
+    damaged_exif: bool
+    used: float | None
+
+
+@contextlib.contextmanager
+def warnings_recorded() -> Iterator[None]:
+    """Show no warnings of Pillow in the block; ``decode`` then takes those of damaged EXIF data.
+
+    Pillow warns of every unusual tag of every file.
+    """
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def record(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if "PIL" not in filename:
+                shown(message, category, filename, lineno, file, line)
+            elif _EXIF_WARNING.match(str(message)):
+                _found.exif_warning = True
+
+        warnings.filterwarnings("always", module="PIL")
+        warnings.showwarning = record
+        yield
 
 
 def read_image(path: Path) -> Pixels:
@@ -71,21 +109,25 @@ def decode(path: Path) -> DecodedImage:
     """Return an image file with what was found on reading it: see ``read_image``."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    _found.exif_warning = False
     try:
         with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
             image.load()
             bits = _grey_bits(image)
+            used = None
+            if image.mode.startswith("I") and bits:
+                used = int(np.asarray(image).max()) / (2**bits - 1)
             rotated: Image.Image = image
-            unrotated = False
+            damaged_exif = False
             try:
                 rotated = ImageOps.exif_transpose(image)
             except Exception:  # Pillow raises many types for invalid tags
-                unrotated = True
+                damaged_exif = True
             picture = _as_rgb(rotated, bits)
             size = picture.size
             if size != (SIZE, SIZE):
                 picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-            return DecodedImage(np.array(picture), size, unrotated)
+            return DecodedImage(np.array(picture), size, damaged_exif or _found.exif_warning, used)
     except UsageError as error:
         raise UsageError(f"cannot read the image {str(path)!r}: {error}") from None
     except UnidentifiedImageError:

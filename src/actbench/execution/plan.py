@@ -150,7 +150,8 @@ def check_stored(plan: Plan, store: Store) -> None:
             )
         if spec not in layers:
             factory, classes = resolve_activation(spec), len(open_images(plan.data_folder).classes)
-            network, _ = build_network(plan.study.model, factory, classes, seed=0)
+            with settings_kept():
+                network, _ = build_network(plan.study.model, factory, classes, seed=0)
             layers[spec] = GradientNorms(network).layers
         for epoch in record.history[:1]:
             if list(epoch.grad_norms) != layers[spec]:

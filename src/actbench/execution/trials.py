@@ -60,7 +60,7 @@ def run_trials(
 
     ordered = longest_first(trials)
     store.make_checkpoints_folder()
-    executor.run(study, ordered, data_folder, handle, store.checkpoints)
+    executor.run(study, ordered, data_folder, handle, store.checkpoints.absolute())
 
 
 def stored_elsewhere(stored: StoredStudy) -> list[str]:

@@ -115,6 +115,11 @@ def output_warnings(
             "where logits are expected; the cross-entropy of probabilities hardly changes, which "
             "misleads training and gradient attacks"
         )
+    elif bool(((logits >= 0) & (logits <= 1)).all()):
+        found.append(
+            "its outputs seem bounded (all are in [0, 1], as after a sigmoid), where logits are "
+            "expected; gradients may be masked, which misleads gradient attacks"
+        )
     some = slice(EVALUATION_BATCH[images.device.type])
     with torch.random.fork_rng(devices=[]):
         again = predict(network, images[some], precision)
