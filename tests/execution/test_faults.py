@@ -316,9 +316,12 @@ def test_a_time_limit_needs_a_worker_process(actbench_here: Callable[..., Outcom
 
 
 def test_checkpoints_that_cannot_be_written_end_the_run_before_training(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+    asked = (*QUICK, "--activation", "relu", "--workers", "1")
+    assert run_process(*asked, cwd=tmp_path).code == 0
+    for record in (tmp_path / "out" / "trials").iterdir():
+        record.unlink()
     (tmp_path / "out" / "checkpoints").write_text("a file is in the way")
-    done = run_process(*QUICK, "--activation", "relu", "--workers", "1", cwd=tmp_path)
+    done = run_process(*asked, cwd=tmp_path)
     assert done.code == 3
     assert done.err.splitlines()[-1] == "actbench: cannot write 'out/checkpoints': File exists"
     assert "relu, seed 0" not in done.err
@@ -331,6 +334,7 @@ def test_every_damaged_record_is_named_and_its_trial_run_again(
     asked = ("run", *TINY, "--activation", "relu", "--activation", "prelu", "--workers", "0")
     trials = [trial for trial in study.trials() if trial.activation in ("relu", "prelu")]
     store = Store(tmp_path / "out")
+    store.open(study).begin()
     for record in tiny_run.records:
         if record.trial in trials:
             store.open(study).write(record)
