@@ -237,17 +237,16 @@ class Fuzz:
                 check(path.read_bytes() == content, "the report left the damaged file")
             else:
                 damaged = self.store.open(self.study).damaged()
-                if (
-                    not damaged or way < 0.03
-                ):  # without a damaged file the frames are always the same
+                # without a damaged file the frames are always the same
+                if not damaged or way < 0.03:
                     frames = read_frames(self.store, self.study)
                     derived_files(frames)
                     to_html(frames, {}, self.store.environment(), actbench.__version__)
                     print_summary(summary_of(frames), self.store.folder, as_json=way < 0.5)
                 check(set(damaged) <= {path}, f"{damaged} are damaged")
-                renamed = self.store.open(self.study).begin()
-                check(len(renamed) == len(damaged), "damaged files are renamed")
-                kept = [*renamed, path][0]
+                aside = self.store.open(self.study).begin()
+                check(len(aside) == len(damaged), "damaged files are renamed")
+                kept = [*aside, path][0]
                 check(kept.read_bytes() == content, "the damaged file is kept")
                 outcome = "damaged" if damaged else "read"
         except ActbenchError as error:
