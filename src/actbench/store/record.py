@@ -15,11 +15,12 @@ import numpy as np
 from actbench.study.fields import (
     MAX_EPSILON,
     MAX_SEED,
+    Rule,
     is_integer,
     is_number,
     is_text,
 )
-from actbench.study.plain import Must, from_plain, parse_json
+from actbench.study.plain import from_plain, parse_json
 from actbench.study.study import SEVERITIES, Study, Trial
 
 if TYPE_CHECKING:
@@ -39,16 +40,16 @@ LARGE_EPSILON = 0.5
 NEGLIGIBLE_SHARE = 0.01
 MEAN_TOLERANCE = 1e-9  # of accuracies that are stored twice
 # The types of a record's fields, which ``record_from_json`` checks.
-Share = Annotated[float, Must(is_number(0, 1), "a number from 0 to 1")]
-NotNegative = Annotated[float, Must(lambda v: not v < 0, "a number from 0")]  # or NaN
-Epsilon = Annotated[float, Must(is_number(0, MAX_EPSILON, above=True), "a number above 0")]
-Count = Annotated[int, Must(is_integer(1), "an integer from 1")]
-Seed = Annotated[int, Must(is_integer(0, MAX_SEED), "an integer from 0")]
-Severity = Annotated[int, Must(lambda v: v in SEVERITIES, "a severity")]
-Name = Annotated[str, Must(is_text, "a line of text")]
-Layer = Annotated[str, Must(lambda v: v == "" or is_text(v), "a module's name")]
-Status = Annotated[str, Must(lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}")]
-Kernels = Annotated[str, Must(lambda v: v in ("native", "torch"), "native or torch")]
+Share = Annotated[float, Rule(is_number(0, 1), "a number from 0 to 1")]
+NotNegative = Annotated[float, Rule(lambda v: not v < 0, "a number from 0")]  # or NaN
+Epsilon = Annotated[float, Rule(is_number(0, MAX_EPSILON, above=True), "a number above 0")]
+Count = Annotated[int, Rule(is_integer(1), "an integer from 1")]
+Seed = Annotated[int, Rule(is_integer(0, MAX_SEED), "an integer from 0")]
+Severity = Annotated[int, Rule(lambda v: v in SEVERITIES, "a severity")]
+Name = Annotated[str, Rule(is_text, "a line of text")]
+Layer = Annotated[str, Rule(lambda v: v == "" or is_text(v), "a module's name")]
+Status = Annotated[str, Rule(lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}")]
+Kernels = Annotated[str, Rule(lambda v: v in ("native", "torch"), "native or torch")]
 
 
 class OtherFormatError(ValueError):

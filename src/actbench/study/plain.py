@@ -6,21 +6,25 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from actbench.study.fields import Rule
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 MAX_DEPTH = 20
-
-
-@dataclass(frozen=True)
-class Must:
-    """A condition beyond the type: ``Annotated[float, Must(is_share, "in [0, 1]")]``."""
-
-    is_valid: Callable[[Any], bool]
-    expected: str
 
 
 def parse_json(text: str) -> Any:
@@ -55,7 +59,8 @@ def from_plain(kind: type[T], value: object) -> T:
     """Return the instance of ``kind`` whose ``dataclasses.asdict``, through JSON, is this value.
 
     A field's annotation decides what is accepted: a dataclass, a tuple, a dict with text keys, a
-    union, ``float``, ``int``, ``bool``, ``str``, ``None`` or ``Any``, optionally with a ``Must``.
+    union, ``float``, ``int``, ``bool``, ``str``, ``None`` or ``Any``, optionally with a ``Rule`` as
+    in ``Annotated[float, Rule(is_share, "in [0, 1]")]``.
     An integer is accepted for a float; ``null`` is read as NaN there, since JSON has no NaN.
 
     Raises:
@@ -112,14 +117,14 @@ def _exactly(kind: type, value: object) -> object:
     raise _wrong(value, f"of type {kind.__name__}")
 
 
-def _checking_reader(read: Reader, must: Must) -> Reader:
-    is_valid = must.is_valid
+def _checking_reader(read: Reader, rule: Rule) -> Reader:
+    is_valid = rule.is_valid
 
     def checked(value: object) -> object:
         result = read(value)
         if is_valid(result):
             return result
-        raise _wrong(value, must.expected)
+        raise _wrong(value, rule.expected)
 
     return checked
 
