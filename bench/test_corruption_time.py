@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 from cifar_shaped import TEST_IMAGES, synthetic_images
 
 if TYPE_CHECKING:

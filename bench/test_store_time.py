@@ -15,7 +15,8 @@ from actbench.report.write import derived_files
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store.store import Store
-from actbench.study.study import SEVERITIES, Study, trial_id
+from actbench.study.levels import SEVERITIES
+from actbench.study.study import Study, trial_id
 from actbench.training.steps import SGD
 from cifar_shaped import TEST_IMAGES
 

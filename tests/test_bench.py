@@ -14,7 +14,7 @@ import torch
 from actbench.corruptions.registry import SUITES, corrupt
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 from helpers.runs import ended_with_the_parent
 
 BENCH = Path(__file__).parent.parent / "bench"

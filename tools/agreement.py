@@ -26,7 +26,7 @@ from actbench.attacks.perturbations import uniform_in_unit_ball
 from actbench.attacks.registry import resolve
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
 from actbench.data.reading import read_image
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.attacked_network import (

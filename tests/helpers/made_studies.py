@@ -10,7 +10,8 @@ import numpy as np
 from actbench.analysis.frames import Frames
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
 from actbench.store.store import Store
-from actbench.study.study import SEVERITIES, Study, trial_id
+from actbench.study.levels import SEVERITIES
+from actbench.study.study import Study, trial_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

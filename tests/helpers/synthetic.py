@@ -16,7 +16,8 @@ from actbench.store.record import (
     TrialRecord,
     pack_counts,
 )
-from actbench.study.study import SEVERITIES, Study, Trial, trial_id
+from actbench.study.levels import SEVERITIES
+from actbench.study.study import Study, Trial, trial_id
 
 LAYERS = ("conv1", "conv2", "fc")
 IMAGES = 50  # attacked

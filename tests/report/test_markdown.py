@@ -8,7 +8,7 @@ import pytest
 
 from actbench.report.markdown import escape_markdown, to_markdown
 from actbench.report.table import Table
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:
     from helpers.runs import TinyRun

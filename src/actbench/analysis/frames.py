@@ -29,7 +29,7 @@ from actbench.analysis.variance import variance_sources
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
 from actbench.errors import ResultsFolderError
 from actbench.store.record import unpack_counts
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import severities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -162,7 +162,7 @@ class Frames:
     @cached_property
     def variance(self) -> pd.DataFrame:
         """A row per activation × primary metric: standard errors from seeds and test images."""
-        corrupted_versions = len(self.study.corruptions) * len(SEVERITIES)
+        corrupted_versions = self._corrupted_versions
         parts = []
         for metric in self.primary_metrics:
             column, versions = (
@@ -303,8 +303,11 @@ class Frames:
 
     @cached_property
     def _unflagged(self) -> pd.DataFrame:
-        scores = len(self.study.corruptions) * len(SEVERITIES)
-        return record_tables.trials_table(self.records, scores)
+        return record_tables.trials_table(self.records, self._corrupted_versions)
+
+    @property
+    def _corrupted_versions(self) -> int:
+        return sum(len(severities(name)) for name in self.study.corruptions)
 
     @cached_property
     def _trial_checks(self) -> dict[str, tuple[NDArray[np.bool_], list[str]]]:

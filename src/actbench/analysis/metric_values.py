@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from actbench.analysis.corruption_error import corruption_error_by_trial
 from actbench.analysis.metrics import robust_metric
 from actbench.analysis.robustness import beyond_clean_error
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ import torch
 
 from actbench.errors import UnavailableError, UsageError
 from actbench.files import map_array
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,8 +26,9 @@ from actbench.corruptions.digital import (
 from actbench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from actbench.corruptions.weather import fog, snow, spatter
 from actbench.errors import UsageError
+from actbench.study.levels import SEVERITIES
 from actbench.study.registry import Registry, documented
-from actbench.study.study import SEVERITIES, seed_for
+from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,8 @@ from actbench.execution.local import InProcess, LocalWorkers
 from actbench.execution.ray_tasks import RayTasks
 from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.store.environment import with_batch
-from actbench.study.study import SEVERITIES, trial_names
+from actbench.study.levels import severities
+from actbench.study.study import trial_names
 from actbench.training.devices import compute_devices, resolve_device
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def prepare_corruptions(plan: Plan) -> None:
         return
     data = study_images(plan.data_folder, plan.study)
     for name in plan.study.corruptions:
-        for severity in SEVERITIES:
+        for severity in severities(name):
             corrupted_test_images(data, name, severity)
 
 
@@ -160,7 +161,7 @@ def write_samples(plan: Plan, store: Store) -> None:
     samples = {}
     for name in plan.study.corruptions:
         samples[name, 0] = data.test_images[0].numpy()
-        for severity in SEVERITIES:
+        for severity in severities(name):
             samples[name, severity] = corrupted_test_images(data, name, severity, folder)[0].numpy()
     store.write_bytes(SAMPLES_FILE, samples_to_png(samples))
 

@@ -11,7 +11,7 @@ from actbench.corruptions.registry import CORRUPTIONS, corrupt
 from actbench.data.reading import SIZE, read_image
 from actbench.report.figures.registry import corruption_strip
 from actbench.report.figures.style import to_png
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:
     from pathlib import Path

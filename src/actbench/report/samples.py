@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from actbench.study.study import SEVERITIES
+from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,8 +20,9 @@ from actbench.study.fields import (
     is_number,
     is_text,
 )
+from actbench.study.levels import severities
 from actbench.study.plain import from_plain, parse_json
-from actbench.study.study import SEVERITIES, Study, Trial
+from actbench.study.study import Study, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ NotNegative = Annotated[float, Rule(lambda v: not v < 0, "a number from 0")]  # 
 Epsilon = Annotated[float, Rule(is_number(0, MAX_EPSILON, above=True), "a number above 0")]
 Count = Annotated[int, Rule(is_integer(1), "an integer from 1")]
 Seed = Annotated[int, Rule(is_integer(0, MAX_SEED), "an integer from 0")]
-Severity = Annotated[int, Rule(lambda v: v in SEVERITIES, "a severity")]
+Severity = Annotated[int, Rule(is_integer(1), "a severity")]
 Name = Annotated[str, Rule(is_text, "a line of text")]
 Layer = Annotated[str, Rule(lambda v: v == "" or is_text(v), "a module's name")]
 Status = Annotated[str, Rule(lambda v: v in STATUSES, f"one of {', '.join(STATUSES)}")]
@@ -336,7 +337,7 @@ def check_belongs(record: TrialRecord, study: Study, trial: Trial) -> None:
         (
             "corruptions and severities",
             [(score.corruption, score.severity) for score in record.corruptions],
-            [(name, severity) for name in study.corruptions for severity in SEVERITIES],
+            [(name, severity) for name in study.corruptions for severity in severities(name)],
         ),
         (
             "attacks and epsilons",

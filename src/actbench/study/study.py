@@ -50,7 +50,6 @@ DEFAULT_ACTIVATIONS = (
     "leaky_relu:0.2",
     "leaky_relu:0.3",
 )
-SEVERITIES = (1, 2, 3, 4, 5)
 DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 AUGMENTATIONS = ("auto", "flip", "none")
 DEVICES = ("auto", "cpu", "cuda")

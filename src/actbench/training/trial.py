@@ -13,7 +13,8 @@ from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
 from actbench.models.global_state import keep_working_folder, settings_kept
 from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
-from actbench.study.study import SEVERITIES, trial_id
+from actbench.study.levels import severities
+from actbench.study.study import trial_id
 from actbench.training.cuda_graphs import DeferredSteps
 from actbench.training.diagnostics import InactiveUnits, attempt, untrained_note
 from actbench.training.events import Progress
@@ -177,7 +178,7 @@ def run_trial(
     corruptions = []
     counts = np.zeros(len(data.test_labels), dtype=np.uint8)
     for name in study.corruptions:
-        for severity in SEVERITIES:
+        for severity in severities(name):
             images = corrupted_test_images(data, name, severity, study.cifar10c)
             corrupted = predict(network, images, study.precision)
             scores = score(corrupted, data.test_labels)
