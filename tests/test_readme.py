@@ -24,7 +24,10 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("actbench ")
 ]
-CUT = "--train-images 16 --batch-size 16 --epochs 1 --workers 0 --corruptions contrast --kernels torch"
+CUT = (
+    "--train-images 16 --batch-size 16 --epochs 1 --workers 0 --corruptions contrast "
+    "--kernels torch"
+)
 
 
 @pytest.fixture
