@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 NETWORKS = ("cnn", "deep_cnn:depth=6", "resnet20")
 
 
-def network_of(model: str, spec: str = "relu", seed: int = 0, classes: int = 10) -> nn.Module:
-    return build_network(model, resolve_activation(spec), classes, seed)[0]
+def network_of(
+    model: str, spec: str = "relu", seed: int = 0, classes: int = 10, image_size: int = 32
+) -> nn.Module:
+    return build_network(model, resolve_activation(spec), classes, seed, image_size=image_size)[0]
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -94,6 +96,20 @@ def test_a_network_gives_a_logit_for_each_class(model: str) -> None:
     network = network_of(model, classes=7).eval()
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("image_size", [4, 28, 30, 33, 64])
+def test_a_network_takes_images_of_another_size(model: str, image_size: int) -> None:
+    network = network_of(model, image_size=image_size).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, image_size, image_size)).shape == (2, 10)
+
+
+def test_images_that_are_too_small_for_a_network_are_refused() -> None:
+    message = "model 'cnn' takes images of 4×4 pixels or more, not 3×3"
+    with pytest.raises(UsageError, match=message):
+        network_of("cnn", image_size=3)
 
 
 def test_the_cnn_is_that_of_the_original_experiment() -> None:
@@ -228,6 +244,23 @@ def test_a_user_defined_network_is_called_with_the_activation_and_the_classes(
     assert parameter_count(network) == 3072 * 5 + 5 + 5 * 4 + 4
     assert list(layers) == ["2"]
     assert isinstance(layers["2"], nn.Tanh)
+
+
+SIZED_NETWORK = """
+from torch import nn
+
+def build(activation, classes, image_size, width=8):
+    read, decide = nn.Linear(3 * image_size**2, width), nn.Linear(width, classes)
+    return nn.Sequential(nn.Flatten(), read, activation(), decide)
+"""
+
+
+def test_a_user_defined_network_gets_the_size_of_the_images_if_it_names_it(
+    user_module: Callable[[str], str],
+) -> None:
+    name = f"{user_module(SIZED_NETWORK)}:build"
+    assert network_of(name, image_size=5)[1].weight.shape == (8, 75)
+    assert network_of(f"{name}:image_size=5,width=3", image_size=5)[1].weight.shape == (3, 75)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 3)])

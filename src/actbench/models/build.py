@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from actbench.models.initialisation import draw_weights, gain_of
-from actbench.models.networks import PoolingConv2d, resolve_model
+from actbench.models.networks import IMAGE_SIZE, PoolingConv2d, resolve_model
 from actbench.models.study_code import is_own
 from actbench.study.study import seed_for
 
@@ -31,8 +31,12 @@ def build_network(
     seed: int,
     init: str = "default",
     kernels: str = "torch",
+    *,
+    image_size: int = IMAGE_SIZE,
 ) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Return the network with a seed's initial weights, and its activation layers by name.
+
+    Images are colour and have ``image_size`` × ``image_size`` pixels.
 
     Every activation of a seed starts from the same weights: those of the network built around the
     identity. With ``init`` ``slope_aware`` the draws are the same but scaled by its gain (see
@@ -50,22 +54,23 @@ def build_network(
         return built[-1]
 
     recording = dataclasses.replace(activation, build=build_activation)
+    noise = _noise(image_size)
     with torch.random.fork_rng(devices=[]):
         needs = _Needs()
         if is_own(model, activation):
-            needs = _needs(lambda: factory(activation, num_classes))
+            needs = _needs(lambda: factory(activation, num_classes, image_size), noise)
         torch.manual_seed(seed_for("initial weights", seed))
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
-        initial = factory(identity, num_classes)
+        initial = factory(identity, num_classes, image_size)
         if needs.images:
-            _evaluate(initial)
+            _evaluate(initial, noise)
         if init == "slope_aware":
             draw_weights(initial, gain_of(activation), seed)
         start = initial.state_dict()
         torch.manual_seed(seed_for("activation parameters", seed))
-        network = factory(recording, num_classes)
+        network = factory(recording, num_classes, image_size)
         if needs.images:
-            _evaluate(network)
+            _evaluate(network, noise)
     network.load_state_dict(start, strict=False)
     for module in network.modules():
         if isinstance(module, PoolingConv2d):
@@ -95,7 +100,7 @@ class _Needs:
     contiguous: bool = False
 
 
-def _needs(build: Callable[[], nn.Module]) -> _Needs:
+def _needs(build: Callable[[], nn.Module], noise: torch.Tensor) -> _Needs:
     """Return what a user's network needs, by trying it on networks that are then discarded.
 
     The check before training reports a network that fails either way.
@@ -103,15 +108,16 @@ def _needs(build: Callable[[], nn.Module]) -> _Needs:
     trial = build()
     before = _parameter_names(trial)
     lazy = any(nn.parameter.is_lazy(p) for p in trial.parameters())
-    _succeeds(lambda: _evaluate(trial))
+    _succeeds(lambda: _evaluate(trial, noise))
     images = lazy or _parameter_names(trial) != before
-    if _succeeds(lambda: _train(trial.to(memory_format=torch.channels_last))):
+    layout = torch.channels_last
+    if _succeeds(lambda: _train(trial.to(memory_format=layout), noise.to(memory_format=layout))):
         return _Needs(images)
 
     def train_contiguous() -> None:
         network = build()
-        _evaluate(network)
-        _train(network, torch.contiguous_format)
+        _evaluate(network, noise)
+        _train(network, noise)
 
     return _Needs(images, contiguous=_succeeds(train_contiguous))
 
@@ -128,26 +134,33 @@ def _succeeds(run: Callable[[], object]) -> bool:
     return True
 
 
-def _noise() -> torch.Tensor:
+def _noise(image_size: int) -> torch.Tensor:
     """Return two images of noise in [−1, 1], contiguous."""
-    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, image_size, image_size, generator=generator) * 2 - 1
 
 
-def _evaluate(network: nn.Module) -> None:
+def _evaluate(network: nn.Module, images: torch.Tensor) -> None:
     with torch.no_grad():
-        network.eval()(_noise())
+        network.eval()(images)
     network.train()
 
 
-def _train(network: nn.Module, memory_format: torch.memory_format = torch.channels_last) -> None:
-    logits = network.train()(_noise().to(memory_format=memory_format))
+def _train(network: nn.Module, images: torch.Tensor) -> None:
+    logits = network.train()(images)
     if isinstance(logits, torch.Tensor) and logits.requires_grad:
         logits.sum().backward()  # type: ignore[no-untyped-call]
 
 
-def has_native_step(model: str, activations: Iterable[ActivationFactory], num_classes: int) -> bool:
+def has_native_step(
+    model: str,
+    activations: Iterable[ActivationFactory],
+    num_classes: int,
+    *,
+    image_size: int = IMAGE_SIZE,
+) -> bool:
     """Return whether the network has a convolution that pools, with one of the activations."""
     _, factory = resolve_model(model)
     with torch.random.fork_rng(devices=[]):
-        networks = (factory(a, num_classes) for a in activations if a.commutes_with_max)
+        networks = (factory(a, num_classes, image_size) for a in activations if a.commutes_with_max)
         return any(isinstance(m, PoolingConv2d) for network in networks for m in network.modules())

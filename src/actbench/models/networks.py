@@ -1,4 +1,4 @@
-"""Network names → networks for 3×32×32 images, built around an activation factory."""
+"""Network names → networks for square colour images, built around an activation factory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from actbench.errors import UsageError
 from actbench.models.native.conv_pool import conv_pool
-from actbench.models.user_code import import_network
+from actbench.models.user_code import import_network, takes_image_size
 from actbench.study.fields import integer
 from actbench.study.registry import Entry, Parameter, Registry
 
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
     from actbench.models.activations import ActivationFactory
 
-    NetworkFactory = Callable[[ActivationFactory, int], nn.Module]
+    NetworkFactory = Callable[[ActivationFactory, int, int], nn.Module]
+
+IMAGE_SIZE = 32
 
 
 class PoolingConv2d(nn.Conv2d):
     """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
 
-    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``.
+    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``, which takes
+    images of even height and width only.
     """
 
     bias: torch.Tensor
@@ -35,7 +39,7 @@ class PoolingConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shape (N, K, H // 2, W // 2)."""
-        if self.kernels == "native":
+        if self.kernels == "native" and x.shape[2] % 2 == x.shape[3] % 2 == 0:
             return conv_pool(x, self.weight, self.bias)
         return max_pool(super().forward(x))
 
@@ -80,22 +84,35 @@ def max_pool(x: torch.Tensor) -> torch.Tensor:
     return torch.maximum(rows[..., :width:2], rows[..., 1:width:2])
 
 
+def check_image_size(model: str, image_size: int, smallest: int) -> None:
+    """Raise a UsageError if a network's images are smaller than it can take."""
+    if image_size < smallest:
+        raise UsageError(
+            f"model {model!r} takes images of {smallest}×{smallest} pixels or more, not "
+            f"{image_size}×{image_size}"
+        )
+
+
 class CNN(nn.Module):
     """Two 3×3 convolutions (16, 32 channels) with activation and 2×2 max-pool; two linear layers.
 
-    The first linear layer takes the 32×8×8 = 2048 values to 128 units with activation.
+    The first linear layer takes the 32×8×8 = 2048 values, for images of 32×32 pixels, to 128 units
+    with activation.
     """
 
-    def __init__(self, activation: ActivationFactory, num_classes: int) -> None:
+    def __init__(
+        self, activation: ActivationFactory, num_classes: int, image_size: int = IMAGE_SIZE
+    ) -> None:
         super().__init__()
+        check_image_size("cnn", image_size, 4)
         self.conv1, self.act1 = pooled_layers(activation, 3, 16)
         self.conv2, self.act2 = pooled_layers(activation, 16, 32)
-        self.fc1 = nn.Linear(32 * 8 * 8, 128)
+        self.fc1 = nn.Linear(32 * (image_size // 4) ** 2, 128)
         self.act3 = activation()
         self.fc2 = nn.Linear(128, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, classes) for normalised images (N, 3, 32, 32)."""
+        """Return logits (N, classes) for normalised images (N, 3, size, size)."""
         x = self.act1(self.conv1(x))
         x = self.act2(self.conv2(x))
         x = self.act3(self.fc1(x.flatten(1)))
@@ -106,11 +123,20 @@ class DeepCNN(nn.Module):
     """A plain stack of ``depth`` 3×3 convolutions of 32 channels without normalisation.
 
     A 2×2 max-pool follows the convolutions at a third and two thirds of the depth; a linear layer
-    takes the 32×8×8 values. It exists to show gradients that vanish with depth.
+    takes the 32×8×8 values, for images of 32×32 pixels. It exists to show gradients that vanish
+    with depth.
     """
 
-    def __init__(self, activation: ActivationFactory, num_classes: int, depth: int) -> None:
+    def __init__(
+        self,
+        activation: ActivationFactory,
+        num_classes: int,
+        image_size: int = IMAGE_SIZE,
+        *,
+        depth: int,
+    ) -> None:
         super().__init__()
+        check_image_size("deep_cnn", image_size, 4)
         pooled = {depth // 3, 2 * depth // 3}
         layers: dict[str, nn.Module] = {}
         for i in range(1, depth + 1):
@@ -121,12 +147,12 @@ class DeepCNN(nn.Module):
                 layers[f"conv{i}"] = nn.Conv2d(channels_in, 32, 3, padding=1)
                 layers[f"act{i}"] = activation()
         layers["flatten"] = nn.Flatten()
-        layers["fc"] = nn.Linear(32 * 8 * 8, num_classes)
+        layers["fc"] = nn.Linear(32 * (image_size // 4) ** 2, num_classes)
         for name, layer in layers.items():
             self.add_module(name, layer)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, classes) for normalised images (N, 3, 32, 32)."""
+        """Return logits (N, classes) for normalised images (N, 3, size, size)."""
         for layer in self.children():
             x = layer(x)
         return x
@@ -161,8 +187,11 @@ class ResNet20(nn.Module):
     Its convolutions are initialised as there: Kaiming normal with ReLU's gain for any activation.
     """
 
-    def __init__(self, activation: ActivationFactory, num_classes: int) -> None:
+    def __init__(
+        self, activation: ActivationFactory, num_classes: int, image_size: int = IMAGE_SIZE
+    ) -> None:
         super().__init__()
+        check_image_size("resnet20", image_size, 1)
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.act1 = activation()
@@ -174,7 +203,7 @@ class ResNet20(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, classes) for normalised images (N, 3, 32, 32)."""
+        """Return logits (N, classes) for normalised images (N, 3, size, size)."""
         x = self.blocks(self.act1(self.bn1(self.conv1(x))))
         return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
 
@@ -195,8 +224,9 @@ MODELS: Registry[Callable[..., nn.Module]] = Registry(
 def resolve_model(text: str) -> tuple[str, NetworkFactory]:
     """Return a network spec's canonical text and the function that builds such networks.
 
-    The function takes an activation factory and the number of classes; a user's own, named by
-    import path, is called the same way.
+    The function takes an activation factory, the number of classes and the side of the images in
+    pixels. A user's own, named by import path, gets the side only if it has a parameter
+    ``image_size``.
 
     Raises:
         UsageError: the name or a parameter is unknown, or the import fails.
@@ -204,9 +234,19 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
     spec = MODELS.parse(text)
     given: dict[str, Any] = spec.parameters
     if spec.imported:
-        build, parameters = import_network(spec), given
-    else:
-        entry = MODELS[spec.name]
-        build, given = entry.target, MODELS.bind(spec)
-        parameters = {**entry.defaults, **given}
-    return spec.canonical(given), lambda act, classes: build(act, classes, **parameters)
+        own = import_network(spec)
+        sized = takes_image_size(own) and "image_size" not in given
+
+        def build_own(activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
+            size = {"image_size": image_size} if sized else {}
+            return own(activation, classes, **size, **given)  # type: ignore[no-any-return]
+
+        return spec.canonical(given), build_own
+    entry = MODELS[spec.name]
+    given = MODELS.bind(spec)
+    parameters = {**entry.defaults, **given}
+
+    def build(activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
+        return entry.target(activation, classes, image_size, **parameters)
+
+    return spec.canonical(given), build

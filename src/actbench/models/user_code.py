@@ -88,12 +88,21 @@ def _check_signature(spec: Spec, function: Callable[..., Any]) -> None:
     shown = str(signature) if len(str(signature)) <= 100 else f"{str(signature)[:97]}..."
     wrong = f"model {spec.name!r} takes {shown}; it must take (activation factory, classes)"
     try:
-        given = signature.bind("factory", "classes", **spec.parameters)
+        size = {"image_size": "size"} if takes_image_size(function) else {}
+        given = signature.bind("factory", "classes", **{**size, **spec.parameters})
     except TypeError as error:
         raise UsageError(f"{wrong}, but there is: {error}") from None
     first = next(iter(given.arguments))
     if {"weights", "pretrained"} & set(first.lower().split("_")):
         raise UsageError(f"{wrong}, and {first!r} comes first")
+
+
+def takes_image_size(function: Callable[..., Any]) -> bool:
+    """Return whether a function has a parameter ``image_size``."""
+    try:
+        return "image_size" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return False
 
 
 def _import_module(spec: Spec, module_name: str) -> ModuleType:

@@ -73,6 +73,17 @@ def test_a_network_computes_the_same_function_with_either_kernels(model: str, sp
 
 
 @has_compiler
+def test_a_layer_whose_images_have_an_odd_side_computes_without_the_native_kernel() -> None:
+    x = torch.rand(2, 3, 30, 30, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    relu = resolve_activation("relu")
+    plain, native = (
+        build_network("cnn", relu, 10, 0, kernels=kernels, image_size=30)[0](x)
+        for kernels in ("torch", "native")
+    )
+    torch.testing.assert_close(plain, native, rtol=1e-5, atol=1e-5)
+
+
+@has_compiler
 def test_twenty_steps_give_the_losses_of_pytorchs_kernels() -> None:
     data = open_images(prepare("digits")).train_subset(20 * 64)
     losses = []
