@@ -13,9 +13,9 @@ import torch.nn.functional as F
 
 from actbench.data import images as data
 from actbench.data.images import ImageData, normalise
-from actbench.models import networks as models
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
+from actbench.models.networks import layers as models
 from actbench.study.study import Study, Trial
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import predict

@@ -20,7 +20,7 @@ from actbench.cli.main import is_out_of_memory
 from actbench.corruptions.registry import CORRUPTIONS, SUITES
 from actbench.data.datasets import DATASETS
 from actbench.models.activations import ACTIVATIONS
-from actbench.models.networks import MODELS
+from actbench.models.networks.registry import MODELS
 from helpers.runs import TINY, run_process, same_files
 
 if TYPE_CHECKING:

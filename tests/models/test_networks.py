@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,18 +13,30 @@ from torch import nn
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS, resolve_activation
 from actbench.models.build import build_network
-from actbench.models.networks import (
+from actbench.models.networks.layers import (
     ActivationPool,
     PoolingConv2d,
     max_pool,
     pooled_layers,
-    resolve_model,
 )
+from actbench.models.networks.registry import resolve_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NETWORKS = ("cnn", "deep_cnn:depth=6", "resnet20")
+NETWORKS = (
+    "cnn",
+    "deep_cnn:depth=6",
+    "resnet20",
+    "resnet18",
+    "wrn:depth=10,width=1",
+    "vgg",
+    "vgg:batch_norm=true",
+    "squeezenet",
+    "nin",
+    "mlp:depth=2,width=16",
+    "vit:depth=2,width=16,heads=2",
+)
 
 
 def network_of(
@@ -41,8 +54,11 @@ def commuting_specs() -> list[str]:
     return [spec for spec in given if resolve_activation(spec).commutes_with_max]
 
 
-@pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize("spec", [name for name in ACTIVATIONS if name != "identity"])
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [("cnn", name) for name in ACTIVATIONS if name != "identity"]
+    + [(model, spec) for model in NETWORKS for spec in ("relu", "prelu", "gelu")],
+)
 def test_every_activation_of_a_seed_starts_from_the_same_weights(model: str, spec: str) -> None:
     reference = network_of(model, "identity", seed=3).state_dict()
     state = network_of(model, spec, seed=3).state_dict()
@@ -98,18 +114,36 @@ def test_a_network_gives_a_logit_for_each_class(model: str) -> None:
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize("image_size", [4, 28, 30, 33, 64])
+@pytest.mark.parametrize(
+    ("model", "image_size"),
+    [
+        *product(("cnn", "deep_cnn:depth=6"), (4, 28, 30, 33)),
+        *product(("resnet20", "wrn:depth=10,width=1"), (4, 33)),
+        *product(("squeezenet", "nin"), (8, 33)),
+        ("mlp:depth=2,width=16", 5),
+        ("vgg", 64),
+        ("vit:patch=5,depth=2,width=16,heads=2", 30),
+    ],
+)
 def test_a_network_takes_images_of_another_size(model: str, image_size: int) -> None:
     network = network_of(model, image_size=image_size).eval()
     with torch.inference_mode():
         assert network(torch.zeros(2, 3, image_size, image_size)).shape == (2, 10)
 
 
-def test_images_that_are_too_small_for_a_network_are_refused() -> None:
-    message = "model 'cnn' takes images of 4×4 pixels or more, not 3×3"
+@pytest.mark.parametrize(
+    ("model", "image_size", "message"),
+    [
+        ("cnn", 3, "model 'cnn' takes images of 4×4 pixels or more, not 3×3"),
+        ("vgg", 28, "model 'vgg' takes images of 32×32 pixels or more, not 28×28"),
+        ("vit", 30, "patch must divide 30"),
+    ],
+)
+def test_images_of_a_size_that_a_network_cannot_take_are_refused(
+    model: str, image_size: int, message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        network_of("cnn", image_size=3)
+        network_of(model, image_size=image_size)
 
 
 def test_the_cnn_is_that_of_the_original_experiment() -> None:
@@ -144,13 +178,6 @@ def test_the_cnn_computes_conv_activation_pool_twice_and_two_linear_layers(spec:
         y = F.max_pool2d(activation(conv(y, "conv2")), 2)
         expected = linear(activation(linear(y.flatten(1), "fc1")), "fc2")
         torch.testing.assert_close(network(x), expected)
-
-
-def test_resnet20_has_the_published_number_of_weights() -> None:
-    # He et al. 2016, table 6: 0.27 M; exactly 269,722 with parameter-free shortcuts
-    network = network_of("resnet20")
-    assert parameter_count(network) == 269_722
-    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == 19
 
 
 @pytest.mark.parametrize("depth", [3, 6, 7, 20])
@@ -209,7 +236,12 @@ def test_an_activation_with_a_negative_slope_is_pooled_after_it_is_applied() -> 
     ("model", "message"),
     [
         ("cn", "did you mean 'cnn'?"),
-        ("resnet18", "did you mean 'resnet20'?"),
+        ("resnet19", "did you mean 'resnet18'?"),
+        ("wrn:depth=15", "depth is 15; it must be 6 n + 4, from 10 to 100"),
+        ("vgg:depth=12", "depth is 12; it must be one of 11, 13, 16, 19"),
+        ("vgg:batch_norm=1", "it must be true or false"),
+        ("mlp:depth=0", "it must be an integer from 1 to 200"),
+        ("vit:heads=5", "heads must divide width"),
         ("cnn:3", "takes no parameter"),
         ("deep_cnn:depth=2", "depth is 2; it must be an integer from 3 to 200"),
         ("deep_cnn:depth=1000000000", "it must be an integer from 3 to 200"),

@@ -13,7 +13,7 @@ import pytest
 from actbench.errors import SourceChangedError, UsageError
 from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
 from actbench.models.build import build_network
-from actbench.models.networks import resolve_model
+from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import import_code, study_code
 from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store

@@ -50,7 +50,7 @@ def datasets() -> None:
 @list_.command()
 def models() -> None:
     """Networks with their parameters."""
-    from actbench.models.networks import MODELS
+    from actbench.models.networks.registry import MODELS
 
     _print_with_parameters(MODELS)
 

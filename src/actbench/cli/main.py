@@ -123,7 +123,7 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
     if config.resolve().is_relative_to(Path.cwd()):
         return
     from actbench.models.activations import ACTIVATIONS
-    from actbench.models.networks import MODELS
+    from actbench.models.networks.registry import MODELS
 
     specs = [ACTIVATIONS.parse(text) for text in study.activations]
     specs = specs if "activations" in from_config else []

@@ -11,7 +11,7 @@ import torch
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
-from actbench.models.networks import MODELS
+from actbench.models.networks.registry import MODELS
 from actbench.models.study_code import is_own
 from actbench.study.study import Trial
 from actbench.training.diagnostics import InactiveUnits, in_a_line, untrained_note

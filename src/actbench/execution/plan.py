@@ -22,7 +22,7 @@ from actbench.models.build import build_network, has_native_step
 from actbench.models.global_state import changes, settings_kept
 from actbench.models.initialisation import gain_of
 from actbench.models.native.conv_pool import prepare as compile_kernels
-from actbench.models.networks import resolve_model
+from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import study_code
 from actbench.models.user_code import module_file
 from actbench.study.study import Trial

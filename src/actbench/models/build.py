@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from actbench.models.initialisation import draw_weights, gain_of
-from actbench.models.networks import IMAGE_SIZE, PoolingConv2d, resolve_model
+from actbench.models.networks.layers import IMAGE_SIZE, PoolingConv2d
+from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import is_own
 from actbench.study.study import seed_for
 

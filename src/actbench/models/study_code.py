@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, SourceChangedError, UsageError
 from actbench.models.activations import ACTIVATIONS
-from actbench.models.networks import MODELS
+from actbench.models.networks.registry import MODELS
 from actbench.models.user_code import code_of, import_object
 
 if TYPE_CHECKING:

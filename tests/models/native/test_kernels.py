@@ -19,7 +19,7 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network, has_native_step
 from actbench.models.native import conv_pool
 from actbench.models.native.conv_pool import COMPILERS
-from actbench.models.networks import PoolingConv2d
+from actbench.models.networks.layers import PoolingConv2d
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml

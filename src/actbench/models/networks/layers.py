@@ -1,0 +1,104 @@
+"""Layers that several networks use, and the size of their images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from actbench.errors import UsageError
+from actbench.models.native.conv_pool import conv_pool
+
+if TYPE_CHECKING:
+    from actbench.models.activations import ActivationFactory
+
+IMAGE_SIZE = 32
+
+
+class PoolingConv2d(nn.Conv2d):
+    """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
+
+    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``, which takes
+    images of even height and width only.
+    """
+
+    bias: torch.Tensor
+    kernels = "torch"
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(channels_in, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, K, H // 2, W // 2)."""
+        if self.kernels == "native" and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+            return conv_pool(x, self.weight, self.bias)
+        return max_pool(super().forward(x))
+
+
+class ActivationPool(nn.Module):
+    """The activation and a 2×2 max-pool, for x of shape (N, C, H, W).
+
+    If the two commute to the last bit, the pool comes first: the activation then computes a quarter
+    of the elements. With ``pooled_before``, what comes before this layer has pooled already.
+    """
+
+    def __init__(self, activation: ActivationFactory, *, pooled_before: bool = False) -> None:
+        super().__init__()
+        self.activation = activation()
+        self.pooled_before = pooled_before
+        self.pool_first = activation.commutes_with_max
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, C, H // 2, W // 2), or that of x if it is pooled already."""
+        if self.pooled_before:
+            return self.activation(x)  # type: ignore[no-any-return]
+        return self.activation(max_pool(x)) if self.pool_first else max_pool(self.activation(x))
+
+
+def pooled_layers(
+    activation: ActivationFactory, channels_in: int, channels: int
+) -> tuple[nn.Conv2d, ActivationPool]:
+    """Return a 3×3 convolution, and the activation and 2×2 max-pool after it.
+
+    If the two commute to the last bit, the pool comes first, with the convolution.
+    """
+    if activation.commutes_with_max:
+        pooled = ActivationPool(activation, pooled_before=True)
+        return PoolingConv2d(channels_in, channels), pooled
+    return nn.Conv2d(channels_in, channels, 3, padding=1), ActivationPool(activation)
+
+
+def max_pool(x: torch.Tensor) -> torch.Tensor:
+    """Return ``max_pool2d(x, 2)`` for x of shape (N, C, H, W).
+
+    Without a graph, which needs the positions of the maxima, comparing rows and then columns gives
+    the same values in less time.
+    """
+    if x.requires_grad:
+        return F.max_pool2d(x, 2)
+    height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+    rows = torch.maximum(x[..., :height:2, :], x[..., 1:height:2, :])
+    return torch.maximum(rows[..., :width:2], rows[..., 1:width:2])
+
+
+def check_image_size(model: str, image_size: int, smallest: int) -> None:
+    """Raise a UsageError if a network's images are smaller than it can take."""
+    if image_size < smallest:
+        raise UsageError(
+            f"model {model!r} takes images of {smallest}×{smallest} pixels or more, not "
+            f"{image_size}×{image_size}"
+        )
+
+
+def draw_as_he(network: nn.Module) -> None:
+    """Draw the weights of convolutions from Kaiming's normal with ReLU's gain and the fan-out.
+
+    Their biases start at 0 (He et al. 2015, arXiv:1502.01852, backward case of section 2.2).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
