@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from actbench.cli.main import run
 from actbench.errors import UsageError
 from actbench.study.fields import GROUPS, Setting, settings_of
 from actbench.study.run_options import RunOptions
@@ -67,6 +68,30 @@ def test_init_overwrites_nothing(actbench_here: Callable[..., Outcome], tmp_path
     assert outcome.code == 2
     assert "'study.toml' already exists" in outcome.err
     assert (tmp_path / "study.toml").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["relu,leaky_relu:0.1"], ["relu", "leaky_relu:0.1"]),
+        (["relu", " gelu , tanh"], ["relu", "gelu", "tanh"]),
+        (
+            ["rrelu:lower=0.1,upper=0.3,relu,hardtanh:min_val=-2,max_val=2"],
+            ["rrelu:lower=0.1,upper=0.3", "relu", "hardtanh:min_val=-2,max_val=2"],
+        ),
+        (
+            ["./mine.py:act:a=1,b=2,package.mine:Act,elu:alpha=2"],
+            ["./mine.py:act:a=1,b=2", "package.mine:Act", "elu:alpha=2"],
+        ),
+    ],
+)
+def test_activations_are_separated_by_commas_that_are_not_part_of_a_spec(
+    given: list[str], expected: list[str]
+) -> None:
+    context = run.make_context(
+        "run", [part for text in given for part in ("--activation", text)], resilient_parsing=False
+    )
+    assert context.params["activations"] == tuple(expected)
 
 
 def test_zero_on_the_command_line_is_a_value(

@@ -28,7 +28,8 @@ def sigmoid(x: float) -> float:
 
 # the published formulas: Clevert et al. 2016 (elu), Barron 2017 (celu), Klambauer et al. 2017
 # (selu), Hendrycks & Gimpel 2016 (gelu), Ramachandran et al. 2017 (silu), Misra 2020 (mish), Howard
-# et al. 2019 (hardswish), Xu et al. 2015 (rrelu: the middle slope in evaluation)
+# et al. 2019 (hardswish), Xu et al. 2015 (rrelu: the middle slope in evaluation), Konda et al. 2015
+# (threshold); the others are those of torch.nn's documentation
 FORMULAS: dict[str, Callable[[float], float]] = {
     "relu": lambda x: max(x, 0),
     "leaky_relu": lambda x: max(0, x) + 0.01 * min(0, x),
@@ -55,6 +56,21 @@ FORMULAS: dict[str, Callable[[float], float]] = {
     "softplus:beta=2": lambda x: softplus(2 * x) / 2,
     "tanh": tanh,
     "sigmoid": sigmoid,
+    "prelu:channels=true": lambda x: max(0, x) + 0.25 * min(0, x),
+    "prelu:channels=true,init=0.1": lambda x: max(0, x) + 0.1 * min(0, x),
+    "relu6": lambda x: min(max(x, 0), 6),
+    "threshold": lambda x: x if x > 1 else 0,
+    "threshold:threshold=0.1,value=-2": lambda x: x if x > 0.1 else -2,
+    "tanhshrink": lambda x: x - tanh(x),
+    "hardtanh": lambda x: min(max(x, -1), 1),
+    "hardtanh:max_val=2,min_val=-0.2": lambda x: min(max(x, -0.2), 2),
+    "softsign": lambda x: x / (1 + abs(x)),
+    "hardsigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
+    "logsigmoid": lambda x: -softplus(-x),
+    "hardshrink": lambda x: x if abs(x) > 0.5 else 0,
+    "hardshrink:0.2": lambda x: x if abs(x) > 0.2 else 0,
+    "softshrink": lambda x: x - 0.5 if x > 0.5 else x + 0.5 if x < -0.5 else 0,
+    "softshrink:0.2": lambda x: x - 0.2 if x > 0.2 else x + 0.2 if x < -0.2 else 0,
     "identity": lambda x: x,
 }
 
@@ -69,6 +85,31 @@ def test_an_activation_is_the_published_function(spec: str) -> None:
 
 def test_every_registered_activation_is_tested_against_a_formula() -> None:
     assert {spec.partition(":")[0] for spec in FORMULAS} == set(ACTIVATIONS)
+
+
+def test_swish_is_another_name_of_silu() -> None:
+    assert resolve_activation("swish").spec == "silu"
+    assert isinstance(resolve_activation("swish")(), nn.SiLU)
+
+
+def test_prelu_of_channels_is_torchs_with_a_slope_for_each() -> None:
+    x = torch.randn(4, 5, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ours, theirs = resolve_activation("prelu:channels=true,init=0.1")(), nn.PReLU(5, 0.1)
+    assert torch.equal(ours(x), theirs(x))
+    with torch.no_grad():
+        for module in (ours, theirs):
+            module.weight.copy_(torch.arange(5) / 7)
+    (ours(x).square().sum() - theirs(x).square().sum()).backward()
+    assert torch.equal(ours.weight.grad, -theirs.weight.grad)
+    assert not x.grad.any()
+
+
+def test_prelu_of_channels_has_a_slope_for_each_feature_of_tokens() -> None:
+    module = resolve_activation("prelu:channels=true")()
+    module(torch.ones(2, 5, 3))
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([0.0, 1.0, 2.0]))
+    assert module(-torch.ones(2, 5, 3))[1, 4].tolist() == [0, -1, -2]
 
 
 def test_rrelu_draws_slopes_between_its_bounds_while_training() -> None:
@@ -101,6 +142,10 @@ def test_each_call_of_a_factory_gives_a_new_module() -> None:
         ("rrelu:lower=0.5", "lower must be at most upper"),
         ("celu:0", "alpha is 0.0; it must be above 0"),
         ("softplus:beta=-1", "beta is -1.0; it must be above 0"),
+        ("softshrink:-0.1", "lambd is -0.1; it must be 0 or more"),
+        ("hardtanh:min_val=1", "min_val must be below max_val"),
+        ("swich", "did you mean 'swish'?"),
+        ("prelu:channels=8", "it must be true or false"),
         ("gelu:approximate=cubic", "approximate is 'cubic'; it must be one of none, tanh"),
         ("no_such_package.module:Act", "cannot import 'no_such_package.module'"),
         ("torch.nn:LekayReLU", "did you mean 'LeakyReLU'?"),
@@ -160,6 +205,10 @@ def test_the_self_check_reports_what_an_activation_computes(spec: str) -> None:
         ("sigmoid", True),
         ("softplus", True),
         ("identity", True),
+        ("relu6", True),
+        ("tanhshrink", True),
+        ("hardshrink", True),
+        ("threshold:threshold=0,value=1", False),
     ],
 )
 def test_the_self_check_reports_whether_an_activation_is_monotone(

@@ -81,6 +81,19 @@ def test_prelu_adds_its_own_slopes_and_nothing_else(model: str) -> None:
     assert all(with_slopes.state_dict()[name].tolist() == [0.25] for name in added)
 
 
+@pytest.mark.parametrize("model", NETWORKS)
+def test_prelu_of_channels_adds_a_slope_for_each_channel(model: str) -> None:
+    plain = parameter_count(network_of(model))
+    network, layers = build_network(model, resolve_activation("prelu:channels=true"), 10, 0)
+    slopes = [layer.weight for layer in layers.values()]
+    assert all((slope == 0.25).all() for slope in slopes)
+    assert parameter_count(network) == plain + sum(len(slope) for slope in slopes)
+    if model == "cnn":
+        assert [len(slope) for slope in slopes] == [16, 32, 128]
+    if model.startswith("vit"):
+        assert [len(slope) for slope in slopes] == [64, 64]
+
+
 def test_the_draws_of_a_users_activation_depend_on_the_seed(
     user_module: Callable[[str], str],
 ) -> None:

@@ -58,6 +58,18 @@ def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
     assert "did you mean 'solid'?" in str(SHAPES.unknown("sold", ["solid"]))
 
 
+def test_an_alias_is_parsed_as_its_entry_and_is_suggested() -> None:
+    shapes: Registry[object] = Registry(
+        "shape",
+        aliases={"segment": "line"},
+        line=Entry("a line", parameters={"length": Parameter(1.0)}),
+    )
+    assert list(shapes) == ["line"]
+    assert shapes.parse(" segment:2") == shapes.parse("line:2")
+    with pytest.raises(UsageError, match="did you mean 'segment'"):
+        shapes.parse("segmnt")
+
+
 def test_an_import_path_is_refused_where_users_add_no_entries() -> None:
     with pytest.raises(UsageError, match="unknown shape 'mine'"):
         SHAPES.parse("mine:Shape")

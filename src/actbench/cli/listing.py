@@ -22,13 +22,14 @@ def activations() -> None:
     """Activations with their parameters and what they compute."""
     from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
 
+    other_names = {name: other for other, name in ACTIVATIONS.aliases.items()}
     rows = []
     for name, entry in ACTIVATIONS.items():
         check = check_activation(resolve_activation(name))
         values = (check.at_minus_one, check.at_zero, check.at_one)
         rows.append(
             [
-                name,
+                f"{name} ({other_names[name]})" if name in other_names else name,
                 _parameters(entry),
                 *(f"{value:.4g}" for value in values),
                 "yes" if check.monotone else "no",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,7 +56,7 @@ class Names(click.ParamType[Any]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return the list of texts."""
-        # in pgd:steps=20,norm=l2,square the first comma is part of a spec
+        # in rrelu:lower=0.1,upper=0.3,relu the first comma is part of a spec
         return [part.strip() for part in re.split(r",(?!\s*\w+\s*=)", value)]
 
 
@@ -116,12 +117,16 @@ def _option(item: Setting) -> Callable[[F], F]:
     if item.type == "bool":
         given |= {"is_flag": True, "metavar": None}
     elif item.name == "activations":
-        given |= {"multiple": True}
+        given |= {"multiple": True, "type": Names(), "callback": _in_one_tuple}
     elif item.rule.choices:
         given["type"] = click.Choice(item.rule.choices)
     else:
         given["type"] = _TYPES.get(item.name) or _TYPES[item.type.removesuffix(" | None")]
     return click.option(str(item.flag), item.name, cls=GroupedOption, **given)
+
+
+def _in_one_tuple(_: object, __: object, lists: tuple[list[str], ...]) -> tuple[str, ...]:
+    return tuple(itertools.chain.from_iterable(lists))
 
 
 def default_text(item: Setting) -> str:

@@ -36,7 +36,36 @@ class Definition:
     commutes_with_max: Callable[[Mapping[str, Any]], bool] = lambda _: False
 
 
+class ChannelPReLU(nn.Module):
+    """PReLU with a slope for each channel, whose number the first input sets.
+
+    Channels are axis 1 of x, as of ``torch.nn.PReLU``, but the last axis of tokens (N, L, C).
+    """
+
+    def __init__(self, init: float = 0.25) -> None:
+        super().__init__()
+        self.init = init
+        self.weight = nn.UninitializedParameter()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape and type of x."""
+        tokens = x.dim() == 3
+        x = x.transpose(1, 2) if tokens else x
+        if isinstance(self.weight, nn.UninitializedParameter):
+            with torch.no_grad():
+                self.weight.materialize((x.shape[1],), device=x.device)
+                self.weight.fill_(self.init)
+        y = nn.functional.prelu(x, self.weight)
+        return y.transpose(1, 2) if tokens else y
+
+
+def _prelu(init: float = 0.25, *, channels: bool = False) -> nn.Module:
+    return ChannelPReLU(init) if channels else nn.PReLU(init=init)
+
+
 _POSITIVE = Rule(lambda value: value > 0, "above 0")
+_NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
+_MIN_BELOW_MAX = Rule(lambda p: p["min_val"] < p["max_val"], "min_val must be below max_val")
 _LOWER_UP_TO_UPPER = Rule(lambda p: p["lower"] <= p["upper"], "lower must be at most upper")
 
 
@@ -58,8 +87,15 @@ ACTIVATIONS = Registry(
         commutes_with_max=lambda p: bool(p["negative_slope"] >= 0),
         negative_slope=Parameter(0.01),
     ),
-    prelu=_entry(nn.PReLU, init=Parameter(0.25)),
+    prelu=_entry(_prelu, init=Parameter(0.25), channels=Parameter(False)),
     rrelu=_entry(nn.RReLU, rule=_LOWER_UP_TO_UPPER, lower=Parameter(1 / 8), upper=Parameter(1 / 3)),
+    relu6=_entry(nn.ReLU6, commutes_with_max=lambda _: True),
+    threshold=_entry(
+        lambda threshold=1.0, value=0.0: nn.Threshold(threshold, value),
+        commutes_with_max=lambda p: bool(p["value"] <= p["threshold"]),
+        threshold=Parameter(1.0),
+        value=Parameter(0.0),
+    ),
     elu=_entry(nn.ELU, alpha=Parameter(1.0)),
     celu=_entry(nn.CELU, alpha=Parameter(1.0, _POSITIVE)),
     selu=_entry(nn.SELU),
@@ -69,8 +105,24 @@ ACTIVATIONS = Registry(
     hardswish=_entry(nn.Hardswish),
     softplus=_entry(nn.Softplus, beta=Parameter(1.0, _POSITIVE), threshold=Parameter(20.0)),
     tanh=_entry(nn.Tanh),
+    tanhshrink=_entry(nn.Tanhshrink),
+    hardtanh=_entry(
+        nn.Hardtanh,
+        commutes_with_max=lambda _: True,
+        rule=_MIN_BELOW_MAX,
+        min_val=Parameter(-1.0),
+        max_val=Parameter(1.0),
+    ),
+    softsign=_entry(nn.Softsign),
     sigmoid=_entry(nn.Sigmoid),
+    hardsigmoid=_entry(nn.Hardsigmoid),
+    logsigmoid=_entry(nn.LogSigmoid),
+    hardshrink=_entry(
+        nn.Hardshrink, commutes_with_max=lambda _: True, lambd=Parameter(0.5, _NOT_NEGATIVE)
+    ),
+    softshrink=_entry(nn.Softshrink, lambd=Parameter(0.5, _NOT_NEGATIVE)),
     identity=_entry(nn.Identity, commutes_with_max=lambda _: True),
+    aliases={"swish": "silu"},
     importable=True,
 )
 

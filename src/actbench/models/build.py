@@ -57,7 +57,7 @@ def build_network(
     recording = dataclasses.replace(activation, build=build_activation)
     noise = _noise(image_size)
     with torch.random.fork_rng(devices=[]):
-        needs = _Needs()
+        needs = _Needs(images=_is_lazy(activation()))
         if is_own(model, activation):
             needs = _needs(lambda: factory(activation, num_classes, image_size), noise)
         torch.manual_seed(seed_for("initial weights", seed))
@@ -108,7 +108,7 @@ def _needs(build: Callable[[], nn.Module], noise: torch.Tensor) -> _Needs:
     """
     trial = build()
     before = _parameter_names(trial)
-    lazy = any(nn.parameter.is_lazy(p) for p in trial.parameters())
+    lazy = _is_lazy(trial)
     _succeeds(lambda: _evaluate(trial, noise))
     images = lazy or _parameter_names(trial) != before
     layout = torch.channels_last
@@ -121,6 +121,10 @@ def _needs(build: Callable[[], nn.Module], noise: torch.Tensor) -> _Needs:
         _train(network, noise)
 
     return _Needs(images, contiguous=_succeeds(train_contiguous))
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return any(nn.parameter.is_lazy(p) for p in module.parameters())
 
 
 def _parameter_names(network: nn.Module) -> set[str]:

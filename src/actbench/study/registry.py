@@ -57,12 +57,20 @@ class Registry(dict[str, Entry[T]]):
     """Entries by name; looking up an unknown name raises a UsageError that names the nearest one.
 
     ``kind`` names the entries in messages. ``importable`` is whether a spec may also be an import
-    path of the user's own object.
+    path of the user's own object. ``aliases`` are other names of entries, which only ``parse``
+    knows: the spec that it returns has the entry's name.
     """
 
-    def __init__(self, kind: str, *, importable: bool = False, **entries: Entry[T]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        importable: bool = False,
+        aliases: Mapping[str, str] | None = None,
+        **entries: Entry[T],
+    ) -> None:
         super().__init__(entries)
-        self.kind, self.importable = kind, importable
+        self.kind, self.importable, self.aliases = kind, importable, aliases or {}
 
     def __missing__(self, name: str) -> NoReturn:
         raise self.unknown(name)
@@ -73,7 +81,9 @@ class Registry(dict[str, Entry[T]]):
 
     def parse(self, text: str) -> Spec:
         """Return the parts of a spec text; see ``parse_spec``."""
-        return parse_spec(text, self.kind, self, importable=self.importable)
+        name, colon, rest = text.strip().partition(":")
+        text = f"{self.aliases.get(name, name)}{colon}{rest}"
+        return parse_spec(text, self.kind, [*self, *self.aliases], importable=self.importable)
 
     def bind(self, spec: Spec) -> dict[str, Any]:
         """Return the parameters that a spec of a registered name sets, in their defaults' types.

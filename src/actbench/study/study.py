@@ -135,9 +135,9 @@ class Study:
         DEFAULT_ACTIVATIONS,
         texts("a list of activation specs"),
         TRAINED,
-        "An activation such as leaky_relu:0.1; repeat for more.",
+        "Activations such as relu,leaky_relu:0.1; the option can be repeated.",
         flag="--activation",
-        metavar="SPEC",
+        metavar="SPEC,…",
     )
     baseline: str = setting(
         DEFAULT_BASELINE,
