@@ -65,7 +65,7 @@ def photographs(folder: Path, count: int) -> Pixels:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if len(files) < count:
         raise SystemExit(f"{folder} has {len(files)} files; give a --count that is no larger")
-    return np.stack([read_image(files[i * len(files) // count]) for i in range(count)])
+    return np.stack([read_image(files[i * len(files) // count], 32) for i in range(count)])
 
 
 def show(rows: Iterable[list[str]], headers: list[str]) -> None:

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actbench.api import run
+    from actbench.data.in_memory import arrays, from_dataset
     from actbench.results import Results, load
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
-__all__ = ["Results", "RunOptions", "Study", "load", "run"]
+__all__ = ["Results", "RunOptions", "Study", "arrays", "from_dataset", "load", "run"]
 __version__ = "0.1.0"
 
 _MODULES = {
     "Results": "actbench.results",
     "RunOptions": "actbench.study.run_options",
     "Study": "actbench.study.study",
+    "arrays": "actbench.data.in_memory",
+    "from_dataset": "actbench.data.in_memory",
     "load": "actbench.results",
     "run": "actbench.api",
 }

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actbench.data import datasets, folders
+from actbench.data import datasets, folders, pictures
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UsageError
 
@@ -55,8 +55,8 @@ SMALL = {
 }
 
 
-def read_folder(root: Path, files: Mapping[str, Image.Image | bytes]) -> ImageData:
-    return open_images(prepare("imagefolder", write_folder(root, files)))
+def read_folder(root: Path, files: Mapping[str, Image.Image | bytes], size: int = 32) -> ImageData:
+    return open_images(prepare("imagefolder", write_folder(root, files), size))
 
 
 def first_test_image(root: Path, content: Image.Image | bytes, name: str = "1.png") -> np.ndarray:
@@ -372,7 +372,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     def poison(path: Path) -> None:
         raise AssertionError(f"{path} is decoded again")
 
-    monkeypatch.setattr(folders, "decode", poison)
+    monkeypatch.setattr(pictures, "decode", poison)
     assert prepare("imagefolder", root) == folder
 
 
@@ -384,7 +384,7 @@ def test_a_changed_folder_is_read_again(change: str, tmp_path: Path) -> None:
     match change:
         case "content":
             time = path.stat().st_mtime_ns
-            path.write_bytes(as_bytes(solid(BLUE, (5, 5))))
+            path.write_bytes(as_bytes(solid(BLUE), "BMP"))
             os.utime(path, ns=(time, time))
         case "time":
             path.write_bytes(as_bytes(solid(BLUE)))
@@ -513,6 +513,10 @@ def test_changes_to_the_images_are_reported_before_training_and_in_the_report(
     actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     options = ["run", "--dataset", "imagefolder", "--data-dir", drawings(tmp_path / "images")]
+    refused = actbench_here(*options, "--out", "out")
+    assert refused.code == 2
+    assert "'train/a/0.png' is 40×30 pixels; give --image-size N" in refused.err
+    options += ["--image-size", "32"]
     options += ["--epochs", "1", "--seeds", "2", "--activation", "leaky_relu:0.1"]
     options += ["--corruptions", "none", "--workers", "0", "--out"]
     done = actbench_here(*options, "out")

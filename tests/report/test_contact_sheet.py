@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_without_an_image_a_photograph_is_shown() -> None:
-    image = image_to_show(None)
+    image = image_to_show(None, 32)
     assert image.shape == (32, 32, 3)
     assert image.dtype == np.uint8
     assert image.std() > 30

@@ -27,7 +27,7 @@ from actbench.cli.terminal import (
     show,
 )
 from actbench.errors import ActbenchError, Terminated, UsageError
-from actbench.study.fields import settings_of
+from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from actbench.study.toml import read_config, study_to_toml
@@ -122,6 +122,7 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
     """Warn of code that is imported because a configuration outside the current folder names it."""
     if config.resolve().is_relative_to(Path.cwd()):
         return
+    from actbench.data.datasets import DATASETS
     from actbench.models.activations import ACTIVATIONS
     from actbench.models.networks.registry import MODELS
 
@@ -131,6 +132,8 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
         specs.append(ACTIVATIONS.parse(study.baseline))
     if "model" in from_config:
         specs.append(MODELS.parse(study.model))
+    if "dataset" in from_config:
+        specs.append(DATASETS.parse(study.dataset))
     named = dict.fromkeys(spec.name for spec in specs if spec.imported)
     if named:
         log(
@@ -282,11 +285,18 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
     default=Path("corruptions.png"),
     help="[default: corruptions.png]",
 )
-def show_corruptions(image: Path | None, out: Path) -> None:
+@click.option(
+    "--image-size",
+    type=click.IntRange(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE),
+    default=32,
+    metavar="N",
+    help="Resize the image to N×N pixels.  [default: 32]",
+)
+def show_corruptions(image: Path | None, out: Path, image_size: int) -> None:
     """Write a PNG of IMAGE, or of a photograph, under every corruption and severity."""
     from actbench.report.contact_sheet import contact_sheet, image_to_show
 
-    content = contact_sheet(image_to_show(image))
+    content = contact_sheet(image_to_show(image, image_size))
     try:
         out.write_bytes(content)
     except OSError as error:

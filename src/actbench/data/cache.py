@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
+import mmap
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from actbench.errors import UnavailableError, UsageError, reason_of
@@ -19,6 +23,7 @@ from actbench.files import PARTIAL, atomic_write, replacing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import numpy.typing as npt
     import torch
 
 LIMIT_VARIABLE = "ACTBENCH_CACHE_LIMIT"
@@ -78,6 +83,17 @@ def cache_path(kind: str, name: str, decides: str) -> Path:
     return path.with_name(f"{path.stem}-{digest[:32]}{path.suffix}")
 
 
+def data_path(name: str, fingerprint: str, size: int = 0) -> Path:
+    """Return the path of a data set's cached arrays.
+
+    Args:
+        name: the start of the file's name.
+        fingerprint: changes when the data does; see ``Source``.
+        size: the side that its images were resized to; 0 if that is the data's own.
+    """
+    return cache_path("data", f"{name}{TENSORS}", f"{fingerprint} {size}")
+
+
 @contextlib.contextmanager
 def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
     """Yield the path of an empty file that becomes the cached file after the block.
@@ -105,6 +121,31 @@ def storing(path: Path, *, others_write: bool = True) -> Iterator[Path]:
     except OSError as error:
         reason = reason_of(error)
         raise UnavailableError(f"cannot write the cache {str(path)!r}: {reason}") from None
+
+
+def scratch_images(count: int, height: int, width: int = 0) -> npt.NDArray[np.uint8]:
+    """Return black images, uint8 (count, height, width, 3), to be written; square without a width.
+
+    They are mapped from a file without a name in the cache folder, so that the system can take
+    their memory back. The file is gone when the array is, even if the process is killed.
+
+    Raises:
+        UnavailableError: the file cannot be written.
+    """
+    shape = (count, height, width or height, 3)
+    size, folder = math.prod(shape), cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk would end the process at a write
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            mapped = mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        reason = reason_of(error)
+        raise UnavailableError(f"cannot write the cache {str(folder)!r}: {reason}") from None
+    return np.frombuffer(mapped, np.uint8).reshape(shape)
 
 
 def refuse_link(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actbench.data.array_files import DIGEST_RULE, npz, stored_arrays
 from actbench.data.cache import cache_folder, refuse_link
 from actbench.data.folders import (
     Source,
@@ -21,9 +22,13 @@ from actbench.data.folders import (
     image_folder,
     size_and_time,
 )
-from actbench.data.reading import SIZE
+from actbench.data.parquet import PARAMETERS as PARQUET_PARAMETERS
+from actbench.data.parquet import parquet
+from actbench.data.pictures import fitted
+from actbench.data.reading import resized
+from actbench.data.tiny_imagenet import tiny_imagenet
 from actbench.errors import UsageError
-from actbench.study.registry import Entry, Registry
+from actbench.study.registry import Entry, Parameter, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,24 +36,24 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+OWN_SIZE = 32  # of the data sets in this module
+
 
 def _digits(dataset: str, data_dir: str) -> Source:
     if data_dir:
         raise UsageError("dataset 'digits' is part of scikit-learn and takes no data_dir")
-    return Source(lambda: f"{dataset} {version('scikit-learn')}", _read_digits)
+    return Source(lambda: f"{dataset} {version('scikit-learn')}", _read_digits, OWN_SIZE)
 
 
-def _read_digits() -> dict[str, Any]:
+def _read_digits(size: int) -> dict[str, Any]:
     from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
     scaled = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    enlarged = [
-        np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-        for image in scaled
-    ]
+    size = size or OWN_SIZE
+    enlarged = [resized(Image.fromarray(image), size) for image in scaled]
     images = np.repeat(np.stack(enlarged)[..., None], 3, axis=3)
     labels = bunch.target.astype(np.int64)
     train, test = train_test_split(
@@ -61,7 +66,8 @@ def _read_digits() -> dict[str, Any]:
         "test_labels": labels[test],
         "classes": [str(name) for name in bunch.target_names],
         "flip": False,
-        "notes": [f"all {len(labels)} images were enlarged from 8×8 to 32×32 pixels"],
+        "notes": [f"all {len(labels)} images were enlarged from 8×8 to {size}×{size} pixels"],
+        "own_size": OWN_SIZE,
     }
 
 
@@ -87,7 +93,8 @@ class _Torchvision:
         root = folder_of(data_dir) if data_dir else cache_folder() / "datasets"
         return Source(
             lambda: f"{dataset} {root.resolve()} {self._fingerprint(root)}",
-            lambda: self._read(dataset, root),
+            lambda size: self._read(dataset, root, size or OWN_SIZE),
+            OWN_SIZE,
         )
 
     def _fingerprint(self, root: Path) -> str:
@@ -134,26 +141,31 @@ class _Torchvision:
         finally:
             socket.setdefaulttimeout(before)
 
-    def _read(self, dataset: str, root: Path) -> dict[str, Any]:
-        content: dict[str, Any] = {"flip": self.flip, "notes": []}
+    def _read(self, dataset: str, root: Path, size: int) -> dict[str, Any]:
+        content: dict[str, Any] = {"flip": self.flip, "notes": [], "own_size": OWN_SIZE}
         for part, images in zip(
             ("train", "test"), self._find_or_download(dataset, root), strict=True
         ):
-            content[f"{part}_images"] = _as_rgb_32(np.asarray(images.data))
+            pixels = _as_rgb(np.asarray(images.data))
+            published = pixels.shape[1]
+            if (published, size) == (28, OWN_SIZE):  # MNIST and Fashion-MNIST
+                pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2), (0, 0)))
+            content[f"{part}_images"] = fitted(pixels, size)
             labels = images.labels if self.name == "SVHN" else images.targets
             content[f"{part}_labels"] = np.asarray(labels, dtype=np.int64)
             content["classes"] = getattr(images, "classes", [str(digit) for digit in range(10)])
-        if np.ndim(images.data) == 3:
+        if size != published:
             count = len(content["train_images"]) + len(content["test_images"])
+            change = "padded with black" if (published, size) == (28, OWN_SIZE) else "resized"
             content["notes"].append(
-                f"all {count} images were padded with black from 28×28 to 32×32 pixels"
+                f"all {count} images were {change} from {published}×{published} to {size}×{size} "
+                "pixels"
             )
         return content
 
 
-def _as_rgb_32(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    if images.ndim == 3:  # grey, 28×28: MNIST and Fashion-MNIST
-        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+def _as_rgb(images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if images.ndim == 3:  # grey
         images = np.repeat(images[..., None], 3, axis=3)
     elif images.shape[1] == 3:  # SVHN has the colours first
         images = images.transpose(0, 2, 3, 1)
@@ -169,31 +181,74 @@ _FASHION = ("FashionMNIST/raw",)
 _CIFAR10 = ("cifar-10-python.tar.gz",), ("cifar-10-batches-py",)
 _CIFAR100 = ("cifar-100-python.tar.gz",), ("cifar-100-python",)
 _SVHN = ("train_32x32.mat", "test_32x32.mat")
-DATASETS: Registry[Callable[[str, str], Source]] = Registry(
+DATASETS: Registry[Callable[..., Source]] = Registry(
     "dataset",
+    importable=True,
     digits=Entry(_digits, "scikit-learn's 1,797 handwritten digits, enlarged; no download"),
     cifar10=Entry(
         _Torchvision("CIFAR10", "", *_CIFAR10, flip=True),
-        "60,000 photographs in 10 classes",
+        "60,000 photographs, 32×32, in 10 classes",
     ),
     cifar100=Entry(
         _Torchvision("CIFAR100", "", *_CIFAR100, flip=True),
-        "60,000 photographs in 100 classes",
+        "60,000 photographs, 32×32, in 100 classes",
     ),
     svhn=Entry(
         _Torchvision("SVHN", "", _SVHN, _SVHN, flip=False),
-        "99,289 photographs of house numbers",
+        "99,289 photographs of house numbers, 32×32",
     ),
     mnist=Entry(
         _Torchvision("MNIST", "MNIST/raw", _MNIST_FILES, ("MNIST/raw",), flip=False),
-        "70,000 handwritten digits",
+        "70,000 handwritten digits, 28×28, padded to 32×32",
     ),
     fashion_mnist=Entry(
         _Torchvision("FashionMNIST", "FashionMNIST/raw", _MNIST_FILES, _FASHION, flip=True),
-        "70,000 pictures of clothes in 10 classes",
+        "70,000 pictures of clothes, 28×28, padded to 32×32, in 10 classes",
+    ),
+    tiny_imagenet=Entry(
+        tiny_imagenet,
+        "110,000 photographs, 64×64, in 200 classes; --data-dir with tiny-imagenet-200",
     ),
     imagefolder=Entry(
         image_folder,
         "your own: --data-dir with train/<class>/… and test/<class>/…",
     ),
+    npz=Entry(npz, "your own: --data-dir FILE.npz with x_train, y_train, x_test, y_test"),
+    parquet=Entry(
+        parquet,
+        "your own: --data-dir with train-….parquet and test-….parquet, as Hugging Face's",
+        PARQUET_PARAMETERS,
+    ),
+    arrays=Entry(
+        stored_arrays,
+        "your own, from Python: what actbench.arrays or actbench.from_dataset returns",
+        {"digest": Parameter("", DIGEST_RULE)},
+    ),
 )
+
+
+def resolve_dataset(text: str) -> str:
+    """Return a data set's spec in its canonical form.
+
+    Raises:
+        UsageError: the name or a parameter is unknown.
+    """
+    spec = DATASETS.parse(text)
+    if spec.imported:
+        return spec.canonical(spec.parameters)
+    return spec.canonical(DATASETS.bind(spec), main="digest")
+
+
+def find_source(dataset: str, data_dir: str) -> Source:
+    """Return the images that a data set's spec and its folder or file name.
+
+    Raises:
+        UsageError: the name or a parameter is unknown, or there are no such files.
+    """
+    spec = DATASETS.parse(dataset)
+    if spec.imported:
+        from actbench.data.own_function import function_source
+
+        return function_source(spec, data_dir)
+    entry = DATASETS[spec.name]
+    return entry.target(dataset, data_dir, **{**entry.defaults, **DATASETS.bind(spec)})

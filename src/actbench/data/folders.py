@@ -8,22 +8,23 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.data.reading import SIZE, decode, warnings_recorded
+from actbench.data.pictures import PictureReader
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MAX_NAMED = 10  # missing classes that an error names
-# Half of the range is one bit of eight.
-MAX_UNUSED = 0.5
+_IMAGE_FOLDERS = {
+    "imagefolder": ("train", "test"),
+    "tiny_imagenet": ("train", "val", "tiny-imagenet-200/train", "tiny-imagenet-200/val"),
+}
 _NOT_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -31,14 +32,20 @@ _NOT_IMAGES = frozenset({"thumbs.db", "desktop.ini"})
 class Source:
     """A data set that was found, not yet read.
 
-    ``fingerprint`` identifies the files by their names, sizes and times of change; ``read``
-    gives ``train_images``, ``test_images`` (uint8, (N, 32, 32, 3)), ``train_labels``,
-    ``test_labels`` (int64, (N,)), ``classes`` (their names), ``flip`` (whether a mirrored image
-    keeps its label) and ``notes`` (a sentence for each thing that was done to the images).
+    Attributes:
+        fingerprint: returns a text that changes when the data does, such as a digest of the files'
+            names, sizes and times of change; None if only reading tells.
+        read: takes the side of the images, S, or 0 for the data's own; returns ``train_images``,
+            ``test_images`` (uint8, (N, S, S, 3)), ``train_labels``, ``test_labels`` (int64, (N,)),
+            ``classes`` (their names), ``flip`` (whether a mirrored image keeps its label),
+            ``notes`` (a sentence for each thing that was done to the images) and ``own_size`` (the
+            data's own side, which 0 gives; 0 if it has none).
+        own_size: the data's own side, if it is known before reading; else 0.
     """
 
-    fingerprint: Callable[[], str]
-    read: Callable[[], dict[str, Any]]
+    fingerprint: Callable[[], str] | None
+    read: Callable[[int], dict[str, Any]]
+    own_size: int = 0
 
 
 def image_folder(dataset: str, data_dir: str) -> Source:
@@ -65,21 +72,22 @@ def image_folder(dataset: str, data_dir: str) -> Source:
         add_files(digest, part, found)
         parts[part] = [name for name, _, _ in found]
     classes = _class_names(root, parts)
-    return Source(digest.hexdigest, lambda: _read_image_folder(root, parts, classes))
+    return Source(digest.hexdigest, lambda size: _read_image_folder(root, parts, classes, size))
 
 
 def check_apart(folder: Path, dataset: str, data_dir: str) -> None:
     """Check that files written to a folder cannot be read as images of the data set.
 
     Raises:
-        UsageError: the folder is ``train`` or ``test`` of an image folder, or inside one.
+        UsageError: the folder is one of those in which every file is an image, or inside one.
     """
-    if dataset != "imagefolder" or not data_dir:
+    parts = _IMAGE_FOLDERS.get(dataset)
+    if parts is None or not data_dir:
         return
     with contextlib.suppress(OSError, RuntimeError):  # such a data_dir is refused later
         where = folder.expanduser().resolve()
         root = Path(data_dir).expanduser().resolve()
-        for part in (root / "train", root / "test"):
+        for part in (root / part for part in parts):
             if where.is_relative_to(part.resolve()):
                 raise UsageError(
                     f"{str(folder)!r} is inside the data folder {str(part)!r}, so its files "
@@ -135,72 +143,30 @@ def _composed(name: str) -> str:
 
 
 def _read_image_folder(
-    root: Path, parts: dict[str, list[str]], classes: list[str]
+    root: Path, parts: dict[str, list[str]], classes: list[str], size: int
 ) -> dict[str, Any]:
     index = {name: label for label, name in enumerate(classes)}
     content: dict[str, Any] = {"classes": classes, "flip": True}
-    sizes: Counter[tuple[int, int]] = Counter()
-    damaged_exif: list[str] = []
-    used: list[float] = []
+    reader = PictureReader(root, size)
     for part, names in parts.items():
-        # classes alternate, so that the first images of a set are of all classes
-        seen = dict.fromkeys(classes, 0)
-        order: list[tuple[int, int, str]] = []
-        for name in names:
-            label = _composed(name.partition("/")[0])
-            order.append((seen[label], index[label], name))
-            seen[label] += 1
-        order.sort()
-        paths = [root / part / name for _, _, name in order]
-        with warnings_recorded(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            images = list(pool.map(decode, paths))
-        sizes.update(image.size for image in images)
-        used += [image.used for image in images if image.used is not None]
-        damaged_exif += [
-            f"{part}/{name}"
-            for (_, _, name), image in zip(order, images, strict=True)
-            if image.damaged_exif
-        ]
-        content[f"{part}_images"] = np.stack([image.pixels for image in images])
-        content[f"{part}_labels"] = np.array([label for _, label, _ in order], dtype=np.int64)
-    content["notes"] = _reading_notes(sizes, damaged_exif, used)
-    return content
+        labelled = [(name, index[_composed(name.partition("/")[0])]) for name in names]
+        order = alternating(labelled)
+        names = [f"{part}/{name}" for name, _ in order]
+        content[f"{part}_images"] = reader.read(
+            len(names), [[(name, (root / name).read_bytes) for name in names]]
+        )
+        content[f"{part}_labels"] = np.array([label for _, label in order], dtype=np.int64)
+    return {**content, "notes": reader.notes(), "own_size": reader.own_size}
 
 
-def _reading_notes(
-    sizes: Counter[tuple[int, int]], damaged_exif: list[str], used: list[float]
-) -> list[str]:
-    """Return what was done to the images of a folder.
-
-    Args:
-        sizes: the number of images of each width × height.
-        damaged_exif: the names of the images whose EXIF data cannot be read.
-        used: the largest grey level of each image with more than 8 bits, as a share of the range.
-    """
-    notes = []
-    others = {size: count for size, count in sizes.items() if size != (SIZE, SIZE)}
-    if others:
-        (width, height), _ = max(others.items(), key=lambda item: (item[1], item[0]))
-        which = "all of them" if len(others) == 1 else f"of {len(others)} sizes, most often"
-        note = (
-            f"{sum(others.values())} of {sizes.total()} images were resized to {SIZE}×{SIZE} "
-            f"pixels ({which} {width}×{height})"
-        )
-        stretched = sum(count for (w, h), count in others.items() if w != h)
-        if stretched:
-            note += f"; {stretched} of them are not square and lost their aspect ratio"
-        notes.append(note)
-    if damaged_exif:
-        notes.append(
-            f"{len(damaged_exif)} of {sizes.total()} images have damaged EXIF data, so they may "
-            f"not be rotated as intended, such as {damaged_exif[0]!r}"
-        )
-    if used and max(used) <= MAX_UNUSED:
-        notes.append(
-            f"values use only {100 * max(used):.3g} % of their range in {len(used)} images with "
-            "more than 8 bits, so these are dark and have few grey levels; rescale the files"
-        )
-    return notes
+def alternating(labelled: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return names and labels so that classes alternate: the first images are of all classes."""
+    seen: Counter[int] = Counter()
+    order = []
+    for name, label in labelled:
+        order.append((seen[label], label, name))
+        seen[label] += 1
+    return [(name, label) for _, label, name in sorted(order)]
 
 
 def folder_of(data_dir: str) -> Path:

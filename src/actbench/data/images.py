@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from actbench.data.cache import TENSORS, cache_folder, cache_path, read_tensors, store_tensors
-from actbench.data.datasets import DATASETS
+from actbench.data.array_files import STORED
+from actbench.data.cache import cache_folder, checksum, data_path, read_tensors, store_tensors
+from actbench.data.datasets import find_source
 from actbench.data.folders import check_apart
-from actbench.data.reading import SIZE
+from actbench.data.suspects import suspect_images
 from actbench.errors import UnavailableError, UsageError
+from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from actbench.study.plain import from_plain
 from actbench.study.study import seed_for
 
@@ -31,10 +34,11 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 class ImageData:
     """A data set in memory.
 
-    Images are uint8 of shape (N, 32, 32, 3), height × width × colour; labels are int64 of shape
-    (N,), indices in ``classes``. ``flip`` is whether a left-right mirrored image keeps its label.
-    ``checksum`` is the SHA-256 of all images and labels. ``notes`` are sentences on how the images
-    were changed and what is suspect in them.
+    Images are uint8 of shape (N, S, S, 3), height × width × colour, S from 28 to 256; labels are
+    int64 of shape (N,), indices in ``classes``. ``flip`` is whether a left-right mirrored image
+    keeps its label. ``checksum`` is the SHA-256 of all images and labels. ``notes`` are sentences
+    on how the images were changed and what is suspect in them. ``own_size`` is the S that the data
+    has without ``image_size``; 0 if it has none.
     """
 
     train_images: torch.Tensor
@@ -45,6 +49,12 @@ class ImageData:
     flip: bool
     checksum: str
     notes: tuple[str, ...] = ()
+    own_size: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """The height and width of the images, S."""
+        return self.train_images.shape[1]
 
     def to(self, device: str) -> ImageData:
         """Return the same data in a device's memory, without a copy if it is there already."""
@@ -97,32 +107,50 @@ class ImageData:
         )
 
 
-def prepare(dataset: str, data_dir: str = "") -> Path:
+def prepare(dataset: str, data_dir: str = "", image_size: int = 0) -> Path:
     """Return the cached file of a data set's arrays, which is made if it is missing.
 
     Args:
-        dataset: ``digits``, ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist`` or
-            ``imagefolder``.
-        data_dir: the folder of its files, or to download them to; for ``imagefolder`` a folder with
-            ``train/<class>/`` and ``test/<class>/``.
+        dataset: a data set's spec; see ``DATASETS``.
+        data_dir: the folder or file of its images, or the folder to download them to.
+        image_size: the side to which images are resized, from 28 to 256; 0 is the data's own.
 
     Raises:
-        UsageError: the name is unknown, or the data cannot be found, downloaded or read.
+        UsageError: the name is unknown, or the data cannot be found, downloaded or read, or has no
+            size of its own and ``image_size`` is 0.
     """
     check_apart(cache_folder(), dataset, data_dir)
-    find = DATASETS[dataset].target
-    source = find(dataset, data_dir)
-    path = _path_of(dataset, source.fingerprint())
+    source = find_source(dataset, data_dir)
+    size = 0 if image_size == source.own_size else image_size
+    if source.fingerprint is None:
+        return store_content(source.read(size))[0]
+    name = dataset.partition(":")[0]
+    path = data_path(name, source.fingerprint(), size)
     if _read(path, check=True) is None:
-        content = source.read()
+        content = source.read(size)
         # reading may have downloaded the files, which changes the fingerprint
-        path = _path_of(dataset, source.fingerprint())
+        path = data_path(name, source.fingerprint(), size)
         write_arrays(path, content)
     return path
 
 
-def _path_of(dataset: str, fingerprint: str) -> Path:
-    return cache_path("data", f"{dataset}{TENSORS}", fingerprint)
+def store_content(content: dict[str, Any]) -> tuple[Path, str]:
+    """Return the cached file of the content of a ``Source``, and the digest that identifies it.
+
+    ``arrays:<digest>`` is a data set's spec (see ``stored_arrays``). Nothing is written if the file
+    exists.
+
+    Raises:
+        UnavailableError: it cannot be written.
+        UsageError: all training images are the same.
+    """
+    found = checksum({name: torch.from_numpy(content[name]) for name in _ARRAYS})
+    decides = json.dumps([found, list(content["classes"])])
+    digest = f"sha256-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
+    path = data_path(STORED, digest)
+    if _read(path, check=True) is None:
+        write_arrays(path, content)
+    return path, digest
 
 
 @dataclass(frozen=True)
@@ -134,6 +162,7 @@ class _About:
     notes: tuple[str, ...]
     names: tuple[str, ...]
     checksum: str
+    own_size: int = 0
 
 
 def _read(path: Path, *, check: bool) -> ImageData | None:
@@ -145,7 +174,8 @@ def _read(path: Path, *, check: bool) -> ImageData | None:
     try:
         about = from_plain(_About, values)
         for part in ("train", "test"):
-            _check_shapes(tensors[f"{part}_images"], tensors[f"{part}_labels"], len(about.classes))
+            images, labels = tensors[f"{part}_images"], tensors[f"{part}_labels"]
+            _check_shapes(images, labels, tensors["train_images"].shape[1], len(about.classes))
     except (ValueError, KeyError):
         return None
     return ImageData(
@@ -154,13 +184,15 @@ def _read(path: Path, *, check: bool) -> ImageData | None:
         flip=about.flip,
         checksum=about.checksum,
         notes=about.notes,
+        own_size=about.own_size,
     )
 
 
-def _check_shapes(images: torch.Tensor, labels: torch.Tensor, classes: int) -> None:
+def _check_shapes(images: torch.Tensor, labels: torch.Tensor, size: int, classes: int) -> None:
     if (
         (images.dtype, labels.dtype) != (torch.uint8, torch.int64)
-        or images.shape != (len(images), SIZE, SIZE, 3)
+        or images.shape != (len(images), size, size, 3)
+        or not MIN_IMAGE_SIZE <= size <= MAX_IMAGE_SIZE
         or labels.shape != (len(images),)
         or len(images) == 0
         or labels.min() < 0
@@ -197,7 +229,7 @@ def study_images(path: Path, study: Study) -> ImageData:
         data = open_images(path)
     except UnavailableError as error:
         try:
-            data = open_images(prepare(study.dataset, study.data_dir))
+            data = open_images(prepare(study.dataset, study.data_dir, study.image_size))
         except UsageError as reason:
             raise UnavailableError(f"{error}, and cannot be prepared again: {reason}") from None
         if study.data_checksum not in ("", data.checksum):
@@ -214,59 +246,17 @@ def write_arrays(path: Path, content: dict[str, Any]) -> None:
     Args:
         path: the file, which is replaced if it exists.
         content: ``ImageData``'s images and labels as arrays, ``classes``, ``flip`` and optionally
-            ``notes``.
+            ``notes`` and ``own_size``.
 
     Raises:
         UnavailableError: it cannot be written.
         UsageError: all training images are the same.
     """
     classes = list(content["classes"])
-    notes = [*content.get("notes", ()), *_suspect_images(content, classes)]
+    notes = [*content.get("notes", ()), *suspect_images(content, classes)]
     tensors = {name: torch.from_numpy(np.ascontiguousarray(content[name])) for name in _ARRAYS}
-    store_tensors(path, tensors, classes=classes, flip=content["flip"], notes=notes)
-
-
-def _suspect_images(arrays: dict[str, Any], classes: list[str]) -> list[str]:
-    """Return a sentence for each sign that images and labels do not match.
-
-    Raises:
-        UsageError: all training images are the same.
-    """
-    labels_of: dict[bytes, set[int]] = {}
-    constant, count, seen_in_training = 0, 0, 0
-    training: set[bytes] = set()
-    for part in ("train", "test"):
-        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
-        count += len(images)
-        for image, label in zip(images, labels.tolist(), strict=True):
-            digest = hashlib.sha256(image.tobytes()).digest()
-            labels_of.setdefault(digest, set()).add(label)
-            seen_in_training += digest in training
-            constant += bool((image == image[0, 0]).all())
-        if part == "train" and len(labels_of) == 1:
-            raise UsageError(
-                f"all {count} training images are the same picture when read as {SIZE}×{SIZE} "
-                "pixels; there is nothing to learn"
-            )
-        if part == "train":
-            training = set(labels_of)
-    notes = []
-    shared = [sorted(labels) for labels in labels_of.values() if len(labels) > 1]
-    if shared:
-        first, second = (classes[label] for label in shared[0][:2])
-        pictures = "picture is" if len(shared) == 1 else "pictures are"
-        notes.append(
-            f"{len(shared)} {pictures} in more than one class, pixel by pixel, such as in "
-            f"{first!r} and {second!r}"
-        )
-    if seen_in_training:
-        notes.append(
-            f"{seen_in_training} of {len(arrays['test_images'])} test images are identical to "
-            "training images, pixel by pixel"
-        )
-    if constant:
-        notes.append(f"{constant} of {count} images have only one colour")
-    return notes
+    size = content.get("own_size", 0)
+    store_tensors(path, tensors, classes=classes, flip=content["flip"], notes=notes, own_size=size)
 
 
 def batches(
@@ -291,7 +281,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> tuple[torch.Tensor, torch.
 def take(
     data: ImageData, index: torch.Tensor, mirrored: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return training images, normalised (B, 3, 32, 32), and their labels (B,).
+    """Return training images, normalised (B, 3, S, S), and their labels (B,).
 
     Args:
         data: the images, on the device where the index is.
@@ -312,7 +302,7 @@ def _generator(*context: str | int) -> torch.Generator:
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
-    """Return uint8 images (N, 32, 32, 3) as float32 in [−1, 1], (N, 3, 32, 32) channels_last.
+    """Return uint8 images (N, H, W, 3) as float32 in [−1, 1], (N, 3, H, W) channels_last.
 
     That is x / 255, then mean 0.5 and standard deviation 0.5 per channel.
     """

@@ -1,4 +1,4 @@
-"""Read one image file as RGB of 32×32 pixels."""
+"""Read one image file as RGB of a square size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import re
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-SIZE = 32
 # Formats that Pillow decodes itself; for others, such as EPS, it starts programs.
 FORMATS = (
     "AVIF",
@@ -52,7 +51,7 @@ class DecodedImage:
     """An image of a file.
 
     Attributes:
-        pixels: uint8 of shape (32, 32, 3).
+        pixels: uint8 of shape (S, S, 3).
         size: width and height in the file, after rotation.
         damaged_exif: whether Pillow cannot read its EXIF data, or warns of it; see
             ``warnings_recorded``.
@@ -64,6 +63,10 @@ class DecodedImage:
     size: tuple[int, int]
     damaged_exif: bool
     used: float | None
+
+    def without_pixels(self) -> DecodedImage:
+        """Return what was found, without the image."""
+        return replace(self, pixels=np.empty((0, 0, 3), np.uint8))
 
 
 @contextlib.contextmanager
@@ -93,8 +96,8 @@ def warnings_recorded() -> Iterator[None]:
         yield
 
 
-def read_image(path: Path) -> Pixels:
-    """Return an image file as uint8 (32, 32, 3), resized if necessary.
+def read_image(path: Path, size: int) -> Pixels:
+    """Return an image file as uint8 (size, size, 3), resized if necessary.
 
     Transparent pixels are composited over white. Grey levels of more than 8 bits are scaled from
     the range of their format, and floats from [0, 1].
@@ -102,16 +105,22 @@ def read_image(path: Path) -> Pixels:
     Raises:
         UsageError: the format or mode is not supported, or the file is damaged.
     """
-    return decode(path).pixels
+    return decode(path.read_bytes, size, str(path)).pixels
 
 
-def decode(path: Path) -> DecodedImage:
-    """Return an image file with what was found on reading it: see ``read_image``."""
+def decode(read: Callable[[], bytes], size: int, name: str) -> DecodedImage:
+    """Return an image with what was found on reading it: see ``read_image``.
+
+    Args:
+        read: returns the content of an image file.
+        size: the side of the result; 0 keeps the image's own size, (H, W, 3).
+        name: the image's name in messages.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     _found.exif_warning = False
     try:
-        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(read()), formats=FORMATS) as image:
             image.load()
             bits = _grey_bits(image)
             used = None
@@ -123,20 +132,27 @@ def decode(path: Path) -> DecodedImage:
                 rotated = ImageOps.exif_transpose(image)
             except Exception:  # Pillow raises many types for invalid tags
                 damaged_exif = True
-            picture = _as_rgb(rotated, bits)
-            size = picture.size
-            if size != (SIZE, SIZE):
-                picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-            return DecodedImage(np.array(picture), size, damaged_exif or _found.exif_warning, used)
+            picture = as_rgb(rotated, bits)
+            damaged_exif = damaged_exif or _found.exif_warning
+            return DecodedImage(resized(picture, size), picture.size, damaged_exif, used)
     except UsageError as error:
-        raise UsageError(f"cannot read the image {str(path)!r}: {error}") from None
+        raise UsageError(f"cannot read the image {name!r}: {error}") from None
     except UnidentifiedImageError:
         raise UsageError(
-            f"{str(path)!r} is not an image in a supported format ({', '.join(FORMATS)})"
+            f"{name!r} is not an image in a supported format ({', '.join(FORMATS)})"
         ) from None
     except Exception as error:  # Pillow's readers raise many types
-        reason = " ".join(str(error).replace(str(path), "it").split())[:120]
-        raise UsageError(f"cannot read the image {str(path)!r}: {reason}") from None
+        reason = " ".join(str(error).replace(name, "it").split())[:120]
+        raise UsageError(f"cannot read the image {name!r}: {reason}") from None
+
+
+def resized(picture: Image.Image, size: int) -> Pixels:
+    """Return an RGB picture as uint8 (size, size, 3), resized bilinearly; 0 keeps its own size."""
+    from PIL import Image
+
+    if size and picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(picture)
 
 
 def _grey_bits(image: Image.Image) -> int:
@@ -148,7 +164,7 @@ def _grey_bits(image: Image.Image) -> int:
     return tags.get(_BITS_PER_SAMPLE, (16,))[0] if image.mode != "I" else 0
 
 
-def _as_rgb(image: Image.Image, grey_bits: int) -> Image.Image:
+def as_rgb(image: Image.Image, grey_bits: int) -> Image.Image:
     """Return an image of any mode as 8-bit RGB; see ``_grey_bits``.
 
     Raises:

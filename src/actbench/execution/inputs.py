@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actbench.data.datasets import DATASETS
+from actbench.data.datasets import DATASETS, find_source
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ def write_inputs(store: Store, asked: Study, run: Study, *, until_decided: bool)
         store: the results folder, locked.
         asked: the study as the user gave it, before names are resolved.
         run: the study as it was run. If it uses the user's own code, nothing is stored, because
-            that code must be imported to find out whether it has changed.
+            that code must be imported to find out whether it, or what it returns, has changed.
         until_decided: whether seeds were added as needed.
 
     Raises:
         ResultsFolderError: it cannot be written.
     """
-    if run.code:
+    if run.code or DATASETS.parse(run.dataset).imported:
         return
     store.write_text(INPUTS_FILE, _checksum(store.folder, asked, until_decided=until_decided))
 
@@ -57,13 +57,15 @@ def are_unchanged(store: Store, asked: Study, *, until_decided: bool) -> bool:
 
 
 def _checksum(folder: Path, asked: Study, *, until_decided: bool) -> str:
-    find = DATASETS[asked.dataset].target
+    data = find_source(asked.dataset, asked.data_dir).fingerprint
+    if data is None:  # only reading tells whether the data is the same
+        raise UsageError(f"dataset {asked.dataset!r} has no fingerprint")
     published = [Path(asked.cifar10c), Path(asked.cifar10c).expanduser()] if asked.cifar10c else []
     folders = [folder, folder / "trials", folder / "figures", *published]
     lines = [
         json.dumps(dataclasses.asdict(asked), sort_keys=True),
         f"{until_decided}",
-        find(asked.dataset, asked.data_dir).fingerprint(),
+        data(),
         *(line for part in folders for line in _files(part)),
         *(line for part in _package_folders() for line in _files(part)),
     ]

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from actbench.execution.executors import Event
     from actbench.study.study import Trial
 
-_DATA_FIELDS = ("dataset", "data_dir", "data_checksum", "train_images", "validation_images")
+_DATA_FIELDS = (
+    "dataset",
+    "data_dir",
+    "image_size",
+    "data_checksum",
+    "train_images",
+    "validation_images",
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from actbench.attacks.registry import expand as expand_attacks
 from actbench.corruptions.published import check_published
 from actbench.corruptions.registry import expand as expand_corruptions
 from actbench.data.cache import cache_limit
+from actbench.data.datasets import resolve_dataset
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.execution.network_check import check_networks
@@ -88,9 +89,9 @@ def _prepared(study: Study) -> Plan:
     rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
     names = expand_corruptions(study.corruptions, published=bool(study.cifar10c))
     checks = {factory.spec: check_activation(factory) for factory in factories}
-    data_folder = prepare(study.dataset, study.data_dir)
+    data_folder = prepare(study.dataset, study.data_dir, study.image_size)
     read, data = open_images(data_folder), study_images(data_folder, study)
-    checksum = read.checksum
+    checksum, own_size = read.checksum, read.own_size
     if study.data_checksum not in ("", checksum):
         raise UsageError(
             f"the data is not the study's: its checksum is {checksum}, "
@@ -126,6 +127,8 @@ def _prepared(study: Study) -> Plan:
         corruptions=names,
         attacks=expand_attacks(study.attacks),
         code=code,
+        dataset=resolve_dataset(study.dataset),
+        image_size=0 if study.image_size == own_size else study.image_size,
         data_checksum=checksum,
         data_notes=read.notes,
         cifar10c_checksum=published,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from actbench.corruptions.registry import CORRUPTIONS, corrupt
-from actbench.data.reading import SIZE, read_image
+from actbench.data.reading import read_image
 from actbench.report.figures.registry import corruption_strip
 from actbench.report.figures.style import to_png
 from actbench.study.levels import SEVERITIES
@@ -25,7 +25,7 @@ def contact_sheet(image: Pixels) -> bytes:
     """Return a PNG with a row for each corruption: clean, then severities 1 to 5.
 
     Args:
-        image: uint8 of shape (32, 32, 3). The random draws are those of the first test image.
+        image: uint8 of shape (S, S, 3). The random draws are those of the first test image.
     """
     batch = torch.from_numpy(image)[None]
     samples: dict[tuple[str, int], Pixels] = {}
@@ -36,8 +36,8 @@ def contact_sheet(image: Pixels) -> bytes:
     return to_png(corruption_strip(samples, "One image under each corruption"))
 
 
-def image_to_show(path: Path | None) -> Pixels:
-    """Return the image of a file, or a photograph, in the networks' format: uint8 (32, 32, 3).
+def image_to_show(path: Path | None, size: int) -> Pixels:
+    """Return the image of a file, or a photograph, as uint8 (size, size, 3).
 
     The photograph, of a flower, is from scikit-learn: its central square, resized.
 
@@ -45,7 +45,7 @@ def image_to_show(path: Path | None) -> Pixels:
         UsageError: the file is not a readable image.
     """
     if path is not None:
-        return read_image(path)
+        return read_image(path, size)
     from PIL import Image
     from sklearn.datasets import load_sample_image
 
@@ -54,4 +54,4 @@ def image_to_show(path: Path | None) -> Pixels:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     middle = Image.fromarray(photograph[top : top + side, left : left + side])
-    return np.array(middle.resize((SIZE, SIZE), Image.Resampling.BOX))
+    return np.array(middle.resize((size, size), Image.Resampling.BOX))

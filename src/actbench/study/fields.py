@@ -20,6 +20,7 @@ MAX_SEED = 2**63 - 1
 MAX_SEED_COUNT = 100_000
 MAX_RATE = 1_000_000
 MAX_EPSILON = 100
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 28, 256
 
 # the groups of `actbench run --help`, in its order
 TRAINED = "What is trained"
@@ -112,6 +113,15 @@ def one_of(*choices: str) -> Rule:
 def integer(low: int, note: str = "", high: int = MAX_COUNT) -> Rule:
     """Return the rule for an integer; ``note`` explains ``low``."""
     return Rule(is_integer(low, high), f"an integer from {low}{note} to {high}")
+
+
+def image_size() -> Rule:
+    """Return the rule for a side of square images in pixels, or 0."""
+    is_side = is_integer(MIN_IMAGE_SIZE, MAX_IMAGE_SIZE)
+    return Rule(
+        lambda value: (type(value) is int and value == 0) or is_side(value),
+        f"0 (the data's own), or an integer from {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE}",
+    )
 
 
 def number(low: float, high: float, *, above: bool = False) -> Rule:

@@ -27,6 +27,7 @@ from actbench.study.fields import (
     are_rates,
     check_settings,
     checksum,
+    image_size,
     integer,
     is_integer,
     is_number,
@@ -108,6 +109,14 @@ class Study:
         TRAINED,
         "What was done to the images when they were read.",
         flag=None,
+    )
+    image_size: int = setting(
+        0,
+        image_size(),
+        TRAINED,
+        "Height and width of the images in pixels, to which they are resized; 0 is the data's own, "
+        "which must be one square size.",
+        metavar="N",
     )
     train_images: int = setting(
         0,
