@@ -6,9 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from actbench.cli.main import run
+from actbench.cli.options import Seeds
 from actbench.errors import UsageError
 from actbench.study.fields import GROUPS, Setting, settings_of
 from actbench.study.run_options import RunOptions
@@ -38,6 +40,19 @@ def test_help_shows_a_setting_in_its_group(
         assert item.name.replace("_", "-") not in sections[item.group]
     else:
         assert f"  {item.flag}" in sections[item.group]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("2", 2), ("2,", [2]), ("3,7", [3, 7]), ("3,7,", [3, 7])]
+)
+def test_seeds_are_a_count_or_a_list(text: str, seeds: object) -> None:
+    assert Seeds().convert(text, None, None) == seeds
+
+
+@pytest.mark.parametrize("text", ["", ",", "2,,", "1.5", ",2"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"a count such as 5 nor a list such as 3,7,11"):
+        Seeds().convert(text, None, None)
 
 
 def test_the_options_page_is_current() -> None:

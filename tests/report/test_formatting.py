@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from actbench.report.formatting import difference, p_value, p_value_of
+from actbench.report.formatting import difference, interval, p_value, p_value_of
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def test_a_difference_has_its_sign_its_unit_and_its_interval() -> None:
     assert difference(row, points=False) == "+0.0123 [−0.003, +0.0276]"
 
 
-def test_a_difference_without_an_interval_is_shown_without_one() -> None:
-    row = {"difference": -0.01, "ci_low": math.nan, "ci_high": math.nan}
+@pytest.mark.parametrize("low", [math.nan, -math.inf, -0.02])
+def test_a_difference_without_both_ends_of_an_interval_is_shown_without_one(low: float) -> None:
+    row = {"difference": -0.01, "ci_low": low, "ci_high": math.nan}
     assert difference(row, points=True) == "−1.00"
+    assert interval(low, math.nan, points=True) == "–"

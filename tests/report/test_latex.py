@@ -105,6 +105,16 @@ def test_the_document_shows_means_with_n_and_verdicts_of_the_primary_metrics() -
     assert "5 seeds, 1 epoch of batch 64" in document
 
 
+def test_captions_are_short_and_what_they_leave_out_is_below_the_table() -> None:
+    accuracies = {"relu": RELU, "leaky_relu:0.1": BETTER}
+    document = summary_latex(made_frames(accuracies, model="cnn"))
+    captions = re.findall(r"\\caption\{(.*)\}\\medskip", document)
+    assert len(captions) == document.count(r"\begin{table}") > 2
+    assert max(map(len, captions)) < 100
+    below = document[document.index(r"\bottomrule") :]
+    assert r"\footnotesize Drop, in points, is clean less corrupted accuracy" in below
+
+
 def test_the_document_is_among_the_derived_files() -> None:
     frames = made_frames({"relu": RELU, "leaky_relu:0.1": BETTER})
     assert derived_files(frames)["summary.tex"] == summary_latex(frames)

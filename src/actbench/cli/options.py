@@ -19,19 +19,22 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Seeds(click.ParamType[Any]):
-    """A count of seeds, or a list of them."""
+    """A count of seeds, or a list of them; a comma may end the list, so ``2,`` is seed 2 only."""
 
     name = "N|LIST"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return an integer, or a list of integers."""
+        text = str(value).strip()
         try:
-            numbers = [int(part) for part in str(value).split(",")]
+            numbers = [int(part) for part in text.removesuffix(",").split(",")]
         except ValueError:
             self.fail(
-                f"{value!r} is neither a count such as 5 nor a list such as 3,7,11", param, ctx
+                f"{value!r} is neither a count such as 5 nor a list such as 3,7,11 or 3,",
+                param,
+                ctx,
             )
-        return numbers if "," in str(value) else numbers[0]
+        return numbers if "," in text else numbers[0]
 
 
 class Folder(click.Path):

@@ -52,8 +52,8 @@ def signed(value: float, *, points: bool) -> str:
 
 
 def interval(low: float, high: float, *, points: bool) -> str:
-    """Return an interval of differences, as ``signed`` shows them."""
-    if not math.isfinite(low):
+    """Return an interval of differences, as ``signed`` shows them; a dash without both ends."""
+    if not (math.isfinite(low) and math.isfinite(high)):
         return DASH
     return f"[{signed(low, points=points)}, {signed(high, points=points)}]"
 
@@ -67,9 +67,8 @@ def difference(row: Mapping[Any, Any], *, points: bool, unit: str = "") -> str:
         unit: follows the difference.
     """
     shown = signed(row["difference"], points=points) + (f" {unit}" if unit else "")
-    if not math.isfinite(row["ci_low"]):
-        return shown
-    return f"{shown} {interval(row['ci_low'], row['ci_high'], points=points)}"
+    ends = interval(row["ci_low"], row["ci_high"], points=points)
+    return shown if ends == DASH else f"{shown} {ends}"
 
 
 def p_value(value: float) -> str:

@@ -117,16 +117,18 @@ def _escape_character(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
-def to_latex(table: Table, *, columns: str, caption: str) -> str:
+def to_latex(table: Table, *, columns: str, caption: str, note: str = "") -> str:
     """Return a booktabs table in a ``table`` environment, everything escaped.
 
     Args:
         table: its headers and cells are shown.
         columns: the alignment of each column, ``l``, ``c`` or ``r``.
-        caption: shown above the table.
+        caption: shown above the table; one short sentence, as a paper lists it.
+        note: shown below the table, in small print.
     """
     lines = (table.headers, *table.rows)
     head, *body = (" & ".join(map(escape_latex, cells)) + r" \\" for cells in lines)
+    below = rf"\par\medskip\parbox{{\linewidth}}{{\footnotesize {escape_latex(note)}}}"
     return "\n".join(
         [
             r"\begin{table}[htbp]",
@@ -139,6 +141,7 @@ def to_latex(table: Table, *, columns: str, caption: str) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
+            *([below] if note else []),
             r"\end{table}",
         ]
     )
@@ -153,26 +156,28 @@ def summary_latex(frames: Frames) -> str:
     """Return ``summary.tex``: the main table and the primary metrics' verdicts, as a document."""
     study = frames.study
     name = ", ".join(filter(None, [study.data_label, study.model, variant_label(study)]))
-    recipe = describe_recipe(study)
     warnings = " ".join(f"Warning: {warning}" for warning in study_warnings(frames))
     tables = [
         to_latex(
             compact_table(frames),
             columns="lrrrrr",
-            caption=f"{name}: accuracy, clean and under corruption, mean ± standard deviation "
-            "over n seeds. Drop, in points, is clean less corrupted; mCE is the error under "
-            f"corruption relative to that of {study.baseline}. {recipe} {warnings}",
+            caption=f"{name}: accuracy, mean ± standard deviation over n seeds.",
+            note="Drop, in points, is clean less corrupted accuracy; mCE is the error under "
+            f"corruption relative to that of {study.baseline}. {describe_recipe(study)} {warnings}",
         )
     ]
     sensitivity = sensitivity_table(frames)
     if sensitivity.rows:
-        caption = f"{name}: with diverged trials scored as chance. {sensitivity.note}"
-        tables.append(to_latex(sensitivity, columns="lllrrrrl", caption=caption))
+        caption = f"{name}: diverged trials scored as chance."
+        tables.append(
+            to_latex(sensitivity, columns="lllrrrrl", caption=caption, note=sensitivity.note)
+        )
     tables += [
         to_latex(
             table,
             columns="ll" + "r" * (len(table.headers) - 2),
-            caption=" ".join([f"{name}: {table.title}.", *table.warnings, table.note, recipe]),
+            caption=f"{name}: {table.title}.",
+            note=" ".join([*table.warnings, table.note]),
         )
         for table in robustness_tables(frames)
         if not table.folded
@@ -191,9 +196,9 @@ def summary_latex(frames: Frames) -> str:
                     "verdict",
                 ),
                 columns="llrrrrl",
-                caption=f"{name}: differences from {study.baseline}, paired by seed, with n pairs. "
-                f"Tests are at the level {frames.level:.3g}; equivalent means within "
-                f"±{100 * study.margin:g} points. {recipe}",
+                caption=f"{name}: differences from {study.baseline}, paired by seed, n pairs.",
+                note=f"Tests are at the level {frames.level:.3g}; equivalent means within "
+                f"±{100 * study.margin:g} points.",
             )
         )
     return latex_document(tables)

@@ -121,7 +121,9 @@ def _error_table(frames: Frames) -> Table | None:
 
 
 def _interval_of_error(low: float, high: float) -> str:
-    return f"[{low:.1f}, {high:.1f}]".replace("-", MINUS) if math.isfinite(low) else DASH
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return DASH
+    return f"[{low:.1f}, {high:.1f}]".replace("-", MINUS)
 
 
 def _matched_table(frames: Frames) -> Table | None:

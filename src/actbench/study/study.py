@@ -163,7 +163,7 @@ class Study:
             f"or a list of different integers from 0 to {MAX_SEED}",
         ),
         TRAINED,
-        "The number of seeds, or a list such as 3,7,11.",
+        "The number of seeds, or a list such as 3,7,11; with a comma, 3, is a list of one.",
     )
     epochs: int = setting(10, integer(1), TRAINED, "Passes over the training images.", metavar="N")
     batch_size: int = setting(64, integer(1), TRAINED, "Images per step.", metavar="N")
