@@ -64,7 +64,10 @@ class Results(Frames):
         drawn = all_figures(Store(self.folder), self)
         if name not in drawn:
             raise UsageError(f"this study has no figure {name!r}{did_you_mean(name, drawn)}")
-        return drawn[name]
+        figure = drawn[name]
+        if isinstance(figure, str):
+            raise UsageError(f"this study has no figure {name!r}: {figure}")
+        return figure
 
     def __repr__(self) -> str:
         study, stored, planned = self.study, len(self.records), len(self.study.trials())

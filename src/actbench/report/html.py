@@ -14,7 +14,8 @@ from markupsafe import Markup
 from actbench.analysis.verdicts import VERDICTS
 from actbench.report.figures.axes import finished, seeds_of
 from actbench.report.figures.registry import STRIP, caption
-from actbench.report.figures.style import FAINT, GRID, HUES, INK, PAPER, SHADE
+from actbench.report.figures.series import HUES
+from actbench.report.figures.style import FAINT, GRID, INK, PAPER, SHADE
 from actbench.report.formatting import METRICS_NOT_CORRECTED
 from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables

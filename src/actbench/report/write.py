@@ -42,19 +42,25 @@ def write_documents(store: Store, frames: Frames) -> None:
     """
     for name, text in derived_files(frames).items():
         store.write_text(name, text)
-    drawn = all_figures(store, frames)
-    svgs = {name: to_svg(figure) for name, figure in drawn.items()}
-    for name, svg in svgs.items():
-        store.write_text(f"figures/{name}.svg", svg)
-        store.write_bytes(f"figures/{name}.png", to_png(drawn[name]))
-    for name in {*FIGURES, STRIP} - set(drawn):
-        for ending in ("svg", "png"):
-            (store.folder / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
-    store.write_text("report.html", to_html(frames, svgs, store.environment(), version("actbench")))
+    pictures = {}
+    for name, figure in all_figures(store, frames).items():
+        pictures[name] = figure if isinstance(figure, str) else to_svg(figure)
+        if not isinstance(figure, str):
+            store.write_text(f"figures/{name}.svg", pictures[name])
+            store.write_bytes(f"figures/{name}.png", to_png(figure))
+    for name in (*FIGURES, STRIP):
+        if not pictures.get(name, "").startswith("<svg"):
+            for ending in ("svg", "png"):
+                (store.folder / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
+    page = to_html(frames, pictures, store.environment(), version("actbench"))
+    store.write_text("report.html", page)
 
 
-def all_figures(store: Store, frames: Frames) -> dict[str, Figure]:
-    """Return the study's figures, and the strip of corrupted images if the folder has them."""
+def all_figures(store: Store, frames: Frames) -> dict[str, Figure | str]:
+    """Return the study's figures, and the strip of corrupted images if the folder has them.
+
+    In place of a figure that would show nothing is a sentence.
+    """
     drawn = figures(frames)
     try:
         content = (store.folder / SAMPLES_FILE).read_bytes()

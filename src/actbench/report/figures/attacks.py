@@ -8,8 +8,8 @@ import pandas as pd
 
 from actbench.analysis.metrics import epsilon_text
 from actbench.report.figures.axes import (
+    NO_RESULT,
     add_legend,
-    dodge,
     draw_band,
     finished,
     intervals,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
 
 
-def attacks(frames: Frames) -> Figure | None:
+def attacks(frames: Frames) -> Figure | str | None:
     """Return accuracy against ε, a panel for each attack; 0 is the same images unchanged.
 
     The values of ε are evenly spaced, as they usually double. An activation with signs of masked
@@ -38,9 +38,10 @@ def attacks(frames: Frames) -> Figure | None:
     """
     attacked = finished(frames, frames.attacks)
     if attacked.empty:
-        return None
+        return NO_RESULT if frames.study.attacks else None
     epsilons = sorted(set(attacked["epsilon"]))
     places = {epsilon: place for place, epsilon in enumerate([0.0, *epsilons])}
+    radii = ["0", *map(epsilon_text, epsilons)]
     names = list(dict.fromkeys(attacked["attack"]))
     clean = frames.unattacked().assign(epsilon=0.0)
     columns = ["activation", "epsilon", "accuracy"]
@@ -61,10 +62,10 @@ def attacks(frames: Frames) -> Figure | None:
         grid = panels(figure, len(names), xlabel="ε", ylabel="test accuracy, %", share_y=True)
         for axes, name in zip(grid, names, strict=True):
             axes.set_title(shorten(name))
-            for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+            for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_band(axes, style, part, shift, series=len(of))
+                draw_band(axes, style, part, lambda at: f"ε = {radii[int(at)]}", series=len(of))
         percent_axis(grid[0], *means.values())
-        grid[0].set_xticks(range(len(places)), ["0", *map(epsilon_text, epsilons)])
+        grid[0].set_xticks(range(len(places)), radii)
         add_legend(figure, grid[0])
         return fix_layout(figure)

@@ -16,19 +16,21 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy import special
 
-from actbench.report.figures.style import WIDTH, sample_size, series_styles, study_title, text_width
+from actbench.report.figures.series import series_styles
+from actbench.report.figures.style import WIDTH, sample_size, study_title, text_width
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from actbench.analysis.frames import Frames
-    from actbench.report.figures.style import SeriesStyle
+    from actbench.report.figures.series import SeriesStyle
 
-MAX_MARKED_EPOCHS = 15
+MAX_MARKED = 15
+NO_RESULT = "There is nothing to draw yet, as no trial has a result."
 
 
 def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd.DataFrame:
@@ -72,7 +74,7 @@ def series_styles_of(frames: Frames, part: pd.DataFrame) -> dict[str, SeriesStyl
     differ = len(set(counts)) > 1
     return {
         name: style.with_label(f"{style.label} (n = {counts[name]})" if differ else style.label)
-        for name, style in series_styles(frames.study.activations, frames.study.baseline).items()
+        for name, style in series_styles(frames.study.activations).items()
         if name in counts.index
     }
 
@@ -130,7 +132,7 @@ def add_legend(figure: Figure, axes: Axes) -> None:
 
 
 def dodge(count: int, width: float) -> list[float]:
-    """Return each series' shift along x, so that equal values do not overlap."""
+    """Return each series' shift along x, so that points that no line connects do not overlap."""
     return [width * (i - (count - 1) / 2) / max(count, 2) for i in range(count)]
 
 
@@ -138,39 +140,82 @@ def draw_band(
     axes: Axes,
     style: SeriesStyle,
     means: pd.DataFrame,
-    shift: float,
+    place: Callable[[float], str],
     *,
     series: int,
-    marked: bool = True,
+    percent: bool = True,
 ) -> None:
-    """Draw means by their index as a line with its interval as a band, one of ``series``."""
-    x = means.index.to_numpy(dtype=float) + shift
+    """Draw means by their index as a line with its interval as a band, one of ``series``.
+
+    ``place`` names a value of the index, for the values at the pointer. At most
+    ``MAX_MARKED`` points have a marker.
+    """
+    means = means.sort_index()
+    x = means.index.to_numpy(dtype=float)
     if means["low"].notna().any():
         alpha = min(0.12, 0.6 / series)  # many bands overlap
         axes.fill_between(
-            x, means["low"], means["high"], color=style.colour, alpha=alpha, linewidth=0
+            x,
+            means["low"],
+            means["high"],
+            color=style.colour,
+            alpha=alpha,
+            linewidth=0,
+            gid=style.gid(),
         )
-    # a line of a single point is visible only by its marker
-    marked = marked or len(x) == 1
-    axes.plot(x, means["mean"], label=style.label, **style.strokes(marked=marked))
+    every = -(-len(x) // MAX_MARKED)
+    axes.plot(
+        x, means["mean"], label=style.label, markevery=every, **style.strokes(), gid=style.gid()
+    )
+    _add_values(axes, style, means.iloc[::every], place, percent=percent)
 
 
 def draw_points(
-    axes: Axes, style: SeriesStyle, means: pd.DataFrame, shift: float = 0, *, joined: bool
+    axes: Axes,
+    style: SeriesStyle,
+    means: pd.DataFrame,
+    place: Callable[[float], str],
+    shift: float = 0,
+    *,
+    joined: bool,
+    percent: bool,
 ) -> None:
     """Draw means by their index as points with their intervals as lines."""
     x = means.index.to_numpy(dtype=float) + shift
-    axes.vlines(x, means["low"], means["high"], color=style.colour, linewidth=1.1)
-    axes.plot(x, means["mean"], label=style.label, **style.strokes(joined=joined))
+    axes.vlines(x, means["low"], means["high"], color=style.colour, linewidth=1.1, gid=style.gid())
+    strokes = style.strokes(joined=joined)
+    axes.plot(x, means["mean"], label=style.label, **strokes, gid=style.gid())
+    _add_values(axes, style, means, place, shift, percent=percent)
 
 
-def draw_by_epoch(axes: Axes, of: Mapping[str, SeriesStyle], means: pd.DataFrame) -> None:
+def _add_values(
+    axes: Axes,
+    style: SeriesStyle,
+    means: pd.DataFrame,
+    place: Callable[[float], str],
+    shift: float = 0,
+    *,
+    percent: bool,
+) -> None:
+    """Add an invisible line whose points have their values as text."""
+    shown = "{:.2f}".format if percent else "{:.3g}".format
+    unit = " %" if percent else ""
+    texts = []
+    for at, mean, low, high in means[["mean", "low", "high"]].itertuples():
+        ends = f" [{shown(low)}, {shown(high)}]" if math.isfinite(low + high) else ""
+        texts.append(f"{style.label}, {place(at)}: {shown(mean)}{unit}{ends}")
+    x = means.index.to_numpy(dtype=float) + shift
+    axes.plot(x, means["mean"], linestyle="none", gid=style.gid(texts))
+
+
+def draw_by_epoch(
+    axes: Axes, of: Mapping[str, SeriesStyle], means: pd.DataFrame, *, percent: bool = False
+) -> None:
     """Draw a band for each activation; ``means`` is indexed by activation and epoch."""
+    for activation, style in of.items():
+        part = of_activation(means, activation)
+        draw_band(axes, style, part, "epoch {:g}".format, series=len(of), percent=percent)
     last = int(means.index.get_level_values("epoch").max())
-    few = last <= MAX_MARKED_EPOCHS
-    shifts = dodge(len(of), 0.3 if few else 0)
-    for (activation, style), shift in zip(of.items(), shifts, strict=True):
-        draw_band(axes, style, of_activation(means, activation), shift, series=len(of), marked=few)
     axes.set_xlim(0.6, last + 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 

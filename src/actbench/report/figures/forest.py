@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actbench.report.figures.axes import steady_ticks
+from actbench.report.figures.series import series_styles
 from actbench.report.figures.style import (
     FAINT,
     INK,
@@ -16,7 +17,6 @@ from actbench.report.figures.style import (
     fix_layout,
     new_figure,
     sample_size,
-    series_styles,
     shorten,
     study_title,
 )
@@ -31,25 +31,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from actbench.analysis.frames import Frames
-    from actbench.report.figures.style import SeriesStyle
+    from actbench.report.figures.series import SeriesStyle
 
 # the start of each column of text, in points from the right edge of the axes
 _COLUMNS = {"difference [95 % interval]": 10, "n": 146, "verdict": 170}
 _ROW = 0.27  # inches
 
 
-def differences(frames: Frames) -> Figure | None:
-    """Return the paired differences in the primary metrics, a panel each, on one scale.
+def differences(frames: Frames) -> Figure | str | None:
+    """Return the paired differences in the headline metrics, a panel each, on one scale.
 
     The scale extends at least twice the margin to either side of zero, so that a difference that
     does not matter does not look large. An interval much wider than the others ends in an arrow.
     """
-    rows = frames.primary_comparisons
-    if not np.isfinite(rows["difference"]).any():
-        return None
     study = frames.study
-    metrics = [name for name in frames.primary_metrics if name in set(rows["metric"])]
-    of = series_styles(study.activations, study.baseline)
+    if len(study.activations) == 1:
+        return None
+    shown = [*frames.primary_metrics, "matched_accuracy"]
+    rows = frames.comparisons[frames.comparisons["metric"].isin(shown)]
+    estimated = np.isfinite(rows["difference"])
+    metrics = [name for name in shown if name in set(rows.loc[estimated, "metric"])]
+    if not metrics:
+        return "There is no difference to show: no seed has a result for both of a pair."
+    rows = rows[rows["metric"].isin(metrics)]
+    of = series_styles(study.activations)
     others = [name for name in of if name in set(rows["activation"])]
     margin = 100 * study.margin
     limit = _reach(rows, margin)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actbench.report.figures.axes import (
+    NO_RESULT,
     add_legend,
     axis_from_zero,
     decades,
@@ -37,11 +38,11 @@ MIN_DECADES_FOR_LOG_AXIS = 2
 NORM = "gradient norm"
 
 
-def gradient_norms(frames: Frames) -> Figure | None:
+def gradient_norms(frames: Frames) -> Figure | str | None:
     """Return the gradient norm by epoch, a panel for each layer (nine at most, evenly chosen)."""
     part = finished(frames, frames.gradients)
     if part.empty:
-        return None
+        return NO_RESULT
     layers = list(dict.fromkeys(part["layer"]))
     picks = np.linspace(0, len(layers) - 1, min(len(layers), MAX_LAYERS)).round().astype(int)
     means = intervals(part, "grad_norm", "layer", "activation", "epoch")
@@ -63,12 +64,15 @@ def gradient_norms(frames: Frames) -> Figure | None:
         return fix_layout(figure)
 
 
-def gradient_depth(frames: Frames) -> Figure | None:
+def gradient_depth(frames: Frames) -> Figure | str | None:
     """Return the gradient norm by layer in the last epoch, on a logarithmic axis."""
     part = finished(frames, frames.gradients)
-    part = part[(part["epoch"] == part["epoch"].max()) & (part["grad_norm"] > 0)]
-    if part["layer"].nunique() < 2:
-        return None
+    last = part[part["epoch"] == part["epoch"].max()]
+    if last["layer"].nunique() < 2:
+        return NO_RESULT if part.empty else None
+    part = last[last["grad_norm"] > 0]
+    if part.empty:
+        return "Every gradient norm of the last epoch is zero."
     with figure_style():
         title = titled(frames, "Gradient norm by layer, last epoch", part)
         figure, axes, means = _by_layer(frames, part, "grad_norm", "gradient_depth", title)
@@ -77,11 +81,13 @@ def gradient_depth(frames: Frames) -> Figure | None:
         return fix_layout(figure)
 
 
-def inactive_units(frames: Frames) -> Figure | None:
+def inactive_units(frames: Frames) -> Figure | str | None:
     """Return the share of inactive units by layer."""
     part = finished(frames, frames.inactive)
     if part.empty:
-        return None
+        return NO_RESULT if finished(frames, frames.trials).empty else None
+    if not part["inactive_fraction"].any():
+        return "No unit was inactive in any trial."
     with figure_style():
         title = titled(frames, "Inactive units by layer", part)
         figure, axes, means = _by_layer(frames, part, "inactive_fraction", "inactive_units", title)
@@ -101,10 +107,19 @@ def _by_layer(
     of = series_styles_of(frames, part)
     figure = new_figure(name, title, 3.5 + legend_height(of))
     axes = figure.subplots()
-    width = 0.35 if norms else 0.6
-    for (activation, style), shift in zip(of.items(), dodge(len(of), width), strict=True):
+    # points that lines connect are not shifted: a line would slope sideways
+    shifts = dodge(len(of), 0 if norms else 0.6)
+    for (activation, style), shift in zip(of.items(), shifts, strict=True):
         part = of_activation(means, activation)
-        draw_points(axes, style, part, shift, joined=norms)
+        draw_points(
+            axes,
+            style,
+            part,
+            lambda at: str(layers[int(at)]),
+            shift,
+            joined=norms,
+            percent=not norms,
+        )
     ticks = range(0, len(layers), -(-len(layers) // 26))
     labels = [shorten(layers[i].removesuffix(".activation"), 18) for i in ticks]
     crowded = sum(map(len, labels)) + 2 * len(labels) > 80

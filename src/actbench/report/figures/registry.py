@@ -13,9 +13,9 @@ import pandas as pd
 
 from actbench.report.figures.attacks import attacks
 from actbench.report.figures.axes import (
+    NO_RESULT,
     add_legend,
     axis_from_zero,
-    dodge,
     draw_band,
     draw_by_epoch,
     draw_points,
@@ -57,8 +57,11 @@ STRIP = "corruptions"
 SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
-def figures(frames: Frames) -> dict[str, Figure]:
-    """Return the figures that the study has data for, by file name without its ending."""
+def figures(frames: Frames) -> dict[str, Figure | str]:
+    """Return the study's figures by file name without its ending.
+
+    In place of a figure that would show nothing is a sentence that says why.
+    """
     drawn = {name: entry.target(frames) for name, entry in FIGURES.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -80,11 +83,11 @@ def caption(name: str, frames: Frames) -> str:
     return f"{text} {seeds_of(finished(frames, frames.trials))}."
 
 
-def severity(frames: Frames) -> Figure | None:
+def severity(frames: Frames) -> Figure | str | None:
     """Return accuracy against severity, a panel for each corruption."""
     corrupted = finished(frames, frames.corruptions)
     if corrupted.empty:
-        return None
+        return NO_RESULT if frames.study.corruptions else None
     names = list(dict.fromkeys(corrupted["corruption"]))
     clean = finished(frames, frames.trials).rename(columns={"clean_accuracy": "accuracy"})
     clean["severity"] = 0
@@ -107,13 +110,17 @@ def severity(frames: Frames) -> Figure | None:
         )
         for axes, name in zip(grid, names, strict=True):
             axes.set_title(shorten(name.replace("_", " ")))
-            for (activation, style), shift in zip(of.items(), dodge(len(of), 0.3), strict=True):
+            for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_band(axes, style, part, shift, series=len(of))
+                draw_band(axes, style, part, _severity_label, series=len(of))
         percent_axis(grid[0], *means.values())
         grid[0].set_xticks(range(6), ["clean", *"12345"])
         add_legend(figure, grid[0])
         return fix_layout(figure)
+
+
+def _severity_label(severity: float) -> str:
+    return f"severity {severity:g}" if severity else "clean"
 
 
 def slope(frames: Frames) -> Figure | None:
@@ -154,7 +161,7 @@ def slope(frames: Frames) -> Figure | None:
             axes.plot(joined.index, joined["mean"], color=FAINT, linewidth=1.4)
             for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_points(axes, style, part, joined=False)
+                draw_points(axes, style, part, "slope {:g}".format, joined=False, percent=percent)
             axes.xaxis.set_major_locator(steady_ticks())
             if name.endswith("accuracy"):
                 percent_axis(axes, *accuracies)
@@ -166,11 +173,11 @@ def slope(frames: Frames) -> Figure | None:
         return fix_layout(figure)
 
 
-def training(frames: Frames) -> Figure | None:
+def training(frames: Frames) -> Figure | str:
     """Return training loss and test accuracy by epoch."""
     part = finished(frames, frames.epochs)
     if part.empty:
-        return None
+        return NO_RESULT
     of = series_styles_of(frames, part)
     loss = intervals(part, "train_loss", "activation", "epoch")
     accuracy = intervals(part, "test_accuracy", "activation", "epoch", scale=100)
@@ -180,7 +187,7 @@ def training(frames: Frames) -> Figure | None:
         draw_by_epoch(left, of, loss)
         axis_from_zero(left, loss)
         left.set_ylabel("mean training loss, nats")
-        draw_by_epoch(right, of, accuracy)
+        draw_by_epoch(right, of, accuracy, percent=True)
         percent_axis(right, accuracy)
         right.set_ylabel("test accuracy, %")
         add_legend(figure, left)
@@ -220,7 +227,7 @@ def corruption_strip(
         return fix_layout(figure)
 
 
-FIGURES: Registry[Callable[[Frames], Figure | None]] = Registry(
+FIGURES: Registry[Callable[[Frames], Figure | str | None]] = Registry(
     "figure",
     differences=Entry(
         differences,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cache
+from html import escape
 from typing import TYPE_CHECKING
 
 from matplotlib import font_manager, style
@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Iterator
 
     from actbench.study.study import Study
 
@@ -32,28 +31,10 @@ GRID = "#dfe3e8"
 SHADE = "#eceff3"
 PAPER = "#ffffff"
 
-# Okabe & Ito (2008) without their yellow, which is too pale on white: six hues that stay distinct
-# under the three common colour-vision deficiencies. Beyond six, line and marker distinguish series.
-HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-# each with the size in points at which it is easily distinguished from the others
-MARKERS = (
-    ("s", 4.6),
-    ("D", 4.8),
-    ("^", 6),
-    ("v", 6),
-    ("P", 6.4),
-    ("X", 6.4),
-    ("p", 6.4),
-    ("<", 6),
-    ("*", 8.5),
-    (">", 6),
-    ("h", 6),
-    ("d", 6.4),
-)
-LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH = 7.2  # inches: at 10 points, text is as large as a page's at full width
 PNG_DPI = 160
 MAX_NAME_LENGTH = 26
+_SERIES = re.compile(r"series-(\d+)")
 _STYLE = {
     "figure.facecolor": PAPER,
     "savefig.facecolor": PAPER,
@@ -95,49 +76,6 @@ def figure_style(salt: str = "") -> Iterator[None]:
     """Use the style of this project, whatever the user's matplotlibrc is."""
     with style.context(["default", {**_STYLE, "svg.hashsalt": f"actbench {salt}"}]):
         yield
-
-
-@dataclass(frozen=True)
-class SeriesStyle:
-    """The style of an activation in every figure of its study."""
-
-    label: str
-    colour: str
-    marker: str
-    size: float
-    line: str | tuple[int, tuple[float, ...]]
-
-    def with_label(self, label: str) -> SeriesStyle:
-        """Return the same style with another label."""
-        return replace(self, label=label)
-
-    def strokes(self, *, joined: bool = True, marked: bool = True) -> dict[str, Any]:
-        """Return the keyword arguments of ``Axes.plot`` for this style."""
-        return {
-            "color": self.colour,
-            "marker": self.marker if marked else "none",
-            "markersize": self.size,
-            "linestyle": self.line if joined else "none",
-            "markeredgecolor": PAPER,
-            "markeredgewidth": 0.6,
-        }
-
-
-def series_styles(activations: Sequence[str], baseline: str) -> dict[str, SeriesStyle]:
-    """Return each activation's style: the baseline in black, the others by their order."""
-    labels: dict[str, str] = {}
-    for activation in activations:
-        label, count = shorten(activation), 2
-        while label in labels.values():
-            label, count = f"{shorten(activation, MAX_NAME_LENGTH - 4)} ({count})", count + 1
-        labels[activation] = label
-    others = [activation for activation in activations if activation != baseline]
-    found = {baseline: SeriesStyle(labels.get(baseline, shorten(baseline)), INK, "o", 5, "-")}
-    for i, activation in enumerate(others):
-        hue, line = HUES[i % len(HUES)], LINES[i // len(HUES) % len(LINES)]
-        marker, size = MARKERS[i % len(MARKERS)]
-        found[activation] = SeriesStyle(labels[activation], hue, marker, size, line)
-    return {activation: found[activation] for activation in activations}
 
 
 @cache
@@ -204,8 +142,10 @@ def fix_layout(figure: Figure) -> Figure:
 def to_svg(figure: Figure) -> str:
     """Return the figure as one ``<svg>`` element, its ids unique to the figure's label.
 
-    Text is drawn as outlines: it is the same everywhere, and no name can be markup. Comments, the
-    document type and ids without references are left out.
+    Text is drawn as outlines, so that it is the same everywhere. Comments, the document type and
+    ids without references are left out. The parts of a series (see ``SeriesStyle.gid``) have the
+    attribute ``data-series``, and its points have their values as titles, which browsers show at
+    the pointer.
     """
     name = str(figure.get_label())
     buffer = io.StringIO()
@@ -216,10 +156,40 @@ def to_svg(figure: Figure) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", buffer.getvalue(), flags=re.DOTALL)
     text = text[text.index("<svg") :]
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
+
+    def renamed(found: re.Match[str]) -> str:
+        if series := _SERIES.match(found[1]):
+            return f' data-series="{series[1]}"'
+        return f' id="{name}-{found[1]}"' if found[1] in used else ""
+
+    text = re.sub(r' id="([^"]+)"', renamed, text)
     text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
     text = re.sub(r"(\.\d{3})\d+", r"\1", text)  # a thousandth of a point is enough
-    return re.sub(r"\n\s*", "\n", text)
+    text = re.sub(r"\n\s*", "\n", text)
+    return text.rstrip().removesuffix("</svg>") + f"{_values(figure)}</svg>\n"
+
+
+def _values(figure: Figure) -> str:
+    """Return a transparent circle for each point of the series, with its value as title."""
+    height = 72 * figure.get_figheight()
+    circles = []
+    for axes in figure.axes:
+        for line in axes.lines:
+            series, *values = (line.get_gid() or "").split("\n")
+            if not values:
+                continue
+            points = axes.transData.transform(line.get_xydata()) * 72 / figure.dpi
+            (left, low), (right, high) = axes.bbox.get_points() * 72 / figure.dpi
+            circles += [
+                f'<circle cx="{x:.1f}" cy="{height - y:.1f}" r="5" '
+                f'data-series="{series.removeprefix("series-")}"><title>{escape(value)}</title>'
+                "</circle>\n"
+                for (x, y), value in zip(points, values, strict=True)
+                if left - 1 <= x <= right + 1 and low - 1 <= y <= high + 1
+            ]
+    if not circles:
+        return ""
+    return f'<g class="values" fill="none" pointer-events="all">\n{"".join(circles)}</g>\n'
 
 
 def to_png(figure: Figure) -> bytes:
