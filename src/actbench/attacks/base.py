@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 
@@ -25,13 +25,17 @@ BATCH_SIZE = 250
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """The result of an attack: ``images``, float32 in [0, 1], within ε of the originals.
+    """The result of an attack.
 
-    ``correct``, bool (N,), is whether each was classified correctly, unchanged and at every step.
+    Attributes:
+        images: float32 (N, C, H, W) in [0, 1], within ε of the originals.
+        correct: bool (N,), whether each was classified correctly, unchanged and at every step.
+        white_box_correct: bool (N,), the same after the part of the attack that uses gradients.
     """
 
     images: Tensor
     correct: Tensor
+    white_box_correct: Tensor
 
     @property
     def accuracy(self) -> float:
@@ -41,7 +45,7 @@ class Attacked:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The arguments of ``Attack.__call__``."""
+    """The arguments of ``Attack.__call__``, and the logits of the unchanged images."""
 
     predict: Predict
     images: Tensor
@@ -49,6 +53,23 @@ class Target:
     epsilon: float
     generator: torch.Generator
     batch_size: int
+    logits: Tensor
+
+    def wrong_classes(self) -> Tensor:
+        """Return int64 (N, classes − 1): the classes but the label, likeliest first."""
+        finite = self.logits.nan_to_num()  # so that only the label's logit is infinite
+        ranking = finite.scatter(1, self.labels[:, None], math.inf).argsort(1, descending=True)
+        return ranking[:, 1:]
+
+
+class Cost(NamedTuple):
+    """The largest number of passes of one image through the network, the unchanged image's aside.
+
+    A backward pass is one that computes the gradient at the image.
+    """
+
+    forward: int
+    backward: int
 
 
 COUNT = integer(1, high=10**6)
@@ -73,6 +94,31 @@ class Attack(ABC):
     @abstractmethod
     def norm(self) -> str:
         """The norm that ε is measured in: ``"linf"`` or ``"l2"``."""
+
+    @property
+    def least_classes(self) -> int:
+        """The smallest number of classes with which the attack can be used."""
+        return 2
+
+    @abstractmethod
+    def cost(self, classes: int) -> Cost:
+        """Return the passes per image for a network with this number of classes."""
+
+    def check_classes(self, classes: int) -> None:
+        """Check that the attack can be used with this number of classes.
+
+        Raises:
+            UsageError: there are too few.
+        """
+        if classes < self.least_classes:
+            raise UsageError(
+                f"attack {self.spec!r} needs {self.least_classes} classes or more, and there are "
+                f"{classes}; give {self._usable_with(classes)}"
+            )
+
+    def _usable_with(self, classes: int) -> str:
+        """Return what to give instead, if there are too few classes."""
+        return "another attack"
 
     @property
     def spec(self) -> str:
@@ -111,17 +157,27 @@ class Attack(ABC):
             batch_size: the number of images per call of ``predict``.
 
         Raises:
-            UsageError: ε is negative or not finite.
+            UsageError: ε is negative or not finite, or the network has too few classes.
         """
         if not 0 <= epsilon < math.inf:
             raise UsageError(f"attack epsilon is {epsilon}; it must be a finite number from 0")
-        target = Target(predict, images, labels, epsilon, generator, batch_size)
-        attacked = Attacked(images.clone(), torch.ones_like(labels, dtype=torch.bool))
-        for some in batches(attacked.correct, batch_size):
-            attacked.correct[some] = is_correct(logits_of(predict, images[some]), labels[some])
-        self._search(target, attacked)
+        with torch.inference_mode(False):  # autograd cannot use tensors of the inference mode
+            images, labels = images.clone(), labels.clone()
+        everything = torch.ones_like(labels, dtype=torch.bool)
+        parts = batches(everything, batch_size)
+        logits = torch.cat([logits_of(predict, images[some]) for some in parts])
+        self.check_classes(logits.shape[1])
+        correct = is_correct(logits, labels)
+        attacked = Attacked(images.clone(), correct, correct.clone())
+        target = Target(predict, images, labels, epsilon, generator, batch_size, logits)
+        self._run(target, attacked)
         return attacked
+
+    def _run(self, target: Target, attacked: Attacked) -> None:
+        self._search(target, attacked)
+        if self.white_box:
+            attacked.white_box_correct.copy_(attacked.correct)
 
     @abstractmethod
     def _search(self, target: Target, attacked: Attacked) -> None:
-        """Search adversarial images of those still correct; write them to ``attacked``."""
+        """Search adversarial images of those still correct; write the results to ``attacked``."""

@@ -4,61 +4,69 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from actbench.attacks.base import COUNT, Attack, Attacked, Target
-from actbench.attacks.perturbations import (
-    batches,
-    is_correct,
-    linf_bounds,
-    logits_of,
-    margin,
-    random_squares,
-    uniform,
-)
-from actbench.study.fields import number, one_of
+from actbench.attacks.base import COUNT, Attack, Attacked, Cost, Target
+from actbench.attacks.gradient import NORM
+from actbench.attacks.perturbations import batches, is_correct, logits_of, margin, uniform
+from actbench.attacks.squares import L2Squares, LinfSquares
+from actbench.study.fields import number
 from actbench.study.registry import parameter
 
-# The shares of the queries after which the window is halved: 10, 50, 200, … of the paper's 10,000.
+if TYPE_CHECKING:
+    from actbench.attacks.squares import Squares
+
+# The shares of the queries after which the area is halved: 10, 50, 200, … of the paper's 10,000.
 _HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 @dataclass(frozen=True)
 class Square(Attack):
-    """Square Attack in L∞ (Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 and 2).
+    """Square Attack (Andriushchenko et al. 2020, arXiv:1912.00049, algorithms 1 to 3).
 
-    A random search that uses logits only. Vertical stripes of ±ε come first; then each query sets
-    a square at a random place to ±ε per channel, and keeps it if the margin, the label's logit
-    minus the largest other, falls. The square covers the share ``p`` of the image, halved as in
-    the paper's schedule, which is compressed to the number of ``queries``.
+    A random search that uses logits only. Each query changes a square at a random place, and the
+    change is kept if the margin, the label's logit minus the largest other, falls. In L∞ it starts
+    with vertical stripes of ±ε and sets squares to ±ε per channel. In L2 it starts with 5 × 5 tiles
+    and moves length from one square to another. The square covers the share ``p`` of the image,
+    halved as in the paper's schedule, which is compressed to the number of ``queries``.
 
-    ``queries`` counts the attacked images shown to the network. The paper allows 10,000; 200 break
+    ``queries`` counts the attacked images shown to the network. 5,000 are AutoAttack's; 200 break
     about half of what a plain CNN gets right at 8/255, enough to reveal masked gradients.
     """
 
     name = "square"
     white_box = False
-    queries: int = parameter(200, COUNT)
+    queries: int = parameter(5000, COUNT)
     p: float = parameter(0.8, number(0, 1, above=True))
-    norm: str = parameter("linf", one_of("linf"))
+    norm: str = parameter("linf", NORM)
+
+    def cost(self, classes: int) -> Cost:
+        """Return the queries."""
+        return Cost(self.queries, 0)
 
     def _search(self, target: Target, attacked: Attacked) -> None:
-        count, channels, _, width = target.images.shape
-        generator, device = target.generator, target.images.device
-        lower, upper = linf_bounds(target.images, target.epsilon)
+        kind: type[Squares] = LinfSquares if self.norm == "linf" else L2Squares
+        squares = kind(target.images, target.epsilon)
+        count, generator, device = len(target.images), target.generator, target.images.device
         least_margin = torch.full((count,), math.inf, device=device)
         for query in range(self.queries):
-            raised = uniform((count, channels, 1, 1 if query else width), generator, device) < 0.5
-            share = self.p / 2 ** sum(query / self.queries > end for end in _HALVINGS)
-            window = random_squares(target.images, share, generator) | (query == 0)
+            if not attacked.correct.any():
+                return
+            # drawn for all images, so that an image's draws do not depend on the others
+            shape = squares.draws if query > 0 else squares.first_draws
+            draws = uniform((count, *shape), generator, device)
+            area = self.p / 2 ** sum(query / self.queries > end for end in _HALVINGS)
             for some in batches(attacked.correct, target.batch_size):
                 best, labels = attacked.images[some], target.labels[some]
-                extreme = torch.where(raised[some], upper[some], lower[some])
-                candidate = torch.where(window[some], extreme, best)
+                if query > 0:
+                    candidate = squares.changed(best, some, draws[some], area)
+                else:
+                    candidate = squares.first(some, draws[some])
                 logits = logits_of(target.predict, candidate)
                 reached, correct = margin(logits, labels), is_correct(logits, labels)
-                better = (reached < least_margin[some]) | ~correct
+                better = (reached < least_margin[some]) | ~correct | (query == 0)
                 attacked.images[some] = torch.where(better[:, None, None, None], candidate, best)
                 least_margin[some] = torch.where(better, reached, least_margin[some])
                 attacked.correct[some] = correct

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actbench.attacks.base import COUNT, Attack, Attacked, Target
+from actbench.attacks.base import COUNT, Attack, Attacked, Cost, Target
 from actbench.attacks.perturbations import ascend, batches, uniform_in_unit_ball
 from actbench.study.fields import flag, number, one_of
 from actbench.study.registry import parameter
@@ -31,6 +31,10 @@ class PGD(Attack):
     norm: str = parameter("linf", NORM)
     random_start: bool = parameter(True, flag())
     restarts: int = parameter(1, COUNT)
+
+    def cost(self, classes: int) -> Cost:
+        """Return the passes of all steps of all restarts; the last points need no gradient."""
+        return Cost(self.restarts * (self.steps + 1), self.restarts * self.steps)
 
     def _search(self, target: Target, attacked: Attacked) -> None:
         images, epsilon = target.images, target.epsilon
@@ -61,6 +65,10 @@ class FGSM(Attack):
     name = "fgsm"
     white_box = True
     norm: str = parameter("linf", NORM)
+
+    def cost(self, classes: int) -> Cost:
+        """Return the passes of one step."""
+        return Cost(forward=2, backward=1)
 
     def _search(self, target: Target, attacked: Attacked) -> None:
         step = PGD(steps=1, step_size=1.0, norm=self.norm, random_start=False)

@@ -1,4 +1,4 @@
-"""Parts of attacks: input gradients, ε-balls cut to [0, 1], gradient ascent, random squares.
+"""Parts of attacks: input gradients, ε-balls cut to [0, 1], gradient ascent.
 
 Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,); a norm is ``"linf"`` or ``"l2"``.
 """
@@ -64,25 +64,52 @@ def logit_gradient(logits: Tensor, labels: Tensor) -> Tensor:
     return others.scatter(1, label, -others.sum(1, keepdim=True))
 
 
-def input_gradient(predict: Predict, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits and, shaped as ``images``, each image's own gradient of the attacks' loss.
+def input_gradients(
+    predict: Predict, images: Tensor, weights_of: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return the logits, and gradients in the images of weighted sums of each image's logits.
 
-    See ``logit_gradient``. It is zero if ``predict`` does not depend differentiably on its input.
-    Only the gradient at the images is computed; the ``grad`` of parameters does not change.
+    They are zero if ``predict`` does not depend differentiably on its input. Only the gradients at
+    the images are computed; the ``grad`` of parameters does not change.
+
+    Args:
+        predict: maps images to logits.
+        images: float32 (N, C, H, W).
+        weights_of: maps the logits (N, classes) to K weights of each, float32 (K, N, classes).
+
+    Returns:
+        The logits, float32 (N, classes), and the gradients, float32 (K, N, C, H, W).
     """
     with torch.inference_mode(False), torch.enable_grad():
-        inputs, labels = images.clone().requires_grad_(), labels.clone()
+        inputs = images.clone().requires_grad_()
         logits = predict(inputs).float()
+        weights = weights_of(logits.detach())
         if not logits.requires_grad:
-            return logits, torch.zeros_like(images)
-        (gradient,) = torch.autograd.grad(
-            logits,
-            inputs,
-            logit_gradient(logits.detach(), labels),
-            allow_unused=True,
-            materialize_grads=True,
-        )
-    return logits.detach(), gradient
+            return logits, images.new_zeros((len(weights), *images.shape))
+        last = len(weights) - 1
+        gradients = [
+            torch.autograd.grad(
+                logits,
+                inputs,
+                each,
+                retain_graph=number < last,
+                allow_unused=True,
+                materialize_grads=True,
+            )[0]
+            for number, each in enumerate(weights)
+        ]
+    return logits.detach(), torch.stack(gradients)
+
+
+def input_gradient(predict: Predict, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits and, shaped as ``images``, each image's own gradient of PGD's loss.
+
+    See ``logit_gradient`` and ``input_gradients``.
+    """
+    logits, gradients = input_gradients(
+        predict, images, lambda logits: logit_gradient(logits, labels)[None]
+    )
+    return logits, gradients[0]
 
 
 def ascent_direction(gradient: Tensor, norm: str) -> Tensor:
@@ -183,20 +210,3 @@ def ascend(
         points[left] = project(points[left] + step_size * direction, left)
     correct[left] = is_correct(logits_of(predict, points[left]), labels[left])
     return points, correct
-
-
-def random_squares(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Return bool (N, 1, H, W): in each image a square of about this share, at a random place.
-
-    The side is at least 1 and no longer than the image's shorter side.
-    """
-    count, _, height, width = images.shape
-    side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
-    corner = uniform((count, 2), generator, images.device)
-    rows, columns = (
-        torch.arange(length, device=images.device)
-        - (corner[:, axis, None] * (length - side + 1)).long()
-        for axis, length in enumerate((height, width))
-    )
-    rows, columns = ((offset >= 0) & (offset < side) for offset in (rows, columns))
-    return rows[:, None, :, None] & columns[:, None, None, :]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actbench.attacks.apgd import APGD
 from actbench.attacks.black_box import Square
+from actbench.attacks.ensemble import AutoAttack
+from actbench.attacks.fab import FAB
 from actbench.attacks.gradient import FGSM, PGD
 from actbench.errors import UsageError
 from actbench.study.registry import Entry, Registry, documented, parameters_of
@@ -19,7 +22,15 @@ def _entry(attack: type[Attack]) -> Entry[type[Attack]]:
     return documented(attack, parameters_of(attack))
 
 
-ATTACKS = Registry("attack", fgsm=_entry(FGSM), pgd=_entry(PGD), square=_entry(Square))
+ATTACKS = Registry(
+    "attack",
+    fgsm=_entry(FGSM),
+    pgd=_entry(PGD),
+    apgd=_entry(APGD),
+    fab=_entry(FAB),
+    square=_entry(Square),
+    autoattack=_entry(AutoAttack),
+)
 
 
 def resolve(text: str) -> Attack:
