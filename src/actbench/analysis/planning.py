@@ -38,7 +38,13 @@ class SeedsNeeded:
 
 
 def seeds_needed(
-    margin: float, deviation: float, n: int, tests: int = 1, level: float = 0.05
+    margin: float,
+    deviation: float,
+    n: float,
+    tests: int = 1,
+    level: float = 0.05,
+    *,
+    freedom: float = 1.0,
 ) -> SeedsNeeded:
     """Return how many pairs lead to a verdict, either a difference or equivalence.
 
@@ -56,32 +62,36 @@ def seeds_needed(
         n: the pairs that it was estimated from, at least 2.
         tests: the comparisons that are corrected for one another, at least 1.
         level: of every test before correction.
+        freedom: the degrees of freedom that each pair after the first adds: 1 for pairs, up to 2
+            for runs that are not paired, where ``deviation`` is that of one run's difference from
+            another, √(s₁² + s₂²).
     """
     effect = margin / deviation
     tail = (1 - RANGE_CONFIDENCE) / 2
-    lower, upper = (math.sqrt(special.chdtri(n - 1, q) / (n - 1)) for q in (tail, 1 - tail))
+    known = freedom * (n - 1)
+    lower, upper = (math.sqrt(special.chdtri(known, q) / known) for q in (tail, 1 - tail))
     return SeedsNeeded(
-        _fewest(effect * _relative_deviations(n - 1), tests, level),
-        _fewest(effect * np.array([lower]), tests, level),
-        _fewest(effect * np.array([upper]), tests, level),
+        _fewest(effect * _relative_deviations(known), tests, level, freedom),
+        _fewest(effect * np.array([lower]), tests, level, freedom),
+        _fewest(effect * np.array([upper]), tests, level, freedom),
     )
 
 
-def _fewest(effects: Floats, tests: int, level: float) -> float:
+def _fewest(effects: Floats, tests: int, level: float, freedom: float) -> float:
     """Return the fewest pairs with power ``POWER``, averaged over equally likely effects."""
     low, high = 1, 2
-    while _chance_undecided(high, effects, tests, level) > 1 - POWER:
+    while _chance_undecided(high, effects, tests, level, freedom) > 1 - POWER:
         if high > MAX_SEEDS:
             return math.inf
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        decided = _chance_undecided(middle, effects, tests, level) <= 1 - POWER
+        decided = _chance_undecided(middle, effects, tests, level, freedom) <= 1 - POWER
         low, high = (low, middle) if decided else (middle, high)
     return float(high) if high <= MAX_SEEDS else math.inf
 
 
-def _chance_undecided(n: int, effects: Floats, tests: int, level: float) -> float:
+def _chance_undecided(n: int, effects: Floats, tests: int, level: float, freedom: float) -> float:
     """Return how often n pairs reach no verdict when the true difference is half the margin.
 
     In units of the true standard error, the mean difference is normal about half of k, the margin.
@@ -93,10 +103,12 @@ def _chance_undecided(n: int, effects: Floats, tests: int, level: float) -> floa
         effects: equally likely values of margin / σ, shape (effects,).
         tests: as for ``seeds_needed``.
         level: likewise.
+        freedom: likewise.
     """
-    of_difference = special.stdtrit(n - 1, 1 - level / tests / 2)
-    of_equivalence = special.stdtrit(n - 1, 1 - level / tests)
-    width = _relative_deviations(n - 1)
+    of_all = freedom * (n - 1)
+    of_difference = special.stdtrit(of_all, 1 - level / tests / 2)
+    of_equivalence = special.stdtrit(of_all, 1 - level / tests)
+    width = _relative_deviations(of_all)
     k = math.sqrt(n) * effects[:, None]
     high = of_difference * width
     low = np.minimum(np.maximum(k - of_equivalence * width, 0), high)
@@ -107,7 +119,7 @@ def _chance_undecided(n: int, effects: Floats, tests: int, level: float) -> floa
 
 
 @lru_cache(maxsize=4096)
-def _relative_deviations(freedom: int) -> Floats:
+def _relative_deviations(freedom: float) -> Floats:
     """Return equally likely ratios of an estimated to the true standard deviation."""
     upper_tails = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
     ratios: Floats = np.sqrt(special.chdtri(freedom, upper_tails) / freedom)
