@@ -35,7 +35,8 @@ from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.levels import SEVERITIES
-from actbench.study.study import DEFAULT_ACTIVATIONS, Study, Trial
+from actbench.study.study import Study, Trial
+from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
 from actbench.training.cuda_graphs import DeferredSteps
 from actbench.training.devices import compute_devices, enter, set_precision
 from actbench.training.steps import Steps

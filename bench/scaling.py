@@ -23,7 +23,8 @@ from tabulate import tabulate
 
 import actbench
 from actbench.execution.executors import default_workers
-from actbench.study.study import DEFAULT_ACTIVATIONS, Study
+from actbench.study.study import Study
+from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
 from cifar_shaped import write_image_folder
 from machine import machine
 

@@ -33,7 +33,8 @@ from actbench.execution.trials import make_executor, prepare_corruptions, run_tr
 from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
-from actbench.study.study import DEFAULT_ACTIVATIONS, Study
+from actbench.study.study import Study
+from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
 from actbench.training.trial import STEPS_BETWEEN_REPORTS
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from interleaved import Ratio, own_process

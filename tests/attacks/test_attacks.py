@@ -16,7 +16,7 @@ from actbench.attacks.gradient_masking import MaskingChecks, masking_checks
 from actbench.attacks.perturbations import ascent_direction, logit_gradient, uniform_in_unit_ball
 from actbench.attacks.registry import expand, resolve
 from actbench.errors import UsageError
-from actbench.study.study import DEFAULT_EPSILONS
+from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from helpers.attacked_network import (
     TRAINED_ON,
     SmallCNN,

@@ -14,49 +14,24 @@ from typing import TYPE_CHECKING, Any
 from actbench.errors import UsageError
 from actbench.study.fields import (
     COMPARED,
-    MAX_EPSILON,
-    MAX_RATE,
-    MAX_SEED,
     MAX_SEED_COUNT,
-    MEASURED,
-    RUN,
     TRAINED,
     Rule,
     are_different,
     are_pairs_of_texts,
-    are_rates,
     check_settings,
-    checksum,
-    image_size,
-    integer,
     is_integer,
     is_number,
-    number,
-    one_of,
     setting,
-    text,
-    texts,
 )
+from actbench.study.measurement_fields import MeasurementFields
+from actbench.study.recipe_fields import RecipeFields
+from actbench.study.subject_fields import SubjectFields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
 STUDY_FORMAT = 1
-DEFAULT_BASELINE = "relu"
-DEFAULT_ACTIVATIONS = (
-    "relu",
-    "leaky_relu:0.01",
-    "leaky_relu:0.05",
-    "leaky_relu:0.1",
-    "leaky_relu:0.2",
-    "leaky_relu:0.3",
-)
-DEFAULT_EPSILONS = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
-AUGMENTATIONS = ("auto", "flip", "none")
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
-KERNELS = ("auto", "native", "torch")
-INITS = ("default", "slope_aware")
 
 
 def seed_for(*context: str | int) -> int:
@@ -69,11 +44,8 @@ def seed_for(*context: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-_is_rate = is_number(0, MAX_RATE, above=True)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(MeasurementFields, RecipeFields, SubjectFields):
     """One configuration: data, network, activations × seeds, recipe and measurements.
 
     Tuples may be given as lists and ``seeds`` as a count. A baseline that is not among the
@@ -84,192 +56,6 @@ class Study:
         UsageError: a value has a wrong type or is out of range.
     """
 
-    dataset: str = setting(
-        "digits",
-        text("a dataset's name"),
-        TRAINED,
-        "The data set; see `actbench list datasets`.",
-    )
-    dataset_name: str = setting(
-        "", text("a line of text", empty=True), TRAINED, "The name of the data in tables."
-    )
-    data_dir: str = setting(
-        "",
-        text("a folder", empty=True),
-        TRAINED,
-        "The folder of the data set's files, or to which they are downloaded.",
-        metavar="DIR",
-    )
-    data_checksum: str = setting(
-        "", checksum(), TRAINED, "The checksum of the images and labels.", flag=None
-    )
-    data_notes: tuple[str, ...] = setting(
-        (),
-        texts("a list of sentences", empty=True),
-        TRAINED,
-        "What was done to the images when they were read.",
-        flag=None,
-    )
-    image_size: int = setting(
-        0,
-        image_size(),
-        TRAINED,
-        "Height and width of the images in pixels, to which they are resized; 0 is the data's own, "
-        "which must be one square size.",
-        metavar="N",
-    )
-    train_images: int = setting(
-        0,
-        integer(0, " (all of them)"),
-        TRAINED,
-        "Train on the first N training images only; 0 is all of them.",
-        metavar="N",
-    )
-    validation_images: int = setting(
-        0,
-        integer(0),
-        TRAINED,
-        "The number of training images, drawn at random, that are held out and replace the test "
-        "images.",
-        flag=None,
-    )
-    model: str = setting(
-        "cnn",
-        text("a network's name"),
-        TRAINED,
-        "The network; see `actbench list models`.",
-        metavar="SPEC",
-    )
-    activations: tuple[str, ...] = setting(
-        DEFAULT_ACTIVATIONS,
-        texts("a list of activation specs"),
-        TRAINED,
-        "Activations such as relu,leaky_relu:0.1; the option can be repeated.",
-        flag="--activation",
-        metavar="SPEC,…",
-    )
-    baseline: str = setting(
-        DEFAULT_BASELINE,
-        text("an activation spec"),
-        COMPARED,
-        "The activation that all others are compared with.",
-        metavar="SPEC",
-    )
-    seeds: tuple[int, ...] = setting(
-        (0, 1, 2, 3, 4),
-        Rule(
-            are_different(is_integer(0, MAX_SEED)),
-            f"a count from 1 to {MAX_SEED_COUNT}, "
-            f"or a list of different integers from 0 to {MAX_SEED}",
-        ),
-        TRAINED,
-        "The number of seeds, or a list such as 3,7,11; with a comma, 3, is a list of one.",
-    )
-    epochs: int = setting(10, integer(1), TRAINED, "Passes over the training images.", metavar="N")
-    batch_size: int = setting(64, integer(1), TRAINED, "Images per step.", metavar="N")
-    learning_rate: float = setting(
-        0.01,
-        number(0, MAX_RATE, above=True),
-        TRAINED,
-        "Learning rate of SGD.",
-        flag="--lr",
-        metavar="RATE",
-    )
-    tune_lr: tuple[float, ...] = setting(
-        (),
-        Rule(
-            lambda v: v == () or are_different(_is_rate, at_least=2)(v),
-            f"a list of two or more different numbers above 0, up to {MAX_RATE}",
-        ),
-        TRAINED,
-        "Choose each activation's learning rate from this grid, such as 0.003,0.01,0.03, on a "
-        "tenth of the training images.",
-        metavar="RATE,…",
-    )
-    learning_rates: tuple[tuple[str, float], ...] = setting(
-        (),
-        Rule(are_rates, 'a list of pairs such as ["relu", 0.01], each activation once'),
-        TRAINED,
-        "The learning rates of single activations, chosen by tune_lr or given; learning_rate is "
-        "for all others.",
-        flag=None,
-    )
-    momentum: float = setting(0.9, number(0, 1), TRAINED, "Momentum of SGD.", metavar="SHARE")
-    weight_decay: float = setting(
-        0.0,
-        number(0, MAX_RATE),
-        TRAINED,
-        "Weight decay of SGD, on all parameters but those of activations.",
-        metavar="RATE",
-    )
-    init: str = setting(
-        "default",
-        one_of(*INITS),
-        TRAINED,
-        "Initial weights: the network's own, or Kaiming's with each activation's gain.",
-    )
-    augmentation: str = setting(
-        "auto",
-        one_of(*AUGMENTATIONS),
-        TRAINED,
-        "Flip training images left-right at random: if labels allow it, always, or never.",
-    )
-    device: str = setting(
-        "cpu",
-        one_of(*DEVICES),
-        RUN,
-        "The device: cuda is this machine's GPUs; auto is cuda if there is a GPU, else cpu.",
-    )
-    precision: str = setting(
-        "fp32",
-        one_of(*PRECISIONS),
-        TRAINED,
-        "bf16 multiplies in bfloat16 and sums in float32 (torch.autocast); tf32, on GPUs only, "
-        "rounds factors to 10 bits; auto is bf16 where the device has bfloat16 arithmetic.",
-    )
-    kernels: str = setting(
-        "auto",
-        one_of(*KERNELS),
-        TRAINED,
-        "native computes convolution and max-pool as one operation, in half the time; it needs a "
-        "C++ compiler.",
-    )
-    corruptions: tuple[str, ...] = setting(
-        ("noise",),
-        texts("a list of corruptions or suites", empty=True),
-        MEASURED,
-        "Corruptions or suites of them, or none; see `actbench list corruptions`.",
-    )
-    cifar10c: str = setting(
-        "",
-        text("a folder", empty=True),
-        MEASURED,
-        "Read corrupted images from this folder of the published CIFAR-10-C files; frost is then "
-        "available too.",
-        metavar="DIR",
-    )
-    cifar10c_checksum: str = setting(
-        "", checksum(), MEASURED, "The checksum of the published files.", flag=None
-    )
-    attacks: tuple[str, ...] = setting(
-        (),
-        texts("a list of attack specs", empty=True),
-        MEASURED,
-        "Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.",
-    )
-    attack_images: int = setting(
-        1000, integer(1), MEASURED, "Attack the first N test images.", metavar="N"
-    )
-    epsilons: tuple[float, ...] = setting(
-        DEFAULT_EPSILONS,
-        Rule(
-            are_different(is_number(0, MAX_EPSILON, above=True)),
-            f"a list of different numbers above 0, up to {MAX_EPSILON}",
-        ),
-        MEASURED,
-        "The largest perturbation, in the attack's norm, for pixels in [0, 1].",
-        metavar="ε,…",
-    )
     margin: float = setting(
         0.005,
         Rule(is_number(0, 1, above=True), "a fraction above 0, up to 1"),
