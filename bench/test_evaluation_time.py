@@ -10,7 +10,7 @@ import torch
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.models.networks.registry import MODELS
-from actbench.study.study import PRECISIONS
+from actbench.study.recipe_fields import PRECISIONS
 from actbench.training import measure as evaluation
 from actbench.training.diagnostics import InactiveUnits
 from cifar_shaped import CLASSES

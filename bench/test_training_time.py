@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actbench.models.networks.registry import MODELS
-from actbench.study.study import PRECISIONS
+from actbench.study.recipe_fields import PRECISIONS
 from cifar_shaped import TRAIN_IMAGES
 from contenders import BATCH_SIZE, our_training
 

@@ -7,7 +7,7 @@ import pytest
 from actbench.models.activations import ACTIVATIONS
 from actbench.report.figures.series import HUES, STYLES, SeriesStyle, series_styles
 from actbench.report.figures.style import INK
-from actbench.study.study import DEFAULT_ACTIVATIONS
+from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
 
 TWENTY = ("relu", *(f"my_package.activations:Swish{i}" for i in range(19)))
 
