@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from tabulate import tabulate
 
+from actbench.analysis.trial_results import masking_of
 from actbench.attacks import perturbations
 from actbench.attacks.gradient_masking import masking_checks
 from actbench.attacks.registry import resolve
@@ -19,6 +20,7 @@ from actbench.data.images import normalise, prepare, study_images
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study
+from actbench.training.measurements import withstood
 from actbench.training.trial import finish, train
 
 if TYPE_CHECKING:
@@ -69,18 +71,19 @@ def main() -> None:
     network = trained_network(study, data)
     images = (normalise(data.test_images[: options.images]) + 1) / 2
     labels = data.test_labels[: options.images].clone()
+    classes = len(data.classes)
     correct: dict[tuple[str, int, float], dict[int, Tensor]] = {}
     warnings = []
     for scale in SCALES:
         predict = partial(scaled, network, scale)
-        survived = {}
+        attacked = []
         for attack in map(resolve, options.attacks):
             for levels in options.levels:
                 epsilon = levels / 255 * (L2_UNIT if attack.norm == "l2" else 1)
                 result = attack(predict, images, labels, epsilon, attack.generator(epsilon))
-                survived[attack.spec, epsilon] = result.correct
+                attacked.append(withstood(attack, epsilon, result.correct, labels, classes))
                 correct.setdefault((attack.spec, levels, epsilon), {})[scale] = result.correct
-        found = masking_checks(predict, images, labels, survived).warnings
+        found = masking_of(masking_checks(predict, images, labels), attacked, classes).warnings
         warnings.append([f"× {scale}", "; ".join(found) or "none"])
     rows = [
         [

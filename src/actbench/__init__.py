@@ -1,8 +1,8 @@
 """Does this activation really make my network better or more robust, by how much, am I sure?
 
 ``actbench.run(actbench.Study(...))`` runs a study and returns its results, ``actbench.load`` those
-of a results folder; docs/api.md has examples. The names are imported when they are first
-used, so that importing the package is fast.
+of a results folder; ``actbench.measure`` measures any PyTorch classifier. docs/api.md has examples.
+The names are imported when they are first used, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -13,11 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actbench.api import run
     from actbench.data.in_memory import arrays, from_dataset
+    from actbench.measuring import measure
     from actbench.results import Results, load
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
-__all__ = ["Results", "RunOptions", "Study", "arrays", "from_dataset", "load", "run"]
+__all__ = [
+    "Results",
+    "RunOptions",
+    "Study",
+    "arrays",
+    "from_dataset",
+    "load",
+    "measure",
+    "run",
+]
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -27,6 +37,7 @@ _MODULES = {
     "arrays": "actbench.data.in_memory",
     "from_dataset": "actbench.data.in_memory",
     "load": "actbench.results",
+    "measure": "actbench.measuring",
     "run": "actbench.api",
 }
 

@@ -12,12 +12,12 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from actbench.execution.executors import Finished, Note, Planned, Retried
+from actbench.execution.executors import Finished, Planned, Retried
 from actbench.report.printable import printable
+from actbench.training.events import Measuring, Note, Updated
 
 if TYPE_CHECKING:
     from actbench.execution.executors import Event
-    from actbench.store.record import TrialRecord
     from actbench.study.study import Trial
     from actbench.training.events import Progress
 
@@ -31,12 +31,13 @@ def show_time(seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """Shows the finished trials, each running trial's epoch, loss and accuracy, and time left."""
+    """Shows the finished trials, what each running trial does now, and the time left."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._total, self._done, self._verbose = 0, 0, verbose
-        self._running: dict[Trial, Progress] = {}
+        self._running: dict[Trial, Progress | Measuring] = {}
+        self._trained: set[Trial] = set()  # in this run
         self._begin = time.monotonic()
         self._bars = Bars(
             TextColumn("{task.description}"),
@@ -72,15 +73,17 @@ class ProgressDisplay:
             self._total, self._done, self._begin = event.trials, 0, time.monotonic()
             self._bars.update(self._task, total=event.trials, visible=event.trials > 0)
         elif isinstance(event, Finished):
-            self._finish(event.record, event.seconds)
+            self._finish(event)
         elif isinstance(event, Retried):
             self._running.pop(event.trial, None)
             self._print(f"{event.trial}: {event.reason}; retrying")
-        else:
+        elif not isinstance(event, Updated):
             self._running[event.trial] = event
+            if not isinstance(event, Measuring):
+                self._trained.add(event.trial)
             if self._verbose:
                 self._print(_progress_line(event))
-        fraction = self._done + sum(map(_share, self._running.values()))
+        fraction = self._done + sum(map(self._share, self._running.values()))
         elapsed = time.monotonic() - self._begin
         left = elapsed * (self._total - fraction) / fraction if fraction > 0 else 0.0
         self._bars.update(
@@ -90,26 +93,33 @@ class ProgressDisplay:
             left=f"about {show_time(left)} left" if fraction > 0 else "",
         )
 
-    def _finish(self, record: TrialRecord, seconds: float) -> None:
+    def _finish(self, event: Finished) -> None:
         self._done += 1
+        record = event.record
         self._running.pop(record.trial, None)
-        outcome = record.status if record.reason == "" else f"{record.status}: {record.reason}"
-        if record.clean_accuracy is not None:
-            outcome = f"test accuracy {record.clean_accuracy:.2%}"
+        outcome = f"{event.status}: {event.reason}" if event.reason else event.status
+        if record.clean is not None and record.clean.accuracy is not None and not event.reason:
+            outcome = f"test accuracy {record.clean.accuracy:.2%}"
         self._print(
             f"[{self._done}/{self._total}] {record.activation}, seed {record.seed}: "
-            f"{outcome} ({show_time(seconds)})"
+            f"{outcome} ({show_time(event.seconds)})"
         )
+
+    def _share(self, event: Progress | Measuring) -> float:
+        """Return the share of a trial that is done; measuring counts as a tenth of it."""
+        if isinstance(event, Measuring):
+            share = (event.number - 1) / event.count
+            return 0.9 + 0.1 * share if event.trial in self._trained else share
+        return 0.9 * (event.epoch - 1 + event.step / event.steps) / event.epochs
 
     def _render(self) -> Group:
         return Group(*(Text("  " + _progress_line(p)) for p in self._running.values()), self._bars)
 
 
-def _share(progress: Progress) -> float:
-    return (progress.epoch - 1 + progress.step / progress.steps) / progress.epochs
-
-
-def _progress_line(progress: Progress) -> str:
+def _progress_line(progress: Progress | Measuring) -> str:
+    if isinstance(progress, Measuring):
+        where = f"{progress.number}/{progress.count}"
+        return f"{progress.trial}: measurement {where}, {progress.what}"
     line = f"{progress.trial}: epoch {progress.epoch}/{progress.epochs}"
     if progress.test_accuracy is None:
         return f"{line}, step {progress.step}/{progress.steps}, loss {progress.loss:.3f}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actbench.analysis.frames import Frames, stored_records
+from actbench.analysis.frames import Frames
+from actbench.analysis.trial_results import stored_results
 from actbench.errors import UsageError, did_you_mean
 from actbench.report.sentences import verdict_sentences
 from actbench.report.warnings import study_warnings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import os
 
     from matplotlib.figure import Figure
+    from torch import nn
 
 
 class Results(Frames):
@@ -27,7 +29,7 @@ class Results(Frames):
     Attributes:
         folder: the results folder.
         study: the study, every name in it resolved.
-        records: the stored records, activation by activation in the study's order.
+        records: the results of the stored trials, activation by activation in the study's order.
         environments: the entries of ``environment.json``.
     """
 
@@ -39,7 +41,7 @@ class Results(Frames):
         """
         store = Store(folder)
         study = store.study()
-        records = stored_records(store, study)
+        records = stored_results(store, study)
         super().__init__(study, records, store.environment()["environments"])
         self.folder = folder
 
@@ -68,6 +70,20 @@ class Results(Frames):
         if isinstance(figure, str):
             raise UsageError(f"this study has no figure {name!r}: {figure}")
         return figure
+
+    def network(self, activation: str, *, seed: int) -> nn.Module:
+        """Return the trained network of a trial, on the CPU and in evaluation mode.
+
+        It takes float32 images (N, 3, S, S) whose pixels in [0, 1] were normalised with mean 0.5
+        and standard deviation 0.5, and returns logits (N, classes).
+
+        Raises:
+            UsageError: the study has no such trial, or it diverged or crashed.
+            ResultsFolderError: it is not trained yet, or its weights were not kept or are damaged.
+        """
+        from actbench.training.trained import trained_network
+
+        return trained_network(Store(self.folder), self.study, activation, seed)
 
     def __repr__(self) -> str:
         study, stored, planned = self.study, len(self.records), len(self.study.trials())

@@ -17,7 +17,7 @@ from actbench.errors import (
     Terminated,
     UsageError,
 )
-from actbench.execution.executors import Note, Planned
+from actbench.execution.executors import Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
     keep_resolved,
@@ -30,6 +30,7 @@ from actbench.execution.trials import (
 from actbench.report.summary import read_summary
 from actbench.store.lock import has_active_shards, shard_lock
 from actbench.study.study import next_interim_analysis
+from actbench.training.events import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from actbench.execution.plan import Plan
     from actbench.store.lock import Shard
     from actbench.store.store import Store
-    from actbench.store.stored_study import StoredStudy
+    from actbench.store.stored_study import StoredStudy, Work
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 
@@ -61,9 +62,11 @@ def run_study(
         is_locked = store.exists()
         if is_locked:
             lock.enter_context(store.locked())
-            if not options.restart and _has_nothing_to_do(study, store, options):
-                _report_nothing_to_do(store, on_event)
-                return
+            if not options.restart:
+                store.check_format()
+                if _has_nothing_to_do(study, store, options):
+                    _report_nothing_to_do(store, options, on_event)
+                    return
         resolved = study if options.restart else keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
@@ -95,8 +98,9 @@ def run_study(
             corrupt = stored.begin()
             stored.clean_up()
             pending = stored.pending(retry_failed=retry_failed)
-            _run_pending(plan, stored, pending, plan.study.trials(), executor, on_event, corrupt)
-            stored.clean_up()
+            trials = plan.study.trials()
+            _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
+            _clean_up(stored, options)
             retry_failed = False
             frames = write_report(store, plan.study)
             grows = options.until_decided and frames.undecided()
@@ -127,8 +131,18 @@ def _has_nothing_to_do(study: Study, store: Store, options: RunOptions) -> bool:
     return not (options.retry_failed and not read_summary(store.folder).complete)
 
 
-def _report_nothing_to_do(store: Store, on_event: Callable[[Event], None]) -> None:
+def _clean_up(stored: StoredStudy, options: RunOptions) -> None:
+    if options.no_weights:
+        stored.remove_weights()
+    stored.clean_up()
+
+
+def _report_nothing_to_do(
+    store: Store, options: RunOptions, on_event: Callable[[Event], None]
+) -> None:
     study = store.study()
+    if options.no_weights:
+        store.open(study).remove_weights()
     if unknown := store.open(study).unknown_records():
         on_event(Note(unknown))
     on_event(Note(f"all {len(study.trials())} trials are stored already"))
@@ -153,8 +167,9 @@ def run_shard(
     with contextlib.ExitStack() as stack:
         if store.exists():
             with store.locked_briefly():
+                store.check_format()
                 if _has_nothing_to_do(study, store, options):
-                    _report_nothing_to_do(store, on_event)
+                    _report_nothing_to_do(store, options, on_event)
                     return
         resolved = keep_resolved(study, store)
         executor = make_executor(resolved, options)
@@ -178,16 +193,16 @@ def run_shard(
             check_stored(plan, store)
             stored = store.open(plan.study)
             corrupt = stored.begin()
-        all_pending = set(stored.pending(retry_failed=options.retry_failed))
         part = shard.part(plan.study.trials())
-        pending = [trial for trial in part if trial in all_pending]
-        _run_pending(plan, stored, pending, part, executor, on_event, corrupt)
+        works = stored.pending(retry_failed=options.retry_failed)
+        pending = [work for work in works if work.trial in set(part)]
+        _run_pending(plan, stored, pending, part, executor, options, on_event, corrupt)
         with store.locked_briefly():
             lock.close()
             if stored.pending():
                 return
             if not has_active_shards(store.folder):
-                stored.clean_up()
+                _clean_up(stored, options)
             write_report(store, plan.study)
             write_inputs(store, study, plan.study, until_decided=False)
 
@@ -195,15 +210,17 @@ def run_shard(
 def _run_pending(
     plan: Plan,
     stored: StoredStudy,
-    pending: Sequence[Trial],
+    pending: Sequence[Work],
     part: Sequence[Trial],
     executor: Executor,
+    options: RunOptions,
     on_event: Callable[[Event], None],
     corrupt: Mapping[Path, str],
 ) -> None:
     """Report what is stored of ``part``, then run its pending trials."""
     planned = len(plan.study.trials())
-    on_event(Planned(len(pending)))
+    to_measure = [work.record for work in pending if work.record is not None]
+    on_event(Planned(len(pending), len(to_measure)))
     notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
     if plan.note:
         notes.append(plan.note)
@@ -219,16 +236,29 @@ def _run_pending(
     if len(pending) < len(part):
         share = f"{len(part) - len(pending)} of" if pending else "all"
         notes.append(f"{share} {len(part)} trials are stored already")
+    if to_measure:
+        count = sum(len(record.missing(plan.study)) for record in to_measure)
+        notes.append(
+            f"{len(pending) - len(to_measure)} trials to train; {len(to_measure)} are trained "
+            f"already and lack {count} measurements in all"
+        )
     if pending:
         notes += stored_elsewhere(stored)
     for note in notes:
         on_event(Note(note))
     if not pending:
         return
-    prepare_corruptions(plan)
+    prepare_corruptions(plan, pending)
     write_samples(plan, stored.store)
     try:
-        run_trials(stored, plan.data_folder, pending, executor, on_event)
+        run_trials(
+            stored,
+            plan.data_folder,
+            pending,
+            executor,
+            on_event,
+            keep_weights=not options.no_weights,
+        )
     except (KeyboardInterrupt, SystemExit, Terminated):
         left = len(stored.pending())
         on_event(Note(f"interrupted; {planned - left} of {planned} trials are stored"))

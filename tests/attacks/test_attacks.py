@@ -10,13 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from actbench.analysis.trial_results import masking_of, white_box_excess
 from actbench.attacks.black_box import Square
 from actbench.attacks.gradient import FGSM, PGD
-from actbench.attacks.gradient_masking import MaskingChecks, masking_checks
+from actbench.attacks.gradient_masking import masking_checks
 from actbench.attacks.perturbations import ascent_direction, logit_gradient, uniform_in_unit_ball
 from actbench.attacks.registry import expand, resolve
 from actbench.errors import UsageError
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
+from actbench.store.result import MaskingChecks
+from actbench.training.measurements import withstood
 from helpers.attacked_network import (
     TRAINED_ON,
     SmallCNN,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from actbench.attacks.base import Attacked
+    from actbench.store.measured import AttackResult
 
 SPECS = ("fgsm", "fgsm:norm=l2", "pgd:steps=4", "pgd:steps=4,norm=l2", "square:queries=15")
 EPSILON = {"linf": 0.06, "l2": 1.5}
@@ -348,7 +352,24 @@ def guarded(predict: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor)
         (spec, 0.15): run(spec, predict, images, labels, 0.15).correct
         for spec in ("fgsm", "pgd:steps=5", "square:queries=60")
     }
-    return masking_checks(predict, images, labels, survived)
+    return checks_of(predict, images, labels, survived)
+
+
+def result_with(spec: str, epsilon: float, correct: Tensor) -> AttackResult:
+    """Return the results of an attack that these images withstand."""
+    labels = torch.zeros(len(correct), dtype=torch.int64)
+    return withstood(resolve(spec), epsilon, correct, labels, 10)
+
+
+def checks_of(
+    predict: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    survived: dict[tuple[str, float], Tensor],
+) -> MaskingChecks:
+    """Return the checks of a network of which these images withstand each attack at each ε."""
+    attacked = [result_with(*key, mask) for key, mask in survived.items()]
+    return masking_of(masking_checks(predict, images, labels), attacked, 10)
 
 
 def test_the_guard_gives_no_warning_on_an_ordinary_network(network, images, labels):
@@ -430,7 +451,7 @@ def test_the_guard_detects_a_quantised_input(network, images, labels):
 
 def test_the_guard_detects_gradients_that_are_not_finite():
     images = torch.rand(12, 3, 8, 8, generator=seeded())
-    checks = masking_checks(infinite_gradient, images, torch.zeros(12, dtype=torch.int64), {})
+    checks = checks_of(infinite_gradient, images, torch.zeros(12, dtype=torch.int64), {})
     assert checks.non_finite_gradient_share == 1
     assert checks.white_box_excess == ()
     assert "not finite" in checks.warnings[0]
@@ -444,16 +465,14 @@ def test_the_guard_detects_a_network_that_only_noise_breaks(images, labels):
         is_8_bit = ((batch * 255).round() / 255 == batch).flatten(1).all(1)
         return F.one_hot(torch.where(is_8_bit, labels[: len(batch)], 0), 10).float()
 
-    assert masking_checks(predict, bytes_, labels, {}).large_epsilon_accuracy == 1
+    assert masking_checks(predict, bytes_, labels).large_epsilon_accuracy == 1
 
 
-def test_the_guard_compares_all_white_box_attacks_with_all_black_box_ones_in_a_norm(
-    network, images, labels
-):
+def test_the_guard_compares_all_white_box_attacks_with_all_black_box_ones_in_a_norm():
     holds, falls = (torch.full((200,), value) for value in (True, False))
 
     def excess(survived: dict[tuple[str, float], Tensor]) -> tuple[tuple[float, float], ...]:
-        return masking_checks(network, images, labels, survived).white_box_excess
+        return white_box_excess([result_with(*key, mask) for key, mask in survived.items()])
 
     assert excess({("fgsm", 0.1): holds, ("square", 0.1): falls}) == ((0.1, 1.0),)
     assert excess({("fgsm", 0.1): holds, ("pgd", 0.1): falls, ("square", 0.1): falls}) == ()
@@ -463,9 +482,7 @@ def test_the_guard_compares_all_white_box_attacks_with_all_black_box_ones_in_a_n
 
 
 @pytest.mark.parametrize(("only_square_breaks", "only_pgd_breaks"), [(9, 0), (58, 30)])
-def test_the_guard_allows_for_three_standard_errors(
-    only_square_breaks, only_pgd_breaks, network, images, labels
-):
+def test_the_guard_allows_for_three_standard_errors(only_square_breaks, only_pgd_breaks):
     def survivors(broken: range) -> Tensor:
         correct = torch.ones(200, dtype=torch.bool)
         correct[broken.start : broken.stop] = False
@@ -474,9 +491,8 @@ def test_the_guard_allows_for_three_standard_errors(
     for extra, found in ((0, False), (3, True)):
         square = survivors(range(only_square_breaks + extra))
         pgd = survivors(range(200 - only_pgd_breaks, 200))
-        survived = {("square", 0.1): square, ("pgd", 0.1): pgd}
-        checks = masking_checks(network, images[:5], labels[:5], survived)
-        assert bool(checks.white_box_excess) == found
+        attacked = [result_with("square", 0.1, square), result_with("pgd", 0.1, pgd)]
+        assert bool(white_box_excess(attacked)) == found
 
 
 # Specs

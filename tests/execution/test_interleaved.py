@@ -16,6 +16,8 @@ from actbench.execution.local import InProcess, LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.store.checkpoint import Checkpoint
+from actbench.store.store import Store
+from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training.cuda_graphs import DeferredSteps
 from actbench.training.trial import finish, train
@@ -84,20 +86,24 @@ def ignore(_: object) -> None:
     pass
 
 
+def works_of(study: Study) -> list[Work]:
+    return [*map(Work, study.trials())]
+
+
 def records_of(events: list[Any]) -> dict[str, TrialRecord]:
     return {e.record.trial_id: e.record for e in events if isinstance(e, Finished)}
 
 
 def one_by_one(study: Study, folder: Path) -> dict[str, TrialRecord]:
     events: list[Any] = []
-    InProcess().run(study, study.trials(), folder, events.append)
+    InProcess().run(study, works_of(study), folder, events.append)
     return records_of(events)
 
 
 def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
     interleaved = InterleavedTrials("cpu", at_once)
-    for trial in study.trials():
-        interleaved.add(study, trial, folder, ignore, None)
+    for work in works_of(study):
+        interleaved.add(study, work, folder, ignore, None)
     events: list[Any] = []
     while interleaved.busy:
         events.extend(interleaved.advance())
@@ -113,11 +119,9 @@ def test_interleaved_trials_have_the_records_of_single_trials(at_once: int, fold
 def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> None:
     alone = [
         finish(
-            run_one(
-                STUDY, trial, open_images(folder).train_subset(150), ignore, None, deferred=True
-            )
+            run_one(STUDY, work, open_images(folder).train_subset(150), ignore, None, deferred=True)
         )
-        for trial in STUDY.trials()
+        for work in works_of(STUDY)
     ]
     assert records_of(side_by_side(STUDY, folder, 10)) == records_of(alone)
 
@@ -167,15 +171,17 @@ def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: 
 
 def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_path: Path) -> None:
     study = Study(activations=("relu",), epochs=3, train_images=150, corruptions=())
-    trial, few = Trial("relu", 0), data.train_subset(150)
-    undisturbed = finish(run_one(study, trial, few, ignore, None)).record
+    work, few = Work(Trial("relu", 0)), data.train_subset(150)
+    undisturbed = finish(run_one(study, work, few, ignore, None)).record
+    store = Store(tmp_path)
+    store.make_trial_folders()
     interleaved = InterleavedTrials("cpu", 2)
-    interleaved.add(study, trial, folder, ignore, tmp_path)
-    while not list(tmp_path.iterdir()):
+    interleaved.add(study, work, folder, ignore, tmp_path)
+    while not list(store.checkpoints.iterdir()):
         list(interleaved.advance())
-    resumed = finish(run_one(study, trial, few, ignore, tmp_path, deferred=True)).record
+    resumed = finish(run_one(study, work, few, ignore, tmp_path, deferred=True)).record
     assert resumed == undisturbed
-    assert Checkpoint(tmp_path, undisturbed.trial_id).path.exists()
+    assert Checkpoint(store.checkpoints, undisturbed.trial_id).path.exists()
 
 
 def test_if_memory_is_short_fewer_trials_run_at_once_and_all_finish(folder: Path) -> None:
@@ -209,7 +215,7 @@ def test_workers_with_several_trials_give_the_records_of_one_trial_at_a_time(fol
     events: list[Any] = []
     workers = LocalWorkers(["cpu", "cpu"], at_once=3)
     try:
-        workers.run(study, study.trials(), folder, events.append)
+        workers.run(study, works_of(study), folder, events.append)
     finally:
         workers.close()
     assert records_of(events) == one_by_one(study, folder)
@@ -227,7 +233,7 @@ def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(
     events: list[Any] = []
     workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=8)
     try:
-        workers.run(study, study.trials(), folder, events.append)
+        workers.run(study, works_of(study), folder, events.append)
     finally:
         workers.close()
     ended = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from actbench.analysis.trial_results import result_of
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UsageError
 from actbench.execution.network_check import check_networks
@@ -20,7 +21,7 @@ from actbench.training.trial import finish, run_trial
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actbench.store.record import TrialRecord
+    from actbench.store.result import TrialResult
     from helpers.runs import Outcome
 
 SOURCE = '''
@@ -222,10 +223,12 @@ def refusal(data: ImageData, model: str = "cnn", activation: str = "tanh", **rec
 
 def trial_of(
     data: ImageData, model: str = "cnn", activation: str = "tanh", **changes: object
-) -> TrialRecord:
+) -> TrialResult:
     study = Study(model=model, activations=(activation,), baseline=activation, **changes)
     study = replace(study, epochs=2, corruptions=(), kernels="torch")
-    return finish(run_trial(study, Trial(activation, 0), data, lambda _: None))
+    result = result_of(finish(run_trial(study, Trial(activation, 0), data, lambda _: None)), study)
+    assert result is not None
+    return result
 
 
 @pytest.mark.parametrize(
@@ -460,7 +463,7 @@ def test_a_diagnostic_that_fails_is_said_and_the_trial_is_stored(
     def fail(*_: object) -> None:
         raise ValueError("no\nfigure")
 
-    monkeypatch.setattr("actbench.training.trial.attack_scores", fail)
+    monkeypatch.setattr("actbench.training.measurements.attack_result", fail)
     monkeypatch.setattr("actbench.training.diagnostics.InactiveUnits._take", fail)
     record = trial_of(data, f"{own}:Net", attacks=("fgsm",), attack_images=20)
     assert record.status == "ok"

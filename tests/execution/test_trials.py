@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
+    from actbench.store.stored_study import Work
     from helpers.runs import Outcome, TinyRun
 
 QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
@@ -36,9 +37,9 @@ def quick_study(**changes: object) -> Study:
 class Backwards(InProcess):
     """Runs trials from the last to the first."""
 
-    def run(self, study: Study, trials: Sequence[Trial], *rest: Any) -> None:
+    def run(self, study: Study, works: Sequence[Work], *rest: Any) -> None:
         """Run them in that order."""
-        super().run(study, trials[::-1], *rest)
+        super().run(study, works[::-1], *rest)
 
 
 def run_here(study: Study, folder: Path, executor: Executor | None = None) -> list[Event]:

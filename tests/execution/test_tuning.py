@@ -24,11 +24,12 @@ from actbench.execution.tuning import (
     tuning_store,
     with_rates,
 )
-from actbench.store.record import pack_counts
 from actbench.store.store import Store
+from actbench.store.values import pack_counts
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
 from helpers.runs import same_files
+from helpers.stored import stored_form
 from helpers.synthetic import synthetic_records
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
                     clean_loss=losses[rate],
                     clean_correct=pack_counts(np.array([1, 0], np.uint8)),
                 )
-            tuning_store(store).open(part.study).write(record)
+            tuning_store(store).open(part.study).write(stored_form(record))
     tuned = with_rates(plan, store).study
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))
 

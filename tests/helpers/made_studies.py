@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actbench.analysis.frames import Frames
-from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store.record import EpochRecord
+from actbench.store.result import CorruptionScore, TrialResult
 from actbench.store.store import Store
+from actbench.store.values import pack_counts
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, trial_id
+from helpers.stored import stored_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +34,8 @@ def made_study(accuracies: Mapping[str, Sequence[float]], **changes: object) -> 
 
 def made_records(
     accuracies: Mapping[str, Sequence[float]], study: Study, first_norm: float = 1.0
-) -> dict[str, TrialRecord]:
-    """Return a record per trial; ``first_norm`` is the baseline's gradient norm, others' is twice.
+) -> dict[str, TrialResult]:
+    """Return a result per trial; ``first_norm`` is the baseline's gradient norm, others' is twice.
 
     Seeds shift all gradient norms alike, so their paired differences have little spread.
     """
@@ -42,7 +45,7 @@ def made_records(
         norm = first_norm * (1 if trial.activation == study.baseline else 2) + trial.seed / 1000
         norms = {"first": norm + accuracy / 1000, "last": 2.0}
         name = trial_id(study, trial)
-        records[name] = TrialRecord(
+        records[name] = TrialResult(
             trial_id=name,
             activation=trial.activation,
             seed=trial.seed,
@@ -62,14 +65,14 @@ def made_records(
             inactive={"act1": 0.25},
             inactive_fraction=0.25,
             clean_correct=pack_counts(np.ones(10, dtype=np.uint8)),
-            corrupted_correct=pack_counts(np.full(10, 5, dtype=np.uint8)),
+            corrupted_correct=(pack_counts(np.full(10, 5, dtype=np.uint8)),),
         )
     return records
 
 
-def diverged(record: TrialRecord) -> TrialRecord:
-    """Return the record that the trial would have if its loss had been infinite in epoch 2."""
-    return TrialRecord(
+def diverged(record: TrialResult) -> TrialResult:
+    """Return the result that the trial would have if its loss had been infinite in epoch 2."""
+    return TrialResult(
         trial_id=record.trial_id,
         activation=record.activation,
         seed=record.seed,
@@ -87,7 +90,7 @@ def made_frames(
     return Frames(study, made_records(accuracies, study, first_norm))
 
 
-def _of_images(record: TrialRecord) -> TrialRecord:
+def _of_images(record: TrialResult) -> TrialResult:
     """Return the record with accuracies, and matching correct images, of ``IMAGES`` images."""
     clean, *corrupted = (
         round(IMAGES * accuracy)
@@ -103,7 +106,7 @@ def _of_images(record: TrialRecord) -> TrialRecord:
             for score, count in zip(record.corruptions, corrupted, strict=True)
         ),
         clean_correct=pack_counts(image < clean),
-        corrupted_correct=pack_counts(counts),
+        corrupted_correct=(pack_counts(counts),),
     )
 
 
@@ -113,5 +116,5 @@ def made_folder(folder: Path, accuracies: Mapping[str, Sequence[float]], **chang
     study = made_study(accuracies, **changes)
     store.open(study).begin()
     for record in made_records(accuracies, study).values():
-        store.open(study).write(_of_images(record))
+        store.open(study).write(stored_form(_of_images(record)))
     return folder

@@ -9,12 +9,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from actbench.analysis.trial_results import stored_results
 from actbench.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.store.record import TrialRecord
+    from actbench.store.result import TrialResult
     from actbench.study.study import Study
 
 
@@ -53,6 +55,11 @@ class TinyRun:
     def records(self) -> list[TrialRecord]:
         """The records of all its trials, in the order in which they ran."""
         return list(Store(self.folder).open(self.study).records().values())
+
+    @property
+    def results(self) -> list[TrialResult]:
+        """The results in the study's measurements, in that order."""
+        return list(stored_results(Store(self.folder), self.study).values())
 
 
 SAME_BYTES = (

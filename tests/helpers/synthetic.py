@@ -8,14 +8,9 @@ from typing import Any
 import numpy as np
 
 from actbench.analysis.frames import Frames
-from actbench.store.record import (
-    AttackScore,
-    CorruptionScore,
-    EpochRecord,
-    MaskingChecks,
-    TrialRecord,
-    pack_counts,
-)
+from actbench.store.record import EpochRecord
+from actbench.store.result import AttackScore, CorruptionScore, MaskingChecks, TrialResult
+from actbench.store.values import pack_counts
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, Trial, trial_id
 
@@ -29,14 +24,14 @@ def synthetic_records(
     *,
     failed: dict[tuple[str, int], str] | None = None,
     layers: tuple[str, ...] = LAYERS,
-) -> dict[str, TrialRecord]:
-    """Return a record for every trial; ``failed`` gives some a status and no result."""
+) -> dict[str, TrialResult]:
+    """Return the result of every trial; ``failed`` gives some a status and no values."""
     records = {}
     for trial in study.trials():
         status = (failed or {}).get((trial.activation, trial.seed), "ok")
         record = _record(study, trial, layers)
         if status != "ok":
-            record = TrialRecord(
+            record = TrialResult(
                 trial_id=record.trial_id,
                 activation=trial.activation,
                 seed=trial.seed,
@@ -52,7 +47,7 @@ def synthetic_frames(study: Study, **options: Any) -> Frames:
     return Frames(study, synthetic_records(study, **options))
 
 
-def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
+def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialResult:
     draw = np.random.default_rng([trial.seed, zlib.crc32(trial.activation.encode())])
     clean = round(TEST_IMAGES * (float(draw.uniform(0.7, 0.8)) + 0.001 * (trial.seed % 100)))
     accuracy = clean / TEST_IMAGES
@@ -81,7 +76,7 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
     )
     rank = draw.permutation(TEST_IMAGES)
     counts = sum((rank < count).astype(np.uint8) for count in corrupted.values())
-    return TrialRecord(
+    return TrialResult(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
         seed=trial.seed,
@@ -94,7 +89,7 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialRecord:
         inactive={"act1.activation": 0.0, "act2": float(draw.uniform(0, 0.4))},
         inactive_fraction=float(draw.uniform(0, 0.3)),
         clean_correct=pack_counts(rank < clean),
-        corrupted_correct=pack_counts(counts * len(study.corruptions)) if scores else "",
+        corrupted_correct=(pack_counts(counts),) * len(study.corruptions),
         attacks=attacks,
         masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0, 0.0) if attacks else None,
     )

@@ -23,7 +23,7 @@ from helpers.synthetic import synthetic_records
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actbench.store.record import TrialRecord
+    from actbench.store.result import TrialResult
 
 STUDY = Study(
     activations=("relu", "leaky_relu:0.1", "leaky_relu:0.3"),
@@ -35,11 +35,11 @@ STUDY = Study(
 )
 
 
-def without_an_epoch(record: TrialRecord) -> TrialRecord:
+def without_an_epoch(record: TrialResult) -> TrialResult:
     return dataclasses.replace(record, history=record.history[1:])
 
 
-def without_a_layer(record: TrialRecord) -> TrialRecord:
+def without_a_layer(record: TrialResult) -> TrialResult:
     history = tuple(
         dataclasses.replace(epoch, grad_norms=dict(list(epoch.grad_norms.items())[1:]))
         for epoch in record.history
@@ -64,7 +64,7 @@ WAYS = {
     "all layers": lambda record: without_a_layer(without_a_layer(without_a_layer(record))),
     "a corruption": lambda r: dataclasses.replace(r, corruptions=r.corruptions[5:]),
     "a severity": lambda r: dataclasses.replace(r, corruptions=r.corruptions[:-1]),
-    "all corruptions": less(corruptions=(), corrupted_correct=""),
+    "all corruptions": less(corruptions=(), corrupted_correct=()),
     "an attack": lambda r: dataclasses.replace(r, attacks=r.attacks[1:]),
     "all attacks": less(attacks=(), masking=None),
     "accuracy": less(clean_accuracy=None, clean_loss=None, clean_ece=None, clean_correct=""),

@@ -20,8 +20,10 @@ from actbench.report.html import to_html
 from actbench.report.summary import summary_of
 from actbench.report.tables import to_csv
 from actbench.report.write import derived_files
-from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
+from actbench.store.record import EpochRecord
+from actbench.store.result import CorruptionScore, TrialResult
 from actbench.store.store import Store
+from actbench.store.values import pack_counts
 from actbench.study.study import Study, trial_id
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def hostile_frames() -> Frames:
     records = {}
     for trial in study.trials():
         name = trial_id(study, trial)
-        records[name] = TrialRecord(
+        records[name] = TrialResult(
             trial_id=name,
             activation=trial.activation,
             seed=0,
@@ -119,7 +121,7 @@ def test_control_characters_of_names_and_reasons_reach_no_document(
     for trial in study.trials():
         name = trial_id(study, trial)
         reason = "boom \x1b]0;title\x07 ![x](http://y) \u202e \x9b31m"
-        records[name] = TrialRecord(
+        records[name] = TrialResult(
             trial_id=name, activation=trial.activation, seed=0, status="crashed", reason=reason
         )
     frames = Frames(study, records)
@@ -172,7 +174,7 @@ def twelve_digits(number: float) -> float:
 
 def test_trials_csv_has_the_values_of_the_records(tiny_run: TinyRun) -> None:
     rows = {(r["activation"], r["seed"]): r for _, r in table(tiny_run, "trials.csv").iterrows()}
-    for record in tiny_run.records:
+    for record in tiny_run.results:
         row = rows[record.activation, record.seed]
         norms = list(record.history[-1].grad_norms.values())
         corrupted = statistics.fmean(s.accuracy for s in record.corruptions)
@@ -192,7 +194,7 @@ def test_trials_csv_has_the_values_of_the_records(tiny_run: TinyRun) -> None:
 
 
 def test_the_last_epochs_test_accuracy_is_the_clean_accuracy(tiny_run: TinyRun) -> None:
-    for record in tiny_run.records:
+    for record in tiny_run.results:
         assert record.history[-1].test_accuracy == record.clean_accuracy
         assert record.history[-1].test_loss == record.clean_loss
 
@@ -201,7 +203,7 @@ def test_gradients_csv_has_layers_by_name_and_epochs_from_one(tiny_run: TinyRun)
     rows = table(tiny_run, "gradients.csv")
     assert list(rows["layer"].unique()) == ["conv1", "conv2", "fc1", "fc2"]
     assert sorted(rows["epoch"].unique()) == [1, 2]
-    record = tiny_run.records[0]
+    record = tiny_run.results[0]
     of_it = rows[(rows["activation"] == record.activation) & (rows["seed"] == record.seed)]
     norms = [n for e in record.history for n in e.grad_norms.values()]
     assert list(of_it["grad_norm"]) == list(map(twelve_digits, norms))
@@ -232,11 +234,11 @@ def test_mce_is_the_error_relative_to_the_baselines_by_corruption(tiny_run: Tiny
 
 def record_with(
     study: Study, position: int, accuracy: float, status: str = "ok"
-) -> tuple[str, TrialRecord]:
+) -> tuple[str, TrialResult]:
     trial = study.trials()[position]
     name = trial_id(study, trial)
     ok = status == "ok"
-    return name, TrialRecord(
+    return name, TrialResult(
         trial_id=name,
         activation=trial.activation,
         seed=trial.seed,
@@ -249,7 +251,7 @@ def record_with(
         corruptions=(CorruptionScore("shot_noise", 1, accuracy / 2, 1.0, 0.1),) if ok else (),
         inactive_fraction=0.0 if ok else None,
         clean_correct=pack_counts(np.array([1, 0], np.uint8)) if ok else "",
-        corrupted_correct=pack_counts(np.array([1, 0], np.uint8)) if ok else "",
+        corrupted_correct=(pack_counts(np.array([1, 0], np.uint8)),) if ok else (),
     )
 
 

@@ -21,6 +21,7 @@ from actbench.report.samples import SAMPLES_FILE, samples_from_png, samples_to_p
 from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.study import Study
+from helpers.stored import stored_form
 from helpers.synthetic import synthetic_records
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def store_of(folder: Path, study: Study, **options: object) -> Store:
     store = Store(folder)
     store.open(study).begin()
     for record in synthetic_records(study, **options).values():  # type: ignore[arg-type]
-        store.open(study).write(record)
+        store.open(study).write(stored_form(record))
     return store
 
 

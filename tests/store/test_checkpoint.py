@@ -25,7 +25,9 @@ from actbench.models.build import build_network
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import EpochRecord, record_to_json
 from actbench.store.store import Store
+from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
+from actbench.training.events import Progress
 from actbench.training.steps import SGD
 from actbench.training.trial import finish, run_trial, train
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.data.images import ImageData
-    from actbench.training.events import Progress
 
 STUDY = Study(activations=("relu",), seeds=(0,), train_images=96, epochs=3, corruptions=())
 HISTORY = [EpochRecord(1, 2.0, 2.1, 0.25, {"conv1": 0.5})]
@@ -60,15 +61,15 @@ def data() -> ImageData:
     return open_images(prepare("digits")).train_subset(STUDY.train_images)
 
 
-def stop_after(epoch: int) -> Callable[[Progress], None]:
-    def look(progress: Progress) -> None:
-        if progress.epoch == epoch and progress.test_accuracy is not None:
+def stop_after(epoch: int) -> Callable[[object], None]:
+    def look(event: object) -> None:
+        if isinstance(event, Progress) and event.epoch == epoch and event.test_accuracy is not None:
             raise StoppedError
 
     return look
 
 
-def ignore(_: Progress) -> None:
+def ignore(_: object) -> None:
     pass
 
 
@@ -148,9 +149,14 @@ def test_batch_norm_and_weight_decay_resume_too(data: ImageData, tmp_path: Path)
 @pytest.mark.usefixtures("after_every_epoch")
 def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
     checkpoint, events = Checkpoint(tmp_path, "trial"), []
+
+    def look(event: object) -> None:
+        if isinstance(event, Progress):
+            events.append(event.epoch)
+
     with pytest.raises(StoppedError):
         finish(run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint))
-    finish(run_trial(STUDY, Trial("relu", 0), data, lambda p: events.append(p.epoch), checkpoint))
+    finish(run_trial(STUDY, Trial("relu", 0), data, look, checkpoint))
     assert events == [3]
 
 
@@ -244,11 +250,13 @@ def test_a_trial_reports_a_damaged_checkpoint_and_gives_the_same_record(
     data: ImageData, tmp_path: Path
 ) -> None:
     trial, events = Trial("relu", 0), []
-    uninterrupted = finish(run_trial(STUDY, trial, data, ignore))
-    checkpoint = Checkpoint(tmp_path, uninterrupted.trial_id)
+    uninterrupted = finish(run_one(STUDY, Work(trial), data, ignore, None)).record
+    store = Store(tmp_path)
+    store.make_trial_folders()
+    checkpoint = Checkpoint(store.checkpoints, uninterrupted.trial_id)
     checkpoint.path.write_bytes(b"nonsense")
-    done = finish(run_one(STUDY, trial, data, events.append, tmp_path))
-    assert replace(done.record, environment="") == uninterrupted
+    done = finish(run_one(STUDY, Work(trial), data, events.append, tmp_path))
+    assert done.record == uninterrupted
     assert [event.reason for event in events if isinstance(event, Retried)] == [
         f"its damaged checkpoint was renamed to {checkpoint.path}.corrupt"
     ]
@@ -275,7 +283,7 @@ def test_writing_takes_a_two_hundredth_of_the_time_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 1.0, 1.5, 101.4, 101.6, 101.6, 101.7, 121.6, 121.8])
-    monkeypatch.setattr("actbench.store.checkpoint.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("actbench.store.pace.time.monotonic", lambda: next(clock))
     checkpoint = Checkpoint(tmp_path, "trial")
     assert checkpoint.is_due()
     checkpoint.save(*fresh_state(), HISTORY)  # takes half a second
@@ -337,5 +345,6 @@ def test_a_finished_study_has_no_checkpoints(tmp_path: Path) -> None:
             lambda _: seen.append([path.suffix for path in store.checkpoints.iterdir()]),
         )
         stored.clean_up()
-    assert seen == [[".pt"], [".pt"], [".pt"], []]
+    # three epochs; then the record of the trained trial replaces the checkpoint
+    assert seen == [[".pt"], [".pt"], [".pt"], [], [], []]
     assert not store.checkpoints.exists()

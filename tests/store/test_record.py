@@ -5,46 +5,84 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import zipfile
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from actbench.store.measured import (
+    AttackResult,
+    CleanResult,
+    CorruptionResult,
+    GradientResult,
+    SeverityResult,
+    failed,
+)
 from actbench.store.record import (
     RECORD_FORMAT,
-    CorruptionScore,
     EpochRecord,
-    MaskingChecks,
     OtherFormatError,
     TrialRecord,
-    pack_counts,
     record_from_json,
     record_to_json,
-    unpack_counts,
 )
-from actbench.store.record_files import TRIALS_ARCHIVE
-from actbench.store.store import Store
-from actbench.study.study import Trial, trial_id
+from actbench.store.values import pack_counts, unpack_counts
+from actbench.study.measurements import Measurement
+from actbench.study.study import Study, Trial
 
 if TYPE_CHECKING:
     from helpers.runs import TinyRun
 
-RECORD = TrialRecord(
+
+def bits(*values: int) -> str:
+    return pack_counts(np.array(values, np.uint8))
+
+
+CLEAN = CleanResult(
+    accuracy=0.5,
+    loss=1.5,
+    ece=0.25,
+    correct=bits(1, 0),
+    class_correct=(1, 0),
+    inactive={"act1": 0.125},
+    environment="here",
+)
+NOISE = CorruptionResult(
+    corruption="shot_noise",
+    source="",
+    severities=tuple(SeverityResult(n, 0.5, 1.5, 0.25, (1, 0)) for n in range(1, 6)),
+    correct=bits(5, 0),
+)
+GRADIENTS = GradientResult(
+    images=1,
+    zero_gradient_share=0.0,
+    non_finite_gradient_share=0.0,
+    misleading_gradient_share=1.0,
+    large_epsilon_accuracy=0.0,
+)
+ATTACK = AttackResult(
+    attack="fgsm",
+    epsilon=0.1,
+    images=1,
+    norm="linf",
+    white_box=True,
+    accuracy=1.0,
+    correct=bits(1),
+    class_correct=(1, 0),
+    class_images=(1, 0),
+)
+TRAINED = TrialRecord(
     trial_id="relu-seed3-abc",
     activation="relu",
     seed=3,
     status="ok",
     activation_check={"at_zero": 0.0, "monotone": True},
     history=(EpochRecord(1, 2.5, 2.25, 0.1 + 0.2, {"conv1": 1e-300, "fc": 1 / 3}),),
-    clean_accuracy=0.5,
-    corruptions=(CorruptionScore("shot_noise", 5, 0.5, 1.5, 0.25),),
-    inactive={"act1": 0.125},
-    clean_correct=pack_counts(np.array([1, 0], np.uint8)),
-    corrupted_correct=pack_counts(np.array([1, 0], np.uint8)),
+    weights=f"sha256:{'0' * 64}",
+    class_images=(1, 1),
 )
+RECORD = TRAINED.with_results([ATTACK, GRADIENTS, NOISE, CLEAN])
 
 
 def deep(levels: int) -> object:
@@ -79,13 +117,14 @@ def test_a_record_has_its_format_and_no_time() -> None:
 
 
 def test_a_number_that_is_not_finite_is_stored_as_none() -> None:
-    record = replace(RECORD, clean_loss=math.inf, clean_ece=math.nan)
+    record = RECORD.with_results([replace(CLEAN, loss=math.inf, ece=math.nan)])
     text = record_to_json(record)
     assert "Infinity" not in text
     assert "NaN" not in text
-    stored = record_from_json(text)
-    assert stored.clean_loss is None
-    assert stored.clean_ece is None
+    stored = record_from_json(text).clean
+    assert stored is not None
+    assert stored.loss is None
+    assert stored.ece is None
 
 
 def test_a_records_trial_is_its_activation_and_seed() -> None:
@@ -100,7 +139,8 @@ def test_a_records_trial_is_its_activation_and_seed() -> None:
         ('"status": "ok"', '"status": "OK"'),
         ('"reason": "",', ""),
         ('"checksum": "sha256:', '"checksum": "sha256:0'),
-        ('"clean_accuracy"', '"clean_accuracies"'),
+        ('"attack": "fgsm"', '"attack": "pgd"'),
+        ('"class_images"', '"classes_images"'),
     ],
 )
 def test_a_changed_record_is_refused(old: str, new: str) -> None:
@@ -110,29 +150,56 @@ def test_a_changed_record_is_refused(old: str, new: str) -> None:
         record_from_json(text.replace(old, new))
 
 
+def clean(**changes: object) -> dict[str, object]:
+    return {"clean": {**asdict(CLEAN), **changes}}
+
+
+def noise(**changes: object) -> dict[str, object]:
+    return {"corruptions": [{**asdict(NOISE), **changes}]}
+
+
+def severity(position: int, **changes: object) -> dict[str, object]:
+    scores = [asdict(score) for score in NOISE.severities]
+    return noise(
+        severities=[{**s, **changes} if i == position else s for i, s in enumerate(scores)]
+    )
+
+
+def attack(**changes: object) -> dict[str, object]:
+    return {"attacks": [{**asdict(ATTACK), **changes}]}
+
+
+def gradients(**changes: object) -> dict[str, object]:
+    return {"gradients": [{**asdict(GRADIENTS), **changes}]}
+
+
 FORGERIES: dict[str, tuple[dict[str, object], str]] = {
     "text for a seed": ({"seed": "3"}, "seed is '3'"),
     "true for a seed": ({"seed": True}, "seed is True"),
     "a negative seed": ({"seed": -1}, "seed is -1"),
     "an accuracy that is not that of the images": (
-        {"clean_accuracy": 0.75},
-        "clean_correct has a mean of 0.5 and clean_accuracy a sum of 0.75",
+        clean(accuracy=1.0),
+        "the test images: correct has a mean of 0.5 and accuracy a sum of 1",
+    ),
+    "an accuracy that is not that of the classes": (
+        clean(class_correct=[1, 1]),
+        "the test images: class_correct has a mean of 1 and accuracy a sum of 0.5",
     ),
     "an accuracy under corruption that is not that of the images": (
-        {"corruptions": [asdict(replace(RECORD.corruptions[0], accuracy=1.0))]},
-        "corrupted_correct has a mean of 0.5 and the accuracies under corruptions a sum of 1",
+        severity(0, accuracy=1.0),
+        "shot_noise: correct has a mean of 2.5 and the accuracies a sum of 3",
+    ),
+    "classes under corruption that are not those of the test images": (
+        severity(2, class_correct=[1, 0, 0]),
+        "shot_noise: class_correct is not a number of images for each class",
     ),
     "measurements of a crashed trial": (
         {"status": "crashed"},
-        "clean_accuracy has a value, and its status is crashed",
+        "it has measurements, and its status is crashed",
     ),
-    "predictions of a diverged trial": (
-        {"status": "diverged", "clean_accuracy": None},
-        "clean_correct has a value, and its status is diverged",
-    ),
-    "an accuracy in percent": ({"clean_accuracy": 71.5}, "clean_accuracy is 71.5; it must be a"),
-    "no accuracy": ({"clean_accuracy": None}, "clean_accuracy is empty"),
-    "a list of losses": ({"clean_loss": [1.0]}, "clean_loss is list"),
+    "an accuracy in percent": (clean(accuracy=71.5), "clean accuracy is 71.5; it must be a"),
+    "no accuracy": (clean(accuracy=None), "accuracy is empty"),
+    "a list of losses": (clean(loss=[1.0]), "clean loss is list"),
     "an activation in two lines": ({"activation": "re\nlu"}, "activation is"),
     "no history": ({"history": []}, "history is empty"),
     "a history of text": ({"history": "12"}, "history is '12'; it must be a list"),
@@ -141,32 +208,37 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
         {"history": [asdict(replace(RECORD.history[0], epoch=2))]},
         "epochs of its history",
     ),
+    "no classes": ({"class_images": []}, "class_images is empty"),
+    "weights without a checksum": ({"weights": "abc"}, "weights is 'abc'"),
     "a severity of 6": (
-        {"corruptions": [asdict(replace(RECORD.corruptions[0], severity=6))]},
-        "corruptions severity is 6",
+        severity(4, severity=6),
+        "shot_noise: its severities are [1, 2, 3, 4, 6]; they must be [1, 2, 3, 4, 5]",
     ),
-    "an inactive share of text": ({"inactive": {"act1": "0"}}, "inactive is '0'"),
-    "a list for a table": ({"inactive": [1]}, "inactive is list"),
-    "scores that are not packed": ({"clean_correct": "AAAA"}, "not packed counts"),
-    "scores that are not base64": ({"clean_correct": "é"}, ""),
-    "no scores": ({"clean_correct": ""}, "clean_correct is empty"),
-    "scores above 1": ({"clean_correct": pack_counts(np.array([2], np.uint8))}, "0 or 1"),
-    "scores of other images": (
-        {"corrupted_correct": pack_counts(np.array([1], np.uint8))},
-        "a count up to 1 for each of 2 test images",
+    "a severity of 0": (severity(0, severity=0), "severity is 0"),
+    "four severities": (noise(severities=[]), "its severities are []"),
+    "a corruption twice": ({"corruptions": [asdict(NOISE)] * 2}, "one is there twice"),
+    "attacks in another order": (
+        {"attacks": [asdict(ATTACK), asdict(replace(ATTACK, epsilon=0.05))]},
+        "not in their order",
     ),
-    "more scores than corruptions": (
-        {"corrupted_correct": pack_counts(np.array([9, 9], np.uint8))},
-        "a count up to 1",
+    "an inactive share of text": (clean(inactive={"act1": "0"}), "inactive is '0'"),
+    "a list for a table": (clean(inactive=[1]), "inactive is list"),
+    "scores that are not packed": (clean(correct="AAAA"), "not packed counts"),
+    "scores that are not base64": (clean(correct="é"), ""),
+    "no scores": (clean(correct=""), "correct is empty"),
+    "scores above 1": (clean(correct=bits(2, 0)), "0 or 1 for each of 2 test images"),
+    "scores of other images": (noise(correct=bits(5)), "a count up to 5 for each of 2 test images"),
+    "more scores than severities": (noise(correct=bits(9, 9)), "a count up to 5"),
+    "values of a failed measurement": (
+        clean(failure="ValueError"),
+        "accuracy has a value, and the measurement failed",
     ),
-    "a masking guard of no classes": (
-        {"masking": {**asdict(MaskingChecks(5, 10, 0.0, 0.0, (), 0.0)), "classes": 0}},
-        "masking classes is 0",
-    ),
-    "an excess of three numbers": (
-        {"masking": asdict(MaskingChecks(5, 10, 0.0, 0.0, ((0.1, 0.1, 0.1),), 0.0))},  # type: ignore[arg-type]
-        "masking white_box_excess is",
-    ),
+    "an attack on more images than there are": (attack(images=3), "there are 2 test images"),
+    "an attack without a norm": (attack(norm=""), "accuracy, norm or white_box is empty"),
+    "an attack on other classes": (attack(class_images=[1, 1]), "a sum of 2, and images is 1"),
+    "an attack with ε = 0": (attack(epsilon=0.0), "epsilon is 0"),
+    "checks of no images": (gradients(images=0), "images is 0"),
+    "checks without a share": (gradients(zero_gradient_share=None), "share is empty"),
     "text that has no UTF-8": ({"reason": "\ud800"}, "surrogates not allowed"),
     "levels without end": ({"activation_check": deep(300)}, "nested too deep"),
 }
@@ -226,8 +298,8 @@ def test_a_bit_flipped_in_any_byte_gives_no_other_record(bit: int) -> None:
 
 
 def test_a_record_of_another_format_is_refused_by_its_number() -> None:
-    text = record_to_json(RECORD).replace('"format": 1', '"format": 2,\n "new": 0')
-    with pytest.raises(OtherFormatError, match="format 2; this actbench reads 1"):
+    text = record_to_json(RECORD).replace('"format": 2', '"format": 3,\n "new": 0')
+    with pytest.raises(OtherFormatError, match="format 3; this actbench reads 2"):
         record_from_json(text)
 
 
@@ -237,13 +309,47 @@ def test_unpacked_counts_are_the_packed_ones() -> None:
     assert len(pack_counts(np.ones(10_000, np.uint8))) < 100
 
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+# results that are added later
 
 
-@pytest.mark.parametrize("folder", sorted(PUBLISHED.glob("*")), ids=lambda folder: folder.name)
-def test_published_records_keep_their_names_and_their_bytes(folder: Path) -> None:
-    study = Store(folder).study()
-    with zipfile.ZipFile(folder / TRIALS_ARCHIVE) as archive:
-        for trial in study.trials()[::6]:
-            text = archive.read(f"{trial_id(study, trial)}.json").decode()
-            assert record_to_json(record_from_json(text)) == text
+def test_the_bytes_do_not_depend_on_when_results_were_added() -> None:
+    other = replace(NOISE, corruption="fog")
+    stronger = replace(ATTACK, epsilon=0.2)
+    results = [CLEAN, NOISE, other, GRADIENTS, ATTACK, stronger]
+    expected = record_to_json(TRAINED.with_results(results))
+    record = TRAINED
+    for result in reversed(results):
+        record = record_from_json(record_to_json(record.with_results([result])))
+    assert record_to_json(record) == expected
+
+
+def test_a_record_lacks_what_its_study_measures_and_it_has_not() -> None:
+    study = Study(corruptions=("fog", "shot_noise"), attacks=("fgsm",), epsilons=(0.2, 0.1))
+    two = Measurement("gradients", images=2)  # there are no more test images
+    attacks = [Measurement("attack", "fgsm", images=2, epsilon=epsilon) for epsilon in (0.2, 0.1)]
+    assert RECORD.missing(study) == [Measurement("corruption", "fog"), two, *attacks]
+    one = replace(study, attack_images=1, corruptions=("shot_noise",), epsilons=(0.1,))
+    assert RECORD.missing(one) == []
+    published = replace(one, cifar10c_checksums=(("shot_noise", "sha256:1"),))
+    assert RECORD.missing(published) == [Measurement("corruption", "shot_noise", "sha256:1")]
+    diverged = replace(TRAINED, status="diverged")
+    assert diverged.missing(study) == []
+
+
+def test_a_failed_measurement_is_stored_without_values_and_not_missing() -> None:
+    study = Study(corruptions=("shot_noise",))
+    measurement = Measurement("corruption", "shot_noise")
+    record = RECORD.with_results([failed(measurement, "ValueError: no", "Traceback", "here")])
+    assert record_from_json(record_to_json(record)) == record
+    assert record.missing(study) == []
+    assert [result.failure for result in record.failures(study)] == ["ValueError: no"]
+    assert record.without([measurement]).missing(study) == [measurement]
+
+
+def test_a_trial_that_is_given_up_keeps_its_training_and_its_results() -> None:
+    study = Study(corruptions=("shot_noise", "fog"), attacks=("fgsm",), epsilons=(0.1,))
+    given_up = RECORD.given_up(study, "it took too long")
+    assert given_up.missing(study) == []
+    assert {result.measurement.spec for result in given_up.failures(study)} == {"fog", "", "fgsm"}
+    assert given_up.without(r.measurement for r in given_up.failures(study)) == RECORD
+    assert record_from_json(record_to_json(given_up)) == given_up

@@ -16,10 +16,11 @@ from actbench.report.write import derived_files
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.synthetic import synthetic_records
+from helpers.stored import stored_form
+from helpers.synthetic import IMAGES, synthetic_records
 
-STUDY = Study(activations=("relu", "tanh"), seeds=(0, 1), attacks=("fgsm",))
-RECORDS = synthetic_records(STUDY)
+STUDY = Study(activations=("relu", "tanh"), seeds=(0, 1), attacks=("fgsm",), attack_images=IMAGES)
+RECORDS = {name: stored_form(r) for name, r in synthetic_records(STUDY).items()}
 TOOL = Path(__file__).parents[2] / "tools" / "publish.py"
 
 
@@ -63,7 +64,8 @@ def test_the_same_records_give_the_same_archive(
 def test_a_file_overrides_its_archived_copy(published: Store) -> None:
     stored = published.open(STUDY)
     first = next(iter(stored.records().values()))
-    newer = replace(first, clean_loss=9.0)
+    assert first.clean is not None
+    newer = replace(first, clean=replace(first.clean, loss=9.0))
     stored.write(newer)
     assert stored.records() == {**RECORDS, first.trial_id: newer}
 

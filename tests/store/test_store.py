@@ -13,15 +13,15 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from actbench import files
 from actbench.errors import ResultsFolderError
-from actbench.store.record import TrialRecord, pack_counts, record_to_json
+from actbench.store.record import TrialRecord, record_to_json
 from actbench.store.store import Store
 from actbench.study.study import Study, trial_id
-from helpers.synthetic import TEST_IMAGES, synthetic_records
+from helpers.stored import stored_form
+from helpers.synthetic import synthetic_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def record_of(position: int, study: Study = STUDY) -> TrialRecord:
-    return synthetic_records(study)[trial_id(study, study.trials()[position])]
+    return stored_form(synthetic_records(study)[trial_id(study, study.trials()[position])])
 
 
 def files_in(folder: Path) -> set[str]:
@@ -142,7 +142,7 @@ def test_a_lock_that_is_a_link_is_refused(store: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("name", ["trials", "checkpoints", "figures"])
+@pytest.mark.parametrize("name", ["trials", "checkpoints", "weights", "figures"])
 def test_a_subfolder_that_is_a_link_is_refused_and_its_target_does_not_change(
     name: str, store: Store, tmp_path: Path
 ) -> None:
@@ -208,21 +208,20 @@ def test_a_folder_without_a_study_is_not_a_results_folder(tmp_path: Path) -> Non
 
 def test_a_study_file_of_another_format_is_refused_by_its_number(store: Store) -> None:
     path = store.folder / "study.toml"
-    path.write_text(path.read_text().replace("format = 1", "format = 9"))
-    with pytest.raises(ResultsFolderError, match="format 9; this actbench reads 1"):
+    path.write_text(path.read_text().replace("format = 2", "format = 9"))
+    with pytest.raises(ResultsFolderError, match="format 9; this actbench reads 1 and 2"):
         store.open(STUDY).begin()
 
 
 def test_another_study_is_refused_with_every_differing_field(store: Store) -> None:
     before = (store.folder / "study.toml").read_bytes()
-    other = replace(STUDY, epochs=3, learning_rate=0.5, corruptions=("shot_noise",))
+    other = replace(STUDY, epochs=3, learning_rate=0.5)
     with pytest.raises(ResultsFolderError) as error:
         store.open(other).begin()
     for part in (
         "holds another study",
         "epochs is 10 there and 3 here",
         "learning_rate is 0.01 there and 0.5 here",
-        "corruptions is ['noise'] there and ['shot_noise'] here",
         "--out",
     ):
         assert part in str(error.value)
@@ -230,9 +229,10 @@ def test_another_study_is_refused_with_every_differing_field(store: Store) -> No
     assert (store.folder / "study.toml").read_bytes() == before
 
 
-def test_a_study_may_grow_by_activations_and_seeds(store: Store) -> None:
+def test_a_study_may_grow_by_activations_seeds_and_measurements(store: Store) -> None:
     store.open(STUDY).write(record_of(0))
     grown = replace(STUDY, activations=("tanh", "relu", "elu"), seeds=(0, 1, 2))
+    grown = replace(grown, corruptions=("fog",), attacks=("fgsm",), epsilons=(0.1,))
     store.open(grown).begin()
     assert store.study() == grown
     assert [r.activation for r in store.open(grown).records().values()] == ["relu"]
@@ -260,7 +260,7 @@ DAMAGES = {
     "emptied": lambda _: b"",
     "not text": lambda _: b"\xff\xfe\x00",
     "one bit": lambda content: content.replace(b'"seed": 0', b'"seed": 1'),
-    "its format number": lambda content: content.replace(b'"format": 1', b'"format": 3'),
+    "its format number": lambda content: content.replace(b'"format": 2', b'"format": 3'),
     "another trial's": lambda _: record_to_json(record_of(3)).encode(),
 }
 
@@ -285,33 +285,19 @@ def test_a_damaged_record_counts_as_none_and_is_renamed_when_a_run_begins(
 
 
 SMALL = record_of(0)
-ALWAYS_RIGHT = tuple(replace(score, accuracy=1.0) for score in SMALL.corruptions)
-MISFITS: dict[str, tuple[dict[str, object], str]] = {
-    "another activation": ({"activation": "elu"}, "another trial's record"),
-    "another seed": ({"seed": 7}, "another trial's record"),
-    "too few epochs": ({"history": SMALL.history[:3]}, "3 epochs, and the study has 10"),
+MISFITS: dict[str, tuple[TrialRecord, str]] = {
+    "another activation": (replace(SMALL, activation="elu"), "another trial's record"),
+    "another seed": (replace(SMALL, seed=7), "another trial's record"),
+    "too few epochs": (
+        replace(SMALL, history=SMALL.history[:3]),
+        "3 epochs, and the study has 10",
+    ),
     "too many epochs": (
-        {"history": (*SMALL.history, replace(SMALL.history[0], epoch=11))},
+        replace(SMALL, history=(*SMALL.history, replace(SMALL.history[0], epoch=11))),
         "11 epochs, and the study has 10",
     ),
-    "fewer corruptions": (
-        {
-            "corruptions": ALWAYS_RIGHT[:3],
-            "corrupted_correct": pack_counts(np.full(TEST_IMAGES, 3, np.uint8)),
-        },
-        "corruptions and severities",
-    ),
-    "other corruptions": (
-        {"corruptions": (replace(SMALL.corruptions[0], corruption="fog"), *SMALL.corruptions[1:])},
-        "corruptions and severities",
-    ),
     "other test images": (
-        {
-            "clean_accuracy": 1.0,
-            "corruptions": ALWAYS_RIGHT,
-            "clean_correct": pack_counts(np.ones(7, np.uint8)),
-            "corrupted_correct": pack_counts(np.full(7, len(ALWAYS_RIGHT), np.uint8)),
-        },
+        replace(SMALL.training_part(), class_images=(3, 4)),
         "it is of 7 test images, and others are of 10000",
     ),
 }
@@ -319,10 +305,10 @@ MISFITS: dict[str, tuple[dict[str, object], str]] = {
 
 @pytest.mark.parametrize("misfit", MISFITS)
 def test_a_record_that_does_not_belong_to_its_study_is_damaged(misfit: str, store: Store) -> None:
-    changes, fault = MISFITS[misfit]
+    record, fault = MISFITS[misfit]
     for position in (1, 2, 3):
         store.open(STUDY).write(record_of(position))
-    store.open(STUDY).write(replace(SMALL, **changes))
+    store.open(STUDY).write(record)
     path = store.folder / "trials" / f"{SMALL.trial_id}.json"
     assert list(store.open(STUDY).records()) == [record_of(i).trial_id for i in (1, 2, 3)]
     ((damaged, found),) = store.open(STUDY).damaged().items()
@@ -354,9 +340,9 @@ def test_a_study_is_read_once_however_many_trials_it_has(
 def test_a_record_of_a_newer_format_is_refused_and_kept(store: Store) -> None:
     store.open(STUDY).write(record_of(0))
     path = store.folder / "trials" / f"{record_of(0).trial_id}.json"
-    newer = path.read_text().replace('"format": 1', '"format": 2,\n "new": 0')
+    newer = path.read_text().replace('"format": 2', '"format": 3,\n "new": 0')
     path.write_text(newer)
-    message = r"\.json' has format 2; this actbench reads 1"
+    message = r"\.json' has format 3; this actbench reads 2"
     for look in (store.open(STUDY).records, store.open(STUDY).begin):
         with pytest.raises(ResultsFolderError, match=message):
             look()
@@ -434,7 +420,7 @@ def test_a_killed_process_releases_its_lock(store: Store) -> None:
 def test_clean_up_removes_partly_written_files_and_checkpoints_of_finished_trials(
     store: Store,
 ) -> None:
-    failed = replace(record_of(1), status="crashed")
+    failed = replace(record_of(1).training_part(), status="crashed")
     store.open(STUDY).write(record_of(0))
     store.open(STUDY).write(failed)
     before = files_in(store.folder)

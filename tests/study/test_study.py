@@ -12,7 +12,14 @@ import pytest
 from actbench.errors import UsageError
 from actbench.store.store import Store
 from actbench.study.fields import MAX_SEED
-from actbench.study.study import Study, Trial, next_interim_analysis, seed_for, trial_id
+from actbench.study.study import (
+    Study,
+    Trial,
+    conflicts,
+    next_interim_analysis,
+    seed_for,
+    trial_id,
+)
 from actbench.study.toml import read_config, study_from_toml, study_to_toml
 
 
@@ -179,8 +186,9 @@ def test_a_name_given_twice_is_refused(name: str) -> None:
         pytest.param("epochs = 0x" + "f" * 10_000, "epochs is", id="10,000 hexadecimal digits"),
         ("epoch = 3", "unknown key 'epoch'; did you mean 'epochs'?"),
         ("zzz = 3", "unknown key 'zzz'; known are"),
-        ("format = 2", "format 2; this actbench reads 1"),
-        ("format = []", "format []; this actbench reads 1"),
+        ("format = 3", "format 3; this actbench reads 1 and 2"),
+        ("format = []", "format []; this actbench reads 1 and 2"),
+        ("format = true", "format True; this actbench reads 1 and 2"),
         ("epochs = 0", "epochs is 0; it must be"),
         ("model = { name = 'cnn' }", "model is"),
         ("epochs = 1979-05-27", "epochs is"),
@@ -226,7 +234,7 @@ def test_a_trial_id_is_readable_unique_and_safe_as_a_file_name() -> None:
         assert not name.startswith(".")
 
 
-def test_a_trial_id_changes_with_everything_that_decides_the_results() -> None:
+def test_a_trial_id_changes_with_everything_that_decides_the_training() -> None:
     study, trial = Study(), Trial("relu", 0)
     changes: dict[str, Any] = {
         "dataset": "mnist",
@@ -239,8 +247,6 @@ def test_a_trial_id_changes_with_everything_that_decides_the_results() -> None:
         "momentum": 0.3,
         "weight_decay": 0.3,
         "augmentation": "flip",
-        "corruptions": ("gaussian_noise",),
-        "attacks": ("fgsm",),
     }
     names = {trial_id(dataclasses.replace(study, **{k: v}), trial) for k, v in changes.items()}
     assert len(names | {trial_id(study, trial)}) == len(changes) + 1
@@ -257,6 +263,32 @@ def test_a_trial_id_stays_when_the_study_grows_or_its_data_moves() -> None:
         margin=0.01,
     )
     assert trial_id(grown, trial) == trial_id(study, trial)
+
+
+def test_a_trial_id_stays_whatever_is_measured() -> None:
+    study, trial = Study(), Trial("relu", 0)
+    measured = Study(
+        corruptions=("fog",),
+        cifar10c="elsewhere",
+        cifar10c_checksums=(("fog", "sha256:1"),),
+        attacks=("fgsm",),
+        attack_images=7,
+        epsilons=(0.1,),
+    )
+    assert trial_id(measured, trial) == trial_id(study, trial)
+    assert conflicts(study, measured) == conflicts(measured, study) == []
+
+
+def test_a_configuration_of_format_1_is_read_unless_it_has_a_checksum_of_published_files(
+    tmp_path: Any,
+) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('format = 1\nepochs = 3\ncifar10c_checksum = ""\n')
+    assert read_config(path) == {"epochs": 3}
+    path.write_text(f'format = 1\ncifar10c_checksum = "sha256:{"0" * 64}"\n')
+    with pytest.raises(UsageError, match="has a cifar10c_checksum, which was of all published"):
+        read_config(path)
+    assert Store(tmp_path).study() == Study(kernels="torch")
 
 
 def test_a_study_gets_new_seeds_up_to_its_last_interim_analysis() -> None:

@@ -14,6 +14,7 @@ from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.store.store import Store
+from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training import steps as steps_module
 from actbench.training.cuda_graphs import DeferredSteps
@@ -76,7 +77,7 @@ def records_at_once(study: Study, folder: Path, at_once: int) -> dict[str, Trial
 
     workers = LocalWorkers(["cuda:0"], at_once)
     try:
-        workers.run(study, study.trials(), folder, hear)
+        workers.run(study, [*map(Work, study.trials())], folder, hear)
     finally:
         workers.close()
     return records

@@ -19,6 +19,7 @@ from actbench.training.measure import (
     predict,
     score,
 )
+from actbench.training.measurements import Subject
 
 
 def random_logits(count: int = 1000, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,7 +118,9 @@ def test_the_input_gradient_of_a_linear_network_is_its_closed_form() -> None:
     error = probabilities - np.eye(4)[labels.numpy()]
     gradients = 2 * error @ network[1].weight.detach().double().numpy()
     expected = np.linalg.norm(gradients, axis=1).mean()
-    assert input_gradient_norm(network, images, labels) == pytest.approx(expected, rel=1e-5)
+    logits_of = Subject(network, 4).logits
+    norm = input_gradient_norm(logits_of, network, images, labels)
+    assert norm == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_corrupted_test_set_is_made_once_for_all_trials(

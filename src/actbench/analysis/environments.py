@@ -10,29 +10,29 @@ from actbench.store.environment import _deciding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from actbench.store.record import TrialRecord
+    from actbench.store.result import TrialResult
 
 
 def mixing_warnings(
-    records: Sequence[TrialRecord], environments: Sequence[Mapping[str, Any]], baseline: str
+    records: Sequence[TrialResult], environments: Sequence[Mapping[str, Any]], baseline: str
 ) -> list[str]:
     """Return a sentence for each environment but the most frequent that trials were computed in.
 
     Args:
-        records: the stored records, of which crashed ones have no numbers.
+        records: the trials' results, of which crashed ones have no numbers.
         environments: the entries of ``environment.json``.
         baseline: the activation that the others are compared with, seed by seed.
     """
     computed = [record for record in records if record.status != "crashed"]
     if not computed:
         return []
-    counts = Counter(record.environment for record in computed)
+    counts = Counter(name for record in computed for name in _environments(record))
     usual = counts.most_common(1)[0][0]
     described = [entry for entry in environments if entry.get("id", "") == usual]
     others = differences(counts, environments, described[-1] if described else {"id": usual})
-    at_baseline = {r.seed: r.environment for r in computed if r.activation == baseline}
+    at_baseline = {r.seed: _environments(r) for r in computed if r.activation == baseline}
     pairs = [
-        {r.environment, at_baseline[r.seed]}
+        (_environments(r), at_baseline[r.seed])
         for r in computed
         if r.activation != baseline and r.seed in at_baseline
     ]
@@ -42,7 +42,7 @@ def mixing_warnings(
         if name == usual:
             found.append(f"environment.json has two descriptions of where {of} ran: {difference}.")
             continue
-        mixed = sum(name in pair and len(pair) > 1 for pair in pairs)
+        mixed = sum((name in ours) != (name in theirs) for ours, theirs in pairs)
         sentence = f"{of} were computed in another environment: {difference}."
         if mixed:
             sentence += (
@@ -51,6 +51,11 @@ def mixing_warnings(
             )
         found.append(sentence)
     return found
+
+
+def _environments(record: TrialResult) -> tuple[str, ...]:
+    """Return the ids of the environments in which a trial was trained and measured."""
+    return (record.environment, *record.measured_in)
 
 
 def differences(

@@ -25,10 +25,10 @@ from actbench.analysis.robustness import matched_accuracies, mechanism_correlati
 from actbench.analysis.sequential import spending_level
 from actbench.analysis.summaries import summarise
 from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activation
+from actbench.analysis.trial_results import stored_results
 from actbench.analysis.variance import variance_sources
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
-from actbench.errors import ResultsFolderError
-from actbench.store.record import unpack_counts
+from actbench.store.values import unpack_counts
 from actbench.study.levels import severities
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from actbench.analysis.metrics import Metric
-    from actbench.store.record import TrialRecord
+    from actbench.store.result import TrialResult
     from actbench.store.store import Store
     from actbench.study.study import Study
 
@@ -50,14 +50,14 @@ class Frames:
 
     Attributes:
         study: the study, every name in it resolved.
-        records: the stored records, activation by activation in the study's order.
+        records: the results of the stored trials, activation by activation in the study's order.
         environments: the entries of ``environment.json``.
     """
 
     def __init__(
         self,
         study: Study,
-        records: Mapping[str, TrialRecord],
+        records: Mapping[str, TrialResult],
         environments: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.study, self.environments = study, environments
@@ -165,15 +165,11 @@ class Frames:
         corrupted_versions = self._corrupted_versions
         parts = []
         for metric in self.primary_metrics:
-            column, versions = (
-                ("clean_correct", 1)
-                if metric == "clean_accuracy"
-                else ("corrupted_correct", corrupted_versions)
-            )
+            versions = 1 if metric == "clean_accuracy" else corrupted_versions
             scores = {
-                trial_key(r): unpack_counts(packed)
+                trial_key(r): counts
                 for r in self.records
-                if r.status == "ok" and (packed := getattr(r, column))
+                if (counts := _correct_versions(r, metric, versions)) is not None
             }
             part = variance_sources(scores, self.study.baseline, versions)
             part.insert(2, "metric", metric)
@@ -210,9 +206,14 @@ class Frames:
 
     @property
     def complete(self) -> bool:
-        """Whether every trial of the study is stored and none diverged or crashed."""
-        finished = sum(record.status == "ok" for record in self.records)
+        """Whether every trial of the study is trained and measured, without a crash."""
+        finished = sum(r.status == "ok" and not r.missing for r in self.records)
         return finished == len(self.study.trials())
+
+    @property
+    def finished_trials(self) -> int:
+        """The number of stored trials that need no further measurement."""
+        return sum(not record.missing for record in self.records)
 
     def undecided(self) -> bool:
         """Return whether further seeds may decide some activation in a primary metric."""
@@ -351,22 +352,23 @@ class Frames:
                 add_note(table, [label], f"signs of masked gradients in {counted}")
 
 
+def _correct_versions(result: TrialResult, metric: str, versions: int) -> NDArray[np.int64] | None:
+    """Return under how many versions each test image was classified correctly.
+
+    None if the trial has not a result in each of the ``versions``.
+    """
+    if metric == "clean_accuracy":
+        parts: tuple[str, ...] = (result.clean_correct,) if result.clean_correct else ()
+    else:
+        parts = result.corrupted_correct if len(result.corruptions) == versions else ()
+    counts = [unpack_counts(part).astype(np.int64) for part in parts]
+    return np.sum(counts, axis=0) if counts else None
+
+
 def read_frames(store: Store, study: Study) -> Frames:
     """Return the frames of the study's stored records.
 
     Raises:
         ResultsFolderError: no trial is stored, or a record cannot be read.
     """
-    return Frames(study, stored_records(store, study), store.environment()["environments"])
-
-
-def stored_records(store: Store, study: Study) -> dict[str, TrialRecord]:
-    """Return the study's stored records by trial id, at least one.
-
-    Raises:
-        ResultsFolderError: no trial is stored, or a record cannot be read.
-    """
-    records = store.open(study).records()
-    if not records:
-        raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
-    return records
+    return Frames(study, stored_results(store, study), store.environment()["environments"])

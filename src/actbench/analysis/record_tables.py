@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from actbench.store.record import unpack_counts
 from actbench.store.record_files import gc_paused
+from actbench.store.values import unpack_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from actbench.store.record import TrialRecord
+    from actbench.store.result import TrialResult
 
-    Records = Sequence[TrialRecord]
+    Records = Sequence[TrialResult]
 
 TRIAL_COLUMNS = (
     "activation",
@@ -61,17 +61,17 @@ _NOT_FLOATS = {
 _ROUNDING = 1e-12  # relative to a mean of accuracies; one test image is far more
 
 
-def trial_key(record: TrialRecord) -> tuple[str, int]:
+def trial_key(record: TrialResult) -> tuple[str, int]:
     """Return the record's activation and seed."""
     return record.activation, record.seed
 
 
-def masking_signs(record: TrialRecord) -> tuple[str, ...]:
+def masking_signs(record: TrialResult) -> tuple[str, ...]:
     """Return the signs that the trial's gradients are masked; empty if it was not attacked."""
     return (*record.masking.warnings, *record.output_warnings) if record.masking else ()
 
 
-def correct_images(record: TrialRecord) -> NDArray[np.uint8]:
+def correct_images(record: TrialResult) -> NDArray[np.uint8]:
     """Return 1 for each test image classified correctly, else 0; empty if not stored."""
     packed = record.clean_correct
     return unpack_counts(packed) if packed else np.zeros(0, dtype=np.uint8)
@@ -92,7 +92,7 @@ def identical_activations(records: Records, baseline: str) -> dict[str, int]:
     return {activation: len(pairs) for activation, pairs in equal.items() if all(pairs)}
 
 
-def _without_names(record: TrialRecord) -> TrialRecord:
+def _without_names(record: TrialResult) -> TrialResult:
     """Return the record without what differs between activations that compute the same."""
     return dataclasses.replace(
         record, trial_id="", activation="", activation_check={}, kernels="", notes=()
@@ -111,7 +111,11 @@ def corruptions_table(records: Records) -> pd.DataFrame:
     """Return a row per trial × corruption × severity: accuracy, loss, calibration error."""
     return _table(
         ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
-        ((*trial_key(r), *vars(score).values()) for r in records for score in r.corruptions),
+        (
+            (*trial_key(r), s.corruption, s.severity, s.accuracy, s.loss, s.ece)
+            for r in records
+            for s in r.corruptions
+        ),
     )
 
 
@@ -179,7 +183,7 @@ def _table(columns: tuple[str, ...], rows: Iterable[object]) -> pd.DataFrame:
     return frame.astype({name: "float64" for name in columns if name not in _NOT_FLOATS})
 
 
-def _trial_row(record: TrialRecord, scores: int) -> dict[str, object]:
+def _trial_row(record: TrialResult, scores: int) -> dict[str, object]:
     row: dict[str, object] = {
         "activation": record.activation,
         "seed": record.seed,

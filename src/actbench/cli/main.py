@@ -106,7 +106,7 @@ def run(
         from actbench.results import load
 
         results = load(folder)
-        stored, planned = len(results.trials), len(results.study.trials())
+        stored, planned = results.finished_trials, len(results.study.trials())
         if stored < planned:
             log(
                 f"{stored} of {planned} trials are stored; the last shard to finish, or "
@@ -192,6 +192,7 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard
     from actbench.store.store import Store
+    from actbench.store.stored_study import Work
 
     everything, failed, shard = options.restart, options.retry_failed, options.shard
     check_apart(folder, study.dataset, study.data_dir)
@@ -204,30 +205,40 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
         store.check_study(plan.study)
     choice = pending_choice(plan, store, retry_failed=failed)
     if everything:
-        choice = [(part, part.study.trials()) for part in tuning_plans(plan)]
-    to_tune = sum(len(trials) for _, trials in choice)
+        choice = [(part, [*map(Work, part.study.trials())]) for part in tuning_plans(plan)]
+    to_tune = sum(len(works) for _, works in choice)
     if not to_tune:
         plan = with_rates(plan, store)
         if not everything:
             store.check_study(plan.study)
-    pending = set(store.open(plan.study).pending(retry_failed=failed))
+    works = store.open(plan.study).pending(retry_failed=failed)
     if everything or to_tune:
-        pending = set(plan.study.trials())
+        works = [*map(Work, plan.study.trials())]
+    pending = {work.trial: work.record for work in works}
     everyone = plan.study.trials()
     trials = everyone if shard is None else Shard.parse(shard).part(everyone)
     rows = [
-        {"activation": t.activation, "seed": t.seed, "stored": t not in pending} for t in trials
+        {
+            "activation": t.activation,
+            "seed": t.seed,
+            "stored": t not in pending,
+            "trained": t not in pending or pending[t] is not None,
+        }
+        for t in trials
     ]
     if as_json:
         content = {"folder": str(folder), "trials": rows}
         show(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
         return 0
     for row in rows:
-        stored = ", stored" if row["stored"] else ""
+        stored = ", stored" if row["stored"] else ", to measure" if row["trained"] else ""
         show(f"{row['activation']}, seed {row['seed']}{stored}")
     if to_tune:
         show(f"{to_tune} trials first, to choose learning rates")
-    show(f"{len(rows)} trials, {len(pending & set(trials))} to run, into {folder}")
+    to_run = [row for row in rows if not row["stored"]]
+    trained = sum(bool(row["trained"]) for row in to_run)
+    only = f" ({trained} of them only to measure)" if trained else ""
+    show(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
     return 0
 
 
@@ -236,6 +247,7 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 def report(folder: Path, *, as_json: bool) -> int:
     """Rebuild the tables and figures of a results FOLDER from its stored records."""
+    from actbench.analysis.trial_results import stored_files
     from actbench.cli.summary import print_summary
     from actbench.report.summary import summary_of
     from actbench.report.write import write_report
@@ -245,9 +257,10 @@ def report(folder: Path, *, as_json: bool) -> int:
     study = store.study()
     with store.locked_briefly():
         frames = write_report(store, study)
-        for path, fault in store.open(study).damaged().items():
+        stored = stored_files(store, study)
+        for path, fault in stored.damaged().items():
             log(f"{path} is damaged and left out: {fault}")
-        if unknown := store.open(study).unknown_records():
+        if unknown := stored.unknown_records():
             log(unknown)
     print_summary(summary_of(frames), folder, as_json=as_json)
     return int((frames.trials["status"] != "ok").any())

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 LABELS = "labels"
 
 
-def check_published(folder: str, names: Sequence[str], labels: torch.Tensor) -> str:
-    """Return the checksum of the published files of these corruptions, after checking each file.
+def check_published(
+    folder: str, names: Sequence[str], labels: torch.Tensor
+) -> tuple[tuple[str, str], ...]:
+    """Return each corruption's name with the checksum of its published file, after checking it.
 
     Args:
         folder: has ``labels.npy`` and a ``<name>.npy`` for each name.
@@ -33,7 +35,6 @@ def check_published(folder: str, names: Sequence[str], labels: torch.Tensor) -> 
     Raises:
         UsageError: a file is missing, truncated, of another shape or type, or in another order.
     """
-    digest = hashlib.sha256()
     found = _open(folder, LABELS)
     expected = np.tile(labels.numpy(), len(SEVERITIES))
     if found.dtype.kind not in "iu" or found.shape != expected.shape:
@@ -45,15 +46,15 @@ def check_published(folder: str, names: Sequence[str], labels: torch.Tensor) -> 
             f"{where} is {int(found[where])} and the test set's {int(expected[where])}; the files "
             "belong to the data set cifar10"
         )
-    digest.update(np.ascontiguousarray(found, dtype=np.int64).data)
+    checksums = []
     for name in names:
         images = _open(folder, name)
         shape = (len(expected), 32, 32, 3)
         if images.dtype != np.uint8 or images.shape != shape:
             raise _wrong(folder, name, images, f"uint8 of shape {shape}")
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(images).data)
-    return f"sha256:{digest.hexdigest()}"
+        digest = hashlib.sha256(np.ascontiguousarray(images).data)
+        checksums.append((name, f"sha256:{digest.hexdigest()}"))
+    return tuple(checksums)
 
 
 def published_images(folder: str, name: str, severity: int) -> torch.Tensor:

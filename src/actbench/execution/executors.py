@@ -10,31 +10,44 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actbench.analysis.trial_results import result_of
 from actbench.errors import ResultsFolderError, UnavailableError
 from actbench.execution.environment import environment_of
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord
+from actbench.store.store import CHECKPOINTS_FOLDER
+from actbench.store.weights import WEIGHTS_FOLDER, Weights
 from actbench.study.study import trial_id
-from actbench.training.events import Progress
+from actbench.training.diagnostics import encodable
+from actbench.training.events import Measuring, Note, Progress, Updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.data.images import ImageData
+    from actbench.store.stored_study import Work
     from actbench.study.study import Study, Trial
+    from actbench.training.events import TrialEvent
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial's record, the seconds that it took, and the environment that it was computed in.
+    """A trial has ended: it is trained and measured, or that failed.
 
-    ``environment`` is that of the process (see ``environment.environment_of``); empty if the
-    process ended during the trial.
+    Attributes:
+        record: the trial's record.
+        seconds: the time that it took.
+        status: ``ok``, ``diverged`` or ``crashed``, in training or in measuring.
+        reason: why it diverged or crashed, one line.
+        environment: that of the process (see ``environment.environment_of``); empty if the process
+            ended during the trial.
     """
 
     record: TrialRecord
     seconds: float
+    status: str
+    reason: str
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -48,19 +61,13 @@ class Retried:
 
 @dataclass(frozen=True)
 class Planned:
-    """The number of trials that are about to run."""
+    """The number of trials that are about to run; ``to_measure`` of them are trained already."""
 
     trials: int
+    to_measure: int = 0
 
 
-@dataclass(frozen=True)
-class Note:
-    """A message to the user."""
-
-    text: str
-
-
-Event = Planned | Note | Progress | Finished | Retried
+Event = Planned | Note | Progress | Measuring | Updated | Finished | Retried
 RETRIES = 2
 """How often a trial is retried whose process ended, before it counts as crashed."""
 
@@ -71,22 +78,22 @@ class Executor(Protocol):
     def run(
         self,
         study: Study,
-        trials: Sequence[Trial],
+        works: Sequence[Work],
         data_folder: Path,
         on_event: Callable[[Event], None],
-        checkpoints: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Run all trials; ``on_event`` is called only in this process.
 
         Args:
             study: the configuration, every name in it resolved.
-            trials: the trials to run, in the order in which they start.
+            works: the trials to run, in the order in which they start.
             data_folder: the prepared data (see ``data.images.prepare``).
             on_event: called with every event.
-            checkpoints: the folder for checkpoints; none are written unless given.
+            folder: the results folder, for checkpoints and weights; none are written unless given.
 
         Raises:
-            ResultsFolderError: a checkpoint cannot be written.
+            ResultsFolderError: a checkpoint or weights cannot be written.
             UnavailableError: the data, or something else that all trials need, is gone.
         """
 
@@ -104,19 +111,19 @@ def default_workers() -> int:
 
 def run_one(
     study: Study,
-    trial: Trial,
+    work: Work,
     data: ImageData,
     report: Callable[[Event], None],
-    checkpoints: Path | None,
+    folder: Path | None,
     *,
     deferred: bool = False,
 ) -> Generator[None, None, Finished]:
-    """Return the outcome of one trial; if the trial raises an exception, a record of the crash.
+    """Return the outcome of one trial; if its training raises an exception, a record of the crash.
 
-    This is a generator, like ``trial.run_trial``.
+    This is a generator, like ``trial.run_trial``; the arguments are those of ``Executor.run``.
 
     Raises:
-        ResultsFolderError: its checkpoint cannot be written.
+        ResultsFolderError: its checkpoint or weights cannot be written.
         UnavailableError: the data, or something else that all trials need, is gone.
         torch.OutOfMemoryError: the GPU has too little free memory.
     """
@@ -126,20 +133,33 @@ def run_one(
     from actbench.models.study_code import import_code
     from actbench.training.trial import run_trial
 
-    begin = time.perf_counter()
+    begin, trial = time.perf_counter(), work.trial
+    environment = environment_of(study.device, study.kernels)
 
     def when_damaged(path: Path) -> None:
         report(Retried(trial, f"its damaged checkpoint was renamed to {path}"))
 
-    environment = environment_of(study.device, study.kernels)
-    checkpoint = None
-    if checkpoints is not None:
-        checkpoint = Checkpoint(
-            checkpoints, trial_id(study, trial), when_damaged, environment["id"]
-        )
+    def report_from_trial(event: TrialEvent) -> None:
+        report(replace(event, environment=environment) if isinstance(event, Updated) else event)
+
+    checkpoint = weights = None
+    if folder is not None:
+        name, checkpoints = trial_id(study, trial), folder / CHECKPOINTS_FOLDER
+        checkpoint = Checkpoint(checkpoints, name, when_damaged, environment["id"])
+        weights = Weights(folder / WEIGHTS_FOLDER, name)
     try:
         import_code(study)
-        generator = run_trial(study, trial, data, report, checkpoint, deferred=deferred)
+        generator = run_trial(
+            study,
+            trial,
+            data,
+            report_from_trial,
+            checkpoint,
+            weights=weights,
+            stored=work.record,
+            environment=environment["id"],
+            deferred=deferred,
+        )
         while True:
             with (
                 settings_kept()
@@ -147,39 +167,57 @@ def run_one(
                 try:
                     next(generator)
                 except StopIteration as end:
-                    record = replace(end.value, environment=environment["id"])
+                    record: TrialRecord = end.value
                     break
             yield
     except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # an error in user code ends only this trial
         record = crashed(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
-    return Finished(record, time.perf_counter() - begin, environment)
+    return finished(study, record, time.perf_counter() - begin, environment)
+
+
+def finished(
+    study: Study, record: TrialRecord, seconds: float, environment: Mapping[str, Any] | None = None
+) -> Finished:
+    """Return the event of a trial's end."""
+    result = result_of(record, study)
+    status, reason = ("ok", "") if result is None else (result.status, result.reason)
+    return Finished(record, seconds, status, reason, environment or {})
+
+
+def given_up(study: Study, work: Work, reason: str, seconds: float, trace: str = "") -> Finished:
+    """Return the outcome of a trial that could not be finished.
+
+    If it is trained, that is kept, and what was not measured yet is stored as failed.
+    """
+    if work.record is None:
+        record = crashed(study, work.trial, reason, trace)
+    else:
+        record = work.record.given_up(study, _in_a_line(reason))
+    return finished(study, record, seconds)
 
 
 def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRecord:
-    """Return the record of a trial that could not be finished."""
+    """Return the record of a trial whose training could not be finished."""
     return TrialRecord(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
         seed=trial.seed,
         status="crashed",
-        reason=" ".join(_encodable(reason).split())[:300],
-        trace=_encodable(trace),
+        reason=_in_a_line(reason),
+        trace=encodable(trace),
         kernels=study.kernels,
     )
 
 
-def _encodable(text: str) -> str:
-    """Return the text, with lone surrogates (from file names) escaped: UTF-8 has none."""
-    return text.encode(errors="backslashreplace").decode()
+def _in_a_line(reason: str) -> str:
+    return " ".join(encodable(reason).split())[:300]
 
 
-def timed_out(study: Study, trial: Trial, timeout: float, seconds: float) -> Finished:
+def timed_out(study: Study, work: Work, timeout: float, seconds: float) -> Finished:
     """Return the outcome of a trial that was ended because it exceeded its time limit."""
-    return Finished(
-        crashed(study, trial, f"it took longer than the limit of {timeout:g} s"), seconds
-    )
+    return given_up(study, work, f"it took longer than the limit of {timeout:g} s", seconds)
 
 
 def configure_malloc() -> None:

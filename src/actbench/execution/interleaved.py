@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from actbench.data.images import study_images
-from actbench.execution.executors import Finished, Retried, crashed, run_one, timed_out
+from actbench.execution.executors import Finished, Retried, given_up, run_one, timed_out
+from actbench.store.stored_study import Work
 from actbench.study.study import Study
 from actbench.training.devices import enter, set_precision
+from actbench.training.events import Updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -43,13 +45,19 @@ class Resumed:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Task:
     study: Study
-    trial: Trial
+    work: Work
     data_folder: Path
     on_event: Callable[[Event], None]
-    checkpoints: Path | None
+    folder: Path | None
+
+    def report(self, event: Event) -> None:
+        """Forward an event, and keep the trial's latest record in case it must resume."""
+        if isinstance(event, Updated):
+            self.work = Work(self.work.trial, event.record)
+        self.on_event(event)
 
 
 @dataclass
@@ -85,31 +93,31 @@ class InterleavedTrials:
     def add(
         self,
         study: Study,
-        trial: Trial,
+        work: Work,
         data_folder: Path,
         on_event: Callable[[Event], None],
-        checkpoints: Path | None,
+        folder: Path | None,
     ) -> None:
         """Queue a trial (see ``executors.Executor.run``)."""
-        self._waiting.append(_Task(study, trial, data_folder, on_event, checkpoints))
+        self._waiting.append(_Task(study, work, data_folder, on_event, folder))
 
     def advance(self) -> Iterator[Resumed | Finished | Retried]:
-        """Advance every running trial by one epoch and yield the events.
+        """Advance every running trial by one epoch or measurement and yield the events.
 
-        A trial is timed out only between epochs; within one it cannot be stopped from here.
+        A trial is timed out only between these; within one it cannot be stopped from here.
 
         Raises:
-            ResultsFolderError: a checkpoint cannot be written.
+            ResultsFolderError: a checkpoint or weights cannot be written.
             UnavailableError: the data, or something else that all trials need, is gone.
         """
         while self._waiting and len(self._running) < self._at_once:
             self._running.append(self._start(self._waiting.popleft()))
         for running in list(self._running):
             seconds = time.perf_counter() - running.start
-            yield Resumed(running.task.trial, seconds)
+            yield Resumed(running.task.work.trial, seconds)
             if self._timeout is not None and seconds > self._timeout:
                 self._running.remove(running)
-                yield timed_out(running.task.study, running.task.trial, self._timeout, seconds)
+                yield timed_out(running.task.study, running.task.work, self._timeout, seconds)
                 continue
             try:
                 with running.stream:
@@ -130,9 +138,7 @@ class InterleavedTrials:
             stream = torch.cuda.stream(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
         data_study = Study(**{name: getattr(study, name) for name in _DATA_FIELDS})
         data = _images(self._device, task.data_folder, data_study)
-        steps = run_one(
-            study, task.trial, data, task.on_event, task.checkpoints, deferred=self._deferred
-        )
+        steps = run_one(study, task.work, data, task.report, task.folder, deferred=self._deferred)
         return _RunningTrial(task, steps, stream, start)
 
     def _out_of_memory(
@@ -145,12 +151,13 @@ class InterleavedTrials:
         gc.collect()
         torch.cuda.empty_cache()
         if others == 0:
-            record = crashed(running.task.study, running.task.trial, f"OutOfMemoryError: {reason}")
-            return Finished(record, time.perf_counter() - running.start)
+            seconds = time.perf_counter() - running.start
+            task = running.task
+            return given_up(task.study, task.work, f"OutOfMemoryError: {reason}", seconds)
         self._at_once = others
         self._waiting.appendleft(running.task)
         return Retried(
-            running.task.trial, f"the GPU ran out of memory beside {others} other trials"
+            running.task.work.trial, f"the GPU ran out of memory beside {others} other trials"
         )
 
 

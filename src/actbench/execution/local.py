@@ -21,19 +21,21 @@ from actbench.execution.executors import (
     Finished,
     Retried,
     configure_malloc,
-    crashed,
+    given_up,
     timed_out,
 )
 from actbench.execution.parent_death import end_with_parent
-from actbench.study.study import Trial
+from actbench.store.stored_study import Work
 from actbench.training.devices import compute_devices
+from actbench.training.events import Updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import SpawnProcess
 
     from actbench.execution.executors import Event
-    from actbench.study.study import Study
+    from actbench.store.record import TrialRecord
+    from actbench.study.study import Study, Trial
 
 WORKER_NAME = "actbench worker"
 
@@ -44,10 +46,10 @@ class InProcess:
     def run(
         self,
         study: Study,
-        trials: Sequence[Trial],
+        works: Sequence[Work],
         data_folder: Path,
         on_event: Callable[[Event], None],
-        checkpoints: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Run all trials with one thread and PyTorch's default settings, then restore both."""
         from actbench.execution.interleaved import InterleavedTrials, Resumed
@@ -55,8 +57,8 @@ class InProcess:
 
         with settings_kept(fresh=True):
             interleaved = InterleavedTrials(compute_devices(study.device)[0], at_once=1)
-            for trial in trials:
-                interleaved.add(study, trial, data_folder, on_event, checkpoints)
+            for work in works:
+                interleaved.add(study, work, data_folder, on_event, folder)
             while interleaved.busy:
                 for event in interleaved.advance():
                     if not isinstance(event, Resumed):
@@ -71,9 +73,9 @@ class LocalWorkers:
 
     The processes start in the constructor, so that they load their libraries while the caller
     prepares the study. If one ends during a trial, a new one replaces it and the trial is retried,
-    up to ``RETRIES`` times; then it counts as crashed. A trial that takes longer than
+    up to ``RETRIES`` times in a row; then it counts as crashed. A trial that takes longer than
     ``trial_timeout`` seconds is not retried, because it would hang again. The other trials of its
-    process are retried.
+    process are retried. A retried trial resumes from its last checkpoint or measurement.
 
     Args:
         devices: the device of each process (see ``devices.compute_devices``).
@@ -91,37 +93,37 @@ class LocalWorkers:
     def run(
         self,
         study: Study,
-        trials: Sequence[Trial],
+        works: Sequence[Work],
         data_folder: Path,
         on_event: Callable[[Event], None],
-        checkpoints: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Run all trials (see ``Executor.run``).
 
         Raises:
             ActbenchError: a worker ended before any trial could start; nothing is stored.
-            ResultsFolderError: a checkpoint cannot be written.
+            ResultsFolderError: a checkpoint or weights cannot be written.
             UnavailableError: the data, or something else that all trials need, is gone.
         """
-        pending = deque(trials)
+        pending = deque(works)
         deaths: Counter[Trial] = Counter()
 
-        def after_death(trial: Trial, reason: str, seconds: float) -> Event:
-            deaths[trial] += 1
-            if deaths[trial] > RETRIES:
-                reason = f"{reason}, {deaths[trial]} times in a row"
-                return Finished(crashed(study, trial, reason), seconds)
-            pending.appendleft(trial)
-            return Retried(trial, reason)
+        def after_death(work: Work, reason: str, seconds: float) -> Event:
+            deaths[work.trial] += 1
+            if deaths[work.trial] > RETRIES:
+                reason = f"{reason}, {deaths[work.trial]} times in a row"
+                return given_up(study, work, reason, seconds)
+            pending.appendleft(work)
+            return Retried(work.trial, reason)
 
-        while pending or any(worker.trials for worker in self._workers):
+        while pending or any(worker.works for worker in self._workers):
             while pending:
-                number = min(range(len(self._workers)), key=lambda n: len(self._workers[n].trials))
-                if len(self._workers[number].trials) == self._at_once:
+                number = min(range(len(self._workers)), key=lambda n: len(self._workers[n].works))
+                if len(self._workers[number].works) == self._at_once:
                     break
                 if not self._workers[number].process.is_alive():
                     self._replace(number)
-                self._workers[number].start(study, pending.popleft(), data_folder, checkpoints)
+                self._workers[number].start(study, pending.popleft(), data_folder, folder)
             for number in self._wait():
                 worker = self._workers[number]
                 seconds = worker.seconds()
@@ -148,13 +150,16 @@ class LocalWorkers:
                     self._any_started = True
                     worker.set_current(*message)
                     continue
+                if isinstance(message, Updated):
+                    worker.update(message.record)
+                    deaths[message.record.trial] = 0
                 if isinstance(message, Finished):
-                    worker.trials.remove(Trial(message.record.activation, message.record.seed))
+                    del worker.works[message.record.trial]
                 on_event(message)
 
     def _wait(self) -> list[int]:
         """Return the indices of workers that sent an event, ended, or exceeded the time limit."""
-        busy = {w.connection: number for number, w in enumerate(self._workers) if w.trials}
+        busy = {w.connection: number for number, w in enumerate(self._workers) if w.works}
         if self._timeout is None:
             return [busy[ready] for ready in wait(list(busy))]  # type: ignore[index]
         left = {n: self._timeout - self._workers[n].seconds() for n in busy.values()}
@@ -179,12 +184,12 @@ class _Worker:
 
     Attributes:
         device: the device that it computes on.
-        trials: its unfinished trials.
+        works: its unfinished trials, each with what is known of it.
     """
 
     def __init__(self, device: str, at_once: int, trial_timeout: float | None) -> None:
         self.device = device
-        self.trials: list[Trial] = []
+        self.works: dict[Trial, Work] = {}
         self._current: Trial | None = None
         self._start = 0.0
         context = multiprocessing.get_context("spawn")
@@ -197,29 +202,34 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def start(
-        self, study: Study, trial: Trial, data_folder: Path, checkpoints: Path | None
-    ) -> None:
-        self.trials.append(trial)
+    def start(self, study: Study, work: Work, data_folder: Path, folder: Path | None) -> None:
+        self.works[work.trial] = work
         # if the process has ended already, the next read of the connection reports it
         with contextlib.suppress(OSError):
-            self.connection.send((study, trial, data_folder, checkpoints))
+            self.connection.send((study, work, data_folder, folder))
+
+    def update(self, record: TrialRecord) -> None:
+        """Note how far a trial is."""
+        self.works[record.trial] = Work(record.trial, record)
 
     def set_current(self, trial: Trial, seconds: float) -> None:
         """Note that the process now computes a trial, which started ``seconds`` ago."""
         self._current, self._start = trial, time.perf_counter() - seconds
 
-    def current(self) -> Trial:
+    def current(self) -> Work:
         """Return the trial that the process computes now."""
-        return self._current if self._current in self.trials else self.trials[0]
+        if self._current in self.works:
+            return self.works[self._current]
+        return next(iter(self.works.values()))
 
-    def others(self) -> list[Trial]:
+    def others(self) -> list[Work]:
         """Return its unfinished trials other than the current one."""
-        return [trial for trial in self.trials if trial != self.current()]
+        current = self.current().trial
+        return [work for trial, work in self.works.items() if trial != current]
 
     def seconds(self) -> float:
         """Return the seconds since the current trial started; 0 before the first."""
-        return time.perf_counter() - self._start if self._current in self.trials else 0.0
+        return time.perf_counter() - self._start if self._current in self.works else 0.0
 
     def exit_reason(self) -> str:
         self.process.join(5)
@@ -280,8 +290,8 @@ def _work(
     try:
         while True:
             while not interleaved.busy or connection.poll():
-                study, trial, data_folder, checkpoints = connection.recv()
-                interleaved.add(study, trial, data_folder, connection.send, checkpoints)
+                study, work, data_folder, results = connection.recv()
+                interleaved.add(study, work, data_folder, connection.send, results)
             try:
                 for event in interleaved.advance():
                     if isinstance(event, Resumed):

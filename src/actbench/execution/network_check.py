@@ -147,7 +147,10 @@ class _Check:
         finally:
             handle.remove()
         self._check_output(outputs[0], len(images), "in evaluation")
-        return inactive, output_warnings(network, images, logits, self._study.precision)
+        precision = self._study.precision
+        return inactive, output_warnings(
+            lambda some: predict(network, some, precision), images, logits
+        )
 
     def _check_output(self, output: Any, images: int, when: str) -> None:
         expected = (images, len(self._data.classes))

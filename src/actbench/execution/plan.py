@@ -97,12 +97,14 @@ def _prepared(study: Study) -> Plan:
             f"the data is not the study's: its checksum is {checksum}, "
             f"and the study was made with {study.data_checksum}"
         )
-    published = check_published(study.cifar10c, names, data.test_labels) if study.cifar10c else ""
-    if study.cifar10c_checksum not in ("", published):
-        raise UsageError(
-            f"the published corruptions are not the study's: their checksum is {published!r}, "
-            f"and the study was made with {study.cifar10c_checksum!r}"
-        )
+    published = check_published(study.cifar10c, names, data.test_labels) if study.cifar10c else ()
+    for name, checksum_there in study.cifar10c_checksums:
+        found = dict(published).get(name, checksum_there)
+        if found != checksum_there:
+            raise UsageError(
+                f"the published file of {name} is not the study's: its checksum is {found}, and "
+                f"the study was made with {checksum_there}"
+            )
     device = resolve_device(study.device, study.precision)
     precision = resolve_precision(study.precision, device, study.kernels)
     study = dataclasses.replace(study, model=model, device=device, precision=precision)
@@ -131,7 +133,7 @@ def _prepared(study: Study) -> Plan:
         image_size=0 if study.image_size == own_size else study.image_size,
         data_checksum=checksum,
         data_notes=read.notes,
-        cifar10c_checksum=published,
+        cifar10c_checksums=published,
     )
     return Plan(resolved, data_folder, checks, "\n".join(notes))
 

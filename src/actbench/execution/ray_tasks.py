@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,14 @@ from actbench.execution.executors import (
     RETRIES,
     Finished,
     configure_malloc,
-    crashed,
     default_workers,
+    given_up,
     run_one,
+    timed_out,
 )
+from actbench.store.store import CHECKPOINTS_FOLDER
+from actbench.store.stored_study import Work
+from actbench.training.events import Note, Updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,15 +37,18 @@ if TYPE_CHECKING:
 
 SECONDS_TO_GIVE_UP = 30
 """How long after the time limit a process is ended that Python cannot interrupt."""
+SECONDS_TO_REPORT = 20
+"""How long a trial is measured before its results are reported."""
 
 
 class RayTasks:
     """Runs each trial as a Ray task of one core; the data is sent to every node once.
 
     Ray retries a task whose worker or node dies, ``RETRIES`` times; then the trial counts as
-    crashed. A trial reports no event before it finishes. Only this process writes records. Trials
-    write checkpoints if their node can access the results folder, as on a shared file system;
-    otherwise a retried trial starts over.
+    crashed. A task ends when its trial is trained, and then after ``SECONDS_TO_REPORT`` of
+    measurements; another task goes on. Only this process writes records. Trials write checkpoints
+    and weights if their node can access the results folder, as on a shared file system. Otherwise
+    one task runs all of a trial, a retried one starts over, and no weights are stored.
 
     Args:
         workers: how many trials run at once; one per core unless given.
@@ -84,33 +92,41 @@ class RayTasks:
     def run(
         self,
         study: Study,
-        trials: Sequence[Trial],
+        works: Sequence[Work],
         data_folder: Path,
         on_event: Callable[[Event], None],
-        checkpoints: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Run all trials (see ``Executor.run``)."""
         ray = self._ray
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_on_node)
         shared = ray.put(_as_arrays(study, data_folder))
-        given = (checkpoints and checkpoints.resolve(), [str(Path.cwd()), *sys.path], self._timeout)
-        pending = list(reversed(trials))
-        running: dict[Any, Trial] = {}
+        given = (folder and folder.resolve(), [str(Path.cwd()), *sys.path])
+        spent: dict[Trial, float] = {}
+        pending = list(reversed(works))
+        running: dict[Any, Work] = {}
         while pending or running:
-            while pending and len(running) < (self._at_once or len(trials)):
-                trial = pending.pop()
-                running[task.remote(study, trial, shared, *given)] = trial
+            while pending and len(running) < (self._at_once or len(works)):
+                work = pending.pop()
+                before = spent.setdefault(work.trial, 0.0)
+                running[task.remote(study, work, shared, *given, self._timeout, before)] = work
             (done,), _ = ray.wait(list(running), num_returns=1)
-            trial = running.pop(done)
+            work = running.pop(done)
             try:
-                event: Event = ray.get(done)
+                events, seconds = ray.get(done)
             except (ResultsFolderError, UnavailableError) as error:
                 raise getattr(error, "cause", error) from None  # Ray wraps what a task raised
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().partition("\n")[0]
                 reason = f"its Ray worker was lost, {RETRIES + 1} times in a row: {reason}"
-                event = Finished(crashed(study, trial, reason, str(error)), 0.0)
-            on_event(event)
+                events, seconds = [given_up(study, work, reason, 0.0, str(error))], 0.0
+            spent[work.trial] += seconds
+            for event in events:
+                if isinstance(event, Finished):
+                    event = replace(event, seconds=spent[work.trial])
+                on_event(event)
+            if isinstance(events[-1], Updated):
+                pending.append(Work(work.trial, events[-1].record))
 
     def close(self) -> None:
         """Leave the cluster, or shut down the one that was started with all of its tasks."""
@@ -141,13 +157,19 @@ def _as_arrays(study: Study, data_folder: Path) -> dict[str, Any]:
 
 def _run_on_node(
     study: Study,
-    trial: Trial,
+    work: Work,
     arrays: dict[str, Any],
-    checkpoints: Path | None,
+    folder: Path | None,
     import_paths: list[str],
     timeout: float | None,
-) -> Finished:
-    """Return the outcome of one trial; this runs on a node of the cluster."""
+    spent: float,
+) -> tuple[list[Event], float]:
+    """Run a part of one trial, ``spent`` seconds after it began; this runs on a node.
+
+    Returns:
+        Its events, the last of which is the trial's end or its latest record, and the seconds that
+        it took.
+    """
     sys.path.extend(path for path in import_paths if path not in sys.path)
     with contextlib.suppress(OSError):  # another node may have no such folder
         os.chdir(import_paths[0])  # paths of user code are relative to it
@@ -156,7 +178,6 @@ def _run_on_node(
     import torch
 
     from actbench.data.images import ImageData
-    from actbench.training.trial import finish
 
     torch.set_num_threads(1)
     with warnings.catch_warnings():
@@ -165,16 +186,35 @@ def _run_on_node(
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in arrays.items()
         }
-    if checkpoints is not None and not checkpoints.is_dir():
-        checkpoints = None
+    events: list[Event] = []
+    if folder is not None and not (folder / CHECKPOINTS_FOLDER).is_dir():
+        folder = None
     begin = time.perf_counter()
+
+    def report(event: Event) -> None:
+        nonlocal work
+        if isinstance(event, Updated):
+            work = Work(work.trial, event.record)
+        if isinstance(event, Updated | Note):
+            events.append(event)
+
     try:
-        with _time_limit(timeout):
-            data = ImageData(**tensors)
-            return finish(run_one(study, trial, data, lambda _: None, checkpoints))
+        with _time_limit(None if timeout is None else max(0.001, timeout - spent)):
+            trial = run_one(study, work, ImageData(**tensors), report, folder)
+            while True:
+                known = len(events)
+                next(trial)
+                updated = len(events) > known and isinstance(events[-1], Updated)
+                first = updated and events[-1].record.results == {}  # type: ignore[union-attr]
+                late = time.perf_counter() - begin > SECONDS_TO_REPORT
+                if folder is not None and updated and (first or late):
+                    trial.close()
+                    break
+    except StopIteration as end:
+        events.append(end.value)
     except _TimedOutError:
-        reason = f"it took longer than the limit of {timeout:g} s"
-        return Finished(crashed(study, trial, reason), time.perf_counter() - begin)
+        events.append(timed_out(study, work, timeout or 0.0, time.perf_counter() - begin))
+    return events, time.perf_counter() - begin
 
 
 class _TimedOutError(BaseException):

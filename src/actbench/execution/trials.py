@@ -8,7 +8,7 @@ import math
 import subprocess
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.environments import differences
 from actbench.errors import UsageError
@@ -18,31 +18,41 @@ from actbench.execution.local import InProcess, LocalWorkers
 from actbench.execution.ray_tasks import RayTasks
 from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.store.environment import with_batch
+from actbench.store.pace import Pace
+from actbench.store.weights import Weights
 from actbench.study.levels import severities
 from actbench.study.study import trial_names
 from actbench.training.devices import compute_devices, resolve_device
+from actbench.training.events import Updated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.store import Store
-    from actbench.store.stored_study import StoredStudy
+    from actbench.store.stored_study import StoredStudy, Work
     from actbench.study.run_options import RunOptions
-    from actbench.study.study import Study, Trial
+    from actbench.study.study import Study
 
 TRIALS_ON_A_GPU = 32
+SHARE = 0.0025  # of the time, for records of unfinished trials
 
 
 def run_trials(
     stored: StoredStudy,
     data_folder: Path,
-    trials: Sequence[Trial],
+    works: Sequence[Work],
     executor: Executor,
     on_event: Callable[[Event], None],
+    *,
+    keep_weights: bool = True,
 ) -> None:
-    """Run trials and store each record when its trial finishes, before ``on_event`` is called.
+    """Run trials and store their records, before ``on_event`` is called with the trial's end.
+
+    The record of an unfinished trial is stored when it is trained and after each measurement, but
+    not so often that this takes more than ``SHARE`` of the time. Without ``keep_weights``, a
+    trial's weights are removed when it is finished.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
@@ -50,24 +60,46 @@ def run_trials(
     store, study = stored.store, stored.study
     start, git_commit = _now(), _git_commit()
     known = set(map(trial_names(study), study.trials()))
+    before = {work.record.trial_id for work in works if work.record is not None}
+    described: set[str] = set()
+    pace = Pace(SHARE)
+
+    def note(event: Finished | Updated) -> None:
+        now = {**event.environment, "git_commit": git_commit} if event.environment else None
+        seconds = event.seconds if isinstance(event, Finished) else None
+        name = event.record.trial_id
+        with store.locked_briefly():
+            _note_trial(store, known, (start, now), name, seconds, add=name in before)
 
     def handle(event: Event) -> None:
         store.check_in_place()
-        if isinstance(event, Finished):
+        if isinstance(event, Updated) and pace.is_due():
+            with pace.writing():
+                stored.write(event.record)
+                if event.environment["id"] not in described:
+                    note(event)
+                    described.add(event.environment["id"])
+        elif isinstance(event, Finished):
             stored.write(event.record)
-            with store.locked_briefly():
-                _note_trial(store, known, start, git_commit, event)
+            note(event)
+            if not keep_weights:
+                Weights(store.weights, event.record.trial_id).path.unlink(missing_ok=True)
         on_event(event)
 
-    ordered = longest_first(trials)
-    store.make_checkpoints_folder()
-    executor.run(study, ordered, data_folder, handle, store.checkpoints.absolute())
+    store.make_trial_folders()
+    executor.run(study, longest_first(works), data_folder, handle, store.folder.absolute())
 
 
 def stored_elsewhere(stored: StoredStudy) -> list[str]:
     """Return a line for each other environment that stored trials were computed in."""
     records = [r for r in stored.records().values() if r.status != "crashed"]
-    counts = Counter(record.environment for record in records)
+    counts = Counter(
+        name
+        for record in records
+        for name in dict.fromkeys(
+            (record.environment, *(r.environment for r in record.results.values() if r.environment))
+        )
+    )
     current = environment_of(stored.study.device, stored.study.kernels)
     found = differences(counts, stored.store.environment()["environments"], current)
     return [
@@ -77,7 +109,7 @@ def stored_elsewhere(stored: StoredStudy) -> list[str]:
     ]
 
 
-def longest_first(trials: Iterable[Trial]) -> list[Trial]:
+def longest_first(works: Iterable[Work]) -> list[Work]:
     """Return the trials sorted so that each seed's longest come first: the workers finish together.
 
     An activation that a network cannot apply after the pooling layer computes four times as many
@@ -85,14 +117,13 @@ def longest_first(trials: Iterable[Trial]) -> list[Trial]:
     """
     from actbench.models.activations import resolve_activation
 
-    by_seed: dict[int, list[Trial]] = {}
-    for trial in trials:
-        by_seed.setdefault(trial.seed, []).append(trial)
-    return [
-        trial
-        for part in by_seed.values()
-        for trial in sorted(part, key=lambda t: resolve_activation(t.activation).commutes_with_max)
-    ]
+    def is_shorter(work: Work) -> bool:
+        return resolve_activation(work.trial.activation).commutes_with_max
+
+    by_seed: dict[int, list[Work]] = {}
+    for work in works:
+        by_seed.setdefault(work.trial.seed, []).append(work)
+    return [work for part in by_seed.values() for work in sorted(part, key=is_shorter)]
 
 
 def keep_resolved(study: Study, store: Store) -> Study:
@@ -137,17 +168,24 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
     return LocalWorkers(["cpu"] * count, trial_timeout=timeout)
 
 
-def prepare_corruptions(plan: Plan) -> None:
-    """Create the corrupted test sets that all trials share, unless the cache has them."""
+def prepare_corruptions(plan: Plan, works: Iterable[Work] = ()) -> None:
+    """Create the corrupted test sets that trials share, unless the cache has them.
+
+    Only those that ``works`` lack; all of the study's if one of them is not trained, or without
+    any.
+    """
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
     if plan.study.cifar10c:
         return
     data = study_images(plan.data_folder, plan.study)
+    records = [work.record for work in works]
+    missing = {m.spec for r in records if r is not None for m in r.missing(plan.study)}
     for name in plan.study.corruptions:
-        for severity in severities(name):
-            corrupted_test_images(data, name, severity)
+        if name in missing or None in records or not records:
+            for severity in severities(name):
+                corrupted_test_images(data, name, severity)
 
 
 def write_samples(plan: Plan, store: Store) -> None:
@@ -171,16 +209,31 @@ def _now() -> str:
 
 
 def _note_trial(
-    store: Store, known: Container[str], start: str, git_commit: str, done: Finished
+    store: Store,
+    known: Container[str],
+    batch: tuple[str, Mapping[str, Any] | None],
+    name: str,
+    took: float | None,
+    *,
+    add: bool,
 ) -> None:
-    """Add a trial's environment and seconds to ``environment.json``."""
-    stored = store.environment()
+    """Add a trial's environment and seconds to ``environment.json``.
+
+    Args:
+        store: the results folder.
+        known: the names of the study's trials; the seconds of others are left out.
+        batch: when this run began, and its environment, if it is known.
+        name: the trial's name.
+        took: its seconds, if it is finished.
+        add: whether it was stored before this run, which then adds to its seconds.
+    """
+    stored, (start, now) = store.environment(), batch
     environments = stored["environments"]
-    if done.environment:
-        now = {**done.environment, "git_commit": git_commit}
+    if now is not None:
         environments = with_batch(environments, now, start, _now())
     seconds = {name: took for name, took in stored["seconds"].items() if name in known}
-    seconds[done.record.trial_id] = round(done.seconds, 2)
+    if took is not None:
+        seconds[name] = round(took + (seconds.get(name, 0.0) if add else 0.0), 2)
     store.write_environment({"environments": environments, "seconds": seconds})
 
 

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from actbench.errors import ActbenchError
-from actbench.execution.executors import Note, Planned
+from actbench.execution.executors import Planned
 from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study, seed_for, trial_names
+from actbench.training.events import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
-    from actbench.store.record import TrialRecord
-    from actbench.study.study import Trial
+    from actbench.store.measured import CleanResult
+    from actbench.store.stored_study import Work
 
 TUNING_FOLDER = "tuning"
 TUNING_FILE = "tuning.csv"
@@ -77,7 +78,7 @@ _NOT_TUNED_WITH = {
     "corruptions": (),
     "attacks": (),
     "cifar10c": "",
-    "cifar10c_checksum": "",
+    "cifar10c_checksums": (),
 }
 
 
@@ -102,15 +103,15 @@ def tune(
     for part in tuning_plans(plan):
         damaged.update(trials_store.open(part.study).archive_damaged())
     pending = pending_choice(plan, store, retry_failed=retry_failed)
-    on_event(Planned(sum(len(trials) for _, trials in pending)))
+    on_event(Planned(sum(len(works) for _, works in pending)))
     if pending:  # check that the folder is this study's before any training
         damaged.update(store.open(plan.study).begin())
     for path, fault in damaged.items():
         on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
-    for part, trials in pending:
+    for part, works in pending:
         on_event(Note(f"choosing learning rates: {part.study.learning_rate:g}"))
         stored = trials_store.open(part.study)
-        run_trials(stored, part.data_folder, trials, executor, on_event)
+        run_trials(stored, part.data_folder, works, executor, on_event, keep_weights=False)
         stored.clean_up()
     tuned = with_rates(plan, store)
     for line in describe_choice(tuned.study):
@@ -120,13 +121,13 @@ def tune(
 
 def pending_choice(
     plan: Plan, store: Store, *, retry_failed: bool = False
-) -> list[tuple[Plan, list[Trial]]]:
+) -> list[tuple[Plan, list[Work]]]:
     """Return the tuning plans that have missing trials, with these trials."""
     found = [
         (part, tuning_store(store).open(part.study).pending(retry_failed=retry_failed))
         for part in tuning_plans(plan)
     ]
-    return [(part, trials) for part, trials in found if trials]
+    return [(part, works) for part, works in found if works]
 
 
 def with_rates(plan: Plan, store: Store) -> Plan:
@@ -164,7 +165,7 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
         for activation in part.study.activations:
             trials = part.study.trials_of(activation)
             found = [records.get(name_of(trial)) for trial in trials]
-            done = [r for r in found if r is not None and r.status == "ok"]
+            done = [r.clean for r in found if r is not None and r.clean and not r.clean.failure]
             rows.append((activation, part.study.learning_rate, len(done), *_means(done)))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     eligible = table[table["n"] == len(TUNING_SEEDS)].sort_values(
@@ -174,9 +175,9 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
     return table.assign(chosen=table.index.isin(best))
 
 
-def _means(records: list[TrialRecord]) -> tuple[float, float]:
-    accuracies = [r.clean_accuracy for r in records if r.clean_accuracy is not None]
-    losses = [r.clean_loss for r in records if r.clean_loss is not None]
+def _means(results: list[CleanResult]) -> tuple[float, float]:
+    accuracies = [r.accuracy for r in results if r.accuracy is not None]
+    losses = [r.loss for r in results if r.loss is not None]
     first, second = (math.fsum(v) / len(v) if v else math.nan for v in (accuracies, losses))
     return first, second
 

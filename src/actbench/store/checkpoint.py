@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import time
 import zipfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError, folder_gone, reason_of
 from actbench.files import atomic_write, folder_identity, rename_corrupt
+from actbench.store.pace import Pace
 from actbench.store.record import EpochRecord
 from actbench.study.plain import from_plain
 
@@ -42,7 +42,7 @@ class Checkpoint:
     trial_id: str
     when_damaged: Callable[[Path], None] = lambda _: None
     environment: str = ""
-    _due: float = field(default=0, init=False)
+    _pace: Pace = field(default_factory=lambda: Pace(SHARE), init=False)
     _identity: tuple[int, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,10 +51,9 @@ class Checkpoint:
     def is_due(self) -> bool:
         """Return whether to write now, so that writing takes ``SHARE`` of the time at most.
 
-        True after the first epoch, and then once 1 / ``SHARE`` times the duration of the last write
-        has passed since it.
+        True after the first epoch; then see ``Pace``.
         """
-        return time.monotonic() >= self._due
+        return self._pace.is_due()
 
     @property
     def path(self) -> Path:
@@ -84,7 +83,6 @@ class Checkpoint:
         """
         import torch
 
-        begin = time.monotonic()
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             return
         state = {
@@ -97,17 +95,16 @@ class Checkpoint:
         }
         if self._identity is None or folder_identity(self.folder) != self._identity:
             raise folder_gone(self.folder.parent)
-        content = io.BytesIO()  # torch.save changes the type of some errors of a file
-        torch.save(state, content)
-        try:
-            with atomic_write(self.path, to_disk=False) as file:
-                file.write(content.getbuffer())
-        except OSError as error:
-            raise ResultsFolderError(
-                f"cannot write {str(self.path)!r}: {reason_of(error)}"
-            ) from None
-        end = time.monotonic()
-        self._due = end + (end - begin) / SHARE
+        with self._pace.writing():
+            content = io.BytesIO()  # torch.save changes the type of some errors of a file
+            torch.save(state, content)
+            try:
+                with atomic_write(self.path, to_disk=False) as file:
+                    file.write(content.getbuffer())
+            except OSError as error:
+                raise ResultsFolderError(
+                    f"cannot write {str(self.path)!r}: {reason_of(error)}"
+                ) from None
 
     def restore(
         self, weights: Mapping[str, torch.Tensor], momenta: Sequence[torch.Tensor], epochs: int

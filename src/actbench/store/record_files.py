@@ -8,15 +8,26 @@ import os
 import re
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from actbench.errors import ResultsFolderError, reason_of
 from actbench.files import atomic_write
-from actbench.store.record import OtherFormatError, TrialRecord, record_from_json
+from actbench.store.record import OtherFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
+
+
+class Stored(Protocol):
+    """A record, of whatever format."""
+
+    @property
+    def trial_id(self) -> str:
+        """The trial's name in the folder."""
+
+
+R = TypeVar("R", bound=Stored)
 
 TRIALS_FOLDER = "trials"
 TRIALS_ARCHIVE = "trials.zip"
@@ -33,20 +44,26 @@ class RecordFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / TRIALS_FOLDER
         self.archive = folder / TRIALS_ARCHIVE
-        self._kept: dict[Path, tuple[tuple[int, ...], TrialRecord]] = {}
+        self._kept: dict[Path, tuple[tuple[int, ...], Any]] = {}
 
     def path_of(self, trial_id: str) -> Path:
         """Return the file that a trial's record is read from: its own one, else the archive."""
         path = self.folder / f"{trial_id}.json"
         return path if path.exists() else self.archive
 
-    def read(self, trial_ids: Iterable[str]) -> tuple[dict[str, TrialRecord], dict[Path, str]]:
+    def read(
+        self, trial_ids: Iterable[str], parse: Callable[[str], R]
+    ) -> tuple[dict[str, R], dict[Path, str]]:
         """Return the complete records by trial id, and for each damaged file what is wrong.
+
+        Args:
+            trial_ids: the trials whose records are read.
+            parse: returns the record of a text, or raises a ValueError; always the same function.
 
         Raises:
             ResultsFolderError: a record is of another format, or a file cannot be read.
         """
-        found: dict[str, TrialRecord] = {}
+        found: dict[str, R] = {}
         damaged: dict[Path, str] = {}
         with gc_paused(), contextlib.ExitStack() as stack:
             archive = None
@@ -65,10 +82,10 @@ class RecordFiles:
                 path = self.folder / name
                 try:
                     if name in names:
-                        found[trial_id] = self._read_file(path)
+                        found[trial_id] = self._read_file(path, parse)
                     elif archive is not None and name in archived:
                         path = self.archive
-                        found[trial_id] = self._read_member(archive, name)
+                        found[trial_id] = self._read_member(archive, name, parse)
                 except FileNotFoundError:  # it was renamed or removed just now
                     continue
                 except OSError as error:
@@ -123,23 +140,27 @@ class RecordFiles:
             raise ValueError(f"{odd!r} in it is not the name of a record")
         return archive
 
-    def _read_file(self, path: Path) -> TrialRecord:
+    def _read_file(self, path: Path, parse: Callable[[str], R]) -> R:
         status = path.stat()
         signature = (status.st_mtime_ns, status.st_size, status.st_ino)
         if path in self._kept and self._kept[path][0] == signature:
-            return self._kept[path][1]
-        return self._keep(path, signature, path.read_bytes())
+            kept: R = self._kept[path][1]
+            return kept
+        return self._keep(path, signature, path.read_bytes(), parse)
 
-    def _read_member(self, archive: zipfile.ZipFile, name: str) -> TrialRecord:
+    def _read_member(self, archive: zipfile.ZipFile, name: str, parse: Callable[[str], R]) -> R:
         path = self.archive / name
         member = archive.getinfo(name)
         signature = (member.CRC, member.file_size)
         if path in self._kept and self._kept[path][0] == signature:
-            return self._kept[path][1]
-        return self._keep(path, signature, _member(archive, name))
+            kept: R = self._kept[path][1]
+            return kept
+        return self._keep(path, signature, _member(archive, name), parse)
 
-    def _keep(self, path: Path, signature: tuple[int, ...], content: bytes) -> TrialRecord:
-        record = record_from_json(content.decode("utf-8"))
+    def _keep(
+        self, path: Path, signature: tuple[int, ...], content: bytes, parse: Callable[[str], R]
+    ) -> R:
+        record = parse(content.decode("utf-8"))
         if record.trial_id != path.stem:
             raise ValueError("it is another trial's record")
         self._kept[path] = signature, record

@@ -19,18 +19,20 @@ from actbench.errors import (
 from actbench.files import atomic_write, folder_identity
 from actbench.store.environment import read_environments
 from actbench.store.lock import brief_lock, exclusive_lock
-from actbench.store.record import NotNegative
 from actbench.store.record_files import RecordFiles
 from actbench.store.stored_study import StoredStudy
+from actbench.store.values import NotNegative
+from actbench.store.weights import WEIGHTS_FOLDER
 from actbench.study.plain import from_plain, parse_json
 from actbench.study.study import Study, conflicts
-from actbench.study.toml import study_from_toml, study_to_toml
+from actbench.study.toml import format_of, study_from_toml, study_to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 STUDY_FILE = "study.toml"
+CHECKPOINTS_FOLDER = "checkpoints"
 ENVIRONMENT_FILE = "environment.json"
 # types of the entries of environment.json that are used
 _ENVIRONMENT: dict[str, Any] = {
@@ -70,9 +72,20 @@ class Store:
         Raises:
             ResultsFolderError: there is none, or it cannot be read.
         """
+        try:
+            return study_from_toml(self.study_text(), str(self.folder / STUDY_FILE))
+        except UsageError as error:
+            raise ResultsFolderError(str(error)) from None
+
+    def study_text(self) -> str:
+        """Return the text of the study file.
+
+        Raises:
+            ResultsFolderError: there is none, or it cannot be read.
+        """
         path = self.folder / STUDY_FILE
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            return path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise ResultsFolderError(
                 f"{str(self.folder)!r} is not a results folder: it has no {STUDY_FILE}"
@@ -81,10 +94,27 @@ class Store:
             raise ResultsFolderError(f"cannot read {str(path)!r}: {reason_of(error)}") from None
         except UnicodeDecodeError as error:
             raise ResultsFolderError(f"cannot read {str(path)!r}: {error}") from None
-        try:
-            return study_from_toml(text, str(path))
-        except UsageError as error:
-            raise ResultsFolderError(str(error)) from None
+
+    def is_format1(self) -> bool:
+        """Return whether the folder was written by an earlier version (see ``format1``).
+
+        Raises:
+            ResultsFolderError: its study cannot be read.
+        """
+        return format_of(self.study_text()) == 1
+
+    def check_format(self) -> None:
+        """Check that trials can be added to the folder.
+
+        Raises:
+            ResultsFolderError: it was written by an earlier version, or cannot be read.
+        """
+        if self.holds_study() and self.is_format1():
+            raise ResultsFolderError(
+                f"{str(self.folder)!r} was written by an earlier version of actbench, whose "
+                "networks were not stored, so nothing can be added to it; `actbench report` and "
+                f"`actbench compare` read it ({START_OVER})"
+            )
 
     def check_ours(self) -> None:
         """Check that the folder is a results folder, missing, or has only hidden files.
@@ -106,13 +136,15 @@ class Store:
     def check_study(self, study: Study) -> None:
         """Check that the folder holds no other study than this one.
 
-        Activations and seeds may differ, and so may the source of code of which no trial is stored.
+        Activations, seeds and measurements may differ, and so may the source of code of which no
+        trial is stored.
 
         Raises:
             ResultsFolderError: it does (the differing fields are listed), or cannot be read.
         """
         if not self.holds_study():
             return
+        self.check_format()
         there = self.study()
         if there.code != study.code:
             there = self._with_unused_code_of(study, there)
@@ -146,14 +178,29 @@ class Store:
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints of running trials."""
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS_FOLDER
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the trained weights."""
+        return self.folder / WEIGHTS_FOLDER
+
+    @property
+    def subfolders(self) -> tuple[Path, ...]:
+        """The folders in it that are written to."""
+        return (
+            self.record_files.folder,
+            self.checkpoints,
+            self.weights,
+            self.folder / "figures",
+        )
 
     def open(self, study: Study) -> StoredStudy:
         """Return the records of a study in this folder; nothing is read or written yet."""
         return StoredStudy(self, study)
 
     def write_study(self, study: Study) -> None:
-        """Make the folder hold a study, which may have other activations and seeds than before.
+        """Make the folder hold a study, which may differ in activations, seeds and measurements.
 
         Raises:
             ResultsFolderError: the folder holds another study (the differing fields are listed), or
@@ -164,18 +211,21 @@ class Store:
         self._write(STUDY_FILE, study_to_toml(study).encode())
         self._identity = folder_identity(self.folder)
 
-    def make_checkpoints_folder(self) -> None:
-        """Create the folder of checkpoints; running trials write to it as long as it exists.
+    def make_trial_folders(self) -> None:
+        """Create the folders of checkpoints and weights.
+
+        Running trials write to them as long as they exist.
 
         Raises:
-            ResultsFolderError: it cannot be made, or see ``check_in_place``.
+            ResultsFolderError: they cannot be made, or see ``check_in_place``.
         """
         self.check_in_place()
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"cannot write {str(self.checkpoints)!r}: {reason_of(error)}"
-            raise ResultsFolderError(reason) from None
+        for folder in (self.checkpoints, self.weights):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = f"cannot write {str(folder)!r}: {reason_of(error)}"
+                raise ResultsFolderError(reason) from None
 
     def archive(self) -> Path:
         """Rename the folder to the first unused of ``<name>.1``, ``<name>.2``, … and return that.
@@ -312,7 +362,7 @@ class Store:
             yield
 
     def _refuse_links(self) -> None:
-        for path in (self.record_files.folder, self.checkpoints, self.folder / "figures"):
+        for path in self.subfolders:
             if path.is_symlink():
                 raise ResultsFolderError(
                     f"{str(path)!r} is a symbolic link, and nothing in a results folder is written "

@@ -1,27 +1,42 @@
-"""A study in its results folder: which trials are stored, which are pending, what is damaged."""
+"""A study in its results folder: which trials are complete, and what the others still need."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, reason_of
 from actbench.files import PARTIAL, rename_corrupt
 from actbench.store.checkpoint import Checkpoint
-from actbench.store.record import TrialRecord, check_belongs, record_to_json, unpack_counts
+from actbench.store.reading import Reading
+from actbench.store.record import TrialRecord, check_belongs, record_from_json, record_to_json
 from actbench.store.record_files import TRIALS_FOLDER
-from actbench.study.plain import parse_json
-from actbench.study.study import trial_names
+from actbench.store.weights import Weights
+from actbench.study.study import Trial, trial_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.store.store import Store
-    from actbench.study.study import Study, Trial
+    from actbench.study.study import Study
 
 
-class StoredStudy:
+@dataclass(frozen=True)
+class Work:
+    """A trial that is to be run.
+
+    Attributes:
+        trial: the trial.
+        record: what is stored of it; None if it is to be trained. What the record lacks of the
+            study's measurements is to be measured.
+    """
+
+    trial: Trial
+    record: TrialRecord | None = None
+
+
+class StoredStudy(Reading[TrialRecord]):
     """The records of one study; made by ``Store.open``.
 
     Attributes:
@@ -30,13 +45,12 @@ class StoredStudy:
     """
 
     def __init__(self, store: Store, study: Study) -> None:
-        self.store = store
-        self.study = study
         name_of = trial_names(study)
-        self._trials = {name_of(trial): trial for trial in study.trials()}
+        trials = {name_of(trial): trial for trial in study.trials()}
+        super().__init__(store, study, trials, record_from_json, check_belongs, _test_images)
 
     def begin(self) -> dict[Path, str]:
-        """Make the folder hold the study, which may have other activations and seeds than before.
+        """Make the folder hold the study, which may differ in activations, seeds and measurements.
 
         Returns:
             The new names of files that were damaged: see ``archive_damaged``.
@@ -48,75 +62,36 @@ class StoredStudy:
         self.store.write_study(self.study)
         return self.archive_damaged()
 
-    def records(self) -> dict[str, TrialRecord]:
-        """Return the stored records of the study's trials by trial id, in the study's order.
+    def pending(self, *, retry_failed: bool = False) -> list[Work]:
+        """Return the trials that are not trained or lack a measurement, in the study's order.
 
-        A file that is no complete record of its trial counts as none: see ``damaged``.
-
-        Raises:
-            ResultsFolderError: a record is of another format, or cannot be read.
-        """
-        return self._read()[0]
-
-    def pending(self, *, retry_failed: bool = False) -> list[Trial]:
-        """Return the trials that have no stored record, in the study's order.
-
-        With ``retry_failed``, also those that diverged or crashed.
+        With ``retry_failed``, also those that diverged or crashed, and measurements that failed.
 
         Raises:
             ResultsFolderError: see ``records``.
         """
-        stored = {
-            name
-            for name, record in self.records().items()
-            if record.status == "ok" or not retry_failed
-        }
-        return [trial for name, trial in self._trials.items() if name not in stored]
+        records = self.records()
+        found = []
+        for name, trial in self._trials.items():
+            record = records.get(name)
+            if record is not None and retry_failed:
+                if record.status != "ok":
+                    record = None
+                else:
+                    failures = record.failures(self.study)
+                    record = record.without(result.measurement for result in failures)
+            if record is None or record.missing(self.study):
+                found.append(Work(trial, record))
+        return found
 
     def write(self, record: TrialRecord) -> None:
-        """Store a finished trial's record, atomically, and remove its checkpoint.
+        """Store a trial's record in place of an earlier one, atomically; remove its checkpoint.
 
         Raises:
             ResultsFolderError: see ``Store.write_bytes``.
         """
         self.store.write_text(f"{TRIALS_FOLDER}/{record.trial_id}.json", record_to_json(record))
         Checkpoint(self.store.checkpoints, record.trial_id).path.unlink(missing_ok=True)
-
-    def damaged(self) -> dict[Path, str]:
-        """Return the damaged files of the folder, each with what is wrong with it.
-
-        These are files of the study's trials that are not the complete record of their trial, an
-        archive of records that cannot be read, and such an ``environment.json``.
-
-        Raises:
-            ResultsFolderError: a record is of another format, or cannot be read.
-        """
-        return {**self._read()[1], **self.store.damaged_environment()}
-
-    def unknown_records(self) -> str:
-        """Return a sentence on the JSON files in ``trials/`` that belong to no trial of the study.
-
-        It names one of them, preferably a record of one of the study's trials. Empty if there are
-        none.
-
-        Raises:
-            ResultsFolderError: the folder of records cannot be read.
-        """
-        files = self.store.record_files
-        names = files.others(self._trials)
-        if not names:
-            return ""
-        which = "1 JSON file" if len(names) == 1 else f"{len(names)} JSON files"
-        verb = "belongs" if len(names) == 1 else "belong"
-        sentence = (
-            f"{which} in {str(files.folder)!r} {verb} to no trial of the study and "
-            f"{'is' if len(names) == 1 else 'are'} not used: "
-        )
-        for name in names:
-            trial_id = _trial_id_in(files.folder / name)
-            if trial_id in self._trials:
-                return f"{sentence}{name!r} is the record of {trial_id}; its name must be that"
-        return f"{sentence}{names[0]!r}" if len(names) == 1 else f"{sentence}such as {names[0]!r}"
 
     def archive_damaged(self) -> dict[Path, str]:
         """Rename every damaged file to ``*.corrupt``; return the new names, each with the fault.
@@ -140,7 +115,7 @@ class StoredStudy:
             ) from None
 
     def clean_up(self) -> None:
-        """Remove what killed processes left: partly written files, checkpoints of stored trials.
+        """Remove what killed processes left: partly written files, checkpoints of trained trials.
 
         To be called only while no other process writes to the folder. Checkpoints of trials that
         are not stored as ``ok`` stay.
@@ -150,55 +125,27 @@ class StoredStudy:
         """
         store = self.store
         store.check_in_place()
-        figures = store.folder / "figures"
-        for folder in (store.folder, store.record_files.folder, store.checkpoints, figures):
+        for folder in (store.folder, *store.subfolders):
             for path in folder.glob(f".*{PARTIAL}"):
                 path.unlink(missing_ok=True)
         for name, record in self.records().items():
             if record.status == "ok":
                 Checkpoint(store.checkpoints, name).path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it does not exist, or has the state of a trial
-            store.checkpoints.rmdir()
+        for folder in (store.checkpoints, store.weights):
+            with contextlib.suppress(OSError):  # it does not exist, or has a file of a trial
+                folder.rmdir()
 
-    def _read(self) -> tuple[dict[str, TrialRecord], dict[Path, str]]:
-        """Return the complete records by trial id, and what is wrong with the other files."""
-        files = self.store.record_files
-        found, damaged = files.read(self._trials)
-        faults = {}
-        for name, record in found.items():
-            try:
-                check_belongs(record, self.study, self._trials[name])
-            except ValueError as error:
-                faults[name] = str(error)
-        faults |= _other_test_sets({n: r for n, r in found.items() if n not in faults})
-        for name, fault in faults.items():
-            del found[name]
-            path = files.path_of(name)
-            damaged[path] = f"{name}.json: {fault}" if path == files.archive else fault
-        return found, damaged
+    def remove_weights(self) -> None:
+        """Remove the weights of the study's trials that need no further measurement.
+
+        Raises:
+            ResultsFolderError: see ``Store.check_in_place``, or a record cannot be read.
+        """
+        self.store.check_in_place()
+        for name, record in self.records().items():
+            if not record.missing(self.study):
+                Weights(self.store.weights, name).path.unlink(missing_ok=True)
 
 
-def _trial_id_in(path: Path) -> str:
-    """Return the trial id in a JSON file; empty if there is none."""
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    return str(content.get("trial_id", "")) if isinstance(content, dict) else ""
-
-
-def _other_test_sets(records: dict[str, TrialRecord]) -> dict[str, str]:
-    """Return the trials whose number of test images is not that of most, with what is wrong."""
-    sizes = {
-        name: unpack_counts(record.clean_correct).size
-        for name, record in records.items()
-        if record.status == "ok"
-    }
-    if len(set(sizes.values())) < 2:
-        return {}
-    usual = Counter(sizes.values()).most_common(1)[0][0]
-    return {
-        name: f"it is of {size} test images, and others are of {usual}"
-        for name, size in sizes.items()
-        if size != usual
-    }
+def _test_images(record: TrialRecord) -> int:
+    return sum(record.class_images)

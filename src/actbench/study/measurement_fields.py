@@ -9,7 +9,7 @@ from actbench.study.fields import (
     MEASURED,
     Rule,
     are_different,
-    checksum,
+    are_pairs_of_texts,
     integer,
     is_number,
     setting,
@@ -38,8 +38,14 @@ class MeasurementFields:
         "available too.",
         metavar="DIR",
     )
-    cifar10c_checksum: str = setting(
-        "", checksum(), MEASURED, "The checksum of the published files.", flag=None
+    cifar10c_checksums: tuple[tuple[str, str], ...] = setting(
+        (),
+        Rule(
+            are_pairs_of_texts, 'a list of pairs such as ["fog", "sha256:…"], each corruption once'
+        ),
+        MEASURED,
+        "The checksum of the published file of each corruption.",
+        flag=None,
     )
     attacks: tuple[str, ...] = setting(
         (),

@@ -79,7 +79,16 @@ class RunOptions:
         "End a trial that takes longer; it counts as crashed. Needs worker processes.",
         metavar="SECONDS",
     )
-    retry_failed: bool = setting(False, flag(), RUN, "Run diverged and crashed trials again.")
+    retry_failed: bool = setting(
+        False, flag(), RUN, "Run diverged and crashed trials, and measurements that failed, again."
+    )
+    no_weights: bool = setting(
+        False,
+        flag(),
+        RUN,
+        "Remove the weights of each trial once it is measured. A measurement that is added later "
+        "then trains it again.",
+    )
     restart: bool = setting(
         False, flag(), RUN, "Start over; the existing folder is renamed, not deleted."
     )

@@ -23,6 +23,7 @@ from actbench.study.fields import (
     is_integer,
     is_number,
     setting,
+    settings_of,
 )
 from actbench.study.measurement_fields import MeasurementFields
 from actbench.study.recipe_fields import RecipeFields
@@ -31,7 +32,7 @@ from actbench.study.subject_fields import SubjectFields
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-STUDY_FORMAT = 1
+STUDY_FORMAT = 2
 
 
 def seed_for(*context: str | int) -> int:
@@ -115,13 +116,12 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
                 raise UsageError(f"{name} names {twice!r} twice; name each once")
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that decide a trial's results: trials with equal ones agree.
+        """Return the fields that decide the training of a trial: trials with equal ones agree.
 
-        Left out are the activations and seeds, to which a study may add, and what only the tables
-        use; without attacks, the fields of attacks have their defaults.
+        Left out are the activations and seeds, to which a study may add, what is measured (see
+        ``measurements.measurements_of``), and what only the tables use.
         """
-        values = as_plain(self, without=_NOT_IDENTITY)
-        return values if self.attacks else {**values, **_NO_ATTACK}
+        return as_plain(self, without=_NOT_IDENTITY)
 
     def learning_rate_of(self, activation: str) -> float:
         """Return the learning rate that an activation is trained with."""
@@ -152,21 +152,18 @@ def as_plain(study: Study, without: Container[str] = ()) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-_NOT_IDENTITY = frozenset(
-    (
-        "activations",
-        "seeds",
-        "baseline",
-        "margin",
-        "interim_analyses",
-        "dataset_name",
-        "data_dir",
-        "data_notes",
-        "cifar10c",
-    )
-)
+_MEASURED = frozenset(item.name for item in settings_of(Study) if item.group == MEASURED)
+_NOT_IDENTITY = _MEASURED | {
+    "activations",
+    "seeds",
+    "baseline",
+    "margin",
+    "interim_analyses",
+    "dataset_name",
+    "data_dir",
+    "data_notes",
+}
 _DEFAULTS = {**as_plain(Study()), "kernels": "torch"}
-_NO_ATTACK = {name: _DEFAULTS[name] for name in ("attack_images", "epsilons")}
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ def next_interim_analysis(study: Study) -> Study | None:
 def trial_id(study: Study, trial: Trial) -> str:
     """Return the trial's name in the store: readable, safe as a file name, and unique.
 
-    Its last twelve characters are from the SHA-256 of everything that decides the trial's results.
+    Its last twelve characters are from the SHA-256 of everything that decides the trial's training.
     Fields with their default value are left out, so that a new field does not change the names of
     stored trials. Of ``learning_rates`` and ``code``, only the entries of the trial's activation
     and network count.
@@ -206,8 +203,12 @@ def trial_names(study: Study) -> Callable[[Trial], str]:
 
     The study's part is computed once, so that the time is linear in the number of trials.
     """
+    return names_with(study, STUDY_FORMAT, study.identity())
+
+
+def names_with(study: Study, number: int, identity: dict[str, Any]) -> Callable[[Trial], str]:
+    """Return the function that names a study's trials in a format with this number and identity."""
     of_the_study = {"tune_lr", "learning_rates"}
-    identity = study.identity()
 
     @functools.cache
     def of_activation(activation: str) -> tuple[str, list[Any]]:
@@ -216,9 +217,11 @@ def trial_names(study: Study) -> Callable[[Trial], str]:
             "code": study.code_of(activation),
         }
         values = {**identity, **own}
-        decides = {k: v for k, v in values.items() if v != _DEFAULTS[k] and k not in of_the_study}
+        decides = {
+            k: v for k, v in values.items() if v != _DEFAULTS.get(k) and k not in of_the_study
+        }
         readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", activation).strip("._")[:60]
-        return readable, [STUDY_FORMAT, decides, activation]
+        return readable, [number, decides, activation]
 
     def name(trial: Trial) -> str:
         readable, decides = of_activation(trial.activation)
@@ -232,8 +235,8 @@ def trial_names(study: Study) -> Callable[[Trial], str]:
 def conflicts(there: Study, here: Study) -> list[str]:
     """Return why two studies cannot share a results folder, a line for each field.
 
-    Activations, seeds and interim analyses may differ; the learning rate and the code of an
-    activation must be the same.
+    Activations, seeds, interim analyses and what is measured may differ; the learning rate and the
+    code of an activation must be the same.
     """
     stored, asked = there.identity(), here.identity()
     rates, others = dict(there.learning_rates), dict(here.learning_rates)

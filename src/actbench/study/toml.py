@@ -14,6 +14,8 @@ from actbench.study.study import STUDY_FORMAT, Study, as_plain
 if TYPE_CHECKING:
     from pathlib import Path
 
+FORMATS = (1, STUDY_FORMAT)
+
 
 def study_to_toml(study: Study) -> str:
     """Return the study as TOML, each field below a comment with its meaning and range.
@@ -32,12 +34,14 @@ def study_to_toml(study: Study) -> str:
     return "\n".join(parts)
 
 
-def study_values(text: str, source: str) -> dict[str, Any]:
+def study_values(text: str, source: str, *, stored: bool = False) -> dict[str, Any]:
     """Return the fields that a study's TOML text sets, checked by name but not yet by value.
 
     Args:
         text: the TOML document.
         source: where it is from, for messages.
+        stored: whether it is from a results folder, whose trials are not run again if it has the
+            format of an earlier version.
 
     Raises:
         UsageError: it is not TOML, has an unknown key, or another format.
@@ -48,10 +52,18 @@ def study_values(text: str, source: str) -> dict[str, Any]:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{source} is not valid TOML: {reason}") from None
     found = values.pop("format", STUDY_FORMAT)
-    if found != STUDY_FORMAT:
-        raise UsageError(f"{source} has format {shown(found)}; this actbench reads {STUDY_FORMAT}")
+    if type(found) is not int or found not in FORMATS:
+        raise UsageError(
+            f"{source} has format {shown(found)}; this actbench reads "
+            f"{' and '.join(map(str, FORMATS))}"
+        )
     if "looks" in values:  # the name that earlier versions wrote
         values.setdefault("interim_analyses", values.pop("looks"))
+    if found == 1 and values.pop("cifar10c_checksum", "") and not stored:
+        raise UsageError(
+            f"{source} has a cifar10c_checksum, which was of all published files together; remove "
+            "it to run the study with the present files"
+        )
     known = {item.name for item in fields(Study)}
     for key in values:
         if key not in known:
@@ -59,8 +71,16 @@ def study_values(text: str, source: str) -> dict[str, Any]:
     return values
 
 
+def format_of(text: str) -> object:
+    """Return the format number of a study's TOML text, which may not be TOML."""
+    try:
+        return tomllib.loads(text).get("format", STUDY_FORMAT)
+    except (ValueError, RecursionError):
+        return None
+
+
 def study_from_toml(text: str, source: str) -> Study:
-    """Return the study that a TOML text describes; see ``study_values`` for the arguments.
+    """Return the study that the TOML text of a results folder describes (see ``study_values``).
 
     Without ``kernels`` it was stored by a version that had only PyTorch's.
 
@@ -68,7 +88,7 @@ def study_from_toml(text: str, source: str) -> Study:
         UsageError: as ``study_values``, or a value is wrong.
     """
     try:
-        return Study(**{"kernels": "torch", **study_values(text, source)})
+        return Study(**{"kernels": "torch", **study_values(text, source, stored=True)})
     except UsageError as error:
         message = str(error)
         raise UsageError(message if source in message else f"{source}: {message}") from None

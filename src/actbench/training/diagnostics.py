@@ -147,6 +147,11 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
 
 
+def encodable(text: str) -> str:
+    """Return the text, with lone surrogates (from file names) escaped: UTF-8 has none."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def attempt(what: str, measure: Callable[[], T], notes: list[str]) -> T | None:
     """Return what ``measure`` returns; if it raises, add a line to ``notes`` and return None.
 

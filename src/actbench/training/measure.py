@@ -1,4 +1,4 @@
-"""A trained network and images → accuracy, loss, calibration and accuracy under attack."""
+"""A trained network and images → accuracy, loss, calibration, margins and gradients."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from actbench.attacks.gradient_masking import masking_checks
-from actbench.attacks.registry import resolve
 from actbench.data.images import normalise
-from actbench.store.record import AttackScore
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
 
-    from actbench.data.images import ImageData
-    from actbench.store.record import MaskingChecks
-    from actbench.study.study import Study
+    from torch import nn
 
 EVALUATION_BATCH = {"cpu": 64, "cuda": 2000}  # more does not fit into a processor's caches
 GRADIENT_BATCH = 256
@@ -40,18 +35,35 @@ def computing_in(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def predict(network: nn.Module, images: torch.Tensor, precision: str = "fp32") -> torch.Tensor:
-    """Return the logits, float32 of shape (N, classes), for uint8 images (N, 32, 32, 3)."""
+def normalise_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Return float32 images (N, 3, S, S) in [0, 1] as 2 x − 1, channels_last: see ``normalise``."""
+    return images.mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+
+
+def predict(
+    network: nn.Module,
+    images: torch.Tensor,
+    precision: str = "fp32",
+    inputs: Callable[[torch.Tensor], torch.Tensor] = normalise,
+) -> torch.Tensor:
+    """Return the logits, float32 of shape (N, classes), in evaluation mode.
+
+    Args:
+        network: the network.
+        images: uint8 (N, S, S, 3).
+        precision: ``bf16`` computes in bfloat16.
+        inputs: maps such images to what the network takes.
+    """
     network.eval()
     # no inference mode: a layer may keep a tensor that training uses later
     with torch.no_grad(), computing_in(precision, images.device):
         size = EVALUATION_BATCH[images.device.type]
-        first: torch.Tensor = network(normalise(images[:size])).float()
+        first: torch.Tensor = network(inputs(images[:size])).float()
         # allocated once: keeping each batch's logits would fragment the heap
         logits = first.new_empty((len(images), *first.shape[1:]))
         logits[:size] = first
         for start in range(size, len(images), size):
-            logits[start : start + size] = network(normalise(images[start : start + size]))
+            logits[start : start + size] = network(inputs(images[start : start + size]))
         return logits
 
 
@@ -60,11 +72,6 @@ def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
     correct = logits.argmax(1) == labels
     loss = F.cross_entropy(logits.double(), labels)
     return Scores(float(correct.double().mean()), float(loss), correct)
-
-
-def largest_class_share(labels: torch.Tensor) -> float:
-    """Return the accuracy, in (0, 1], of always predicting the most frequent of int64 labels."""
-    return float(labels.bincount().max()) / len(labels)
 
 
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -97,15 +104,14 @@ def logit_margin(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def output_warnings(
-    network: nn.Module, images: torch.Tensor, logits: torch.Tensor, precision: str = "fp32"
+    predicted: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, logits: torch.Tensor
 ) -> tuple[str, ...]:
     """Return why a network's outputs may overstate accuracy under attack, a sentence for each.
 
     Args:
-        network: evaluated once more on the first images.
-        images: uint8 (N, 32, 32, 3).
-        logits: those that ``predict`` returned for them, float32 (N, classes).
-        precision: as in ``predict``.
+        predicted: ``predict`` with the network; called once more for the first images.
+        images: uint8 (N, S, S, 3).
+        logits: those that it returned for them, float32 (N, classes).
     """
     found = []
     sums = logits.double().sum(1)
@@ -122,7 +128,7 @@ def output_warnings(
         )
     some = slice(EVALUATION_BATCH[images.device.type])
     with torch.random.fork_rng(devices=[]):
-        again = predict(network, images[some], precision)
+        again = predicted(images[some])
     if not torch.allclose(again, logits[some], rtol=1e-3, atol=1e-4, equal_nan=True):
         found.append(
             "its outputs for the same images differ from call to call in evaluation mode, so it "
@@ -132,9 +138,18 @@ def output_warnings(
 
 
 def input_gradient_norm(
-    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str = "fp32"
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
 ) -> float:
     """Return the mean over images of the L2 norm of the loss gradient in the image in [0, 1].
+
+    Args:
+        logits_of: maps float32 images (N, 3, S, S) in [0, 1] to logits.
+        network: the network that it uses.
+        images: uint8 (N, S, S, 3).
+        labels: int64 (N,).
 
     Raises:
         ValueError: the loss does not depend differentiably on the images.
@@ -145,41 +160,12 @@ def input_gradient_norm(
         torch.split(images, GRADIENT_BATCH), torch.split(labels, GRADIENT_BATCH), strict=True
     )
     for batch, batch_labels in parts:
-        x = normalise(batch).requires_grad_()
-        with computing_in(precision, x.device):
-            logits = network(x)
-        loss = F.cross_entropy(logits.float(), batch_labels, reduction="sum")
+        x = batch.permute(0, 3, 1, 2).float().div(255).requires_grad_()
+        loss = F.cross_entropy(logits_of(x).float(), batch_labels, reduction="sum")
         gradient = None
         if loss.requires_grad:
             (gradient,) = torch.autograd.grad(loss, x, allow_unused=True)
         if gradient is None:
             raise ValueError("no gradient reaches the images")
         total += float(gradient.flatten(1).double().norm(dim=1).sum())
-    return 2 * total / len(images)  # normalised pixels are 2x − 1
-
-
-def attack_scores(
-    network: nn.Module, data: ImageData, study: Study
-) -> tuple[tuple[AttackScore, ...], MaskingChecks]:
-    """Return the accuracy under each attack at each ε, and the checks for masked gradients.
-
-    The first ``attack_images`` test images are attacked in [0, 1], with the normalisation as part
-    of the network. Every trial gets the same random numbers, so those of a pair start alike.
-    """
-    images = data.test_images[: study.attack_images].permute(0, 3, 1, 2).float().div(255)
-    labels = data.test_labels[: study.attack_images].clone()
-    network.eval()
-
-    def logits(batch: torch.Tensor) -> torch.Tensor:
-        normalised = batch.mul(2).sub(1).contiguous(memory_format=torch.channels_last)
-        with computing_in(study.precision, batch.device):
-            return network(normalised)  # type: ignore[no-any-return]
-
-    scores = []
-    robust_masks = {}
-    for attack in map(resolve, study.attacks):
-        for epsilon in study.epsilons:
-            result = attack(logits, images, labels, epsilon, attack.generator(epsilon))
-            scores.append(AttackScore(attack.spec, epsilon, result.accuracy))
-            robust_masks[attack.spec, epsilon] = result.correct
-    return tuple(scores), masking_checks(logits, images, labels, robust_masks)
+    return total / len(images)

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
+import torch
 
-from actbench.corruptions.test_sets import corrupted_test_images
+from actbench.errors import ResultsFolderError, UnavailableError
 from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
 from actbench.models.global_state import keep_working_folder, settings_kept
-from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pack_counts
-from actbench.study.levels import severities
+from actbench.store.measured import failed
+from actbench.store.record import EpochRecord, TrialRecord
+from actbench.store.weights import (
+    DamagedWeightsError,
+    UnusableWeightsError,
+    checksum_of,
+    weights_content,
+)
 from actbench.study.study import trial_id
 from actbench.training.cuda_graphs import DeferredSteps
-from actbench.training.diagnostics import InactiveUnits, attempt, untrained_note
-from actbench.training.events import Progress
-from actbench.training.measure import (
-    attack_scores,
-    calibration_error,
-    input_gradient_norm,
-    largest_class_share,
-    logit_margin,
-    output_warnings,
-    predict,
-    score,
-)
+from actbench.training.diagnostics import encodable, in_a_line, untrained_note
+from actbench.training.events import Measuring, Note, Progress, Updated
+from actbench.training.measure import predict, score
+from actbench.training.measurements import Subject, by_class, measure
 from actbench.training.steps import Steps, seed_generators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    import torch
     from torch import nn
 
     from actbench.data.images import ImageData
     from actbench.store.checkpoint import Checkpoint
+    from actbench.store.weights import Weights
     from actbench.study.study import Study, Trial
+    from actbench.training.events import TrialEvent
 
 
 STEPS_BETWEEN_REPORTS = 100
@@ -115,104 +115,171 @@ def finish(generator: Generator[None, None, T]) -> T:
             return end.value  # type: ignore[no-any-return]
 
 
+def trial_network(
+    study: Study, trial: Trial, classes: int
+) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """Return a trial's network with its initial weights, and its activation layers by name."""
+    factory = resolve_activation(trial.activation)
+    with settings_kept():
+        return build_network(study.model, factory, classes, trial.seed, study.init, study.kernels)
+
+
 def run_trial(
     study: Study,
     trial: Trial,
     data: ImageData,
-    report: Callable[[Progress], None],
+    report: Callable[[TrialEvent], None],
     checkpoint: Checkpoint | None = None,
     *,
+    weights: Weights | None = None,
+    stored: TrialRecord | None = None,
+    environment: str = "",
     deferred: bool = False,
 ) -> Generator[None, None, TrialRecord]:
-    """Return the record of one trial; it depends on the study, the trial and the data only.
+    """Train one trial unless that is done, measure what is missing, and return its record.
 
-    This is a generator, as ``train`` is, and its value is the record.
+    The record depends on the study, the trial and the data only. This is a generator, as ``train``
+    is: it yields after training and after each measurement as well.
 
     Args:
         study: the complete configuration.
         trial: the activation and the seed.
         data: the study's data set, on the device that computes.
-        report: called with the progress every 100 steps and after each epoch.
+        report: called with the progress every 100 steps and after each epoch, before each
+            measurement, and with the record after training and after each measurement but the last.
         checkpoint: stores the trial's state after each epoch, and restores it.
+        weights: stores the trained weights. Without it they are not stored.
+        stored: the record of the trained trial. If its weights cannot be used, the trial is trained
+            again; its results are kept if that gives the same weights.
+        environment: the id of this process's environment.
         deferred: queue the steps of an epoch on the device, so that other trials can run meanwhile.
     """
     seed_generators("self-check", trial.seed)  # independent of what ran before in this process
-    factory = resolve_activation(trial.activation)
-    check = check_activation(factory)
-    with settings_kept():
-        network, activation_layers = build_network(
-            study.model, factory, len(data.classes), trial.seed, study.init, study.kernels
-        )
+    check = check_activation(resolve_activation(trial.activation))
+    network, activation_layers = trial_network(study, trial, len(data.classes))
     network.to(data.train_images.device)
     keep_working_folder(network)
-    training = yield from train(
-        network,
-        data,
-        study,
-        trial,
-        report,
-        checkpoint,
-        deferred=deferred,
-        undecayed=[p for layer in activation_layers.values() for p in layer.parameters()],
-    )
-    notes = [LAYOUT_NOTE] if takes_contiguous(network) else []
-    trained = TrialRecord(
-        trial_id=trial_id(study, trial),
-        activation=trial.activation,
-        seed=trial.seed,
-        status="diverged" if training.diverged else "ok",
-        reason=training.diverged,
-        activation_check=asdict(check),
-        history=training.history,
-        kernels=study.kernels,
-        notes=tuple(notes),
-        largest_class_share=largest_class_share(data.test_labels),
-    )
-    if training.diverged:
-        return trained
-
-    seed_generators("evaluation", trial.seed)  # the same whether training was resumed or not
-    with InactiveUnits(network, activation_layers) as inactive:
-        logits = predict(network, data.test_images, study.precision)
-    clean = score(logits, data.test_labels)
-    corruptions = []
-    counts = np.zeros(len(data.test_labels), dtype=np.uint8)
-    for name in study.corruptions:
-        for severity in severities(name):
-            images = corrupted_test_images(data, name, severity, study.cifar10c)
-            corrupted = predict(network, images, study.precision)
-            scores = score(corrupted, data.test_labels)
-            ece = calibration_error(corrupted, data.test_labels)
-            corruptions.append(CorruptionScore(name, severity, scores.accuracy, scores.loss, ece))
-            counts += scores.correct.cpu().numpy()
-    notes += [*inactive.notes(), *untrained_note(e.grad_norms for e in training.history)]
-    warnings = output_warnings(network, data.test_images, logits, study.precision)
-    attacked = None
-    if study.attacks:
-        attacked = attempt(
-            "accuracy under attack", lambda: attack_scores(network, data, study), notes
+    if stored is not None and _restored(network, stored, weights, report):
+        record = stored
+    else:
+        training = yield from train(
+            network,
+            data,
+            study,
+            trial,
+            report,
+            checkpoint,
+            deferred=deferred,
+            undecayed=[p for layer in activation_layers.values() for p in layer.parameters()],
         )
-    attacks, masking = attacked or ((), None)
-    images, labels = data.test_images, data.test_labels
-    gradient_norm = attempt(
-        "the input gradient norm",
-        lambda: input_gradient_norm(network, images, labels, study.precision),
-        notes,
-    )
-    return replace(
-        trained,
-        clean_accuracy=clean.accuracy,
-        clean_loss=clean.loss,
-        clean_ece=calibration_error(logits, data.test_labels),
-        corruptions=tuple(corruptions),
-        logit_margin=logit_margin(logits, data.test_labels),
-        input_gradient_norm=gradient_norm,
-        inactive=inactive.fractions(),
-        inactive_fraction=inactive.fraction(),
-        clean_correct=pack_counts(clean.correct.cpu().numpy()),
-        corrupted_correct=pack_counts(counts),
-        attacks=attacks,
-        masking=masking,
-        notes=tuple(notes),
-        output_warnings=warnings,
-    )
+        notes = [LAYOUT_NOTE] if takes_contiguous(network) else []
+        record = TrialRecord(
+            trial_id=trial_id(study, trial),
+            activation=trial.activation,
+            seed=trial.seed,
+            status="diverged" if training.diverged else "ok",
+            reason=training.diverged,
+            activation_check=asdict(check),
+            history=training.history,
+            kernels=study.kernels,
+            environment=environment,
+            notes=tuple(notes),
+            class_images=by_class(data.test_labels, len(data.classes)),
+        )
+        if training.diverged:
+            return record
+        record = _with_weights(record, network, weights)
+        if stored is not None:
+            record = _with_stored_results(record, stored, report)
+        report(Updated(record))
+        yield
+    subject = Subject(network, len(data.classes), study.precision, activation_layers)
+    return (yield from _measured(subject, data, study, record, report, environment))
+
+
+def _restored(
+    network: nn.Module,
+    stored: TrialRecord,
+    weights: Weights | None,
+    report: Callable[[TrialEvent], None],
+) -> bool:
+    """Copy a trial's stored weights into its network; return whether that was possible."""
+    try:
+        if weights is None:
+            raise UnusableWeightsError("its weights cannot be read here")
+        state, here = weights.load(stored.weights), network.state_dict()
+        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in here.items()}:
+            raise UnusableWeightsError("its weights do not fit its network")
+        network.load_state_dict(state)
+    except DamagedWeightsError as error:
+        aside = weights.set_aside() if weights is not None else None
+        report(Note(f"{stored.trial}: {error}, renamed to {aside}; it is trained again"))
+        return False
+    except UnusableWeightsError as error:
+        report(Note(f"{stored.trial}: {error}; it is trained again"))
+        return False
+    return True
+
+
+def _with_weights(record: TrialRecord, network: nn.Module, weights: Weights | None) -> TrialRecord:
+    """Store a network's weights and return the record with their checksum and further notes."""
+    notes = [*record.notes, *untrained_note(epoch.grad_norms for epoch in record.history)]
+    content = weights_content(network.state_dict())
+    if content is None:
+        notes.append("its weights are not stored, as its state is not of plain tensors only")
+        return replace(record, notes=tuple(notes))
+    if weights is not None:
+        weights.save(content)
+    return replace(record, notes=tuple(notes), weights=checksum_of(content))
+
+
+def _with_stored_results(
+    record: TrialRecord, stored: TrialRecord, report: Callable[[TrialEvent], None]
+) -> TrialRecord:
+    """Return the record of a trial that was trained again, with the results of the same weights."""
+    if (record.weights, record.history) == (stored.weights, stored.history):
+        return record.with_results(stored.results.values())
+    if stored.results:
+        report(
+            Note(
+                f"{record.trial}: training gave other weights than those that were measured, as "
+                "it may in another environment; it is measured again"
+            )
+        )
+    return record
+
+
+def _measured(
+    subject: Subject,
+    data: ImageData,
+    study: Study,
+    record: TrialRecord,
+    report: Callable[[TrialEvent], None],
+    environment: str,
+) -> Generator[None, None, TrialRecord]:
+    """Measure what a record lacks and return the complete one; a measurement may fail on its own.
+
+    Each measurement begins with the trained state, so that none depends on another.
+    """
+    state = subject.network.state_dict()
+    trained = {k: v.clone() for k, v in state.items() if isinstance(v, torch.Tensor)}
+    missing = record.missing(study)
+    for number, measurement in enumerate(missing, start=1):
+        report(Measuring(record.trial, str(measurement), number, len(missing)))
+        with torch.no_grad():
+            for name, value in trained.items():
+                state[name].copy_(value)
+        try:
+            result = replace(
+                measure(subject, data, study, record.seed, measurement), environment=environment
+            )
+        except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:  # user code may raise anything
+            trace = encodable(traceback.format_exc())
+            result = failed(measurement, encodable(in_a_line(error)), trace, environment)
+        record = record.with_results([result])
+        if number < len(missing):
+            report(Updated(record))
+            yield
+    return record

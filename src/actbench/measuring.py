@@ -1,0 +1,287 @@
+"""Measure any trained PyTorch classifier as the networks of a study are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actbench.errors import UsageError
+from actbench.study.measurements import measurements_of
+from actbench.study.study import DEFAULT_EPSILONS, Study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from actbench.data.images import ImageData
+    from actbench.store.measured import AnyResult
+    from actbench.training.measurements import Subject
+
+    Normalisation = (
+        tuple[float | Sequence[float], float | Sequence[float]]
+        | Callable[[torch.Tensor], torch.Tensor]
+    )
+
+TOOLS_OWN = (0.5, 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """The results of ``measure`` as data frames. Accuracies are fractions in [0, 1].
+
+    Attributes:
+        clean: one row: images, accuracy, loss (nats), ece, logit_margin, input_gradient_norm.
+        corruptions: a row per corruption × severity: accuracy, loss, ece.
+        attacks: a row per attack × ε: images, accuracy.
+        classes: a row per class and row of the others: ``measured`` is ``clean``, a corruption or
+            an attack; images, correct, accuracy.
+        warnings: why accuracy under attack may be overstated, and what could not be measured.
+    """
+
+    clean: pd.DataFrame
+    corruptions: pd.DataFrame
+    attacks: pd.DataFrame
+    classes: pd.DataFrame
+    warnings: list[str]
+
+
+def measure(
+    network: nn.Module,
+    images: torch.Tensor | NDArray[Any],
+    labels: torch.Tensor | NDArray[Any],
+    *,
+    corruptions: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    epsilons: Sequence[float] = DEFAULT_EPSILONS,
+    attack_images: int = 1000,
+    normalisation: Normalisation = TOOLS_OWN,
+    class_names: Sequence[str] = (),
+    cifar10c: str = "",
+) -> Measurements:
+    """Return accuracy on images, under corruptions and under attacks, of any classifier.
+
+    Two networks that are measured on the same images get the same corrupted images and the same
+    random numbers in attacks, so that their results can be compared. The network is evaluated on
+    the device that it is on, in evaluation mode; its mode is restored.
+
+    Args:
+        network: maps float32 images (N, 3, S, S) to logits (N, classes).
+        images: uint8 (N, S, S, 3), values from 0 to 255.
+        labels: integers (N,) from 0.
+        corruptions: names, specs or suites, as in ``Study``.
+        attacks: specs, as in ``Study``.
+        epsilons: the largest perturbations, for pixels in [0, 1].
+        attack_images: the first so many images are attacked.
+        normalisation: mean and standard deviation of pixels in [0, 1], each a number or one per
+            channel, or a function that maps float32 images (N, 3, S, S) in [0, 1] to what the
+            network takes. The default is that of actbench's own networks.
+        class_names: the names of the classes in ``classes``; numbers unless given.
+        cifar10c: a folder of the published CIFAR-10-C files, for the test images of CIFAR-10.
+
+    Raises:
+        UsageError: an argument is not as described.
+    """
+    import torch
+
+    from actbench.attacks.registry import expand as expand_attacks
+    from actbench.corruptions.published import check_published
+    from actbench.corruptions.registry import expand as expand_corruptions
+    from actbench.models.global_state import generators_kept, settings_kept
+    from actbench.training.measurements import by_class
+    from actbench.training.measurements import measure as result_of
+
+    if not isinstance(network, torch.nn.Module):
+        raise UsageError(f"network is {type(network).__name__}; it must be a torch.nn.Module")
+    data = _data(images, labels)
+    study = Study(
+        corruptions=_texts(corruptions, "corruptions"),
+        attacks=_texts(attacks, "attacks"),
+        epsilons=tuple(epsilons),
+        attack_images=attack_images,
+        cifar10c=cifar10c,
+    )
+    names = expand_corruptions(study.corruptions, published=bool(cifar10c))
+    published = check_published(cifar10c, names, data.test_labels) if cifar10c else ()
+    study = dataclasses.replace(
+        study,
+        corruptions=names,
+        attacks=expand_attacks(study.attacks),
+        cifar10c_checksums=published,
+    )
+    place = next((str(p.device) for p in network.parameters()), "cpu")
+    was_training = network.training
+    with generators_kept(), settings_kept():
+        try:
+            subject = _subject(network.eval(), data.to(place), normalisation)
+            if class_names and len(class_names) != subject.classes:
+                raise UsageError(
+                    f"class_names has {len(class_names)} names; the network has "
+                    f"{subject.classes} classes"
+                )
+            planned = measurements_of(study, len(data.test_labels))
+            results = [result_of(subject, data.to(place), study, 0, m) for m in planned]
+        finally:
+            network.train(was_training)
+    return _frames(results, by_class(data.test_labels, subject.classes), class_names)
+
+
+def _texts(given: Sequence[str], name: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise UsageError(f"{name} is {given!r}; it must be a list such as [{given!r}]")
+    return tuple(given)
+
+
+def _data(images: Any, labels: Any) -> ImageData:
+    """Return the images and labels as test images.
+
+    Raises:
+        UsageError: they are not uint8 (N, S, S, 3) and integers (N,) from 0.
+    """
+    import torch
+
+    from actbench.data.cache import checksum
+    from actbench.data.images import ImageData
+
+    images, labels = (
+        value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+        for value in (images, labels)
+    )
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[3] != 3 or not all(shape):
+        raise UsageError(
+            f"images are {images.dtype} of shape {shape}; they must be uint8 of shape (N, S, S, 3)"
+        )
+    integers = not (labels.dtype.is_floating_point or labels.dtype in (torch.bool, torch.complex64))
+    if not integers or tuple(labels.shape) != shape[:1] or int(labels.min()) < 0:
+        raise UsageError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be "
+            f"{shape[0]} integers from 0"
+        )
+    images, labels = images.contiguous(), labels.long()
+    return ImageData(
+        train_images=images[:0],
+        train_labels=labels[:0],
+        test_images=images,
+        test_labels=labels,
+        classes=(),
+        flip=False,
+        checksum=checksum({"images": images}),
+    )
+
+
+def _subject(network: nn.Module, data: ImageData, normalisation: Normalisation) -> Subject:
+    """Return the network with its normalisation, after trying it on a few images.
+
+    Raises:
+        UsageError: it fails, or its outputs are not logits for all labels.
+    """
+    import torch
+
+    from actbench.training.diagnostics import in_a_line
+    from actbench.training.measurements import Subject, as_pixels
+
+    least = int(data.test_labels.max()) + 1
+    if normalisation == TOOLS_OWN:
+        subject = Subject(network, least)
+    else:
+        pixels = _normalising(normalisation)
+        subject = Subject(
+            network, least, inputs=lambda images: pixels(as_pixels(images)), pixels=pixels
+        )
+    few = data.test_images[:2]
+    try:
+        with torch.no_grad():
+            logits: Any = subject.logits(as_pixels(few))
+    except Exception as error:
+        raise UsageError(
+            f"the network fails on {len(few)} images ({in_a_line(error)}); is it trained for "
+            f"images of {few.shape[1]} pixels, and is normalisation right?"
+        ) from error
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(found, tuple) or len(found) != 2 or found[0] != len(few) or found[1] < least:
+        raise UsageError(
+            f"the network returns {found} for {len(few)} images with labels up to {least - 1}; "
+            f"it must return logits ({len(few)}, classes)"
+        )
+    return dataclasses.replace(subject, classes=int(found[1]))
+
+
+def _normalising(normalisation: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function that normalises pixels in [0, 1].
+
+    Raises:
+        UsageError: ``normalisation`` is neither a function nor a mean and a standard deviation.
+    """
+    if callable(normalisation):
+        return normalisation  # type: ignore[no-any-return]
+    import torch
+
+    try:
+        mean, std = (
+            torch.as_tensor(value, dtype=torch.float32).expand(3)[:, None, None]
+            for value in normalisation
+        )
+        if not bool((std > 0).all()):
+            raise ValueError
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(
+            f"normalisation is {normalisation!r}; it must be (mean, std), each a number or one per "
+            "channel and std above 0, or a function"
+        ) from None
+    return lambda images: (images - mean.to(images.device)) / std.to(images.device)
+
+
+def _frames(
+    results: Sequence[AnyResult], images: tuple[int, ...], class_names: Sequence[str]
+) -> Measurements:
+    """Return the results as frames; ``images`` is the number of images by class."""
+    import pandas as pd
+
+    from actbench.analysis.trial_results import masking_of
+    from actbench.store.measured import AttackResult, CleanResult, CorruptionResult, GradientResult
+
+    clean = next(r for r in results if isinstance(r, CleanResult))
+    corrupted = [r for r in results if isinstance(r, CorruptionResult)]
+    attacked = [r for r in results if isinstance(r, AttackResult)]
+    checks = [r for r in results if isinstance(r, GradientResult)]
+    names: Sequence[Any] = class_names or range(len(images))
+
+    def of_classes(correct: tuple[int, ...], of: tuple[int, ...], **where: object) -> list[Any]:
+        return [
+            {**where, "class": name, "images": n, "correct": k, "accuracy": k / n if n else None}
+            for name, k, n in zip(names, correct, of, strict=True)
+        ]
+
+    by_class = of_classes(clean.class_correct, images, measured="clean")
+    for one in corrupted:
+        for s in one.severities:
+            where = {"measured": one.corruption, "severity": s.severity}
+            by_class += of_classes(s.class_correct, images, **where)
+    for hit in attacked:
+        where = {"measured": hit.attack, "epsilon": hit.epsilon}
+        by_class += of_classes(hit.class_correct, hit.class_images, **where)
+    class_columns = ["measured", "severity", "epsilon", "class", "images", "correct", "accuracy"]
+    measures = ("accuracy", "loss", "ece", "logit_margin", "input_gradient_norm")
+    masking = [masking_of(c, attacked, len(images)).warnings for c in checks]
+    return Measurements(
+        clean=pd.DataFrame([{"images": sum(images), **{k: getattr(clean, k) for k in measures}}]),
+        corruptions=pd.DataFrame(
+            [
+                (one.corruption, s.severity, s.accuracy, s.loss, s.ece)
+                for one in corrupted
+                for s in one.severities
+            ],
+            columns=["corruption", "severity", "accuracy", "loss", "ece"],
+        ),
+        attacks=pd.DataFrame(
+            [(hit.attack, hit.epsilon, hit.images, hit.accuracy) for hit in attacked],
+            columns=["attack", "epsilon", "images", "accuracy"],
+        ),
+        classes=pd.DataFrame(by_class, columns=class_columns),
+        warnings=[*clean.output_warnings, *clean.notes, *(w for found in masking for w in found)],
+    )

@@ -1,0 +1,463 @@
+"""Measurements added to a trained study: nothing is trained, and the bytes are those of at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from actbench.analysis.frames import read_frames
+from actbench.api import run
+from actbench.store.store import Store
+from actbench.study.study import Study, Trial, trial_id
+from actbench.training import trial as trial_module
+from helpers.runs import TINY, run_process, same_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from actbench.results import Results
+
+BARE = Study(
+    activations=("relu", "prelu"), seeds=(0,), train_images=64, epochs=1, corruptions=("none",)
+)
+MEASURED = replace(
+    BARE,
+    corruptions=("contrast", "gaussian_noise"),
+    attacks=("fgsm", "square:queries=3"),
+    attack_images=20,
+    epsilons=(0.1, 8 / 255),
+)
+QUIET: dict[str, Any] = {"workers": 0, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a study that measured the test images only; read-only."""
+    return run(BARE, tmp_path_factory.mktemp("bare") / "out", **QUIET).folder
+
+
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the same study with all measurements from the start; read-only."""
+    return run(MEASURED, tmp_path_factory.mktemp("once") / "out", **QUIET).folder
+
+
+@pytest.fixture
+def folder(bare: Path, tmp_path: Path) -> Path:
+    """Return a copy of the bare study's folder, to write to."""
+    return shutil.copytree(bare, tmp_path / "out")
+
+
+@pytest.fixture
+def full(at_once: Path, tmp_path: Path) -> Path:
+    """Return a copy of the measured study's folder, to write to."""
+    return shutil.copytree(at_once, tmp_path / "out")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
+    """Return the list to which every trial that is trained adds itself."""
+    found: list[Trial] = []
+    train = trial_module.train
+
+    def counted(network: Any, data: Any, study: Any, trial: Trial, *rest: Any, **more: Any) -> Any:
+        found.append(trial)
+        return train(network, data, study, trial, *rest, **more)
+
+    monkeypatch.setattr(trial_module, "train", counted)
+    return found
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list to which every measurement adds its name."""
+    found: list[str] = []
+    measure = trial_module.measure
+
+    def counted(*arguments: Any) -> Any:
+        found.append(str(arguments[-1]))
+        return measure(*arguments)
+
+    monkeypatch.setattr(trial_module, "measure", counted)
+    return found
+
+
+def listened(study: Study, folder: Path, **options: Any) -> tuple[Results, str]:
+    """Run a study and return its results and its messages."""
+    texts: list[str] = []
+
+    def listen(event: object) -> None:
+        texts.append(getattr(event, "text", ""))
+
+    results = run(study, folder, workers=0, on_event=listen, **options)
+    return results, "\n".join(filter(None, texts))
+
+
+def weights_of(folder: Path, study: Study = BARE, position: int = 0) -> Path:
+    return folder / "weights" / f"{trial_id(study, study.trials()[position])}.safetensors"
+
+
+def resolved(folder: Path) -> Study:
+    return Store(folder).study()
+
+
+# the same bytes
+
+
+def test_measuring_later_gives_the_bytes_of_measuring_at_once_and_trains_nothing(
+    folder: Path, at_once: Path, trained: list[Trial]
+) -> None:
+    weights = {path.name: path.read_bytes() for path in (folder / "weights").iterdir()}
+    _, text = listened(MEASURED, folder)
+    assert trained == []
+    assert "0 trials to train; 2 are trained already and lack 14 measurements in all" in text
+    assert same_files(at_once, folder) == []
+    assert {path.name: path.read_bytes() for path in (folder / "weights").iterdir()} == weights
+    assert {path.name: path.read_bytes() for path in (at_once / "weights").iterdir()} == weights
+
+
+def test_measuring_one_by_one_in_another_order_gives_the_same_bytes(
+    folder: Path, at_once: Path, trained: list[Trial]
+) -> None:
+    for changes in (
+        {"attacks": ("square:queries=3",), "epsilons": (8 / 255,)},
+        {"corruptions": ("gaussian_noise",), "attacks": ()},
+        {},
+    ):
+        run(replace(MEASURED, **changes), folder, **QUIET)
+    assert trained == []
+    assert same_files(at_once, folder) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"epsilons": (0.1, 8 / 255, 0.3)}, ["fgsm at ε = 0.3", "square:queries=3 at ε = 0.3"]),
+        ({"corruptions": ("contrast", "fog", "gaussian_noise")}, ["fog"]),
+        ({"attacks": ("fgsm", "square:queries=3", "pgd:steps=2"), "epsilons": (0.1,)}, ["pgd"]),
+        ({"attack_images": 10, "attacks": ("fgsm",), "epsilons": (0.1,)}, ["gradients", "fgsm"]),
+        ({"attacks": (), "epsilons": (0.2,), "attack_images": 5}, []),
+    ],
+)
+def test_a_finished_study_measures_only_what_is_new(
+    changes: dict[str, Any],
+    names: list[str],
+    full: Path,
+    trained: list[Trial],
+    measured: list[str],
+) -> None:
+    run(replace(MEASURED, activations=("relu",), **changes), full, **QUIET)
+    assert trained == []
+    assert len(measured) == len(names)
+    for name, found in zip(names, measured, strict=True):
+        assert name in found
+
+
+def test_tables_show_what_the_study_asks_for_and_records_keep_the_rest(
+    full: Path, at_once: Path, measured: list[str]
+) -> None:
+    fewer = run(replace(MEASURED, corruptions=("contrast",), attacks=()), full, **QUIET)
+    assert set(fewer.corruptions["corruption"]) == {"contrast"}
+    assert fewer.attacks.empty
+    assert fewer.complete
+    run(MEASURED, full, **QUIET)
+    assert measured == []
+    assert same_files(at_once, full) == []
+
+
+def test_an_unfinished_measurement_is_in_the_report_as_missing(folder: Path) -> None:
+    store = Store(folder)
+    wanted = replace(MEASURED, **{k: getattr(resolved(folder), k) for k in ("kernels",)})
+    wanted = replace(resolved(folder), corruptions=wanted.corruptions)
+    frames = read_frames(store, wanted)
+    assert not frames.complete
+    assert frames.finished_trials == 0
+    assert frames.trials["clean_accuracy"].notna().all()
+    assert frames.trials["corrupted_accuracy"].isna().all()
+
+
+# the weights
+
+
+class PlainCNN(torch.nn.Module):
+    """The tool's `cnn` with ReLU, written again in plain PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 16, 3, padding=1)
+        self.conv2 = torch.nn.Conv2d(16, 32, 3, padding=1)
+        self.fc1 = torch.nn.Linear(2048, 128)
+        self.fc2 = torch.nn.Linear(128, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        for conv in (self.conv1, self.conv2):
+            x = torch.nn.functional.max_pool2d(torch.relu(conv(x)), 2)
+        return self.fc2(torch.relu(self.fc1(x.flatten(1))))
+
+
+def test_plain_pytorch_gets_the_stored_accuracy_from_the_weights_to_the_image(
+    tmp_path: Path,
+) -> None:
+    from actbench.data.images import open_images, prepare
+    from actbench.store.values import unpack_counts
+
+    study = replace(BARE, activations=("relu",), train_images=400, epochs=4, learning_rate=0.05)
+    results = run(study, tmp_path / "out", **QUIET)
+    network = PlainCNN()
+    network.load_state_dict(load_file(weights_of(results.folder, results.study)))
+    data = open_images(prepare("digits"))
+    images = (data.test_images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        correct = network(images).argmax(1) == data.test_labels
+    assert 0.3 < results.trials["clean_accuracy"][0] == correct.double().mean()
+    assert unpack_counts(results.records[0].clean_correct).tolist() == correct.tolist()
+    by_class = [int(correct[data.test_labels == label].sum()) for label in range(10)]
+    assert list(results.records[0].class_correct) == by_class
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def damaged(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_network(path: Path) -> None:
+    save_file({name: 0 * value for name, value in load_file(path).items()}, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (removed, "are missing; it is trained again"),
+        (damaged, "are damaged or of another network, renamed to"),
+        (of_another_network, "are damaged or of another network, renamed to"),
+    ],
+)
+def test_a_trial_without_its_weights_is_trained_again_and_keeps_its_results(
+    change: Callable[[Path], None],
+    reason: str,
+    folder: Path,
+    at_once: Path,
+    trained: list[Trial],
+    measured: list[str],
+) -> None:
+    path = weights_of(folder)
+    before = path.read_bytes()
+    change(path)
+    _, text = listened(MEASURED, folder)
+    assert trained == [Trial("relu", 0)]
+    assert f"relu, seed 0: its weights {str(path)!r} {reason}" in text
+    assert "the test images" not in measured
+    assert path.read_bytes() == before
+    assert path.with_name(f"{path.name}.corrupt").exists() == (change is not removed)
+    for name in same_files(at_once, folder):
+        pytest.fail(f"{name} differs")
+
+
+def test_if_training_again_gives_other_weights_everything_is_measured_again(
+    full: Path, at_once: Path, trained: list[Trial], measured: list[str]
+) -> None:
+    study = resolved(full)
+    stored = Store(full).open(study)
+    record = stored.records()[trial_id(study, Trial("relu", 0))]
+    stored.write(replace(record, weights=f"sha256:{'1' * 64}"))  # as of another machine
+    wanted = replace(MEASURED, corruptions=("contrast", "gaussian_noise", "fog"))
+    _, text = listened(wanted, full)
+    assert trained == [Trial("relu", 0)]
+    assert "relu, seed 0: training gave other weights than those that were measured" in text
+    assert measured.count("the test images") == 1
+    assert len(measured) == 9 + 1  # relu in all ways, prelu in fog
+    run(MEASURED, full, **QUIET)
+    of_relu = Store(full).open(study).records()[record.trial_id]
+    expected = Store(at_once).open(study).records()[record.trial_id]
+    assert of_relu.without(set(of_relu.results) - set(expected.results)) == expected
+
+
+def test_without_weights_a_later_measurement_trains_again(
+    at_once: Path, tmp_path: Path, trained: list[Trial]
+) -> None:
+    folder = tmp_path / "out"
+    run(BARE, folder, no_weights=True, **QUIET)
+    assert not (folder / "weights").exists()
+    assert len(trained) == 2
+    run(MEASURED, folder, no_weights=True, **QUIET)
+    assert not (folder / "weights").exists()
+    assert len(trained) == 4
+    assert same_files(at_once, folder) == []
+
+
+def test_weights_of_a_finished_study_are_removed_on_request(full: Path) -> None:
+    run(MEASURED, full, no_weights=True, **QUIET)
+    assert not (full / "weights").exists()
+
+
+ODD = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, activation, num_classes):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Flatten(),
+            torch.nn.LazyLinear(8),
+            activation(),
+            torch.nn.Linear(8, num_classes),
+        )
+        self.layers[3].weight = torch.nn.Parameter(self.layers[3].weight.detach())
+        self.again = self.layers[3]  # the same tensors under two names
+    def forward(self, x):
+        return self.layers(x)
+    {state}
+"""
+
+
+def test_tied_weights_are_stored_and_read(
+    tmp_path: Path, user_module: Callable[[str], str], trained: list[Trial]
+) -> None:
+    model = f"{user_module(ODD.format(state=''))}:Net"
+    results = run(replace(BARE, model=model), tmp_path / "out", **QUIET)
+    assert load_file(weights_of(results.folder, results.study)).keys() >= {"again.weight"}
+    grown = run(replace(BARE, model=model, corruptions=("contrast",)), tmp_path / "out", **QUIET)
+    assert grown.complete
+    assert len(trained) == 2
+
+
+def test_a_state_of_other_values_than_tensors_is_said_not_to_be_stored(
+    tmp_path: Path, user_module: Callable[[str], str], trained: list[Trial], measured: list[str]
+) -> None:
+    state = "def get_extra_state(self): return 1\n    def set_extra_state(self, state): pass"
+    model = f"{user_module(ODD.format(state=state))}:Net"
+    results, _ = listened(replace(BARE, model=model), tmp_path / "out")
+    assert not (results.folder / "weights").exists()
+    assert any("its weights are not stored" in warning for warning in results.warnings)
+    grown, text = listened(replace(BARE, model=model, corruptions=("contrast",)), tmp_path / "out")
+    assert "its weights could not be stored; it is trained again" in text
+    assert len(trained) == 4
+    assert measured.count("the test images") == 2  # the history is the same
+    assert grown.complete
+
+
+# measurements that fail
+
+FAILS = """
+import torch
+from pathlib import Path
+HERE = Path(__file__).parent
+def act(x):
+    if not x.requires_grad and (HERE / "fails").exists() and {when}:
+        raise ValueError("no\\nmeasurement")
+    return torch.relu(x)
+"""
+
+
+@pytest.mark.parametrize("what", ["a corruption", "an attack"])
+def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_request(
+    what: str,
+    tmp_path: Path,
+    user_module: Callable[[str], str],
+    trained: list[Trial],
+    measured: list[str],
+) -> None:
+    spec = f"{user_module(FAILS.format(when='True'))}:act"
+    own = replace(BARE, activations=(spec,))
+    run(own, tmp_path / "out", **QUIET)
+    added = (
+        {"corruptions": ("contrast", "fog")}
+        if what == "a corruption"
+        else {
+            "attacks": ("fgsm",),
+            "attack_images": 10,
+        }
+    )
+    (tmp_path / "fails").touch()
+    results = run(replace(own, **added), tmp_path / "out", **QUIET)
+    row = results.trials.set_index("activation").loc[spec]
+    count = len(measured)
+    if what == "a corruption":
+        assert (row["status"], row["reason"]) == ("crashed", "ValueError: no measurement")
+    else:
+        assert row["status"] == "ok"
+        assert any("accuracy under attack could not be measured" in w for w in results.warnings)
+    (tmp_path / "fails").unlink()
+    run(replace(own, **added), tmp_path / "out", **QUIET)
+    assert len(measured) == count, "it was measured again unasked"
+    results = run(replace(own, **added), tmp_path / "out", retry_failed=True, **QUIET)
+    assert set(results.trials["status"]) == {"ok"}
+    assert results.complete
+    assert trained == [*own.trials()[:1], *own.trials()[1:]]
+
+
+# kills
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
+def test_a_run_killed_in_mid_measurement_resumes_without_training(tmp_path: Path) -> None:
+    asked = ["run", *TINY, "--activation", "relu", "--seeds", "1", "--workers", "1", "--verbose"]
+    asked += ["--corruptions", "contrast,gaussian_noise", "--out"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "actbench", *asked, "killed"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("relu, seed 0: measurement 2/3"):
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+    again = run_process(*asked, "killed", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert "epoch" not in again.err
+    assert "0 trials to train; 1 are trained already" in again.err
+    assert run_process(*asked, "undisturbed", cwd=tmp_path).code == 0
+    assert same_files(tmp_path / "undisturbed", tmp_path / "killed") == []
+
+
+DIES = """
+import os, signal
+from pathlib import Path
+import torch
+HERE = Path(__file__).parent
+def act(x):
+    measures = any(HERE.glob("out/weights/*.safetensors"))
+    if measures and not x.requires_grad and {condition}:
+        (HERE / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return torch.relu(x)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+@pytest.mark.parametrize("always", [False, True])
+def test_a_worker_that_dies_in_a_measurement_loses_no_training(
+    always: bool, tmp_path: Path, user_module: Callable[[str], str]
+) -> None:
+    condition = "True" if always else "not (HERE / 'died').exists()"
+    spec = f"{user_module(DIES.format(condition=condition))}:act"
+    asked = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--verbose")
+    asked += ("--activation", spec, "--baseline", spec, "--corruptions", "contrast")
+    done = run_process(*asked, "--workers", "1", "--out", "out", cwd=tmp_path)
+    assert done.code == int(always), done.err
+    assert done.err.count("epoch 1/1, test loss") == 1
+    assert done.err.count("; retrying") == (2 if always else 1)
+    study = resolved(tmp_path / "out")
+    (record,) = Store(tmp_path / "out").open(study).records().values()
+    assert record.status == "ok"
+    reasons = {result.failure for result in record.failures(study)}
+    killed = "its worker process was ended by SIGKILL, 3 times in a row"
+    assert reasons == ({killed} if always else set())
