@@ -17,8 +17,8 @@ from actbench.attacks.gradient_masking import masking_checks
 from actbench.attacks.perturbations import ascent_direction, logit_gradient, uniform_in_unit_ball
 from actbench.attacks.registry import expand, resolve
 from actbench.errors import UsageError
-from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from actbench.store.result import MaskingChecks
+from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from actbench.training.measurements import withstood
 from helpers.attacked_network import (
     TRAINED_ON,

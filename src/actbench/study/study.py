@@ -15,6 +15,7 @@ from actbench.errors import UsageError
 from actbench.study.fields import (
     COMPARED,
     MAX_SEED_COUNT,
+    MEASURED,
     TRAINED,
     Rule,
     are_different,
