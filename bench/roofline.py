@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from tabulate import tabulate
 from torch.utils.benchmark import Timer
 
-from actbench.data.images import batches
+from actbench.data.augmentation import Augmentation
+from actbench.data.batches import batches
 from actbench.execution.executors import configure_malloc
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.training.diagnostics import GradientNorms
-from actbench.training.steps import SGD
+from actbench.training.optimizers import SGD
 from contenders import BATCH_SIZE, our_training, synthetic_data
 from machine import machine
 
@@ -188,8 +189,9 @@ def step_operations(kernels: str) -> list[Operation]:
     """Return the parts of a step, in the order in which it does them."""
     data = synthetic_data(test_images=1)
     network, _ = build_network("cnn", resolve_activation("leaky_relu:0.01"), 10, seed=0)
+    augmentation = Augmentation(("flip",), flip=True)
     stream = chain.from_iterable(
-        batches(data, BATCH_SIZE, seed=0, epoch=epoch, flip=True) for epoch in count(1)
+        batches(data, BATCH_SIZE, 0, epoch, augmentation) for epoch in count(1)
     )
     images, labels = next(stream)
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.data.images import batches, open_images, prepare
+from actbench.data.augmentation import Augmentation
+from actbench.data.batches import batches
+from actbench.data.images import open_images, prepare
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from contenders import BATCH_SIZE, synthetic_data
 
@@ -22,12 +24,14 @@ def data() -> ImageData:
     return synthetic_data(test_images=1)
 
 
-@pytest.mark.parametrize("flip", [True, False], ids=["flip", "no flip"])
-def test_epoch_of_batches(benchmark: BenchmarkFixture, data: ImageData, flip: bool) -> None:
-    """Gather, flip and normalise 50,000 images."""
+@pytest.mark.parametrize("augment", ["none", "flip", "flip,crop:4", "flip,crop:4,cutout:8"])
+def test_epoch_of_batches(benchmark: BenchmarkFixture, data: ImageData, augment: str) -> None:
+    """Gather, augment and normalise 50,000 images."""
+    changes = () if augment == "none" else augment.split(",")
+    augmentation = Augmentation(changes, flip=True)
 
     def walk() -> None:
-        for _ in batches(data, BATCH_SIZE, seed=0, epoch=1, flip=flip):
+        for _ in batches(data, BATCH_SIZE, 0, 1, augmentation):
             pass
 
     benchmark.pedantic(walk, rounds=5, warmup_rounds=1)

@@ -17,7 +17,7 @@ from actbench.store.record import CorruptionScore, EpochRecord, TrialRecord, pac
 from actbench.store.store import Store
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, trial_id
-from actbench.training.steps import SGD
+from actbench.training.optimizers import SGD
 from cifar_shaped import TEST_IMAGES
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ def test_checkpoint(
     optimizer = SGD(network.parameters(), learning_rate=0.01, momentum=0.9, weight_decay=0)
     history = next(iter(records.values())).history
     checkpoint = Checkpoint(tmp_path, "trial")
-    benchmark.pedantic(
-        checkpoint.save, (network.state_dict(), optimizer.momenta, history), rounds=50
-    )
+    benchmark.pedantic(checkpoint.save, (network.state_dict(), optimizer.state, history), rounds=50)
 
 
 def test_read_records(

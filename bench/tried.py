@@ -81,11 +81,11 @@ def train_with_optimizer(**options: bool) -> Code:
     """Return the training with torch.optim's SGD."""
     run = OURS()
 
-    def optimizer(parameters: Any, *, learning_rate: float, **recipe: float) -> torch.optim.SGD:
-        return torch.optim.SGD(parameters, lr=learning_rate, **recipe, **options)
+    def optimizer(spec: str, parameters: Any, *, learning_rate: float, **_: Any) -> torch.optim.SGD:
+        return torch.optim.SGD(parameters, lr=learning_rate, momentum=0.9, **options)
 
     def patched() -> None:
-        with mock.patch.object(steps, "SGD", optimizer):
+        with mock.patch.object(steps, "make_optimizer", optimizer):
             run()
 
     return patched

@@ -53,7 +53,7 @@ from actbench.store.record import EpochRecord
 from actbench.store.store import ENVIRONMENT_FILE, STUDY_FILE, Store
 from actbench.study.study import Study
 from actbench.study.toml import study_to_toml
-from actbench.training.steps import SGD
+from actbench.training.optimizers import SGD
 
 ASKED = (
     *("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--workers", "0", "--quiet"),
@@ -292,7 +292,7 @@ class Fuzz:
         Path("checkpoints").mkdir()
         checkpoint = Checkpoint(Path("checkpoints"), "trial", named.append)
         history = [EpochRecord(n, 2.0, 2.1, 0.25, {"conv1": 0.5}) for n in (1, 2)]
-        checkpoint.save(self.network.state_dict(), self.optimizer.momenta, history)
+        checkpoint.save(self.network.state_dict(), self.optimizer.state, history)
         content = checkpoint.path.read_bytes()
         if draw.random() < 0.3:
             content = changed_bytes(content, draw)
@@ -315,7 +315,7 @@ class Fuzz:
             torch.save(state, file)
             content = file.getvalue()
         checkpoint.path.write_bytes(content)
-        found = checkpoint.restore(self.network.state_dict(), self.optimizer.momenta, 3)
+        found = checkpoint.restore(self.network.state_dict(), self.optimizer.state, 3)
         check(len(found) <= 3, "no more epochs than the study has")
         if not found and not named:
             stored = torch.load(io.BytesIO(content), weights_only=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
-from actbench.study.measurement_fields import DEFAULT_EPSILONS, Study
+from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from actbench.study.measurements import measurements_of
+from actbench.study.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -123,4 +123,5 @@ def _progress_line(progress: Progress | Measuring) -> str:
     line = f"{progress.trial}: epoch {progress.epoch}/{progress.epochs}"
     if progress.test_accuracy is None:
         return f"{line}, step {progress.step}/{progress.steps}, loss {progress.loss:.3f}"
-    return f"{line}, test loss {progress.test_loss:.3f}, test accuracy {progress.test_accuracy:.2%}"
+    on = progress.scored
+    return f"{line}, {on} loss {progress.test_loss:.3f}, {on} accuracy {progress.test_accuracy:.2%}"

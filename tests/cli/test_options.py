@@ -112,7 +112,9 @@ def test_activations_are_separated_by_commas_that_are_not_part_of_a_spec(
 def test_zero_on_the_command_line_is_a_value(
     actbench_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine.toml").write_text("momentum = 0.5\ntrain_images = 100\n", encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(
+        "weight_decay = 0.5\ntrain_images = 100\n", encoding="utf-8"
+    )
     received: list[tuple[Study, RunOptions]] = []
 
     def run(study: Study, out: Path, options: RunOptions, on_event: object) -> None:
@@ -120,7 +122,7 @@ def test_zero_on_the_command_line_is_a_value(
         raise UsageError("stop")
 
     monkeypatch.setattr("actbench.api.run_in_folder", run)
-    options = ("--momentum", "0", "--train-images", "0", "--workers", "0")
+    options = ("--weight-decay", "0", "--train-images", "0", "--workers", "0")
     actbench_here("run", "--config", "mine.toml", *options)
     [(study, run_options)] = received
-    assert (study.momentum, study.train_images, run_options.workers) == (0, 0, 0)
+    assert (study.weight_decay, study.train_images, run_options.workers) == (0, 0, 0)

@@ -130,7 +130,7 @@ def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> Non
 def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
     model: str, data: ImageData
 ) -> None:
-    study = Study(model=model, epochs=2, batch_size=60, augmentation="flip", weight_decay=0.01)
+    study = Study(model=model, epochs=2, batch_size=60, augment=("flip",), weight_decay=0.01)
     few = data.train_subset(150)
     trained = []
     for deferred in (False, True):

@@ -28,7 +28,7 @@ from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training.events import Progress
-from actbench.training.steps import SGD
+from actbench.training.optimizers import SGD
 from actbench.training.trial import finish, run_trial, train
 
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ def network_and_optimizer() -> tuple[nn.Module, SGD]:
 
 def fresh_state() -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
     network, optimizer = network_and_optimizer()
-    return network.state_dict(), optimizer.momenta
+    return network.state_dict(), optimizer.state
 
 
 def bits(network: nn.Module, optimizer: SGD) -> list[bytes]:
-    tensors = [*network.state_dict().values(), *optimizer.momenta]
+    tensors = [*network.state_dict().values(), *optimizer.state]
     return [tensor.numpy().tobytes() for tensor in tensors]
 
 
@@ -200,14 +200,14 @@ def test_a_damaged_checkpoint_counts_as_none_or_gives_the_state_that_was_stored(
     checkpoint, draw = Checkpoint(tmp_path, "trial"), random.Random(0)
     network, optimizer = network_and_optimizer()
     stored = bits(network, optimizer)
-    checkpoint.save(network.state_dict(), optimizer.momenta, HISTORY)
+    checkpoint.save(network.state_dict(), optimizer.state, HISTORY)
     content = checkpoint.path.read_bytes()
     with torch.no_grad():
         network.get_parameter("fc2.bias").fill_(7.0)
     untouched, ignored = bits(network, optimizer), 0
     for _ in range(60):
         checkpoint.path.write_bytes(DAMAGES[damage](content, draw))
-        if checkpoint.restore(network.state_dict(), optimizer.momenta, 3) == ():
+        if checkpoint.restore(network.state_dict(), optimizer.state, 3) == ():
             assert bits(network, optimizer) == untouched
             ignored += 1
         else:  # the damage is in unused bytes, such as a time or padding
@@ -238,9 +238,9 @@ def test_a_checkpoint_of_another_history_is_renamed_and_named(history: str, tmp_
     named: list[Path] = []
     checkpoint = Checkpoint(tmp_path, "trial", named.append)
     network, optimizer = network_and_optimizer()
-    checkpoint.save(network.state_dict(), optimizer.momenta, HISTORIES[history])  # type: ignore[arg-type]
+    checkpoint.save(network.state_dict(), optimizer.state, HISTORIES[history])  # type: ignore[arg-type]
     content = checkpoint.path.read_bytes()
-    assert checkpoint.restore(network.state_dict(), optimizer.momenta, 3) == ()
+    assert checkpoint.restore(network.state_dict(), optimizer.state, 3) == ()
     assert named == [tmp_path / "trial.pt.corrupt"]
     assert named[0].read_bytes() == content
     assert not checkpoint.path.exists()
@@ -273,7 +273,7 @@ def test_a_checkpoint_that_does_not_fit_the_network_counts_as_none(tmp_path: Pat
     checkpoint = Checkpoint(tmp_path, "trial")
     checkpoint.save(*fresh_state(), HISTORY)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-    assert checkpoint.restore(network.state_dict(), optimizer_of(network).momenta, 3) == ()
+    assert checkpoint.restore(network.state_dict(), optimizer_of(network).state, 3) == ()
 
 
 # writing
@@ -327,7 +327,7 @@ def test_a_network_whose_state_holds_more_than_tensors_trains_without_a_checkpoi
             return object()
 
     network, checkpoint = Odd(2, 2), Checkpoint(tmp_path, "trial")
-    checkpoint.save(network.state_dict(), optimizer_of(network).momenta, HISTORY)
+    checkpoint.save(network.state_dict(), optimizer_of(network).state, HISTORY)
     assert not checkpoint.path.exists()
 
 

@@ -12,6 +12,7 @@ import pytest
 from actbench.errors import UsageError
 from actbench.store.store import Store
 from actbench.study.fields import MAX_SEED
+from actbench.study.recipe import ADVERSARIES, resolve
 from actbench.study.study import (
     Study,
     Trial,
@@ -37,8 +38,9 @@ def test_the_default_study_is_relu_and_five_leaky_slopes_with_five_seeds_on_digi
 
 def test_the_default_recipe_is_that_of_the_original_experiment() -> None:
     study = Study()
-    recipe = (study.epochs, study.batch_size, study.learning_rate, study.momentum)
-    assert recipe == (10, 64, 0.01, 0.9)
+    recipe = (study.epochs, study.batch_size, study.learning_rate, study.optimizer)
+    assert recipe == (10, 64, 0.01, "sgd:momentum=0.9")
+    assert (study.schedule, study.augment, study.normalise) == ("constant", ("auto",), "half")
     assert study.weight_decay == 0
 
 
@@ -90,9 +92,9 @@ def test_toml_gives_the_same_study() -> None:
 
 
 def test_an_integer_is_accepted_for_a_number() -> None:
-    study = Study(learning_rate=1, momentum=0)
-    assert (study.learning_rate, study.momentum) == (1.0, 0.0)
-    assert study == Study(learning_rate=1.0, momentum=0.0)
+    study = Study(learning_rate=1, weight_decay=0)
+    assert (study.learning_rate, study.weight_decay) == (1.0, 0.0)
+    assert study == Study(learning_rate=1.0, weight_decay=0.0)
 
 
 @pytest.mark.parametrize(
@@ -134,11 +136,22 @@ def test_an_integer_is_accepted_for_a_number() -> None:
         ("learning_rate", "0.1"),
         ("learning_rate", 1e7),
         pytest.param("learning_rate", 10**400, id="learning_rate-401 digits"),
-        ("momentum", 1.1),
-        ("momentum", -1),
+        ("optimizer", ""),
+        ("optimizer", 3),
+        ("schedule", None),
+        ("steps", -1),
+        ("clip_gradients", -1),
+        ("label_smoothing", 1),
+        ("train_against", []),
+        ("normalise", "imagenet"),
+        ("pixel_statistics", ((0.5, 0.2),)),
+        ("pixel_statistics", ((0.5, 0.2), (0.5, 0.2), (0.5, 0))),
+        ("validation", 0.6),
+        ("select", "first"),
+        ("decay", "all"),
         ("weight_decay", -1e-9),
-        ("augmentation", "rotate"),
-        ("augmentation", []),
+        ("augment", "flip"),
+        ("augment", ("",)),
         ("corruptions", "noise"),
         ("corruptions", ("",)),
         ("attacks", "fgsm"),
@@ -193,6 +206,9 @@ def test_a_name_given_twice_is_refused(name: str) -> None:
         ("model = { name = 'cnn' }", "model is"),
         ("epochs = 1979-05-27", "epochs is"),
         ("learning_rate = nan", "learning_rate is nan"),
+        ("momentum = 2", "momentum is 2.0; it must be a number from 0 to 1"),
+        ("momentum = 0.9\noptimizer = 'adam'", "momentum is part of optimizer now; remove it"),
+        ("augmentation = 'rotate'", "unknown augmentation 'rotate'"),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(text: str, message: str) -> None:
@@ -244,9 +260,17 @@ def test_a_trial_id_changes_with_everything_that_decides_the_training() -> None:
         "epochs": 3,
         "batch_size": 3,
         "learning_rate": 0.3,
-        "momentum": 0.3,
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "steps": 3,
+        "clip_gradients": 1.0,
+        "label_smoothing": 0.1,
+        "train_against": "fgsm",
+        "normalise": "dataset",
+        "validation": 0.1,
+        "decay": "weights",
         "weight_decay": 0.3,
-        "augmentation": "flip",
+        "augment": ("flip",),
     }
     names = {trial_id(dataclasses.replace(study, **{k: v}), trial) for k, v in changes.items()}
     assert len(names | {trial_id(study, trial)}) == len(changes) + 1
@@ -308,3 +332,40 @@ def test_a_deeply_nested_value_is_refused_in_one_line(text: str) -> None:
         study_from_toml(text, "'my.toml'")
     assert "'my.toml'" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_study_of_an_earlier_version_keeps_its_recipe_and_its_trials_names() -> None:
+    # the names are those that the earlier version gave
+    former = "momentum = 0.5\naugmentation = 'none'\n"
+    study = study_from_toml(former, "'my.toml'")
+    assert (study.optimizer, study.augment) == ("sgd:momentum=0.5", ())
+    assert trial_id(study, Trial("relu", 0)) == "relu-seed0-cca413663e1a"
+    other = study_from_toml("momentum = 0\naugmentation = 'flip'\n", "'my.toml'")
+    assert trial_id(other, Trial("relu", 0)) == "relu-seed0-d49d12c9aeda"
+    assert trial_id(Study(kernels="torch"), Trial("relu", 0)) == "relu-seed0-2842f584559d"
+
+
+def test_equal_recipes_are_equal_studies() -> None:
+    first = Study(
+        optimizer="sgd:nesterov=true,momentum=0.9",
+        augment=["crop:4", "flip"],
+        train_against="pgd:steps=10,step=2/255,epsilon=0.5,norm=l2",
+    )
+    second = Study(
+        optimizer="sgd:momentum=9e-1,nesterov=True",
+        augment=("flip", "crop"),
+        train_against="pgd:norm=l2,epsilon=1/2",
+    )
+    assert first == second
+    assert first.train_against == "pgd:epsilon=0.5,norm=l2"
+    assert study_from_toml(study_to_toml(first), "here") == first
+
+
+def test_pixel_statistics_and_fractions_survive_a_file() -> None:
+    statistics = ((0.4914, 0.2470), (0.4822, 0.2435), (0.4465, 0.2616))
+    study = Study(
+        normalise="dataset", pixel_statistics=statistics, train_against="pgd:epsilon=4/255"
+    )
+    assert study.train_against == "pgd:epsilon=4/255"
+    assert study_from_toml(study_to_toml(study), "here") == study
+    assert resolve(ADVERSARIES, study.train_against).epsilon == 4 / 255

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from actbench.training.steps import SGD
+from actbench.training.optimizers import SGD
 
 
 def network() -> nn.Module:
@@ -55,7 +55,7 @@ def test_a_parameter_without_a_gradient_does_not_change() -> None:
 
 def test_training_does_not_load_the_compiler() -> None:
     script = (
-        "import sys, torch; from actbench.training.steps import SGD;"
+        "import sys, torch; from actbench.training.optimizers import SGD;"
         "w = torch.ones(2).requires_grad_();"
         "o = SGD([w], learning_rate=1, momentum=0, weight_decay=0); w.sum().backward(); o.step();"
         "sys.exit('torch._dynamo' in sys.modules)"

@@ -10,7 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from actbench.data.images import ImageData, batches, open_images, prepare
+from actbench.data.augmentation import Augmentation
+from actbench.data.batches import batches
+from actbench.data.images import ImageData, open_images, prepare
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study, Trial
@@ -49,8 +51,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 def test_relu_and_a_leaky_slope_of_zero_give_the_same_weights_to_the_last_bit(
     model: str, data: ImageData
 ) -> None:
-    relu, relu_training, _ = trained(data, "relu", model=model, augmentation="flip")
-    leaky, leaky_training, _ = trained(data, "leaky_relu:0", model=model, augmentation="flip")
+    relu, relu_training, _ = trained(data, "relu", model=model, augment=("flip",))
+    leaky, leaky_training, _ = trained(data, "leaky_relu:0", model=model, augment=("flip",))
     assert same(relu, leaky)
     assert relu_training == leaky_training
 
@@ -84,7 +86,7 @@ def test_training_is_sgd_with_momentum_on_cross_entropy(
     losses = []
     for epoch in (1, 2):
         total = 0.0
-        for images, labels in batches(data, 64, 0, epoch, flip=False):
+        for images, labels in batches(data, 64, 0, epoch, Augmentation((), flip=False)):
             network.zero_grad()
             loss = F.cross_entropy(network(images), labels)
             loss.backward()
@@ -139,9 +141,9 @@ def test_progress_is_reported_every_100_steps_and_after_every_epoch(data: ImageD
 
 
 def test_images_are_mirrored_if_their_labels_allow_it_or_on_request(data: ImageData) -> None:
-    def weights(flip: bool, augmentation: str) -> dict[str, torch.Tensor]:
+    def weights(flip: bool, augment: str) -> dict[str, torch.Tensor]:
         allowed = ImageData(**{**vars(data), "flip": flip})
-        return trained(allowed, augmentation=augmentation, epochs=1)[0]
+        return trained(allowed, augment=(augment,), epochs=1)[0]
 
     plain, mirrored = weights(False, "none"), weights(True, "flip")
     assert not same(plain, mirrored)

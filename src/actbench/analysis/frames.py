@@ -87,7 +87,11 @@ class Frames:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """A row per activation × seed × epoch: train_loss, test_loss, test_accuracy."""
+        """A row per activation × seed × epoch.
+
+        The columns are train_loss, test_loss, test_accuracy, validation_loss, validation_accuracy;
+        a study with held-out images has NaN in those of the test images, others in the last two.
+        """
         return record_tables.epochs_table(self.records)
 
     @cached_property

@@ -120,15 +120,20 @@ def corruptions_table(records: Records) -> pd.DataFrame:
 
 
 def epochs_table(records: Records) -> pd.DataFrame:
-    """Return a row per trial × epoch: training loss, test loss, test accuracy."""
+    """Return a row per trial × epoch: training loss, and the scores on test or held-out images."""
+    scores = ("train_loss", "test_loss", "test_accuracy", "validation_loss", "validation_accuracy")
     return _table(
-        ("activation", "seed", "epoch", "train_loss", "test_loss", "test_accuracy"),
+        ("activation", "seed", "epoch", *scores),
         (
-            (*trial_key(r), e.epoch, e.train_loss, e.test_loss, e.test_accuracy)
+            (*trial_key(r), e.epoch, *(_number(getattr(e, name)) for name in scores))
             for r in records
             for e in r.history
         ),
     )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def gradients_table(records: Records) -> pd.DataFrame:

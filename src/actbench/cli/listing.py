@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from actbench.cli.terminal import show
+from actbench.study.specs import shortest_text
 
 if TYPE_CHECKING:
     from actbench.study.registry import Entry, Registry
@@ -74,10 +75,43 @@ def attacks() -> None:
     _print_with_parameters(ATTACKS)
 
 
+@list_.command()
+def optimizers() -> None:
+    """Optimizers with their parameters."""
+    from actbench.study.recipe import OPTIMIZERS
+
+    _print_with_parameters(OPTIMIZERS)
+
+
+@list_.command()
+def schedules() -> None:
+    """Schedules of the learning rate with their parameters."""
+    from actbench.study.recipe import SCHEDULES
+
+    _print_with_parameters(SCHEDULES)
+
+
+@list_.command()
+def augmentations() -> None:
+    """Random changes of training images with their parameters."""
+    from actbench.study.recipe import AUGMENTATIONS
+
+    _print_with_parameters(AUGMENTATIONS)
+
+
+@list_.command()
+def adversaries() -> None:
+    """Kinds of adversarial training with their parameters."""
+    from actbench.study.recipe import ADVERSARIES
+
+    _print_with_parameters(ADVERSARIES)
+
+
 def _parameters(entry: Entry[Any]) -> str:
     return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={str(value).lower()}"
+        f"{name}={min(f'{value:.4g}', text, key=len) if isinstance(value, float) else text}"
         for name, value in entry.defaults.items()
+        for text in [shortest_text(value)]
     )
 
 

@@ -83,6 +83,12 @@ def run(
     given = {k: v for k, v in given.items() if k not in run_names}
     if {"tune_lr", "learning_rate"} <= set(given):
         raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
+    if given.get("steps") and "epochs" in given:
+        raise UsageError("--epochs and --steps both say how long to train; give one")
+    if "epochs" in given:
+        values.pop("steps", None)
+    elif given.get("steps") or values.get("steps"):
+        values.pop("epochs", None)  # a stored study has those that its steps are
     study = Study(**{**values, **given})
     if config:
         _warn_of_code(config, study, set(values) - set(given))

@@ -1,4 +1,4 @@
-"""Data sets as uint8 tensors, mapped from a cache that processes share; and their batches."""
+"""Data sets as uint8 tensors, mapped from a cache that processes share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from actbench.study.plain import from_plain
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from actbench.study.study import Study
@@ -257,44 +256,6 @@ def write_arrays(path: Path, content: dict[str, Any]) -> None:
     tensors = {name: torch.from_numpy(np.ascontiguousarray(content[name])) for name in _ARRAYS}
     size = content.get("own_size", 0)
     store_tensors(path, tensors, classes=classes, flip=content["flip"], notes=notes, own_size=size)
-
-
-def batches(
-    data: ImageData, batch_size: int, seed: int, epoch: int, *, flip: bool
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield an epoch's training batches (see ``take``); the last one may be smaller."""
-    order, mirrored = epoch_order(len(data.train_images), seed, epoch)
-    for start in range(0, len(order), batch_size):
-        part = slice(start, start + batch_size)
-        yield take(data, order[part], mirrored[part] if flip else None)
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the order of an epoch's images, int64 (N,), and which of them to mirror, bool (N,).
-
-    Both depend only on the seed and the epoch. The order has each image once.
-    """
-    order = torch.randperm(count, generator=_generator("batch order", seed, epoch))
-    return order, torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
-
-
-def take(
-    data: ImageData, index: torch.Tensor, mirrored: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return training images, normalised (B, 3, S, S), and their labels (B,).
-
-    Args:
-        data: the images, on the device where the index is.
-        index: which, int64 (B,).
-        mirrored: which of them to mirror, bool (B,); None for none.
-    """
-    # index_select copies images as blocks, which is faster than [index]
-    images = data.train_images.index_select(0, index)
-    if mirrored is not None:
-        both = torch.stack([images, images.flip(2)]).flatten(0, 1)
-        rows = torch.arange(len(index), device=index.device)
-        images = both.index_select(0, rows + len(index) * mirrored)
-    return normalise(images), data.train_labels.index_select(0, index)
 
 
 def _generator(*context: str | int) -> torch.Generator:

@@ -29,6 +29,7 @@ from actbench.models.user_code import module_file
 from actbench.study.study import Trial
 from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
 from actbench.training.diagnostics import GradientNorms
+from actbench.training.recipe import resolve_recipe, trained_images
 from actbench.training.steps import Steps
 
 if TYPE_CHECKING:
@@ -108,9 +109,10 @@ def _prepared(study: Study) -> Plan:
     device = resolve_device(study.device, study.precision)
     precision = resolve_precision(study.precision, device, study.kernels)
     study = dataclasses.replace(study, model=model, device=device, precision=precision)
-    counts = [len(data.train_images)]
+    study = resolve_recipe(study, data)
+    counts = [trained_images(study, data)]
     if study.tune_lr:
-        counts.append(counts[0] - data.tuning_images)
+        counts.append(trained_images(study, data.validation_split(data.tuning_images)))
     with settings_kept(model):
         notes = check_networks(study, factories, data, counts)
         kernels, note = resolve_kernels(study, factories, len(data.classes))

@@ -49,8 +49,11 @@ def tuning_plans(plan: Plan) -> list[Plan]:
     if not study.tune_lr or not missing:
         return []
     from actbench.data.images import study_images
+    from actbench.training.recipe import passes
 
-    held_out = study_images(plan.data_folder, study).tuning_images
+    data = study_images(plan.data_folder, study)
+    held_out = data.tuning_images
+    epochs = passes(study, data.validation_split(held_out)) if study.steps else study.epochs
     return [
         dataclasses.replace(
             plan,
@@ -58,6 +61,7 @@ def tuning_plans(plan: Plan) -> list[Plan]:
                 **{
                     **vars(study),
                     **_NOT_TUNED_WITH,
+                    "epochs": epochs,
                     "activations": missing,
                     "baseline": missing[0],
                     "seeds": TUNING_SEEDS,

@@ -8,6 +8,7 @@ import pandas as pd
 
 from actbench.analysis.verdicts import IDENTICAL, ranks_disagree
 from actbench.report.formatting import DASH, difference, p_value_of, signed
+from actbench.study.recipe import OPTIMIZERS, SGD, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,17 +134,58 @@ def describe_recipe(study: Study) -> str:
     """Return how the study's trials were trained, as sentences."""
     seeds = f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"
     epochs = f"{study.epochs} epoch{'' if study.epochs == 1 else 's'}"
+    if study.steps:
+        epochs = f"{study.steps:,} step{'' if study.steps == 1 else 's'} ({epochs})"
     data = f"the first {study.train_images} training images, " if study.train_images else ""
-    decay = ""
-    if study.weight_decay:
-        decay = f", weight decay {study.weight_decay:g} (not of the parameters of activations)"
     weights = "initial weights"
     if study.init == "slope_aware":
         weights = "the draws of the initial weights, scaled by each activation's gain (Kaiming)"
     return (
-        f"{seeds}, {data}{epochs} of batch {study.batch_size}, SGD with {_rates(study)} and "
-        f"momentum {study.momentum:g}{decay}. The trials of a seed share {weights}, batch order, "
-        "augmentation and corrupted test images."
+        f"{seeds}, {data}{epochs} of batch {study.batch_size}, {_optimizer(study)}"
+        f"{_further_settings(study)}. {_validation(study)}The trials of a seed share {weights}, "
+        "batch order, augmentation and corrupted test images."
+    )
+
+
+def _optimizer(study: Study) -> str:
+    rates = _rates(study)
+    optimizer = resolve(OPTIMIZERS, study.optimizer)
+    if not isinstance(optimizer, SGD):
+        return f"{study.optimizer} with {rates}"
+    kind = "Nesterov momentum" if optimizer.nesterov else "momentum"
+    return f"SGD with {rates} and {kind} {optimizer.momentum:g}"
+
+
+def _further_settings(study: Study) -> str:
+    """Return the settings of the recipe that are not the defaults, each after a comma."""
+    parts = []
+    if study.schedule != "constant":
+        parts.append(f"schedule {study.schedule}")
+    if study.weight_decay:
+        which = "of the weights of layers only"
+        if study.decay == "all-but-activations":
+            which = "not of the parameters of activations"
+        parts.append(f"weight decay {study.weight_decay:g} ({which})")
+    if study.clip_gradients:
+        parts.append(f"gradients clipped to norm {study.clip_gradients:g}")
+    if study.label_smoothing:
+        parts.append(f"label smoothing {study.label_smoothing:g}")
+    if study.augment != ("auto",):
+        parts.append(f"augmentation {', '.join(study.augment) or 'none'}")
+    if study.normalise == "dataset":
+        parts.append("images normalised by the statistics of the training images")
+    if study.train_against != "none":
+        parts.append(f"adversarial training {study.train_against}")
+    return "".join(f", {part}" for part in parts)
+
+
+def _validation(study: Study) -> str:
+    if not study.validation:
+        return ""
+    which = "the epoch with the best accuracy on them" if study.select == "best" else "the last one"
+    return (
+        f"{100 * study.validation:g} % of the training images of each class are held out, and the "
+        f"weights after {which} are measured. "
     )
 
 

@@ -98,10 +98,12 @@ def _recipe_table(studies: Mapping[str, Frames]) -> Table:
     shown = [
         "epochs",
         "batch_size",
+        "optimizer",
         "learning_rate",
-        "momentum",
+        "schedule",
         "weight_decay",
-        "augmentation",
+        "augment",
+        "train_against",
         "device",
         "precision",
         "kernels",
@@ -111,6 +113,7 @@ def _recipe_table(studies: Mapping[str, Frames]) -> Table:
     for name, frames in studies.items():
         study = frames.study
         recipe = {field: getattr(study, field) for field in shown}
+        recipe["augment"] = ", ".join(study.augment) or "none"
         if study.learning_rates:
             recipe["learning_rate"] = "tuned" if study.tune_lr else "each activation's own"
         rows.append(

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     import torch
 
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 SHARE = 0.005  # of a trial's time; with its record, storing takes less than 1 %
 
 
 @dataclass
 class Checkpoint:
-    """The state of one trial after its last complete epoch: weights, momenta and history.
+    """The state of one trial after its last complete epoch.
+
+    That is its weights, its history, and what else changes, such as the optimizer's state.
 
     It has no generator state, because each epoch and each evaluation seeds all generators.
 
@@ -63,14 +65,14 @@ class Checkpoint:
     def save(
         self,
         weights: Mapping[str, object],
-        momenta: Sequence[torch.Tensor],
+        state: Sequence[torch.Tensor],
         history: Sequence[EpochRecord],
     ) -> None:
         """Write the state after the last epoch of ``history``, atomically.
 
         Args:
             weights: the network's ``state_dict()``.
-            momenta: the optimizer's, one for each trained parameter.
+            state: what else changes during training: the optimizer's state, selected weights.
             history: a record for each epoch.
 
         The file is not flushed to disk, which may cost more than an epoch; ``restore`` detects what
@@ -85,46 +87,46 @@ class Checkpoint:
 
         if not all(isinstance(value, torch.Tensor) for value in weights.values()):
             return
-        state = {
+        content = {
             "format": CHECKPOINT_FORMAT,
             "trial_id": self.trial_id,
             "environment": self.environment,
             "history": [asdict(epoch) for epoch in history],
             "network": weights,
-            "momenta": list(momenta),
+            "state": list(state),
         }
         if self._identity is None or folder_identity(self.folder) != self._identity:
             raise folder_gone(self.folder.parent)
         with self._pace.writing():
-            content = io.BytesIO()  # torch.save changes the type of some errors of a file
-            torch.save(state, content)
+            buffer = io.BytesIO()  # torch.save changes the type of some errors of a file
+            torch.save(content, buffer)
             try:
                 with atomic_write(self.path, to_disk=False) as file:
-                    file.write(content.getbuffer())
+                    file.write(buffer.getbuffer())
             except OSError as error:
                 raise ResultsFolderError(
                     f"cannot write {str(self.path)!r}: {reason_of(error)}"
                 ) from None
 
     def restore(
-        self, weights: Mapping[str, torch.Tensor], momenta: Sequence[torch.Tensor], epochs: int
+        self, weights: Mapping[str, torch.Tensor], state: Sequence[torch.Tensor], epochs: int
     ) -> tuple[EpochRecord, ...]:
-        """Copy the stored state into ``weights`` and ``momenta``; return the history so far.
+        """Copy the stored state into ``weights`` and ``state``; return the history so far.
 
         A file that is damaged, of another trial, or of another network or number of epochs is
-        renamed to ``*.corrupt``; then ``weights`` and ``momenta`` do not change and the history is
+        renamed to ``*.corrupt``; then ``weights`` and ``state`` do not change and the history is
         empty.
 
         Raises:
             ResultsFolderError: a damaged file cannot be renamed.
         """
         try:
-            state = self._read()
-            if state["environment"] != self.environment:
+            content = self._read()
+            if content["environment"] != self.environment:
                 return ()
-            here: dict[Any, torch.Tensor] = {**weights, **dict(enumerate(momenta))}
-            stored = {**state["network"], **dict(enumerate(state["momenta"]))}
-            history = from_plain(tuple[EpochRecord, ...], state["history"])
+            here: dict[Any, torch.Tensor] = {**weights, **dict(enumerate(state))}
+            stored = {**content["network"], **dict(enumerate(content["state"]))}
+            history = from_plain(tuple[EpochRecord, ...], content["history"])
             numbers = [epoch.epoch for epoch in history]
             fits = (
                 numbers == list(range(1, len(numbers) + 1))

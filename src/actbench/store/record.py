@@ -50,17 +50,20 @@ class OtherFormatError(ValueError):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """An epoch's mean training loss, test loss and accuracy after it, and mean gradient norms.
+    """An epoch's mean training loss, loss and accuracy after it, and mean gradient norms.
 
-    ``grad_norms`` maps each layer's module name to the mean, over the epoch's steps, of the L2 norm
-    of the loss gradient in that layer's weight.
+    Loss and accuracy are of the test images, or of the held-out training images if the study has
+    ``validation``; the others are None. ``grad_norms`` maps each layer's module name to the mean,
+    over the epoch's steps, of the L2 norm of the loss gradient in that layer's weight.
     """
 
     epoch: Count
     train_loss: NotNegative
-    test_loss: NotNegative
-    test_accuracy: Share
+    test_loss: NotNegative | None
+    test_accuracy: Share | None
     grad_norms: dict[Layer, NotNegative]
+    validation_loss: NotNegative | None = None
+    validation_accuracy: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,14 +16,30 @@ from actbench.study.fields import (
     number,
     one_of,
     setting,
+    text,
+    texts,
 )
 
-AUGMENTATIONS = ("auto", "flip", "none")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 KERNELS = ("auto", "native", "torch")
 INITS = ("default", "slope_aware")
+NORMALISATIONS = ("half", "dataset")
+SELECTIONS = ("last", "best")
+DECAYS = ("all-but-activations", "weights")
 _is_rate = is_number(0, MAX_RATE, above=True)
+_is_share = is_number(0, 1)
+
+
+def _are_statistics(value: object) -> bool:
+    return value == () or (
+        isinstance(value, tuple)
+        and len(value) == 3
+        and all(
+            isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_share, pair)) and pair[1] > 0
+            for pair in value
+        )
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +47,35 @@ class RecipeFields:
     """How a network is trained, and on what device."""
 
     epochs: int = setting(10, integer(1), TRAINED, "Passes over the training images.", metavar="N")
+    steps: int = setting(
+        0,
+        integer(0, " (as epochs says)"),
+        TRAINED,
+        "Training steps in all, instead of epochs; the last pass may be partial.",
+        metavar="N",
+    )
     batch_size: int = setting(64, integer(1), TRAINED, "Images per step.", metavar="N")
+    optimizer: str = setting(
+        "sgd:momentum=0.9",
+        text("an optimizer such as sgd:momentum=0.9 or adamw"),
+        TRAINED,
+        "The optimizer; see `actbench list optimizers`.",
+        metavar="SPEC",
+    )
     learning_rate: float = setting(
         0.01,
         number(0, MAX_RATE, above=True),
         TRAINED,
-        "Learning rate of SGD.",
+        "The learning rate; with a schedule, the largest one.",
         flag="--lr",
         metavar="RATE",
+    )
+    schedule: str = setting(
+        "constant",
+        text("a schedule such as step:at=0.5/0.75,factor=0.1 or cosine:warmup=0.05"),
+        TRAINED,
+        "The learning rate at each step; see `actbench list schedules`.",
+        metavar="SPEC",
     )
     tune_lr: tuple[float, ...] = setting(
         (),
@@ -59,13 +96,40 @@ class RecipeFields:
         "for all others.",
         flag=None,
     )
-    momentum: float = setting(0.9, number(0, 1), TRAINED, "Momentum of SGD.", metavar="SHARE")
     weight_decay: float = setting(
         0.0,
         number(0, MAX_RATE),
         TRAINED,
-        "Weight decay of SGD, on all parameters but those of activations.",
+        "Weight decay of the optimizer, on the parameters that decay names.",
         metavar="RATE",
+    )
+    decay: str = setting(
+        "all-but-activations",
+        one_of(*DECAYS),
+        TRAINED,
+        "The parameters with weight decay: all but those of activations, or only the weights of "
+        "layers, which leaves out biases and the parameters of normalisation too.",
+    )
+    clip_gradients: float = setting(
+        0.0,
+        number(0, MAX_RATE),
+        TRAINED,
+        "Scale gradients down to this L2 norm over all parameters; 0 never does.",
+        metavar="NORM",
+    )
+    label_smoothing: float = setting(
+        0.0,
+        Rule(lambda v: is_number(0, 1)(v) and v < 1, "a share from 0 to below 1"),
+        TRAINED,
+        "The share of each training label that is spread evenly over all classes.",
+        metavar="SHARE",
+    )
+    train_against: str = setting(
+        "none",
+        text("adversarial training such as pgd:epsilon=8/255 or none"),
+        TRAINED,
+        "Train on attacked or noisy images; see `actbench list adversaries`.",
+        metavar="SPEC",
     )
     init: str = setting(
         "default",
@@ -73,11 +137,42 @@ class RecipeFields:
         TRAINED,
         "Initial weights: the network's own, or Kaiming's with each activation's gain.",
     )
-    augmentation: str = setting(
-        "auto",
-        one_of(*AUGMENTATIONS),
+    augment: tuple[str, ...] = setting(
+        ("auto",),
+        texts("a list of augmentations such as flip and crop:4", empty=True),
         TRAINED,
-        "Flip training images left-right at random: if labels allow it, always, or never.",
+        "Random changes of training images such as flip,crop:4, or none; auto is flip if labels "
+        "allow it; see `actbench list augmentations`.",
+    )
+    normalise: str = setting(
+        "half",
+        one_of(*NORMALISATIONS),
+        TRAINED,
+        "Subtract and divide by 0.5, or by the mean and the standard deviation of each channel of "
+        "the training images.",
+    )
+    pixel_statistics: tuple[tuple[float, float], ...] = setting(
+        (),
+        Rule(_are_statistics, "a mean and a standard deviation above 0 for each of 3 channels"),
+        TRAINED,
+        "The mean and the standard deviation of each channel, for pixels in [0, 1], that normalise "
+        "dataset uses; found before training.",
+        flag=None,
+    )
+    validation: float = setting(
+        0.0,
+        number(0, 0.5),
+        TRAINED,
+        "The share of the training images of each class that is held out, drawn anew for each "
+        "seed, and scored after each epoch in place of the test images.",
+        metavar="SHARE",
+    )
+    select: str = setting(
+        "last",
+        one_of(*SELECTIONS),
+        TRAINED,
+        "The weights to measure: those after the last epoch, or after the one with the best "
+        "accuracy on the held-out images.",
     )
     device: str = setting(
         "cpu",

@@ -7,17 +7,18 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from actbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Value = float | int | bool | str
+Value = float | int | bool | str | tuple[float, ...]
 _IMPORT_PATH = re.compile(
     r"(?P<module>(?:[A-Za-z]:[\\/])?[^:\0]*\.py|[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)(?::(?P<rest>.*))?"
 )
+_FRACTION = re.compile(r"[0-9]{1,9}/0*[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,18 @@ class Spec:
         return given
 
     def _as_type_of(self, default: Value, key: str, value: Value) -> Value:
-        if isinstance(default, float) and type(value) in (int, float):
+        if isinstance(default, tuple):
+            numbers = _numbers(str(value))
+            if not numbers:
+                raise UsageError(
+                    f"{self.kind} {self.name!r}: {key} is {value!r}; it must be numbers with a "
+                    f"slash between them, for example {_value_text(default)}"
+                )
+            return numbers
+        if isinstance(default, float) and isinstance(value, str) and _FRACTION.fullmatch(value):
+            above, below = map(int, value.split("/"))
+            value = above / below
+        if isinstance(default, float) and _is_number(value):
             try:
                 number = float(value)
             except OverflowError:  # an integer of hundreds of digits
@@ -146,7 +158,30 @@ def _value(text: str) -> Value:
     return text
 
 
+def _is_number(value: Value) -> TypeGuard[int | float]:
+    return type(value) in (int, float)
+
+
+def _numbers(text: str) -> tuple[float, ...] | None:
+    """Return the finite numbers of a text such as ``0.5/0.75``; None if it is not that."""
+    try:
+        numbers = tuple(map(float, text.split("/")))
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def shortest_text(value: Value) -> str:
+    """Return a value as a spec shows it; a number of 255ths as a fraction if that is shorter."""
+    text = _value_text(value)
+    if isinstance(value, float) and 0 < value < 1 and round(255 * value) / 255 == value:
+        return min(text, f"{round(255 * value)}/255", key=len)
+    return text
+
+
 def _value_text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(_value_text, value))
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

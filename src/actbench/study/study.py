@@ -27,6 +27,7 @@ from actbench.study.fields import (
     settings_of,
 )
 from actbench.study.measurement_fields import MeasurementFields
+from actbench.study.recipe import canonical_recipe, former_names
 from actbench.study.recipe_fields import RecipeFields
 from actbench.study.subject_fields import SubjectFields
 
@@ -98,6 +99,8 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
         object.__setattr__(self, "tune_lr", tuple(sorted(map(float, self.tune_lr))))
         rates = tuple((name, float(rate)) for name, rate in self.learning_rates)
         object.__setattr__(self, "learning_rates", rates)
+        for name, value in canonical_recipe(self).items():
+            object.__setattr__(self, name, value)
         if self.validation_images and (self.cifar10c or self.tune_lr):
             raise UsageError(
                 f"validation_images is {self.validation_images}, which replace the test "
@@ -221,6 +224,7 @@ def names_with(study: Study, number: int, identity: dict[str, Any]) -> Callable[
         decides = {
             k: v for k, v in values.items() if v != _DEFAULTS.get(k) and k not in of_the_study
         }
+        decides = former_names(decides)
         readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", activation).strip("._")[:60]
         return readable, [number, decides, activation]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError, did_you_mean
 from actbench.study.fields import settings_of, shown
+from actbench.study.recipe import renamed
 from actbench.study.study import STUDY_FORMAT, Study, as_plain
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def study_values(text: str, source: str, *, stored: bool = False) -> dict[str, A
             f"{source} has a cifar10c_checksum, which was of all published files together; remove "
             "it to run the study with the present files"
         )
+    try:
+        values = renamed(values)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
     known = {item.name for item in fields(Study)}
     for key in values:
         if key not in known:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from actbench.data.images import epoch_order
+from actbench.data.batches import epoch_order, take
 from actbench.training.steps import Steps, seed_generators
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from actbench.data.augmentation import Draws
     from actbench.data.images import ImageData
     from actbench.study.study import Study, Trial
 
@@ -34,7 +35,8 @@ class DeferredSteps(Steps):
     captures the steps as CUDA graphs and replays them, which saves launching their dozens of
     kernels one by one. The steps of a network that draws random numbers while it trains, or that
     cannot be captured, are launched each time: a graph would repeat the numbers drawn on the host,
-    and those drawn on the device would depend on other trials.
+    and those drawn on the device would depend on other trials. So are the steps of a recipe that
+    draws noise by the step, or whose optimizer reads a changing learning rate on the host.
     """
 
     def __init__(
@@ -44,16 +46,27 @@ class DeferredSteps(Steps):
         study: Study,
         trial: Trial,
         undecayed: Iterable[torch.Tensor] = (),
+        part: torch.Tensor | None = None,
     ) -> None:
-        super().__init__(network, data, study, trial, undecayed)
-        images = len(data.train_images)
+        super().__init__(network, data, study, trial, undecayed, part)
         device = data.train_images.device
-        self._order = torch.zeros(images, dtype=torch.int64, device=device)
-        self._mirrored = torch.zeros(images, dtype=torch.bool, device=device)
+        self._order = torch.zeros(self._images, dtype=torch.int64, device=device)
+        self._draws: Draws = {}
         self._position = torch.zeros((), dtype=torch.int64, device=device)
         self._all_positions = torch.arange(self.count, device=device)
         self._losses = torch.zeros(self.count, device=device)
-        self._may_capture = device.type == "cuda"
+        self._rates = torch.zeros(self.count, device=device)
+        self._step_of_epoch = 0
+        self._rates_on_device = (
+            study.schedule != "constant"
+            and device.type == "cuda"
+            and self.optimizer.takes_rates_on_device
+        )
+        self._may_capture = (
+            device.type == "cuda"
+            and (study.schedule == "constant" or self._rates_on_device)
+            and not (self._augmentation.draws_noise or self._objective.draws)
+        )
         self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle() if self._may_capture else None
         self._taken: Counter[int] = Counter()
@@ -61,51 +74,72 @@ class DeferredSteps(Steps):
     def begin(self, epoch: int) -> Iterator[float]:
         """Queue an epoch; return an iterator that waits for its end and yields its losses."""
         self._begin_epoch(epoch)
-        order, mirrored = epoch_order(len(self._order), self._trial.seed, epoch)
-        self._order.copy_(order)
-        self._mirrored.copy_(mirrored)
+        seed, count = self._trial.seed, self.count_in(epoch)
+        order = epoch_order(len(self._order), seed, epoch)
+        self._order.copy_(order if self._part is None else self._part[order])
+        side = self._data.train_images.shape[1]
+        for name, drawn in self._augmentation.draw(len(order), side, seed, epoch).items():
+            # graphs read the same memory in every epoch
+            self._draws.setdefault(name, torch.empty_like(drawn, device=self._order.device))
+            self._draws[name].copy_(drawn)
+        if self._rates_on_device:
+            rates = [self._rate_at(epoch, step) for step in range(count)]
+            self._rates[:count].copy_(torch.tensor(rates))
         self._position.zero_()
+        self._step_of_epoch = 0
         full_batches, rest = divmod(len(order), self._size)
-        self._take(self._size, full_batches)
-        if rest:
-            self._take(rest, 1)
-        return self._read(epoch)
+        self._take(epoch, self._size, min(full_batches, count))
+        if rest and count == self.count:
+            self._take(epoch, rest, 1)
+        return self._read(epoch, count)
 
-    def _read(self, epoch: int) -> Iterator[float]:
-        losses = self._losses.tolist()
+    def _read(self, epoch: int, count: int) -> Iterator[float]:
+        losses = self._losses[:count].tolist()
         # other trials may have drawn meanwhile
         seed_generators("after the layers", self._trial.seed, epoch)
         yield from losses
 
-    def _take(self, size: int, times: int) -> None:
+    def _take(self, epoch: int, size: int, times: int) -> None:
         """Take ``times`` steps with batches of one size."""
         while times > 0:
             several = STEPS_IN_A_GRAPH if times >= STEPS_IN_A_GRAPH else 1
             if self._may_capture and self._taken[size] >= STEPS_BEFORE_CAPTURE:
-                graph = self._graphs.get((size, several)) or self._captured(size, several)
+                graph = self._graphs.get((size, several)) or self._captured(epoch, size, several)
                 if graph is not None:
                     graph.replay()
+                    self._step_of_epoch += several
                     times -= several
                     continue
             before = _generator_states() if self._may_capture else None
-            self._step(size)
+            self._step(epoch, size)
             if self._may_capture and _generator_states() != before:
                 self._may_capture = False
+            self._step_of_epoch += 1
             self._taken[size] += 1
             times -= 1
 
-    def _step(self, size: int) -> None:
-        images = self._position * self._size + torch.arange(size, device=self._position.device)
-        loss = self._loss(
-            self._order.index_select(0, images), self._mirrored.index_select(0, images)
+    def _step(self, epoch: int, size: int) -> None:
+        device, step = self._order.device, self._step_of_epoch
+        if self._rates_on_device:
+            self.optimizer.learning_rate = self._rates.index_select(0, self._position[None])[0]
+        else:
+            self.optimizer.learning_rate = self._rate_at(epoch, step)
+        places = self._position * self._size + torch.arange(size, device=device)
+        images, labels = take(
+            self._data,
+            self._order.index_select(0, places),
+            self._augmentation,
+            {name: drawn.index_select(0, places) for name, drawn in self._draws.items()},
+            self._augmentation.generator(device, self._trial.seed, epoch, step),
         )
+        loss = self._loss(images, labels, self._generator(device, epoch, step))
         self._update(loss)
         self.optimizer.zero_grad()  # a graph must free within itself what it allocates
         here = self._all_positions == self._position
         self._losses.copy_(torch.where(here, loss.detach(), self._losses))
         self._position += 1
 
-    def _captured(self, size: int, times: int) -> torch.cuda.CUDAGraph | None:
+    def _captured(self, epoch: int, size: int, times: int) -> torch.cuda.CUDAGraph | None:
         """Return ``times`` steps as a graph; None, and no further attempt, if capturing fails.
 
         ``torch.cuda.graph`` is not used: it would wait for the queued work of other trials.
@@ -116,7 +150,7 @@ class DeferredSteps(Steps):
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 for _ in range(times):
-                    self._step(size)
+                    self._step(epoch, size)
             finally:
                 graph.capture_end()
         except torch.OutOfMemoryError:

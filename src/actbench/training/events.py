@@ -17,7 +17,8 @@ class Progress:
     """A trial is in training: ``step`` of ``steps`` in ``epoch`` of ``epochs`` is done.
 
     ``loss`` is the training loss of the last step; ``test_loss`` and ``test_accuracy`` (a fraction)
-    are given after an epoch's last step only.
+    are given after an epoch's last step only; ``scored`` says on which images, ``test`` or
+    ``validation``.
     """
 
     trial: Trial
@@ -28,6 +29,7 @@ class Progress:
     loss: float
     test_loss: float | None = None
     test_accuracy: float | None = None
+    scored: str = "test"
 
 
 @dataclass(frozen=True)

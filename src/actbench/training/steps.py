@@ -1,4 +1,4 @@
-"""Training steps of a network with SGD, one at a time."""
+"""Training steps of a network, one at a time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch.optim.sgd import sgd
+from torch.nn.utils import clip_grad_norm_
 
-from actbench.data.images import epoch_order, take
+from actbench.data.augmentation import Augmentation, step_generator
+from actbench.data.batches import batches
+from actbench.study.recipe import SCHEDULES, resolve
 from actbench.study.study import seed_for
+from actbench.training.adversarial import Objective
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import computing_in
+from actbench.training.optimizers import make_optimizer
+from actbench.training.schedules import rate_factor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,80 +29,14 @@ if TYPE_CHECKING:
     from actbench.study.study import Study, Trial
 
 
-class SGD:
-    """SGD by PyTorch's fused kernel, called as a function: the same bits as ``torch.optim.SGD``.
-
-    Constructing a ``torch.optim.Optimizer`` imports PyTorch's compiler, which costs every worker a
-    second and 100 MB, and the overhead of each of its steps is twice the kernel's time.
-
-    Weight decay is not applied to ``undecayed``.
-
-    Attributes:
-        parameters: the trained parameters.
-        momenta: a momentum buffer for each of them, zero at first.
-    """
-
-    def __init__(
-        self,
-        parameters: Iterable[torch.Tensor],
-        *,
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
-        undecayed: Iterable[torch.Tensor] = (),
-    ) -> None:
-        self.parameters = [p for p in parameters if p.requires_grad]
-        self.momenta = [torch.zeros_like(p) for p in self.parameters]
-        self._learning_rate, self._momentum = learning_rate, momentum
-        self._weight_decay = weight_decay
-        self._undecayed = {id(p) for p in undecayed}
-
-    def zero_grad(self) -> None:
-        """Drop all gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
-        for decay, undecayed in ((self._weight_decay, False), (0.0, True)):
-            self._step(decay, undecayed=undecayed)
-
-    def _step(self, weight_decay: float, *, undecayed: bool) -> None:
-        parameters: list[torch.Tensor] = []
-        gradients: list[torch.Tensor] = []
-        momenta: list[torch.Tensor | None] = []
-        for parameter, momentum in zip(self.parameters, self.momenta, strict=True):
-            if parameter.grad is not None and (id(parameter) in self._undecayed) == undecayed:
-                parameters.append(parameter)
-                gradients.append(parameter.grad)
-                momenta.append(momentum)
-        if not parameters:
-            return
-        sgd(
-            parameters,
-            gradients,
-            momenta,
-            fused=True,
-            lr=self._learning_rate,
-            momentum=self._momentum,
-            weight_decay=weight_decay,
-            dampening=0,
-            nesterov=False,
-            maximize=False,
-        )
-
-
 class Steps:
     """Takes each step of an epoch when its loss is requested.
 
-    ``undecayed`` are parameters without weight decay: those of activations, whose decay towards 0
-    would change the function that is compared.
-
     Attributes:
-        optimizer: the optimizer, with the trained parameters and their momenta.
-        norms: the mean gradient norms of the epoch's steps so far.
-        count: the number of steps of an epoch.
+        optimizer: the optimizer, with the trained parameters and its state.
+        norms: the mean gradient norms of the epoch's steps so far, before gradients are clipped.
+        count: the number of steps of a pass over the training images.
+        epochs: the number of passes; the last one is partial if the study says how many steps.
     """
 
     def __init__(
@@ -108,27 +46,59 @@ class Steps:
         study: Study,
         trial: Trial,
         undecayed: Iterable[torch.Tensor] = (),
+        part: torch.Tensor | None = None,
     ) -> None:
-        self.optimizer = SGD(
-            network.parameters(),
-            learning_rate=study.learning_rate_of(trial.activation),
-            momentum=study.momentum,
-            weight_decay=study.weight_decay,
-            undecayed=undecayed,
-        )
+        """Prepare the steps of a trial.
+
+        Args:
+            network: the network, trained in place.
+            data: the study's images.
+            study: the recipe.
+            trial: the activation and the seed.
+            undecayed: the parameters of activations, which get no weight decay: decay towards 0
+                would change the function that is compared.
+            part: which training images are used, int64 (N,); all of them unless given.
+        """
         self.norms = GradientNorms(network)
-        self.count = math.ceil(len(data.train_images) / study.batch_size)
-        self._network, self._data, self._trial = network, data, trial
+        self._network, self._data, self._trial, self._part = network, data, trial, part
         self._size, self._precision = study.batch_size, study.precision
-        self._flip = data.flip if study.augmentation == "auto" else study.augmentation == "flip"
+        self._images = len(data.train_images if part is None else part)
+        self.count = math.ceil(self._images / study.batch_size)
+        self._total = study.steps or study.epochs * self.count
+        self.epochs = math.ceil(self._total / self.count)
+        self._rate, self._schedule = (
+            study.learning_rate_of(trial.activation),
+            resolve(SCHEDULES, study.schedule),
+        )
+        self.optimizer = make_optimizer(
+            study.optimizer,
+            network.parameters(),
+            learning_rate=self._rate,
+            weight_decay=study.weight_decay,
+            undecayed=_undecayed(network, undecayed, study.decay),
+        )
+        self._clip = study.clip_gradients
+        mean = [mean for mean, _ in study.pixel_statistics] or (0.5, 0.5, 0.5)
+        self._augmentation = Augmentation(study.augment, flip=data.flip, mean=mean)
+        self._objective = Objective(study.train_against, study.label_smoothing)
+
+    def count_in(self, epoch: int) -> int:
+        """Return the number of steps of an epoch, from 1."""
+        return min(self.count, self._total - (epoch - 1) * self.count)
+
+    def size_of(self, step: int) -> int:
+        """Return the number of images of an epoch's step, from 1."""
+        return min(self._size, self._images - (step - 1) * self._size)
 
     def begin(self, epoch: int) -> Iterator[float]:
         """Yield the loss of each step of an epoch, before the step changes the weights."""
         self._begin_epoch(epoch)
-        order, mirrored = epoch_order(len(self._data.train_images), self._trial.seed, epoch)
-        for start in range(0, len(order), self._size):
-            part = slice(start, start + self._size)
-            loss = self._loss(order[part], mirrored[part])
+        taken = batches(
+            self._data, self._size, self._trial.seed, epoch, self._augmentation, self._part
+        )
+        for step, (images, labels) in zip(range(self.count_in(epoch)), taken, strict=False):
+            self.optimizer.learning_rate = self._rate_at(epoch, step)
+            loss = self._loss(images, labels, self._generator(images.device, epoch, step))
             yield loss.item()
             self._update(loss)
 
@@ -137,17 +107,44 @@ class Steps:
         self._network.train()
         self.norms.reset()
 
-    def _loss(self, index: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-        images, labels = take(self._data, index, mirrored if self._flip else None)
+    def _rate_at(self, epoch: int, step: int) -> float:
+        """Return the learning rate of a step, from 0, of an epoch."""
+        done = (epoch - 1) * self.count + step
+        return self._rate * rate_factor(self._schedule, done, self._total)
+
+    def _generator(self, device: torch.device, epoch: int, step: int) -> torch.Generator | None:
+        """Return the generator of a step's adversary; None if it draws nothing."""
+        if not self._objective.draws:
+            return None
+        return step_generator(device, "adversary", self._trial.seed, epoch, step)
+
+    def _loss(
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        return self._objective(self._logits, images, labels, generator)
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
         with computing_in(self._precision, images.device):
             logits = self._network(images)
-        return F.cross_entropy(logits.float(), labels)
+        return logits.float()  # type: ignore[no-any-return]
 
     def _update(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.norms.add_step()
+        if self._clip:
+            clip_grad_norm_(self.optimizer.parameters, self._clip)
         self.optimizer.step()
+
+
+def _undecayed(
+    network: nn.Module, of_activations: Iterable[torch.Tensor], decay: str
+) -> list[torch.Tensor]:
+    """Return the parameters without weight decay (``Study.decay``)."""
+    found = list(of_activations)
+    if decay == "weights":  # those of layers have two or more dimensions, biases and norms one
+        found += [parameter for parameter in network.parameters() if parameter.dim() < 2]
+    return found
 
 
 def seed_generators(*context: str | int) -> None:

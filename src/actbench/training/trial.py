@@ -13,8 +13,9 @@ from actbench.errors import ResultsFolderError, UnavailableError
 from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
 from actbench.models.global_state import keep_working_folder, settings_kept
+from actbench.models.normalisation import normalise_inputs
 from actbench.store.measured import failed
-from actbench.store.record import EpochRecord, TrialRecord
+from actbench.store.record import TrialRecord
 from actbench.store.weights import (
     DamagedWeightsError,
     UnusableWeightsError,
@@ -28,6 +29,7 @@ from actbench.training.events import Measuring, Note, Progress, Updated
 from actbench.training.measure import predict, score
 from actbench.training.measurements import Subject, by_class, measure
 from actbench.training.steps import Steps, seed_generators
+from actbench.training.validation import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from actbench.data.images import ImageData
     from actbench.store.checkpoint import Checkpoint
+    from actbench.store.record import EpochRecord
     from actbench.store.weights import Weights
     from actbench.study.study import Study, Trial
     from actbench.training.events import TrialEvent
@@ -64,45 +67,51 @@ def train(
     deferred: bool = False,
     undecayed: Iterable[torch.Tensor] = (),
 ) -> Generator[None, None, Training]:
-    """Train the network in place by SGD with momentum and cross-entropy; return the history.
+    """Train the network in place by the study's recipe; return the history.
 
-    The test set is scored after every epoch, for the history only: nothing is selected by it. A
-    loss that is not finite ends the training at its step. With a checkpoint, training resumes after
-    the last epoch in it, and writes it after each epoch for which it is due. The resulting bits are
-    the same, provided that everything that changes during training is in the ``state_dict``.
+    The test images, or the held-out part of the training images if the study has one, are scored
+    after every epoch. Nothing is selected by the test images; with ``select`` ``best``, the network
+    ends with its weights after the best epoch on the held-out ones. A loss that is not finite ends
+    the training at its step. With a checkpoint, training resumes after the last epoch in it, and
+    writes it after each epoch for which it is due. The resulting bits are the same, provided that
+    everything that changes during training is in the ``state_dict``.
 
     This is a generator: it yields once in every epoch, so that other trials can run in the same
     process, and its value is the training (see ``finish``). With ``deferred``, the epoch's steps
     are then queued on the device already, and a loss that is not finite ends the training after
     them. Weight decay leaves out the parameters in ``undecayed``.
     """
-    steps = (DeferredSteps if deferred else Steps)(network, data, study, trial, undecayed)
+    validation = Validation(network.state_dict(), data, study, trial.seed)
+    kind = DeferredSteps if deferred else Steps
+    steps = kind(network, data, study, trial, undecayed, validation.part)
     history: list[EpochRecord] = []
-    momenta = steps.optimizer.momenta
+    state = [*steps.optimizer.state, *validation.best]
     if checkpoint:
-        history += checkpoint.restore(network.state_dict(), momenta, study.epochs)
-    for epoch in range(len(history) + 1, study.epochs + 1):
-        losses = steps.begin(epoch)
+        history += checkpoint.restore(network.state_dict(), state, steps.epochs)
+    for epoch in range(len(history) + 1, steps.epochs + 1):
+        losses, count = steps.begin(epoch), steps.count_in(epoch)
         yield
-        total, left = 0.0, len(data.train_images)
+        total, images = 0.0, 0
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
                 where = f"loss {value} at epoch {epoch}, step {step}"
                 return Training(tuple(history), diverged=where)
-            total += value * min(study.batch_size, left)
-            left -= study.batch_size
+            size = steps.size_of(step)
+            total, images = total + value * size, images + size
             if step % STEPS_BETWEEN_REPORTS == 0:
-                report(Progress(trial, epoch, study.epochs, step, steps.count, value))
-        test = score(predict(network, data.test_images, study.precision), data.test_labels)
-        if not math.isfinite(test.loss):
-            where = f"test loss {test.loss} at epoch {epoch}, after step {steps.count}"
+                report(Progress(trial, epoch, steps.epochs, step, count, value))
+        scores = score(predict(network, validation.images, study.precision), validation.labels)
+        if not math.isfinite(scores.loss):
+            where = f"{validation.name} loss {scores.loss} at epoch {epoch}, after step {count}"
             return Training(tuple(history), diverged=where)
-        mean_loss, norms = total / len(data.train_images), steps.norms.means(steps.count)
-        history.append(EpochRecord(epoch, mean_loss, test.loss, test.accuracy, norms))
+        norms = steps.norms.means(count)
+        history.append(validation.record(epoch, total / images, scores, norms))
+        validation.add_epoch(network.state_dict(), history)
         if checkpoint and checkpoint.is_due():
-            checkpoint.save(network.state_dict(), momenta, history)
-        now = (epoch, study.epochs, steps.count, steps.count)
-        report(Progress(trial, *now, value, test.loss, test.accuracy))
+            checkpoint.save(network.state_dict(), state, history)
+        now = (epoch, steps.epochs, count, count)
+        report(Progress(trial, *now, value, scores.loss, scores.accuracy, validation.name))
+    validation.select(network.state_dict())
     return Training(tuple(history))
 
 
@@ -121,7 +130,12 @@ def trial_network(
     """Return a trial's network with its initial weights, and its activation layers by name."""
     factory = resolve_activation(trial.activation)
     with settings_kept():
-        return build_network(study.model, factory, classes, trial.seed, study.init, study.kernels)
+        network, layers = build_network(
+            study.model, factory, classes, trial.seed, study.init, study.kernels
+        )
+    if study.normalise == "dataset":
+        normalise_inputs(network, study.pixel_statistics)
+    return network, layers
 
 
 def run_trial(

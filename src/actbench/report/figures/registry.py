@@ -174,13 +174,14 @@ def slope(frames: Frames) -> Figure | None:
 
 
 def training(frames: Frames) -> Figure | str:
-    """Return training loss and test accuracy by epoch."""
+    """Return training loss by epoch, and accuracy on the test images or the held-out ones."""
     part = finished(frames, frames.epochs)
     if part.empty:
         return NO_RESULT
     of = series_styles_of(frames, part)
     loss = intervals(part, "train_loss", "activation", "epoch")
-    accuracy = intervals(part, "test_accuracy", "activation", "epoch", scale=100)
+    scored = "validation" if frames.study.validation else "test"
+    accuracy = intervals(part, f"{scored}_accuracy", "activation", "epoch", scale=100)
     with figure_style():
         figure = new_figure("training", titled(frames, "Training", part), 2.9 + legend_height(of))
         left, right = panels(figure, 2, xlabel="epoch")
@@ -189,7 +190,7 @@ def training(frames: Frames) -> Figure | str:
         left.set_ylabel("mean training loss, nats")
         draw_by_epoch(right, of, accuracy, percent=True)
         percent_axis(right, accuracy)
-        right.set_ylabel("test accuracy, %")
+        right.set_ylabel(f"{scored} accuracy, %")
         add_legend(figure, left)
         return fix_layout(figure)
 

@@ -1,0 +1,146 @@
+"""Random changes of training images, the same for every activation of a seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from actbench.study.recipe import (
+    AUGMENTATIONS,
+    Auto,
+    Crop,
+    Cutout,
+    Flip,
+    PixelNoise,
+    resolve,
+)
+from actbench.study.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Draws = dict[str, torch.Tensor]
+
+
+class Augmentation:
+    """The changes that a study makes to its training images, in a fixed order.
+
+    Flips and crops move the pixels of uint8 images; noise and then cutout follow, on normalised
+    images. What is drawn for each image depends on the seed, the epoch and the image's place in it
+    only; see ``draw``. Noise is drawn by the step; see ``generator``.
+
+    Args:
+        specs: the augmentations (``Study.augment``).
+        flip: whether a mirrored image keeps its label, which decides what ``auto`` means.
+        mean: the mean of each channel, for pixels in [0, 1], that cutout sets pixels to.
+
+    Attributes:
+        draws_noise: whether a step draws noise.
+    """
+
+    def __init__(
+        self, specs: Iterable[str], *, flip: bool, mean: Iterable[float] = (0.5, 0.5, 0.5)
+    ) -> None:
+        chosen = {type(c): c for c in (resolve(AUGMENTATIONS, spec) for spec in specs)}
+        self._flips = Flip in chosen or (Auto in chosen and flip)
+        crop, cutout, noise = (chosen.get(kind) for kind in (Crop, Cutout, PixelNoise))
+        self._padding = crop.padding if isinstance(crop, Crop) else 0
+        self._cutout = cutout.size if isinstance(cutout, Cutout) else 0
+        self._sigma = noise.sigma if isinstance(noise, PixelNoise) else 0.0
+        self._mean = tuple(mean)
+        self.draws_noise = self._sigma > 0
+
+    def draw(self, count: int, side: int, seed: int, epoch: int) -> Draws:
+        """Return what an epoch draws for its images of ``side`` pixels, in their order.
+
+        ``flip``, bool (count,), is whether to mirror; ``crop``, int64 (count, 2), is the first row
+        and column of the padded image that is kept; ``cutout``, int64 (count, 2), is the row and
+        the column of the square's centre. Only those that are used are there.
+        """
+        draws = {}
+        if self._flips:
+            draws["flip"] = torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
+        if self._padding:
+            places = 2 * self._padding + 1
+            generator = _generator("crop", seed, epoch)
+            draws["crop"] = torch.randint(places, (count, 2), generator=generator)
+        if self._cutout:
+            generator = _generator("cutout", seed, epoch)
+            draws["cutout"] = torch.randint(side, (count, 2), generator=generator)
+        return draws
+
+    def generator(
+        self, device: torch.device, seed: int, epoch: int, step: int
+    ) -> torch.Generator | None:
+        """Return the generator on the images' device for what a step draws; None for nothing."""
+        return step_generator(device, "pixel noise", seed, epoch, step) if self._sigma else None
+
+    def before(self, images: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """Return uint8 images (B, H, W, 3), mirrored and cropped by their draws."""
+        if "flip" in draws:
+            both = torch.stack([images, images.flip(2)]).flatten(0, 1)
+            rows = torch.arange(len(images), device=images.device)
+            images = both.index_select(0, rows + len(images) * draws["flip"])
+        return _cropped(images, draws["crop"], self._padding) if "crop" in draws else images
+
+    def after(
+        self, images: torch.Tensor, draws: Draws, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """Return images, float32 (B, 3, H, W) in [−1, 1], with noise and squares cut out.
+
+        The images are changed in place.
+        """
+        if self.draws_noise:
+            images.add_(noise_like(images, generator), alpha=2 * self._sigma).clamp_(-1, 1)
+        if "cutout" in draws:
+            inside = _square(images, draws["cutout"], self._cutout)
+            for channel, mean in enumerate(self._mean):
+                images[:, channel].masked_fill_(inside, 2 * mean - 1)
+        return images
+
+
+def noise_like(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Return standard normal noise shaped as images (B, C, H, W), in channels_last."""
+    shape = images.permute(0, 2, 3, 1).shape
+    noise = torch.empty(shape, device=images.device).normal_(generator=generator)
+    return noise.permute(0, 3, 1, 2)
+
+
+def step_generator(device: torch.device, *context: str | int) -> torch.Generator:
+    """Return a generator on a device for what one step draws, seeded by a named context."""
+    return torch.Generator(device).manual_seed(seed_for(*context))
+
+
+def _cropped(images: torch.Tensor, corners: torch.Tensor, padding: int) -> torch.Tensor:
+    """Return the parts of black-bordered uint8 images (B, H, W, 3) from ``corners``, (B, 2), on.
+
+    Every row of a part is a run of bytes of the padded batch. A view with a window at each pixel
+    lets ``index_select`` copy the runs, four times as fast as a gather of pixels.
+    """
+    count, height, width, channels = images.shape
+    padded = F.pad(images, (0, 0, padding, padding, padding, padding))
+    runs = padded.flatten().as_strided(
+        (count * padded.shape[1] * padded.shape[2] - width + 1, width * channels), (channels, 1)
+    )
+    image = torch.arange(count, device=images.device)[:, None]
+    row = corners[:, :1] + torch.arange(height, device=images.device)
+    start = (image * padded.shape[1] + row) * padded.shape[2] + corners[:, 1:]
+    return runs.index_select(0, start.flatten()).view(images.shape)
+
+
+def _square(images: torch.Tensor, centres: torch.Tensor, size: int) -> torch.Tensor:
+    """Return which pixels are in a square of ``size`` pixels around each centre: bool (B, H, W).
+
+    A square of even size begins half of it before its centre. At the border, part of it is missing.
+    """
+    sides = []
+    for axis, length in enumerate(images.shape[2:]):
+        offset = torch.arange(length, device=images.device) - centres[:, axis, None] + size // 2
+        sides.append((offset >= 0) & (offset < size))
+    return sides[0][:, :, None] & sides[1][:, None, :]
+
+
+def _generator(*context: str | int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_for(*context))

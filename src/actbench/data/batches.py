@@ -1,0 +1,67 @@
+"""The batches of an epoch: the order of the training images, and the images of a step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from actbench.data.images import normalise
+from actbench.study.study import seed_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actbench.data.augmentation import Augmentation, Draws
+    from actbench.data.images import ImageData
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    """Return the order of an epoch's images, int64 (N,), each once, by the seed and the epoch."""
+    generator = torch.Generator().manual_seed(seed_for("batch order", seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def batches(
+    data: ImageData,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augmentation: Augmentation,
+    part: torch.Tensor | None = None,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield an epoch's training batches (see ``take``); the last one may be smaller.
+
+    ``part`` is which of the training images are used, int64 (N,); all of them unless given.
+    """
+    images = data.train_images
+    order = epoch_order(len(images) if part is None else len(part), seed, epoch)
+    draws = augmentation.draw(len(order), images.shape[1], seed, epoch)
+    order = order if part is None else part[order]
+    for step, start in enumerate(range(0, len(order), batch_size)):
+        here = slice(start, start + batch_size)
+        of_batch = {name: drawn[here] for name, drawn in draws.items()}
+        generator = augmentation.generator(images.device, seed, epoch, step)
+        yield take(data, order[here], augmentation, of_batch, generator)
+
+
+def take(
+    data: ImageData,
+    index: torch.Tensor,
+    augmentation: Augmentation,
+    draws: Draws,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return training images, normalised (B, 3, H, W) in [−1, 1], and their labels (B,).
+
+    Args:
+        data: the images, on the device where the index and the draws are.
+        index: which, int64 (B,).
+        augmentation: their random changes.
+        draws: what these draw for each of the images (see ``Augmentation.draw``).
+        generator: for what they draw by the step.
+    """
+    # index_select copies images as blocks, which is faster than [index]
+    images = augmentation.before(data.train_images.index_select(0, index), draws)
+    images = augmentation.after(normalise(images), draws, generator)
+    return images, data.train_labels.index_select(0, index)

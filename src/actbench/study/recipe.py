@@ -1,0 +1,318 @@
+"""The specs of a recipe: optimizer, schedule, augmentation and adversarial training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from actbench.errors import UsageError
+from actbench.study.fields import MAX_EPSILON, Rule, flag, integer, is_number, number, one_of
+from actbench.study.registry import Entry, Registry, parameter, parameters_of
+from actbench.study.specs import shortest_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actbench.study.recipe_fields import RecipeFields
+
+T = TypeVar("T")
+
+EPSILON = number(0, MAX_EPSILON, above=True)
+ATTACK_STEPS = integer(1, high=10_000)
+BETA = Rule(lambda v: is_number(0, 1)(v) and v < 1, "a number from 0 to below 1")
+WARMUP = Rule(BETA.is_valid, "a share of the steps, from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent, with torch.optim.SGD's parameters and defaults."""
+
+    momentum: float = parameter(0.0, number(0, 1))
+    nesterov: bool = parameter(False, flag())
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015), with torch.optim.Adam's parameters and defaults."""
+
+    beta1: float = parameter(0.9, BETA)
+    beta2: float = parameter(0.999, BETA)
+    eps: float = parameter(1e-8, number(0, 1, above=True))
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW."""
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """RMSprop (Hinton 2012), with torch.optim.RMSprop's parameters and defaults."""
+
+    alpha: float = parameter(0.99, BETA)
+    eps: float = parameter(1e-8, number(0, 1, above=True))
+    momentum: float = parameter(0.0, number(0, 1))
+    centered: bool = parameter(False, flag())
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate itself at every step."""
+
+    warmup: float = parameter(0.0, WARMUP)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The learning rate, multiplied by `factor` at each share of the steps in `at`."""
+
+    at: tuple[float, ...] = parameter(
+        (0.5, 0.75),
+        Rule(
+            lambda v: v == tuple(sorted(set(v))) and v[0] > 0 and v[-1] < 1,
+            "rising shares of the steps between 0 and 1, such as 0.5/0.75",
+        ),
+    )
+    factor: float = parameter(0.1, number(0, 1))
+    warmup: float = parameter(0.0, WARMUP)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From the learning rate to 0 along half a cosine (Loshchilov and Hutter 2017)."""
+
+    warmup: float = parameter(0.0, WARMUP)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up to the learning rate and down (Smith and Topin 2019), as torch's OneCycleLR.
+
+    ``warmup`` is its ``pct_start``. The momentum does not change.
+    """
+
+    warmup: float = parameter(0.3, WARMUP)
+    div_factor: float = parameter(25.0, number(1, 1e9))
+    final_div_factor: float = parameter(1e4, number(1, 1e9))
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Flip if a mirrored image keeps its label: not for digits."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirror left-right with probability 1/2."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Pad with black pixels on all sides and crop to the image's size at a random place."""
+
+    padding: int = parameter(4, integer(1, high=10_000))
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Set a square to the mean colour (DeVries and Taylor 2017); its centre is any pixel."""
+
+    size: int = parameter(8, integer(1, high=10_000))
+
+
+@dataclass(frozen=True)
+class PixelNoise:
+    """Add Gaussian noise to pixels in [0, 1] and clip them."""
+
+    sigma: float = parameter(0.1, number(0, 10, above=True))
+
+
+@dataclass(frozen=True)
+class NoAdversary:
+    """Train on the images as they are."""
+
+
+@dataclass(frozen=True)
+class PGD:
+    """Train on images attacked by projected gradient descent (Madry et al. 2018)."""
+
+    epsilon: float = parameter(8 / 255, EPSILON)
+    steps: int = parameter(10, ATTACK_STEPS)
+    step: float = parameter(2 / 255, EPSILON)
+    norm: str = parameter("linf", one_of("linf", "l2"))
+    random_start: bool = parameter(True, flag())
+
+
+@dataclass(frozen=True)
+class Trades:
+    """Add beta times the divergence between clean and attacked outputs (Zhang et al. 2019)."""
+
+    beta: float = parameter(6.0, number(0, 1000))
+    epsilon: float = parameter(8 / 255, EPSILON)
+    steps: int = parameter(10, ATTACK_STEPS)
+    step: float = parameter(2 / 255, EPSILON)
+
+
+@dataclass(frozen=True)
+class FGSM:
+    """Train on images attacked by one step from a random start (Wong, Rice and Kolter 2020)."""
+
+    epsilon: float = parameter(8 / 255, EPSILON)
+    step: float = parameter(10 / 255, EPSILON)
+    random_start: bool = parameter(True, flag())
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Add Gaussian noise to pixels in [0, 1], without clipping (Cohen et al. 2019)."""
+
+    sigma: float = parameter(0.25, number(0, 10, above=True))
+
+
+Optimizer = SGD | Adam | RMSprop
+Schedule = Constant | Step | Cosine | OneCycle
+Change = Auto | Flip | Crop | Cutout | PixelNoise
+Adversary = NoAdversary | PGD | Trades | FGSM | GaussianNoise
+
+
+def _entry(cls: type[T], rule: Rule | None = None) -> Entry[type[T]]:
+    help_line = (cls.__doc__ or "").partition("\n")[0]
+    return Entry(cls, help_line, parameters_of(cls), rule)
+
+
+OPTIMIZERS: Registry[type[Optimizer]] = Registry(
+    "optimizer",
+    sgd=_entry(
+        SGD,
+        Rule(lambda p: p["momentum"] > 0 or not p["nesterov"], "nesterov needs a momentum above 0"),
+    ),
+    adam=_entry(Adam),
+    adamw=_entry(AdamW),
+    rmsprop=_entry(RMSprop),
+)
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    "schedule",
+    constant=_entry(Constant),
+    step=_entry(
+        Step, Rule(lambda p: p["warmup"] < p["at"][0], "warmup must end before the first of at")
+    ),
+    cosine=_entry(Cosine),
+    onecycle=_entry(OneCycle),
+)
+AUGMENTATIONS: Registry[type[Change]] = Registry(
+    "augmentation",
+    auto=_entry(Auto),
+    flip=_entry(Flip),
+    crop=_entry(Crop),
+    cutout=_entry(Cutout),
+    gaussian_noise=_entry(PixelNoise),
+)
+ADVERSARIES: Registry[type[Adversary]] = Registry(
+    "adversarial training",
+    none=_entry(NoAdversary),
+    pgd=_entry(PGD),
+    trades=_entry(Trades),
+    fgsm=_entry(FGSM),
+    gaussian_noise=_entry(GaussianNoise),
+)
+
+
+def resolve(registry: Registry[type[T]], text: str) -> T:
+    """Return the instance that a spec names, such as ``Crop(padding=4)`` for ``crop:4``.
+
+    Raises:
+        UsageError: an unknown name or parameter, or a value of the wrong type or range.
+    """
+    spec = registry.parse(text)
+    return registry[spec.name].target(**registry.bind(spec))
+
+
+def canonical(registry: Registry[type[T]], text: str) -> str:
+    """Return the one text of a spec: its name, and the parameters that are not its defaults.
+
+    Raises:
+        UsageError: as ``resolve``.
+    """
+    instance: Any = resolve(registry, text)
+    name = registry.parse(text).name
+    changed = ",".join(
+        f"{item.name}={shortest_text(getattr(instance, item.name))}"
+        for item in fields(instance)
+        if getattr(instance, item.name) != item.default
+    )
+    return f"{name}:{changed}" if changed else name
+
+
+def canonical_changes(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the canonical augmentations, in the order in which they are applied.
+
+    Raises:
+        UsageError: as ``resolve``, a change is named twice, or ``none`` beside another.
+    """
+    given = tuple(texts)
+    if given == ("none",):
+        return ()
+    if "none" in given:
+        raise UsageError("augment has 'none' beside other names; give one or the other")
+    found: dict[str, str] = {}
+    for text in given:
+        name = AUGMENTATIONS.parse(text).name
+        if name in found:
+            raise UsageError(f"augment names {name!r} twice; name it once")
+        found[name] = canonical(AUGMENTATIONS, text)
+    if {"auto", "flip"} <= found.keys():
+        raise UsageError("augment has 'auto' beside 'flip', which it stands for; give one")
+    return tuple(found[name] for name in AUGMENTATIONS if name in found)
+
+
+def canonical_recipe(fields: RecipeFields) -> dict[str, Any]:
+    """Return the fields of a recipe that are specs, in their canonical form.
+
+    Raises:
+        UsageError: a spec is wrong, or two fields contradict each other.
+    """
+    if fields.select == "best" and not fields.validation:
+        raise UsageError("select is 'best', which needs held-out images: give validation too")
+    return {
+        "optimizer": canonical(OPTIMIZERS, fields.optimizer),
+        "schedule": canonical(SCHEDULES, fields.schedule),
+        "train_against": canonical(ADVERSARIES, fields.train_against),
+        "augment": canonical_changes(fields.augment),
+        "pixel_statistics": tuple((float(a), float(b)) for a, b in fields.pixel_statistics),
+    }
+
+
+# Earlier versions had the fields momentum and augmentation.
+
+
+def renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a ``study.toml`` with the present fields for former ones.
+
+    Raises:
+        UsageError: it has a former field beside the present one.
+    """
+    for former, present in (("momentum", "optimizer"), ("augmentation", "augment")):
+        if former in values and present in values:
+            raise UsageError(f"{former} is part of {present} now; remove it")
+    values = dict(values)
+    if "momentum" in values:
+        values["optimizer"] = f"sgd:momentum={values.pop('momentum')}"
+    if "augmentation" in values:
+        values["augment"] = [values.pop("augmentation")]
+    return values
+
+
+def former_names(decides: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a trial with former fields for the present ones where these say the same.
+
+    So trials of earlier versions keep their names.
+    """
+    found = dict(decides)
+    if "optimizer" in found:
+        optimizer = resolve(OPTIMIZERS, found["optimizer"])
+        if isinstance(optimizer, SGD) and not optimizer.nesterov:
+            del found["optimizer"]
+            found["momentum"] = optimizer.momentum
+    if found.get("augment") in ([], ["flip"]):
+        found["augmentation"] = (found.pop("augment") or ["none"])[0]
+    return found
