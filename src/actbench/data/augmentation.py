@@ -104,8 +104,8 @@ class Augmentation:
 def noise_like(images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """Return standard normal noise shaped as images (B, C, H, W), in channels_last."""
     shape = images.permute(0, 2, 3, 1).shape
-    noise = torch.empty(shape, device=images.device).normal_(generator=generator)
-    return noise.permute(0, 3, 1, 2)
+    noise = torch.empty(shape, dtype=images.dtype, device=images.device)
+    return noise.normal_(generator=generator).permute(0, 3, 1, 2)
 
 
 def step_generator(device: torch.device, *context: str | int) -> torch.Generator:
