@@ -52,20 +52,19 @@ def test_help_of_run_names_every_option_with_its_default(
     text = " ".join(actbench_here("run", "--help").out.split())
     for option in (
         *("--config", "--dataset", "--data-dir", "--model", "--activation", "--baseline"),
-        *(
-            "--seeds",
-            "--epochs",
-            "--batch-size",
-            "--lr",
-            "--optimizer",
-            "--schedule",
-            "--corruptions",
-            "--out",
-        ),
+        *("--seeds", "--epochs", "--batch-size", "--lr", "--optimizer", "--corruptions", "--out"),
         *("--workers", "--dry-run", "--quiet", "--json"),
     ):
         assert f"{option} " in text
-    for default in ("digits", "cnn", "relu", "0.01", "0.9", "noise", "results/<dataset>-<model>"):
+    for default in (
+        "digits",
+        "cnn",
+        "relu",
+        "0.01",
+        "sgd:momentum=0.9",
+        "noise",
+        "results/<dataset>-<model>",
+    ):
         assert f"default: {default}]" in text
 
 
