@@ -1,0 +1,90 @@
+"""The share of a training step that each augmentation takes, on one thread.
+
+Run ``python bench/augmentation.py [--rounds N]``. Each round takes the processor time of batches
+with an augmentation, of batches without, and of training steps without, in turn; the table has the
+median of (with − without) / step over the rounds, and its quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from actbench.data.augmentation import Augmentation
+from actbench.data.batches import batches
+from actbench.models.activations import resolve_activation
+from actbench.models.build import build_network
+from actbench.study.study import Study, Trial
+from actbench.training.steps import Steps
+from contenders import BATCH_SIZE, synthetic_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actbench.data.images import ImageData
+
+AUGMENTATIONS = (
+    *("flip", "crop:4", "flip,crop:4", "cutout:8", "flip,crop:4,cutout:8"),
+    "gaussian_noise:0.1",
+)
+STEPS = 20
+
+
+def batches_with(data: ImageData, *changes: str) -> Iterator[Any]:
+    """Yield endless batches."""
+    augmentation = Augmentation(changes, flip=True)
+    return itertools.chain.from_iterable(
+        batches(data, BATCH_SIZE, 0, epoch, augmentation) for epoch in itertools.count(1)
+    )
+
+
+def training_steps(data: ImageData, kernels: str) -> Iterator[Any]:
+    """Yield the losses of endless training steps of cnn without augmentation."""
+    study = Study(augment=(), epochs=10**6)
+    network, _ = build_network("cnn", resolve_activation("relu"), 10, 0, kernels=kernels)
+    steps = Steps(network, data, study, Trial("relu", 0))
+    return itertools.chain.from_iterable(steps.begin(epoch) for epoch in itertools.count(1))
+
+
+def seconds(stream: Iterator[Any]) -> float:
+    """Return the processor seconds of ``STEPS`` items of a stream."""
+    begin = time.thread_time()
+    for _ in range(STEPS):
+        next(stream)
+    return time.thread_time() - begin
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    data = synthetic_data(test_images=1)
+    steps = {kernels: training_steps(data, kernels) for kernels in ("torch", "native")}
+    print(f"percent of a step, median (quartiles) of {rounds} rounds\n")
+    print("| augmentation | ms per batch | kernels torch | kernels native |\n|---|---|---|---|")
+    without = batches_with(data)
+    for text in AUGMENTATIONS:
+        changed = batches_with(data, *text.split(","))
+        shares: dict[str, list[float]] = {kernels: [] for kernels in steps}
+        extra = []
+        for _ in range(rounds):
+            extra.append(seconds(changed) - seconds(without))
+            for kernels, stream in steps.items():
+                shares[kernels].append(100 * extra[-1] / seconds(stream))
+        cells = []
+        for values in shares.values():
+            low, middle, high = statistics.quantiles(values, n=4)
+            cells.append(f"{middle:.1f} ({low:.1f} to {high:.1f})")
+        milliseconds = 1000 * statistics.median(extra) / STEPS
+        print(f"| {text} | {milliseconds:.2f} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
