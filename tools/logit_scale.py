@@ -81,7 +81,7 @@ def main() -> None:
             for levels in options.levels:
                 epsilon = levels / 255 * (L2_UNIT if attack.norm == "l2" else 1)
                 result = attack(predict, images, labels, epsilon, attack.generator(epsilon))
-                attacked.append(withstood(attack, epsilon, result.correct, labels, classes))
+                attacked.append(withstood(attack, epsilon, result, labels, classes))
                 correct.setdefault((attack.spec, levels, epsilon), {})[scale] = result.correct
         found = masking_of(masking_checks(predict, images, labels), attacked, classes).warnings
         warnings.append([f"× {scale}", "; ".join(found) or "none"])

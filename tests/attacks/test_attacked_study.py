@@ -110,14 +110,14 @@ def test_the_report_shows_robust_accuracy_with_paired_differences(results: Resul
 
 def test_attack_specs_are_resolved_before_training() -> None:
     study = dataclasses.replace(ATTACKED, attacks=("pgd:norm=l2,steps=10", "square:200"))
-    assert prepare_study(study).study.attacks == ("pgd:norm=l2", "square")
+    assert prepare_study(study).study.attacks == ("pgd:norm=l2", "square:queries=200")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--attacks", "pdg"], "did you mean 'pgd'?"),
-        (["--attacks", "square:norm=l2"], "must be one of linf"),
+        (["--attacks", "square:norm=l1"], "must be one of linf, l2"),
         (["--attacks", "none,fgsm"], "'none' beside other names"),
         (["--attacks", "fgsm", "--epsilons", "two"], "is not a list of numbers"),
         (["--attacks", "fgsm", "--epsilons", "1/0"], "is not a list of numbers"),
@@ -158,7 +158,15 @@ def test_epsilons_may_be_fractions_of_255(
 
 def test_attacks_are_listed(actbench_here: Callable[..., Outcome]) -> None:
     done = actbench_here("list", "attacks")
-    for part in ("fgsm", "pgd", "square", "steps=10", "queries=200", "arXiv:1706.06083"):
+    for part in (
+        "fgsm",
+        "pgd",
+        "square",
+        "steps=10",
+        "queries=5000",
+        "arXiv:1706.06083",
+        "101 + 100",
+    ):
         assert part in done.out
 
 

@@ -1,4 +1,4 @@
-"""For comparing attacks with foolbox's: a small network, and foolbox's attacks on it."""
+"""For comparing attacks with foolbox's and AutoAttack's own: a small network, and both on it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 
+from actbench.attacks.apgd import APGD
+from actbench.attacks.black_box import Square
+from actbench.attacks.fab import FAB
 from actbench.attacks.perturbations import LOGIT_GAP
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import Tensor
+
+    from actbench.attacks.base import Attack
 
 
 TRAINED_ON = 1500  # of the 1,797 digits
@@ -117,3 +122,49 @@ def foolbox_correct(
         _, _, broken = attack(model, images, labels, epsilons=epsilon)
     with torch.no_grad():
         return (network(images).argmax(1) == labels) & ~broken
+
+
+def autoattack_correct(
+    pyautoattack: ModuleType,
+    attack: Attack,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+) -> Tensor:
+    """Return bool (N,): classified correctly, both unchanged and under the reference's attack.
+
+    The reference is the code of Croce and Hein, in the package pyautoattack, with the steps,
+    restarts, targets and queries of ``attack``. Its Square Attack gets the paper's schedule for the
+    number of queries, which it has as an option and AutoAttack does not use.
+    """
+    standard = attack.name == "autoattack"
+    names = {"ce": "apgd-ce", "dlr": "apgd-dlr", "dlr_targeted": "apgd-t"}
+    name = attack.name
+    if isinstance(attack, APGD):
+        name = names[attack.loss]
+    elif isinstance(attack, FAB) and attack.targets:
+        name = "fab-t"
+    with torch.random.fork_rng(devices=[]):
+        reference = pyautoattack.AutoAttack(
+            network,
+            norm={"linf": "Linf", "l2": "L2"}[attack.norm],
+            eps=epsilon,
+            seed=1,
+            version="standard" if standard else "custom",
+            attacks=None if standard else [name],
+        )
+        if isinstance(attack, APGD):
+            for theirs in (reference.apgd, reference.apgd_targeted):
+                assert theirs.n_iter == attack.steps
+                theirs.n_restarts = attack.restarts
+            reference.apgd_targeted.n_target_classes = attack.targets
+        elif isinstance(attack, FAB):
+            reference.fab.n_iter, reference.fab.n_restarts = attack.steps, attack.restarts
+            reference.fab.n_target_classes = attack.targets
+        elif isinstance(attack, Square):
+            reference.square.n_queries, reference.square.p_init = attack.queries, attack.p
+            reference.square.rescale_schedule = True
+        adversarial, _ = reference.run_standard_evaluation(images, labels)
+    with torch.no_grad():
+        return (network(images).argmax(1) == labels) & (network(adversarial).argmax(1) == labels)

@@ -45,15 +45,20 @@ def resolve(text: str) -> Attack:
     return ATTACKS[spec.name].target(**ATTACKS.bind(spec))
 
 
-def expand(names: Iterable[str]) -> tuple[str, ...]:
+def expand(names: Iterable[str], classes: int | None = None) -> tuple[str, ...]:
     """Return the canonical specs of attacks, each once; only ``none`` means no attack.
 
     Raises:
-        UsageError: as ``resolve``, or ``none`` is given with others.
+        UsageError: as ``resolve``, or ``none`` is given with others, or an attack cannot be used
+            with this number of ``classes``.
     """
     specs = tuple(names)
     if specs == ("none",):
         return ()
     if "none" in specs:
         raise UsageError("attacks has 'none' beside other names; give one or the other")
-    return tuple(dict.fromkeys(resolve(spec).spec for spec in specs))
+    attacks = [resolve(spec) for spec in specs]
+    if classes is not None:
+        for attack in attacks:
+            attack.check_classes(classes)
+    return tuple(dict.fromkeys(attack.spec for attack in attacks))

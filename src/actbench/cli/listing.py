@@ -69,10 +69,14 @@ def corruptions() -> None:
 
 @list_.command()
 def attacks() -> None:
-    """Attacks with their parameters."""
-    from actbench.attacks.registry import ATTACKS
+    """Attacks with their parameters, and the passes through a network of ten classes per image."""
+    from actbench.attacks.registry import ATTACKS, resolve
 
-    _print_with_parameters(ATTACKS)
+    rows = []
+    for name, entry in ATTACKS.items():
+        cost = resolve(name).cost(classes=10)
+        rows.append([name, _parameters(entry), f"{cost.forward} + {cost.backward}", entry.help])
+    _print_table(rows, ["name", "parameters", "forward + backward passes", ""])
 
 
 @list_.command()

@@ -106,6 +106,7 @@ def _prepared(study: Study) -> Plan:
                 f"the published file of {name} is not the study's: its checksum is {found}, and "
                 f"the study was made with {checksum_there}"
             )
+    attacks = expand_attacks(study.attacks, len(data.classes))
     device = resolve_device(study.device, study.precision)
     precision = resolve_precision(study.precision, device, study.kernels)
     study = dataclasses.replace(study, model=model, device=device, precision=precision)
@@ -129,7 +130,7 @@ def _prepared(study: Study) -> Plan:
         learning_rates=rates,
         kernels=kernels,
         corruptions=names,
-        attacks=expand_attacks(study.attacks),
+        attacks=attacks,
         code=code,
         dataset=resolve_dataset(study.dataset),
         image_size=0 if study.image_size == own_size else study.image_size,

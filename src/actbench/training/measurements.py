@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from actbench.attacks.gradient_masking import masking_checks
 from actbench.attacks.registry import resolve
@@ -36,10 +37,9 @@ from actbench.training.steps import seed_generators
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    import torch
     from torch import nn
 
-    from actbench.attacks.base import Attack
+    from actbench.attacks.base import Attack, Attacked
     from actbench.data.images import ImageData
     from actbench.store.measured import AnyResult
     from actbench.study.measurements import Measurement
@@ -202,21 +202,23 @@ def attack_result(
     attack = resolve(spec)
     generator = attack.generator(epsilon)
     attacked = attack(subject.logits, as_pixels(images), labels.clone(), epsilon, generator)
-    return withstood(attack, epsilon, attacked.correct, labels, subject.classes)
+    return withstood(attack, epsilon, attacked, labels, subject.classes)
 
 
 def withstood(
-    attack: Attack, epsilon: float, correct: torch.Tensor, labels: torch.Tensor, classes: int
+    attack: Attack, epsilon: float, attacked: Attacked, labels: torch.Tensor, classes: int
 ) -> AttackResult:
     """Return the results of an attack, given which images withstand it.
 
     Args:
         attack: the attack.
         epsilon: the largest perturbation.
-        correct: bool (N,).
+        attacked: the attack's result on N images.
         labels: int64 (N,).
         classes: the number of classes.
     """
+    correct, white_box = attacked.correct, attacked.white_box_correct
+    more = attack.white_box and not torch.equal(correct, white_box)
     return AttackResult(
         attack=attack.spec,
         epsilon=epsilon,
@@ -225,6 +227,7 @@ def withstood(
         white_box=attack.white_box,
         accuracy=float(correct.double().mean()),
         correct=pack_counts(correct.cpu().numpy()),
+        white_box_correct=pack_counts(white_box.cpu().numpy()) if more else "",
         class_correct=by_class(labels[correct], classes),
         class_images=by_class(labels, classes),
     )
