@@ -47,6 +47,8 @@ class OnUnitRange(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
+        if images.requires_grad:  # the reference cannot use gradients in another memory layout
+            images.register_hook(torch.Tensor.contiguous)
         return self.logits(images)
 
 
@@ -97,11 +99,10 @@ def main() -> None:
                 seconds.append(time.process_time() - begin)
                 differing = int((theirs != found.correct).sum())
                 row[-1] += f", {percent(theirs)}, {differing}"
-            gain = percent(found.white_box_correct & ~found.correct)
             print(
                 f"{attack.spec}, ε = {255 * epsilon:g}/255: {row[-1]}; "
                 f"{' and '.join(f'{s:.1f}' for s in seconds)} s of processor time; "
-                f"{gain} points by the black-box part",
+                f"{100 * found.black_box_gain:.2f} points by the black-box part",
                 file=sys.stderr,
                 flush=True,
             )

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from actbench.attacks.base import Attacked
     from actbench.store.measured import AttackResult
 
 SPECS = (

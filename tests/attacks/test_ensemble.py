@@ -198,5 +198,4 @@ def test_a_network_without_usable_gradients_is_noticed_by_the_ensemble(network, 
         return network((batch * 16).round() / 16)
 
     attacked = Quick()(predict, images, labels, 0.25, seeded())
-    gain = attacked.white_box_correct & ~attacked.correct
-    assert float(gain.double().mean()) > 0.1
+    assert attacked.black_box_gain > 0.1

@@ -160,17 +160,14 @@ def white_box_excess(attacked: Iterable[AttackResult]) -> tuple[tuple[float, flo
     counts, up to ``ALLOWED_GAIN``.
     """
     left: dict[tuple[str, float], dict[bool, NDArray[np.bool_]]] = {}
-    gains = []
+    found = []
     for result in attacked:
         kinds = left.setdefault((result.norm, result.epsilon), {})
-        robust, kind = unpack_counts(result.correct) > 0, bool(result.white_box)
-        packed = result.white_box_correct
-        correct = unpack_counts(packed) > 0 if packed else robust
-        gain = float((correct & ~robust).mean())
+        correct, kind = unpack_counts(result.correct) > 0, bool(result.white_box)
+        gain = result.black_box_gain or 0
         if gain > ALLOWED_GAIN:
-            gains.append((result.epsilon, gain))
+            found.append((result.epsilon, gain))
         kinds[kind] = kinds[kind] & correct if kind in kinds else correct
-    found = []
     for (_, epsilon), kinds in sorted(left.items(), key=lambda item: item[0]):
         if len(kinds) == 2:
             only_black_box_breaks = int((kinds[True] & ~kinds[False]).sum())
@@ -179,4 +176,4 @@ def white_box_excess(attacked: Iterable[AttackResult]) -> tuple[tuple[float, flo
             discordant = only_black_box_breaks + only_white_box_breaks
             if difference > ALLOWED_STANDARD_ERRORS * math.sqrt(discordant):
                 found.append((epsilon, difference / len(kinds[True])))
-    return (*found, *sorted(gains))
+    return tuple(sorted(found))

@@ -42,6 +42,11 @@ class Attacked:
         """Robust accuracy in [0, 1]."""
         return float(self.correct.double().mean())
 
+    @property
+    def black_box_gain(self) -> float:
+        """The share of the images, in [0, 1], that only the part without gradients broke."""
+        return float((self.white_box_correct & ~self.correct).double().mean())
+
 
 @dataclass(frozen=True, eq=False)
 class Target:

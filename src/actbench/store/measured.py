@@ -213,8 +213,8 @@ class AttackResult(Result):
         white_box: whether the attack uses gradients.
         accuracy: the share of these classified correctly, unchanged and attacked.
         correct: which images these are (``values.unpack_counts``).
-        white_box_correct: which images withstand the part that uses gradients, if the attack has
-            another part that breaks more; else empty.
+        black_box_gain: the share of the images that only its part without gradients broke, if it
+            has one.
         class_correct: their number by class.
         class_images: the number of attacked images by class.
     """
@@ -226,7 +226,7 @@ class AttackResult(Result):
     white_box: bool | None = None
     accuracy: Share | None = None
     correct: str = ""
-    white_box_correct: str = ""
+    black_box_gain: Share | None = None
     class_correct: ByClass = ()
     class_images: ByClass = ()
 
@@ -248,8 +248,6 @@ class AttackResult(Result):
             raise ValueError("accuracy, norm or white_box is empty")
         mean = checked_counts(self.correct, self.images, 1, "correct")
         check_mean(mean, [self.accuracy], "correct", "accuracy")
-        if self.white_box_correct:
-            checked_counts(self.white_box_correct, self.images, 1, "white_box_correct")
         if sum(self.class_images) != self.images:
             raise ValueError(
                 f"class_images has a sum of {sum(self.class_images)}, and images is {self.images}"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from actbench.attacks.gradient_masking import masking_checks
 from actbench.attacks.registry import resolve
@@ -37,6 +36,7 @@ from actbench.training.steps import seed_generators
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    import torch
     from torch import nn
 
     from actbench.attacks.base import Attack, Attacked
@@ -217,8 +217,7 @@ def withstood(
         labels: int64 (N,).
         classes: the number of classes.
     """
-    correct, white_box = attacked.correct, attacked.white_box_correct
-    more = attack.white_box and not torch.equal(correct, white_box)
+    correct = attacked.correct
     return AttackResult(
         attack=attack.spec,
         epsilon=epsilon,
@@ -227,7 +226,7 @@ def withstood(
         white_box=attack.white_box,
         accuracy=float(correct.double().mean()),
         correct=pack_counts(correct.cpu().numpy()),
-        white_box_correct=pack_counts(white_box.cpu().numpy()) if more else "",
+        black_box_gain=(attacked.black_box_gain or None) if attack.white_box else None,
         class_correct=by_class(labels[correct], classes),
         class_images=by_class(labels, classes),
     )
