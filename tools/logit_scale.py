@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from actbench.data.images import ImageData
 
-ATTACKS = ("fgsm", "pgd", "fgsm:norm=l2", "pgd:norm=l2", "square")
+ATTACKS = ("fgsm", "pgd", "fgsm:norm=l2", "pgd:norm=l2", "square:queries=200")
 SCALES = (1, 10, 20, 40)
 L2_UNIT = 30  # an ε of 1/255 in L∞ is 30/255 in L2
 

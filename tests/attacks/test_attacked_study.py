@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from actbench.analysis.frames import Frames
 from actbench.analysis.metrics import epsilon_text, robust_metric
@@ -133,6 +134,24 @@ def test_a_wrong_attack_is_one_line_before_any_training(
     assert done.code == 2
     assert says in done.err
     assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_too_few_classes_for_an_attack_are_one_line_before_any_training(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    rng = np.random.default_rng(0)
+    for place in ("train", "test"):
+        for name in ("ant", "bee", "cat"):
+            folder = tmp_path / "images" / place / name
+            folder.mkdir(parents=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "1.png")
+    data = ("--dataset", "imagefolder", "--data-dir", "images", "--out", "nothing")
+    done = actbench_here("run", *data, "--attacks", "pgd,apgd:loss=dlr_targeted")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].endswith(
+        "attack 'apgd:loss=dlr_targeted' needs 10 classes or more, and there are 3; give loss=ce"
+    )
     assert not (tmp_path / "nothing").exists()
 
 

@@ -51,7 +51,7 @@ class MeasurementFields:
         (),
         texts("a list of attack specs", empty=True),
         MEASURED,
-        "Attacks such as fgsm,pgd:steps=20,square, or none; see `actbench list attacks`.",
+        "Attacks such as pgd:steps=20,autoattack, or none; see `actbench list attacks`.",
     )
     attack_images: int = setting(
         1000, integer(1), MEASURED, "Attack the first N test images.", metavar="N"
