@@ -33,7 +33,9 @@ def test_files_of_the_repository_that_a_page_names_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_options_that_a_page_names_exist(page: Path) -> None:
-    commands = re.findall(r"\bactbench (run|report|compare)\b([^`\n]*)", page.read_text("utf-8"))
+    commands = re.findall(
+        r"\bactbench (run|report|compare|audit)\b([^`\n]*)", page.read_text("utf-8")
+    )
     unknown = [
         f"{name} {option}"
         for name, arguments in commands

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from actbench.analysis.consistency import check_table
+from actbench.analysis.conventions import quantile
 from actbench.analysis.metrics import Metric
 from actbench.analysis.planning import seeds_needed
 from actbench.analysis.unpaired import Estimate, Sample, paired_from_summaries, welch
@@ -20,6 +22,7 @@ from actbench.analysis.verdicts import NO_VERDICT, SEEDS_COLUMNS, decide
 if TYPE_CHECKING:
     from typing import Literal
 
+    from actbench.analysis.consistency import Check
     from actbench.analysis.published_tables import PublishedRow, PublishedTable
 
 AUDIT_COLUMNS = (
@@ -44,6 +47,7 @@ AUDIT_COLUMNS = (
     "verdict",
     "note",
 )
+_NUMBERS = [c for c in AUDIT_COLUMNS if c not in ("name", "baseline", "n", "verdict", "note")]
 PLAUSIBLE_CORRELATIONS = (0.0, 0.25, 0.5, 0.75)
 LEVEL = 0.05
 
@@ -67,6 +71,36 @@ class AuditOptions:
     def paired(self) -> float | None:
         """The correlation of the pairs, or None if the runs are not taken for pairs."""
         return self.correlations[0] if len(self.correlations) == 1 else None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a published table shows.
+
+    Attributes:
+        table: the numbers as printed.
+        options: how its rows were compared.
+        rows: of ``audit_table``.
+        if_paired: of ``audit_if_paired``.
+        checks: of ``check_table``.
+    """
+
+    table: PublishedTable
+    options: AuditOptions
+    rows: pd.DataFrame
+    if_paired: pd.DataFrame
+    checks: list[Check]
+
+
+def audit(table: PublishedTable, options: AuditOptions, test_images: int = 0) -> Audit:
+    """Return the audit of a published table; see ``check_table`` for ``test_images``."""
+    return Audit(
+        table,
+        options,
+        audit_table(table, options),
+        audit_if_paired(table, options),
+        check_table(table, test_images),
+    )
 
 
 def audit_table(table: PublishedTable, options: AuditOptions) -> pd.DataFrame:
@@ -107,8 +141,7 @@ def _compared(
             _compare_row(table, row, baseline, options, correlation, len(others)) for row in others
         ]
     frame = pd.DataFrame(rows, columns=["metric", *AUDIT_COLUMNS])
-    numbers = [c for c in AUDIT_COLUMNS if c not in ("name", "baseline", "verdict", "note", "n")]
-    frame = frame.astype(dict.fromkeys(numbers, "float64"))
+    frame = frame.astype(dict.fromkeys(_NUMBERS, "float64"))
     frame = frame.astype({"n": "Int64", **dict.fromkeys(SEEDS_COLUMNS, "Int64")})
     if len(frame) == 0:
         return frame[list(AUDIT_COLUMNS)]
@@ -131,6 +164,7 @@ def _compare_row(
     assert row.mean is not None and baseline.mean is not None  # noqa: S101, PT018
     factor = _factor(table)
     found: dict[str, Any] = {
+        **dict.fromkeys(_NUMBERS, math.nan),
         "metric": "mean",
         "name": row.name,
         "baseline": baseline.name,
@@ -141,7 +175,6 @@ def _compare_row(
         "difference": (row.mean.value - baseline.mean.value) * factor,
         "margin": options.margin,
         "note": _why_not(row, baseline, ours, theirs, correlation),
-        **dict.fromkeys(SEEDS_COLUMNS, pd.NA),
     }
     estimate = None
     if ours is not None and theirs is not None and not found["note"]:
@@ -182,7 +215,7 @@ def _tested(
         "p_equivalence": estimate.equivalence_p_value(options.margin),
         "minimum_detectable_effect": estimate.detectable_effect(LEVEL),
         **{
-            column: int(number) if math.isfinite(number) else pd.NA
+            column: number if math.isfinite(number) else math.nan
             for column, number in zip(SEEDS_COLUMNS, seeds, strict=True)
         },
         "note": "" if math.isfinite(needed.number) else "more than a million seeds needed",
@@ -194,20 +227,28 @@ def _factor(table: PublishedTable) -> float:
 
 
 def _sample(row: PublishedRow, table: PublishedTable) -> Sample | None:
-    """Return the row's mean, deviation and n as fractions, or None if it lacks one of them.
-
-    Where no standard deviation is printed, it is that of the standard error.
-    """
+    """Return the row's mean, deviation and n as fractions, or None if it lacks one of them."""
     if row.mean is None or row.n is None:
         return None
-    if row.sd is not None:
-        deviation = row.sd.value
-    elif row.se is not None:
-        deviation = row.se.value * math.sqrt(row.n)
-    else:
+    deviation = _deviation(row, row.mean.value, row.n, table.confidence)
+    if deviation is None:
         return None
     factor = _factor(table)
     return Sample(row.mean.value * factor, deviation * factor, row.n)
+
+
+def _deviation(row: PublishedRow, mean: float, n: int, confidence: float) -> float | None:
+    """Return the standard deviation, or what the standard error or interval of the mean gives."""
+    if row.sd is not None:
+        return row.sd.value
+    if row.se is not None:
+        return row.se.value * math.sqrt(n)
+    half = None if row.ci_half is None else row.ci_half.value
+    if row.ci_low and row.ci_high and row.ci_low.value <= mean <= row.ci_high.value:
+        half = (row.ci_high.value - row.ci_low.value) / 2
+    if half is None or n < 2:
+        return None
+    return half * math.sqrt(n) / quantile(n - 1, confidence)
 
 
 def _why_not(

@@ -63,8 +63,8 @@ def check_table(table: PublishedTable, test_images: int = 0) -> list[Check]:
     """Return a check for every statistic of the table that can be recomputed, row by row.
 
     Intervals of the mean, and of the difference from the table's reference, are tried with t and
-    normal quantiles; which of the two they are is decided for the whole table, by whether most
-    intervals contain their row's mean. P-values are tried as Student's, Welch's and normal,
+    normal quantiles; which of the two they are is decided for the whole table, by what the middles
+    of most intervals are nearer to. P-values are tried as Student's, Welch's and normal,
     two-sided and one-sided; effect sizes as Cohen's d, Hedges' g and Glass's Δ. What only pairs of
     runs can have given is "if paired", with the correlation that they need. With a number of test
     images, a mean is also checked for being one of n shares of them, as in the GRIM test (Brown &
@@ -85,7 +85,7 @@ def check_table(table: PublishedTable, test_images: int = 0) -> list[Check]:
             for cut_off in (False, True)
         ]
         checks += [_better(*pair) for pair in zip(*both, strict=True)]
-    return checks
+    return [replace(check, printed=check.printed.replace("-", "−")) for check in checks]
 
 
 def _better(nearest: Check, cut_off: Check) -> Check:
@@ -95,12 +95,16 @@ def _better(nearest: Check, cut_off: Check) -> Check:
 
 
 def _intervals_are_of_means(table: PublishedTable) -> bool:
-    contain = [
-        row.ci_low.values().low <= row.mean.value <= row.ci_high.values().high
-        for row in table.rows
-        if row.mean and row.ci_low and row.ci_high
-    ]
-    return 2 * sum(contain) > len(contain)
+    """Return whether the middles of most intervals are nearer to the mean than to a difference."""
+    reference = table.row(table.reference).mean
+    votes = []
+    for row in table.rows:
+        if not (row.mean and reference and row.ci_low and row.ci_high):
+            continue
+        middle = (row.ci_low.value + row.ci_high.value) / 2
+        difference = abs(row.mean.value - reference.value)
+        votes.append(abs(middle - row.mean.value) < abs(abs(middle) - difference))
+    return 2 * sum(votes) > len(votes)
 
 
 def _checks(
@@ -315,4 +319,5 @@ def _result(fits: bool) -> Result:
 
 
 def _text(value: float) -> str:
-    return f"{value:.2g}" if abs(value) < 0.001 else f"{value:.4f}".rstrip("0").rstrip(".")
+    shown = f"{value:.2g}" if abs(value) < 0.001 else f"{value:.4f}".rstrip("0").rstrip(".")
+    return shown.replace("-", "−")

@@ -149,8 +149,8 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
         raise UsageError(f"{title} has no row with a mean")
     _check_names(read, title)
     unit = options.unit or ("percent" if _largest(read) > 1 else "fraction")
-    baseline = _find_row(options.baseline, read, title) if options.baseline else _baseline(read)
-    reference = _find_row(options.reference, read, title) if options.reference else ""
+    baseline = find_row(options.baseline, read, title) if options.baseline else _baseline(read)
+    reference = find_row(options.reference, read, title) if options.reference else ""
     headers = " ".join(grid.headers[at] for role, at in columns.items() if role.startswith("ci"))
     level = re.search(r"(\d{2}(?:\.\d+)?)\s*%", headers)
     return PublishedTable(
@@ -282,7 +282,12 @@ def find_reference(rows: Sequence[PublishedRow], baseline: str) -> str:
     return without[0] if len(without) == 1 and len(rows) > 1 else baseline
 
 
-def _find_row(name: str, rows: Sequence[PublishedRow], title: str) -> str:
+def find_row(name: str, rows: Sequence[PublishedRow], title: str) -> str:
+    """Return the name of a row as the table has it, whatever its case.
+
+    Raises:
+        UsageError: there is no such row.
+    """
     names = [row.name for row in rows]
     for found in names:
         if found.lower() == clean(name).lower():

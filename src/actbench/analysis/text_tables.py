@@ -42,7 +42,9 @@ def read_grids(text: str, source: str) -> list[Grid]:
     if not filled:
         raise UsageError(f"{source} is empty; it must be a CSV or Markdown table")
     delimiter = max(",;\t", key=filled[0].count)
-    reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(
+        io.StringIO("\n".join(lines)), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
     try:
         read = [([cell.strip() for cell in row], reader.line_num) for row in reader]
     except csv.Error as error:

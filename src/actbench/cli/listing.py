@@ -111,6 +111,20 @@ def adversaries() -> None:
     _print_with_parameters(ADVERSARIES)
 
 
+@list_.command()
+def claims() -> None:
+    """Published tables that `actbench audit --claim NAME` recomputes."""
+    from actbench.analysis.claims import claim_names, read_claim
+
+    rows = []
+    for name in claim_names():
+        claim = read_claim(name)
+        of_rows = ", ".join(str(len(table.table.rows)) for table in claim.tables)
+        verified = "no" if claim.unverified else "yes"
+        rows.append([name, claim.title, of_rows, verified])
+    _print_table(rows, ["name", "", "rows of its tables", "verified"])
+
+
 def _parameters(entry: Entry[Any]) -> str:
     return ", ".join(
         f"{name}={min(f'{value:.4g}', text, key=len) if isinstance(value, float) else text}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from actbench import __version__
+from actbench.cli.audit import audit
 from actbench.cli.listing import list_
 from actbench.cli.options import Folder, GroupedCommand, options_of
 from actbench.cli.terminal import (
@@ -323,6 +324,7 @@ def show_corruptions(image: Path | None, out: Path, image_size: int) -> None:
     show(f"{out} shows every corruption at severities 1 to 5")
 
 
+cli.add_command(audit)
 cli.add_command(list_)
 
 

@@ -63,6 +63,12 @@ _TEXT_HEADERS = {
     "masked gradients",
     "mechanism",
     "corruption",
+    "row",
+    "what",
+    "printed",
+    "expected",
+    "result",
+    "why",
 }
 
 
@@ -96,26 +102,14 @@ def to_html(
         version: of actbench.
     """
     study = frames.study
-    templates = Environment(
-        loader=PackageLoader("actbench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    script = templates.get_template("report.js").render()
-    pictures = {name: _picture(name, svg, frames) for name, svg in svgs.items()}
-    return templates.get_template("report.html").render(
+    pictures = {name: picture(name, svg, caption(name, frames)) for name, svg in svgs.items()}
+    return render_page(
+        "report.html",
+        version,
         study=study,
-        version=version,
-        style=Markup(templates.get_template("report.css").render()),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         warnings=study_warnings(frames),
         chance_note=chance_note(frames),
         sensitivity=sensitivity_table(frames),
-        text_headers=_TEXT_HEADERS,
         planned=len(study.trials()),
         stored=len(frames.trials),
         answers=_answers(frames),
@@ -138,6 +132,27 @@ def to_html(
         variant_label=variant_label(study),
         machine=_machine(environment),
         toml=study_to_toml(study),
+    )
+
+
+def render_page(template: str, version: str, **values: Any) -> str:
+    """Return a page from a template, with the style and the script that all pages share."""
+    templates = Environment(
+        loader=PackageLoader("actbench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    script = templates.get_template("report.js").render()
+    return templates.get_template(template).render(
+        version=version,
+        style=Markup(templates.get_template("report.css").render()),  # noqa: S704 - our own files
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        text_headers=_TEXT_HEADERS,
+        **values,
     )
 
 
@@ -196,13 +211,14 @@ def _means(frames: Frames, by: str) -> Table:
     return replace(table, title=f"{table.title}: mean ± standard deviation, {size}")
 
 
-def _picture(name: str, svg: str, frames: Frames) -> Picture:
+def picture(name: str, svg: str, caption: str) -> Picture:
+    """Return an SVG of ``to_svg`` for a page, in the page's colours."""
     for colour, variable in _COLOURS.items():
         svg = svg.replace(colour, f"var(--{variable})")
     identifier = name.replace("_", "-")
     opening = f'<svg role="img" aria-labelledby="about-{identifier}" '
     svg = svg.replace("<svg ", opening, 1)
-    text = caption(name, frames).replace(" %", "\N{NO-BREAK SPACE}%")
+    text = caption.replace(" %", "\N{NO-BREAK SPACE}%")
     text = text.replace("n = ", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
     return Picture(identifier, Markup(svg), text)  # noqa: S704 - outlines without text
 

@@ -23,7 +23,7 @@ from actbench.report.figures.style import (
 from actbench.report.formatting import difference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     import pandas as pd
@@ -56,31 +56,70 @@ def differences(frames: Frames) -> Figure | str | None:
     rows = rows[rows["metric"].isin(metrics)]
     of = series_styles(study.activations)
     others = [name for name in of if name in set(rows["activation"])]
-    margin = 100 * study.margin
-    limit = _reach(rows, margin)
+    panels = {}
+    for metric in metrics:
+        part = rows[rows["metric"] == metric].set_index("activation").to_dict("index")
+        panels[frames.metrics[metric].label] = [(of[name], part[name]) for name in others]
     what = f"Paired differences from {shorten(study.baseline)}"
     title = study_title(study, what, sample_size(rows["n"], "pair"))
+    margin = 100 * study.margin
+    return forest("differences", title, panels, margin, _reach(rows, margin))
+
+
+def forest(
+    name: str,
+    title: str,
+    panels: Mapping[str, Sequence[tuple[SeriesStyle, Mapping[Any, Any]]]],
+    margin: float,
+    limit: float,
+    better: str = "right",
+) -> Figure:
+    """Return a forest plot: differences with intervals, n and verdicts, a row each.
+
+    Args:
+        name: of the figure.
+        title: of the figure.
+        panels: the rows of each panel by its title, each with its style and the columns
+            ``difference``, ``ci_low``, ``ci_high`` (fractions), ``n`` and ``verdict``.
+        margin: shaded to either side of zero, in points.
+        limit: of the scale to either side of zero, in points; what is beyond it is an arrow.
+        better: the side of zero that is better.
+    """
+    counts = [len(rows) for rows in panels.values()]
     with figure_style():
-        height = 0.55 + len(metrics) * (0.6 + _ROW * len(others))
-        figure = new_figure("differences", title, height)
-        grid = figure.subplots(len(metrics), 1, squeeze=False, sharex=True).ravel()
-        for axes, metric in zip(grid, metrics, strict=True):
+        height = 0.55 + sum(0.6 + _ROW * count for count in counts)
+        figure = new_figure(name, title, height)
+        ratios = [1 + count for count in counts]
+        grid = figure.subplots(
+            len(panels), 1, squeeze=False, sharex=True, height_ratios=ratios
+        ).ravel()
+        for axes, (label, rows) in zip(grid, panels.items(), strict=True):
             axes.axvspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
             axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-            part = rows[rows["metric"] == metric].set_index("activation").to_dict("index")
-            for y, activation in enumerate(others):
-                _draw_row(axes, y, part[activation], of[activation], limit)
-            axes.set(xlim=(-limit, limit), ylim=(len(others) - 0.4, -0.6))
-            axes.set_yticks(range(len(others)), [of[activation].label for activation in others])
+            for y, (style, row) in enumerate(rows):
+                _draw_row(axes, y, row, style, limit)
+            axes.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6))
+            axes.set_yticks(range(len(rows)), [style.label for style, _ in rows])
             axes.tick_params(axis="y", length=0, pad=8)
             axes.grid(visible=False, axis="y")
             axes.spines["left"].set_visible(False)
-            axes.set_title(frames.metrics[metric].label)
+            axes.set_title(label)
             for head, x in _COLUMNS.items():
                 _write_beside(axes, 1, x, head, heading=True)
         grid[-1].xaxis.set_major_locator(steady_ticks())
-        grid[-1].set_xlabel("difference, points (right is better)")
+        grid[-1].set_xlabel(f"difference, points ({better} is better)")
         return fix_layout(figure)
+
+
+def typical_reach(rows: pd.DataFrame, margin: float) -> float:
+    """Return a limit for ``forest`` that most rows are within, in points.
+
+    It is at least twice the margin, and at most 1.5 times what three quarters of the intervals
+    are within.
+    """
+    ends = 100 * rows[["difference", "ci_low", "ci_high"]].abs().max(axis=1).dropna()
+    usual = min(ends.max(), 1.5 * ends.quantile(0.75)) if len(ends) else 0.0
+    return float(1.06 * max(2 * margin, usual))
 
 
 def _reach(rows: pd.DataFrame, margin: float) -> float:
