@@ -18,7 +18,9 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("table", ["matched", "seeds", "equivalence", "sequential", "mce"])
+@pytest.mark.parametrize(
+    "table", ["matched", "seeds", "equivalence", "sequential", "mce", "settings"]
+)
 def test_a_table_has_the_columns_and_the_rows_of_the_page(table: str) -> None:
     found = simulate("--studies", "40", table)
     assert found.returncode == 0, found.stderr

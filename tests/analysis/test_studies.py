@@ -11,7 +11,7 @@ import pytest
 
 from actbench.analysis.studies import STUDY_COLUMNS, compare_studies, read_studies
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.report.studies import studies_files
+from actbench.report.studies import studies_figures, studies_files
 from helpers.made_studies import made_folder, made_frames
 from helpers.runs import Outcome
 
@@ -111,7 +111,8 @@ def test_markdown_shows_each_difference_with_interval_n_and_verdict() -> None:
     studies = {"one | study": study(BETTER), "another": study(UNCLEAR)}
     text = studies_files(studies)["compare.md"]
     assert "4 comparisons: 2 agree, 0 differ, 2 open." in text
-    (row,) = (line for line in text.splitlines() if "clean accuracy" in line)
+    row, over = (line for line in text.splitlines() if "clean accuracy" in line)
+    assert over.rstrip(" |").endswith("no verdict")
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:3] == [LEAKY, "clean accuracy, points", "+4.20 [+3.64, +4.76], n = 5: better"]
     assert cells[3].endswith("n = 5: undecided")
@@ -172,8 +173,10 @@ def test_the_command_prints_markdown_and_writes_both_files(
     one = made_folder(tmp_path / "one", {"relu": RELU, LEAKY: BETTER})
     two = made_folder(tmp_path / "two", {"relu": RELU, LEAKY: WORSE}, dataset_name="other")
     outcome = actbench_here("compare", str(one), str(two), "--out", str(tmp_path / "out"))
-    files = studies_files(read_studies([one, two]))
+    studies = read_studies([one, two])
+    files = {**studies_files(studies), **studies_figures(studies)}
     assert outcome == Outcome(0, files["compare.md"], "")
+    assert set(files) > {"compare.md", "compare.csv", "settings.csv"}
     written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()}
     assert written == files
 

@@ -276,7 +276,7 @@ def report(folder: Path, *, as_json: bool) -> int:
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
 @click.option("--paired", is_flag=True, help="Pair each trial with the first folder's instead.")
-@click.option("--out", type=Folder(), help="Write the table as Markdown and CSV.")
+@click.option("--out", type=Folder(), help="Write the tables and figures.")
 def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> None:
     """Compare the verdicts of the studies in several results folders.
 
@@ -286,13 +286,14 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
     """
     from actbench.analysis.studies import read_studies
     from actbench.report.paired_studies import paired_studies_files
-    from actbench.report.studies import studies_files
+    from actbench.report.studies import studies_figures, studies_files
     from actbench.store.store import Store
 
     studies = read_studies(folders)
     files = paired_studies_files(studies) if paired else studies_files(studies)
     if out is not None:
-        for name, text in files.items():
+        figures = {} if paired else studies_figures(studies)
+        for name, text in {**files, **figures}.items():
             Store(out).write_text(name, text)
     show(next(text for name, text in files.items() if name.endswith(".md")), newline=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.metrics import metrics_for
+from actbench.analysis.settings import compare_settings
 from actbench.analysis.studies import (
     AGREEMENTS,
     compare_studies,
@@ -13,6 +14,7 @@ from actbench.analysis.studies import (
 )
 from actbench.report.formatting import DASH, difference, metric_label
 from actbench.report.markdown import escape_markdown, to_markdown
+from actbench.report.settings import settings_svgs, settings_table
 from actbench.report.table import Table
 from actbench.report.tables import to_csv
 from actbench.report.warnings import study_warnings
@@ -26,16 +28,25 @@ if TYPE_CHECKING:
 
 
 def studies_files(studies: Mapping[str, Frames]) -> dict[str, str]:
-    """Return ``compare.md`` and ``compare.csv`` as text, by file name.
+    """Return ``compare.md``, ``compare.csv`` and ``settings.csv`` as text, by file name.
 
     Raises:
         UsageError: as ``compare_studies``.
     """
-    table = compare_studies(studies)
-    return {"compare.md": _markdown(studies, table), "compare.csv": to_csv(table)}
+    table, over = compare_studies(studies), compare_settings(studies)
+    return {
+        "compare.md": _markdown(studies, table, over),
+        "compare.csv": to_csv(table),
+        "settings.csv": to_csv(over),
+    }
 
 
-def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
+def studies_figures(studies: Mapping[str, Frames]) -> dict[str, str]:
+    """Return the figures of a comparison of studies as SVG, by file name."""
+    return settings_svgs(studies, compare_settings(studies))
+
+
+def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame, over: pd.DataFrame) -> str:
     first = next(iter(studies.values())).study
     questions = table.drop_duplicates(["activation", "metric"])
     counts = questions["agreement"].value_counts()
@@ -50,6 +61,7 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
         "*agree* if every study is decided and has the same verdict, *differ* if two are decided "
         "and have different ones, and are *open* otherwise. This does not test whether the "
         "differences differ: look at the intervals.",
+        *_over_settings(studies, over),
         "## The studies",
         to_markdown(_recipe_table(studies)),
     ]
@@ -62,6 +74,11 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
     if left_out.rows:
         parts += [f"## {left_out.title}", to_markdown(left_out)]
     return "\n\n".join(parts) + "\n"
+
+
+def _over_settings(studies: Mapping[str, Frames], over: pd.DataFrame) -> list[str]:
+    shown = settings_table(studies, over)
+    return [f"## {shown.title}", to_markdown(shown), escape_markdown(shown.note)]
 
 
 def warnings_markdown(studies: Mapping[str, Frames]) -> list[str]:
