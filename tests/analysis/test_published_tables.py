@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actbench.analysis.audit import AuditOptions, audit
 from actbench.analysis.published_columns import find_columns
 from actbench.analysis.published_tables import PublishedTable, ReadingOptions, read_table
 from actbench.analysis.text_tables import read_grids
 from actbench.errors import UsageError
+from actbench.report.audit import AuditDocument, audit_files
 
 MISH = """
 | Activation Function | Mean Accuracy | Loss | Standard Deviation of Accuracy | P-value | 95% CI |
@@ -127,6 +133,11 @@ def test_rows_without_a_mean_are_left_out_and_named() -> None:
         ("a,loss\nrelu,1\n", "no column of means among 'a', 'loss'"),
         ("a,acc\nrelu,1\nrelu,2\n", "two rows named 'relu'"),
         ("a,acc\nrelu,-\n", "no row with a mean"),
+        (
+            "a,acc\nrelu,80\nelu,100.5\n",
+            "mean of 'elu' is 100.5; .* from 0 to 100, in percent",
+        ),
+        ("a,acc\nrelu,-0.1\n", "mean of 'relu' is -0.1; .* from 0 to 1, in fractions"),
         ("a,acc\nrelu,1,2\n", "line 2: the row has 3 cells, but there are 2"),
         ("", "is empty"),
         ("hello", "no table"),
@@ -149,3 +160,44 @@ def test_every_table_of_a_text_is_read() -> None:
     assert [len(grid.rows) for grid in grids] == [1, 3]
     assert grids[0].rows == [["x | y", "2"]]
     assert grids[1].lines[0] == 11
+
+
+NUMBERS = ["80", "80.5", "79.123", "0", "0.5", "0.00", "1", "2", "30", "1e-300", "100"]
+CELLS = [*NUMBERS, "81 ± 0.3", "[80, 81]", "-1 to 2", "± 3", "-", "", "< 0.05", "nan", "1e400", "x"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    others=st.lists(
+        st.sampled_from(["std", "n", "ci", "p", "d", "diff", "se"]), max_size=7, unique=True
+    ),
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(NUMBERS), st.lists(st.sampled_from(CELLS), min_size=7, max_size=7)
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    numbers_only=st.booleans(),
+    n=st.sampled_from([None, 1, 2, 5]),
+)
+def test_any_table_is_audited_or_refused_in_words(
+    others: list[str], rows: list[tuple[str, list[str]]], numbers_only: bool, n: int | None
+) -> None:
+    lines = [["a", "acc", *others], ["---"] * (2 + len(others))]
+    for number, (mean, cells) in enumerate(rows):
+        kept = [cell if cell in NUMBERS or not numbers_only else "1" for cell in cells]
+        lines.append([f"row {number}", mean, *kept[: len(others)]])
+    try:
+        table = read("\n".join(f"| {' | '.join(line)} |" for line in lines), n=n)
+    except UsageError:
+        return
+    found = audit(table, AuditOptions(), 10_000)
+    written = audit_files(AuditDocument("t", [found]))
+    assert "nan" not in written["audit.md"]
+
+
+@given(st.text(max_size=200))
+def test_any_text_at_all_is_read_or_refused_in_words(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        read(text)

@@ -149,6 +149,13 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
         raise UsageError(f"{title} has no row with a mean")
     _check_names(read, title)
     unit = options.unit or ("percent" if _largest(read) > 1 else "fraction")
+    top = 100 if unit == "percent" else 1
+    for row in read:
+        if row.mean is not None and not 0 <= row.mean.value <= top:
+            raise UsageError(
+                f"{title}: the mean of {row.name!r} is {row.mean.text}; an accuracy or error must "
+                f"be from 0 to {top}, in {unit if unit == 'percent' else 'fractions'}"
+            )
     baseline = find_row(options.baseline, read, title) if options.baseline else _baseline(read)
     reference = find_row(options.reference, read, title) if options.reference else ""
     headers = " ".join(grid.headers[at] for role, at in columns.items() if role.startswith("ci"))
