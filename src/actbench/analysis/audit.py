@@ -116,29 +116,32 @@ def audit_table(table: PublishedTable, options: AuditOptions) -> pd.DataFrame:
         ``correlation`` is NaN unless the runs are taken for pairs. ``seeds_needed`` are seeds for
         each of the two rows. A row without standard deviation, or of a single run, has no verdict.
     """
-    return _compared(table, options, options.paired)
+    return _compared(table, options, options.paired, plan=True)
 
 
 def audit_if_paired(table: PublishedTable, options: AuditOptions) -> pd.DataFrame:
     """Return the table of ``audit_table`` once for each correlation, if there are several.
 
-    It shows how far the result depends on whether the runs were pairs, which papers seldom say.
+    It shows how far the result depends on whether the runs were pairs, which papers seldom say. It
+    has no columns for the seeds needed.
     """
-    if options.paired is not None or not options.correlations:
-        return _compared(table, options, None).iloc[:0]
-    parts = [_compared(table, options, correlation) for correlation in options.correlations]
-    return pd.concat(parts, ignore_index=True)
+    correlations = () if options.paired is not None else options.correlations
+    parts = [_compared(table, options, r, plan=False) for r in correlations]
+    if not parts:
+        parts = [_compared(table, options, None, plan=False).iloc[:0]]
+    return pd.concat(parts, ignore_index=True).drop(columns=list(SEEDS_COLUMNS))
 
 
 def _compared(
-    table: PublishedTable, options: AuditOptions, correlation: float | None
+    table: PublishedTable, options: AuditOptions, correlation: float | None, *, plan: bool
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     if table.baseline:
         baseline = table.row(table.baseline)
         others = [row for row in table.rows if row.name != table.baseline]
         rows = [
-            _compare_row(table, row, baseline, options, correlation, len(others)) for row in others
+            _compare_row(table, row, baseline, options, correlation, len(others) if plan else 0)
+            for row in others
         ]
     frame = pd.DataFrame(rows, columns=["metric", *AUDIT_COLUMNS])
     frame = frame.astype(dict.fromkeys(_NUMBERS, "float64"))
@@ -200,7 +203,17 @@ def _tested(
     *,
     paired: bool,
 ) -> dict[str, Any]:
+    """Return what a row's test gives; without ``tests`` to correct for, not the seeds needed."""
     low, high = estimate.interval()
+    found = {
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": estimate.p_value(),
+        "p_equivalence": estimate.equivalence_p_value(options.margin),
+        "minimum_detectable_effect": estimate.detectable_effect(LEVEL),
+    }
+    if not tests:
+        return found
     deviation = math.hypot(ours.deviation, theirs.deviation)
     freedom = deviation**4 / (ours.deviation**4 + theirs.deviation**4)
     if paired:
@@ -209,11 +222,7 @@ def _tested(
     needed = seeds_needed(options.margin, deviation, runs, tests, LEVEL, freedom=freedom)
     seeds = (needed.number, needed.low, needed.high)
     return {
-        "ci_low": low,
-        "ci_high": high,
-        "p_value": estimate.p_value(),
-        "p_equivalence": estimate.equivalence_p_value(options.margin),
-        "minimum_detectable_effect": estimate.detectable_effect(LEVEL),
+        **found,
         **{
             column: number if math.isfinite(number) else math.nan
             for column, number in zip(SEEDS_COLUMNS, seeds, strict=True)
