@@ -10,6 +10,8 @@ from actbench.analysis.consistency import FOLLOWS, check_table
 from actbench.corruptions.registry import SUITES
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS
+from actbench.study.fields import settings_of
+from actbench.study.study import Study
 
 NAMES = claim_names()
 # activations of torch.nn, which specs are named after
@@ -38,6 +40,13 @@ def test_activations_are_specs(claim: Claim) -> None:
         assert spec.partition(":")[0] in {*ACTIVATIONS, *TORCH}
     compared = {row.activation for row in rows}
     assert compared <= set(claim.study["activations"]) | {""}
+
+
+def test_fields_that_a_study_has_are_valid_in_it(claim: Claim) -> None:
+    known = {item.name for item in settings_of(Study)}
+    given = {name: value for name, value in claim.study.items() if name in known}
+    study = Study(**given)
+    assert study.baseline == given["baseline"]
 
 
 def test_corruptions_are_suites(claim: Claim) -> None:

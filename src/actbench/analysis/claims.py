@@ -66,7 +66,7 @@ STUDY_FIELDS: dict[str, type | tuple[type, ...]] = {
     "learning_rate": float,
     "weight_decay": float,
     "schedule": str,
-    "augment": str,
+    "augment": list,
     "normalise": str,
     "validation": float,
     "select": str,
