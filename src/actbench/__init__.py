@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actbench.api import run
     from actbench.data.in_memory import arrays, from_dataset
     from actbench.measuring import measure
+    from actbench.models.swap import swap_activations
     from actbench.results import Results, load
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "measure",
     "run",
+    "swap_activations",
 ]
 __version__ = "0.1.0"
 
@@ -39,6 +41,7 @@ _MODULES = {
     "load": "actbench.results",
     "measure": "actbench.measuring",
     "run": "actbench.api",
+    "swap_activations": "actbench.models.swap",
 }
 
 

@@ -67,3 +67,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {by_lower_case[close[0]]!r}?"
     return f"; known are {', '.join(names)}" if names else ""
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an exception's type and message, the message in at most 200 characters."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__

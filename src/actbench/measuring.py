@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import UsageError
+from actbench.errors import UsageError, in_a_line
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from actbench.study.measurements import measurements_of
 from actbench.study.study import Study
@@ -183,7 +183,6 @@ def _subject(network: nn.Module, data: ImageData, normalisation: Normalisation) 
     """
     import torch
 
-    from actbench.training.diagnostics import in_a_line
     from actbench.training.measurements import Subject, as_pixels
 
     least = int(data.test_labels.max()) + 1

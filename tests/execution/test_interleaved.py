@@ -40,7 +40,7 @@ STUDY = Study(
 class DrawsWhereverItCan(nn.Module):
     """Adds noise from the global generators, in training and in evaluation."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x) + 0.01 * torch.rand(())
 
 
@@ -57,7 +57,7 @@ class Greedy(nn.Module):
     def __del__(self) -> None:
         type(self).there -= 1
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x[0].numel() > 1 and self.there > 3 * self.most:  # a network has three
             raise torch.OutOfMemoryError("a GPU would have no memory left")
         return torch.tanh(x)

@@ -37,7 +37,7 @@ STUDY = Study(device="cuda", kernels="torch", epochs=2, batch_size=16)
 class ReadsOnTheHost(nn.Module):
     """Cannot be captured: it reads a value."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x) if x.max().item() > -1 else x
 
 

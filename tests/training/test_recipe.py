@@ -227,7 +227,7 @@ class PlainNet(nn.Module):
             nn.Linear(16, 10),
         )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x.double())  # type: ignore[no-any-return]
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from actbench.errors import UsageError
+from actbench.errors import UsageError, in_a_line
 from actbench.models.activations import ACTIVATIONS
-from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
+from actbench.models.build import build_network, build_notes
 from actbench.models.networks.registry import MODELS
-from actbench.models.study_code import is_own
+from actbench.models.study_code import is_external
 from actbench.study.study import Trial
-from actbench.training.diagnostics import InactiveUnits, in_a_line, untrained_note
+from actbench.training.diagnostics import InactiveUnits, untrained_note
 from actbench.training.measure import EVALUATION_BATCH, output_warnings, predict
 from actbench.training.steps import Steps, seed_generators
 
@@ -38,9 +38,9 @@ def check_networks(
 ) -> list[str]:
     """Return warnings about the study's networks, a sentence each.
 
-    Every network whose model or activation is user code is built, evaluated on test images, and
-    trained for two steps in succession, one after another evaluation, and one with the last,
-    smaller batch of an epoch. The networks are then discarded.
+    Every network whose model or activation is the user's or another library's is built, evaluated
+    on test images, and trained for two steps in succession, one after another evaluation, and one
+    with the last, smaller batch of an epoch. The networks are then discarded.
 
     Args:
         study: the study.
@@ -53,7 +53,7 @@ def check_networks(
             has nothing to train, or returns something other than logits (N, classes).
     """
     found: dict[str, list[str]] = {}
-    own = {factory.spec: factory for factory in activations if is_own(study.model, factory)}
+    own = {factory.spec: factory for factory in activations if is_external(study.model, factory)}
     for factory in own.values():
         with torch.random.fork_rng(devices=[]):
             seed_generators("network check", study.seeds[0])
@@ -95,9 +95,7 @@ class _Check:
             rest = count % self._study.batch_size
             if rest and count > self._study.batch_size:
                 self._train_rest(network, count, rest)
-        if takes_contiguous(network):
-            notes.append(LAYOUT_NOTE)
-        return [*notes, *untrained_note([norms])]
+        return [*build_notes(network), *notes, *untrained_note([norms])]
 
     def _build(self) -> tuple[nn.Module, dict[str, nn.Module]]:
         built = Counter[str]()

@@ -11,7 +11,8 @@ from torch import nn
 from actbench.models.initialisation import draw_weights, gain_of
 from actbench.models.networks.layers import IMAGE_SIZE, PoolingConv2d
 from actbench.models.networks.registry import resolve_model
-from actbench.models.study_code import is_own
+from actbench.models.sites import Swapped
+from actbench.models.study_code import is_external
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def build_network(
     noise = _noise(image_size)
     with torch.random.fork_rng(devices=[]):
         needs = _Needs(images=_is_lazy(activation()))
-        if is_own(model, activation):
+        if is_external(model, activation):
             needs = _needs(lambda: factory(activation, num_classes, image_size), noise)
         torch.manual_seed(seed_for("initial weights", seed))
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
@@ -82,6 +83,13 @@ def build_network(
     else:
         network = network.to(memory_format=torch.channels_last)
     return network, layers
+
+
+def build_notes(network: nn.Module) -> list[str]:
+    """Return what was done to a network from ``build_network`` to fit it in, a line for each."""
+    notes = [LAYOUT_NOTE] if takes_contiguous(network) else []
+    swapped = getattr(network, "swapped", None)
+    return [*notes, str(swapped)] if isinstance(swapped, Swapped) else notes
 
 
 def takes_contiguous(network: nn.Module) -> bool:

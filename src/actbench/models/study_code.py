@@ -1,4 +1,4 @@
-"""The user's own code in a study: which specs name it, checksums of its source, importing it."""
+"""Code in a study that is not actbench's: which specs name it, its checksum or version."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, SourceChangedError, UsageError
 from actbench.models.activations import ACTIVATIONS
+from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import MODELS
-from actbench.models.user_code import code_of, import_object
+from actbench.models.user_code import code_of, import_object, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from actbench.study.study import Study
 
 
-def is_own(model: str, activation: ActivationFactory) -> bool:
-    """Return whether the network or the activation is the user's own code."""
-    return MODELS.parse(model).imported or ACTIVATIONS.parse(activation.spec).imported
+def is_external(model: str, activation: ActivationFactory) -> bool:
+    """Return whether the network or the activation is the user's own code or another library's."""
+    spec = MODELS.parse(model)
+    external = spec.imported or spec.name in LIBRARIES
+    return external or ACTIVATIONS.parse(activation.spec).imported
 
 
 def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return each spec that is the user's own code, with the checksum or version of its source.
 
-    All of them are imported. See ``user_code.code_of``; a spec without either is left out.
+    All of them are imported. See ``user_code.code_of``; a spec without either is left out. A
+    network of timm is included with timm's version; torchvision's is stored with every study.
 
     Raises:
         UsageError: an import fails, or a source has changed since it was imported.
@@ -36,6 +40,8 @@ def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str],
         if spec.imported:
             import_object(spec)
     named = {text: code_of(spec) for text, spec in specs.items() if spec.imported}
+    if specs[model].name == "timm":
+        named[model] = release("timm")
     return tuple((text, code) for text, code in sorted(named.items()) if code)
 
 

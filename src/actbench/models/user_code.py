@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import inspect
 import sys
 import sysconfig
 from importlib.machinery import all_suffixes
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -57,52 +56,6 @@ def import_object(spec: Spec) -> Any:
             )
         found = getattr(found, part)
     return found
-
-
-def import_network(spec: Spec) -> Callable[..., Any]:
-    """Return the user's function or class that builds networks.
-
-    Raises:
-        UsageError: the import fails, or what it gives does not take an activation factory, a number
-            of classes and the spec's parameters.
-    """
-    from torch import nn
-
-    function = import_object(spec)
-    if not callable(function) or isinstance(function, nn.Module):
-        raise UsageError(
-            f"model {spec.name!r} must be a callable of (activation factory, number of classes)"
-        )
-    if spec.value is not None:
-        raise UsageError(f"model {spec.name!r}: give its parameters by name")
-    _check_signature(spec, function)
-    return function  # type: ignore[no-any-return]
-
-
-def _check_signature(spec: Spec, function: Callable[..., Any]) -> None:
-    """Raise a UsageError if the factory would be passed as another parameter."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some built-in functions have none
-        return
-    shown = str(signature) if len(str(signature)) <= 100 else f"{str(signature)[:97]}..."
-    wrong = f"model {spec.name!r} takes {shown}; it must take (activation factory, classes)"
-    try:
-        size = {"image_size": "size"} if takes_image_size(function) else {}
-        given = signature.bind("factory", "classes", **{**size, **spec.parameters})
-    except TypeError as error:
-        raise UsageError(f"{wrong}, but there is: {error}") from None
-    first = next(iter(given.arguments))
-    if {"weights", "pretrained"} & set(first.lower().split("_")):
-        raise UsageError(f"{wrong}, and {first!r} comes first")
-
-
-def takes_image_size(function: Callable[..., Any]) -> bool:
-    """Return whether a function has a parameter ``image_size``."""
-    try:
-        return "image_size" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some built-in functions have no signature
-        return False
 
 
 def _import_module(spec: Spec, module_name: str) -> ModuleType:
@@ -221,7 +174,7 @@ def _code_of(module_name: str) -> str:
         if top in _WITHOUT_CODE:
             return ""
         if {"site-packages", "dist-packages"} & set(file.parts):
-            return _release(top)
+            return release(top)
         if any(file.is_relative_to(folder) for folder in _standard_library()):
             return ""
         root = file.parents[module_name.count(".") + (file.stem == "__init__")]
@@ -232,7 +185,7 @@ def _code_of(module_name: str) -> str:
 
 
 @functools.cache
-def _release(package: str) -> str:
+def release(package: str) -> str:
     """Return an installed package's distribution and version."""
     names = importlib.metadata.packages_distributions().get(package, ())
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch import nn
 
+from actbench.errors import in_a_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -139,12 +141,6 @@ class InactiveUnits:
             for name, why in self.failed.items()
         ]
         return tuple(found)
-
-
-def in_a_line(error: BaseException) -> str:
-    """Return an exception's type and message, the message in at most 200 characters."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
 
 
 def encodable(text: str) -> str:

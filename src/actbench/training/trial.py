@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from actbench.errors import ResultsFolderError, UnavailableError
+from actbench.errors import ResultsFolderError, UnavailableError, in_a_line
 from actbench.models.activations import check_activation, resolve_activation
-from actbench.models.build import LAYOUT_NOTE, build_network, takes_contiguous
+from actbench.models.build import build_network
 from actbench.models.global_state import keep_working_folder, settings_kept
 from actbench.models.normalisation import normalise_inputs
 from actbench.store.measured import failed
@@ -24,7 +24,7 @@ from actbench.store.weights import (
 )
 from actbench.study.study import trial_id
 from actbench.training.cuda_graphs import DeferredSteps
-from actbench.training.diagnostics import encodable, in_a_line, untrained_note
+from actbench.training.diagnostics import encodable, untrained_note
 from actbench.training.events import Measuring, Note, Progress, Updated
 from actbench.training.measure import predict, score
 from actbench.training.measurements import Subject, by_class, measure
@@ -186,7 +186,7 @@ def run_trial(
             deferred=deferred,
             undecayed=[p for layer in activation_layers.values() for p in layer.parameters()],
         )
-        notes = [LAYOUT_NOTE] if takes_contiguous(network) else []
+        notes = build_notes(network)
         record = TrialRecord(
             trial_id=trial_id(study, trial),
             activation=trial.activation,

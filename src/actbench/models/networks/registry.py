@@ -6,6 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actbench.models.networks.cnn import CNN, DeepCNN
+from actbench.models.networks.imported import import_network
+from actbench.models.networks.libraries import (
+    LIBRARIES,
+    timm_network,
+    torchvision_network,
+)
 from actbench.models.networks.mlp import MLP
 from actbench.models.networks.nin import NiN
 from actbench.models.networks.resnet import CifarResNet, ResNet18
@@ -13,7 +19,6 @@ from actbench.models.networks.squeezenet import SqueezeNet
 from actbench.models.networks.vgg import CONVOLUTIONS, VGG
 from actbench.models.networks.vit import ViT
 from actbench.models.networks.wrn import WideResNet
-from actbench.models.user_code import import_network, takes_image_size
 from actbench.study.fields import Rule, integer
 from actbench.study.registry import Entry, Parameter, Registry
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from actbench.models.activations import ActivationFactory
+    from actbench.models.networks.libraries import PlainBuilder
 
     NetworkFactory = Callable[[ActivationFactory, int, int], nn.Module]
 
@@ -32,7 +38,7 @@ def _cifar_resnet(blocks: int) -> Entry[Callable[..., nn.Module]]:
     return Entry(build, "He et al. 2016's for CIFAR, with batch norm")
 
 
-MODELS: Registry[Callable[..., nn.Module]] = Registry(
+MODELS: Registry[Callable[..., Any]] = Registry(
     "model",
     cnn=Entry(CNN, "two convolutions and two linear layers"),
     deep_cnn=Entry(
@@ -84,6 +90,16 @@ MODELS: Registry[Callable[..., nn.Module]] = Registry(
         },
         Rule(lambda p: p["width"] % p["heads"] == 0, "heads must divide width"),
     ),
+    torchvision=Entry(
+        torchvision_network,
+        "torchvision:NAME, any of torchvision's for classification, its activations replaced",
+        {"name": Parameter("")},
+    ),
+    timm=Entry(
+        timm_network,
+        "timm:NAME, any of timm's, its activations replaced; needs timm",
+        {"name": Parameter("")},
+    ),
     importable=True,
 )
 
@@ -93,27 +109,33 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
 
     The function takes an activation factory, the number of classes and the side of the images in
     pixels. A user's own, named by import path, gets the side only if it has a parameter
-    ``image_size``.
+    ``image_size``. If it takes no activation factory, or if the network is torchvision's or timm's,
+    its own activations are replaced after it is built.
 
     Raises:
         UsageError: the name or a parameter is unknown, or the import fails.
     """
     spec = MODELS.parse(text)
-    given: dict[str, Any] = spec.parameters
     if spec.imported:
         own = import_network(spec)
-        sized = takes_image_size(own) and "image_size" not in given
-
-        def build_own(activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
-            size = {"image_size": image_size} if sized else {}
-            return own(activation, classes, **size, **given)  # type: ignore[no-any-return]
-
-        return spec.canonical(given), build_own
+        text = spec.canonical(own.parameters)
+        return text, own.build if own.takes_factory else _converting(text, own.plain_builder)
+    given: dict[str, Any] = MODELS.bind(spec)
+    text = spec.canonical(given, main="name")
+    if spec.name in LIBRARIES:
+        return text, _converting(text, LIBRARIES[spec.name](given.get("name", "")))
     entry = MODELS[spec.name]
-    given = MODELS.bind(spec)
     parameters = {**entry.defaults, **given}
 
     def build(activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
-        return entry.target(activation, classes, image_size, **parameters)
+        return entry.target(activation, classes, image_size, **parameters)  # type: ignore[no-any-return]
 
-    return spec.canonical(given), build
+    return text, build
+
+
+def _converting(text: str, plain: PlainBuilder) -> NetworkFactory:
+    from actbench.models.swap import converted
+
+    return lambda activation, classes, image_size: converted(
+        f"model {text!r}", plain, activation, classes, image_size
+    )
