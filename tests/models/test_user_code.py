@@ -13,7 +13,6 @@ import pytest
 from actbench.errors import SourceChangedError, UsageError
 from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
 from actbench.models.build import build_network
-from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import import_code, study_code
 from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store
@@ -292,32 +291,6 @@ def test_partial_objects_are_activations_and_networks(here: Path) -> None:
 def test_parameters_for_each_channel_pass_the_self_check() -> None:
     check = check_activation(resolve_activation("torch.nn:PReLU:num_parameters=16"))
     assert (check.trainable_parameters, check.at_minus_one) == (16, -0.25)
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ("torchvision.models:resnet18", "it must take (activation factory, classes)"),
-        ("nets:pretrained", "'pretrained' comes first"),
-        ("nets:one", "too many positional arguments"),
-        ("nets:two:depth=3", "unexpected keyword argument 'depth'"),
-        ("nets:built", "must be a callable"),
-    ],
-)
-def test_a_network_factory_is_not_called_with_what_it_does_not_take(
-    model: str, message: str, here: Path
-) -> None:
-    write(
-        here,
-        nets="from torch import nn\n"
-        "def pretrained(pretrained=False, classes=10): raise AssertionError\n"
-        "def one(classes): raise AssertionError\n"
-        "def two(act, classes): raise AssertionError\n"
-        "built = nn.Linear(1, 1)\n",
-    )
-    with pytest.raises(UsageError) as error:
-        resolve_model(model)
-    assert message in str(error.value)
 
 
 UNGUARDED = """
