@@ -104,8 +104,9 @@ def test_prelu_of_channels_is_torchs_with_a_slope_for_each() -> None:
     assert not x.grad.any()
 
 
-def test_prelu_of_channels_has_a_slope_for_each_feature_of_tokens() -> None:
+def test_prelu_of_channels_has_its_slopes_on_another_axis_if_it_is_set() -> None:
     module = resolve_activation("prelu:channels=true")()
+    module.axis = 2
     module(torch.ones(2, 5, 3))
     with torch.no_grad():
         module.weight.copy_(torch.tensor([0.0, 1.0, 2.0]))

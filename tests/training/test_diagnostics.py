@@ -99,6 +99,33 @@ def test_units_that_never_get_a_positive_input_are_counted(spec: str) -> None:
     assert units.fraction() == 43 / 176
 
 
+def test_units_of_tokens_are_their_features() -> None:
+    model = "vit:depth=1,width=8,heads=2"
+    network, layers = build_network(model, resolve_activation("relu"), 10, 0)
+    hidden = network.blocks[0].fc1
+    nn.init.zeros_(hidden.weight)
+    nn.init.constant_(hidden.bias, 0.1)
+    nn.init.constant_(hidden.bias[:8], -0.1)
+    units = inactive_shares(network, layers)
+    assert units.fractions() == {"blocks.0.act": 8 / 32}
+
+
+def test_units_of_images_whose_channels_are_last_are_these() -> None:
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc, self.act = nn.Conv2d(3, 4, 8, 8), nn.Linear(4, 6), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.act(self.fc(self.conv(x).permute(0, 2, 3, 1)))
+
+    network = Mixer()
+    nn.init.zeros_(network.fc.weight)
+    network.fc.bias.data.copy_(torch.tensor([-1.0, -1, -1, 1, 1, 1]))
+    units = inactive_shares(network, {"act": network.act})
+    assert units.fractions() == {"act": 0.5}
+
+
 def test_a_unit_is_active_when_one_position_of_one_image_of_any_batch_is_positive() -> None:
     layer = nn.Identity()
     with InactiveUnits(layer, {"layer": layer}) as units:

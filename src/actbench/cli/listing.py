@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from actbench.cli.terminal import show
+from actbench.errors import UsageError
 from actbench.study.specs import shortest_text
 
 if TYPE_CHECKING:
@@ -50,11 +51,47 @@ def datasets() -> None:
 
 
 @list_.command()
-def models() -> None:
-    """Networks with their parameters."""
-    from actbench.models.networks.registry import MODELS
+@click.argument("specs", nargs=-1, metavar="[SPEC]...")
+@click.option(
+    "--image-size",
+    type=click.IntRange(1),
+    default=32,
+    metavar="N",
+    help="The side of the images in pixels.  [default: 32]",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(1),
+    default=10,
+    metavar="N",
+    help="The number of classes.  [default: 10]",
+)
+def models(specs: tuple[str, ...], image_size: int, classes: int) -> None:
+    """Networks with their parameters and their size.
 
-    _print_with_parameters(MODELS)
+    Without SPEC all networks, else those: wrn:depth=28,width=10, torchvision:resnet18, your own.
+    Weights are the trained parameters; multiply-adds are for one image.
+    """
+    from actbench.models.networks.libraries import LIBRARIES
+    from actbench.models.networks.registry import MODELS
+    from actbench.models.size import network_size
+
+    def size(model: str) -> list[str]:
+        found = network_size(model, classes, image_size)
+        return [f"{found.parameters:,}", f"{found.multiply_adds / 1e6:,.1f} M"]
+
+    headers = ["weights", "multiply-adds"]
+    if specs:
+        _print_table([[spec, *size(spec)] for spec in specs], ["name", *headers])
+        return
+    rows = []
+    for name, entry in MODELS.items():
+        try:
+            numbers = ["–", "–"] if name in LIBRARIES else size(name)
+        except UsageError:  # its images are larger
+            numbers = ["–", "–"]
+        rows.append([name, _parameters(entry), *numbers, entry.help])
+    _print_table(rows, ["name", "parameters", *headers, ""])
 
 
 @list_.command()

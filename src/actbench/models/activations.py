@@ -39,24 +39,24 @@ class Definition:
 class ChannelPReLU(nn.Module):
     """PReLU with a slope for each channel, whose number the first input sets.
 
-    Channels are axis 1 of x, as of ``torch.nn.PReLU``, but the last axis of tokens (N, L, C).
+    Channels are axis ``axis`` of x, which is 1 as of ``torch.nn.PReLU`` unless a network's builder
+    sets another (see ``features.materialise``).
     """
 
     def __init__(self, init: float = 0.25) -> None:
         super().__init__()
-        self.init = init
+        self.init, self.axis = init, 1
         self.weight = nn.UninitializedParameter()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shape and type of x."""
-        tokens = x.dim() == 3
-        x = x.transpose(1, 2) if tokens else x
         if isinstance(self.weight, nn.UninitializedParameter):
             with torch.no_grad():
-                self.weight.materialize((x.shape[1],), device=x.device)
+                self.weight.materialize((x.shape[self.axis],), device=x.device)
                 self.weight.fill_(self.init)
-        y = nn.functional.prelu(x, self.weight)
-        return y.transpose(1, 2) if tokens else y
+        if self.axis == 1:
+            return nn.functional.prelu(x, self.weight)
+        return nn.functional.prelu(x.movedim(self.axis, 1), self.weight).movedim(1, self.axis)
 
 
 def _prelu(init: float = 0.25, *, channels: bool = False) -> nn.Module:

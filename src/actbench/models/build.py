@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from actbench.models.features import materialise
 from actbench.models.initialisation import draw_weights, gain_of
 from actbench.models.networks.layers import IMAGE_SIZE, PoolingConv2d
 from actbench.models.networks.registry import resolve_model
@@ -65,14 +66,14 @@ def build_network(
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
         initial = factory(identity, num_classes, image_size)
         if needs.images:
-            _evaluate(initial, noise)
+            materialise(initial, noise)
         if init == "slope_aware":
             draw_weights(initial, gain_of(activation), seed)
         start = initial.state_dict()
         torch.manual_seed(seed_for("activation parameters", seed))
         network = factory(recording, num_classes, image_size)
         if needs.images:
-            _evaluate(network, noise)
+            materialise(network, noise)
     network.load_state_dict(start, strict=False)
     for module in network.modules():
         if isinstance(module, PoolingConv2d):
@@ -117,7 +118,7 @@ def _needs(build: Callable[[], nn.Module], noise: torch.Tensor) -> _Needs:
     trial = build()
     before = _parameter_names(trial)
     lazy = _is_lazy(trial)
-    _succeeds(lambda: _evaluate(trial, noise))
+    _succeeds(lambda: materialise(trial, noise))
     images = lazy or _parameter_names(trial) != before
     layout = torch.channels_last
     if _succeeds(lambda: _train(trial.to(memory_format=layout), noise.to(memory_format=layout))):
@@ -125,7 +126,7 @@ def _needs(build: Callable[[], nn.Module], noise: torch.Tensor) -> _Needs:
 
     def train_contiguous() -> None:
         network = build()
-        _evaluate(network, noise)
+        materialise(network, noise)
         _train(network, noise)
 
     return _Needs(images, contiguous=_succeeds(train_contiguous))
@@ -151,12 +152,6 @@ def _noise(image_size: int) -> torch.Tensor:
     """Return two images of noise in [−1, 1], contiguous."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(2, 3, image_size, image_size, generator=generator) * 2 - 1
-
-
-def _evaluate(network: nn.Module, images: torch.Tensor) -> None:
-    with torch.no_grad():
-        network.eval()(images)
-    network.train()
 
 
 def _train(network: nn.Module, images: torch.Tensor) -> None:

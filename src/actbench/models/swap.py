@@ -11,6 +11,7 @@ from torch import nn
 
 from actbench.errors import UsageError, in_a_line
 from actbench.models.activations import resolve_activation
+from actbench.models.features import materialise
 from actbench.models.global_state import generators_kept
 from actbench.models.sites import Sites, fill_slots, find_sites, seed_generators
 from actbench.models.tracing import rewrite
@@ -58,11 +59,8 @@ def swap_activations(
     sites = find_sites(subject, lambda: copy.deepcopy(model), inputs)
     replace_activations(copied, sites, lambda _: factory().to(inputs.device))
     if any(nn.parameter.is_lazy(p) for p in copied.parameters()):
-        modes = [(module, module.training) for module in copied.modules()]
-        with torch.no_grad(), generators_kept():
-            copied.eval()(inputs)
-        for module, mode in modes:
-            module.training = mode
+        with generators_kept():
+            materialise(copied, inputs)
     return copied
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from actbench.errors import in_a_line
+from actbench.models.features import FeatureAxis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,8 +63,9 @@ class GradientNorms:
 class InactiveUnits:
     """Counts the units of activation layers that never get a positive input on a test set.
 
-    A unit is a channel of a convolution's or a neuron of a linear layer's output. It is inactive
-    when its pre-activation is ≤ 0 at every position of every image seen. A layer that runs several
+    A unit is a channel of a convolution's or a neuron of a linear layer's output (see
+    ``FeatureAxis``). It is inactive when its pre-activation is ≤ 0 at every position of every image
+    seen. A layer that runs several
     times in one pass of the network is counted at each call: ``act``, ``act (call 2)``. Used as a
     context manager around the passes.
 
@@ -73,6 +75,7 @@ class InactiveUnits:
 
     def __init__(self, network: nn.Module, activation_layers: Mapping[str, nn.Module]) -> None:
         self._network, self._layers = network, activation_layers
+        self._axis = FeatureAxis(network)
         self._calls: Counter[str] = Counter()
         self._largest: dict[tuple[str, int], torch.Tensor] = {}
         self._handles: list[RemovableHandle] = []
@@ -82,6 +85,7 @@ class InactiveUnits:
         def begin(*_: object) -> None:
             self._calls.clear()
 
+        self._axis.__enter__()
         self._handles.append(self._network.register_forward_pre_hook(begin))
         for name, layer in self._layers.items():
 
@@ -101,11 +105,12 @@ class InactiveUnits:
 
     def _take(self, name: str, x: torch.Tensor) -> None:
         call = name, self._calls[name]
-        units = x.amax((0, *range(2, x.dim())))
+        units = x.amax([axis for axis in range(x.dim()) if axis != self._axis.of(x)])
         before = self._largest.get(call)
         self._largest[call] = units if before is None else torch.maximum(before, units)
 
     def __exit__(self, *_: object) -> None:
+        self._axis.__exit__()
         for handle in self._handles:
             handle.remove()
 

@@ -11,7 +11,7 @@ import torch
 
 from actbench.errors import ResultsFolderError, UnavailableError, in_a_line
 from actbench.models.activations import check_activation, resolve_activation
-from actbench.models.build import build_network
+from actbench.models.build import build_network, build_notes
 from actbench.models.global_state import keep_working_folder, settings_kept
 from actbench.models.normalisation import normalise_inputs
 from actbench.store.measured import failed

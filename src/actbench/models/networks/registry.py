@@ -115,27 +115,47 @@ def resolve_model(text: str) -> tuple[str, NetworkFactory]:
     Raises:
         UsageError: the name or a parameter is unknown, or the import fails.
     """
+    text, build, plain = _resolved(text)
+    if plain is None:
+        return text, build
+
+    from actbench.models.swap import converted
+
+    return text, lambda activation, classes, image_size: converted(
+        f"model {text!r}", plain, activation, classes, image_size
+    )
+
+
+def resolve_unconverted(text: str) -> NetworkFactory:
+    """Return what ``resolve_model`` does, but for a network with its own activations if it has any.
+
+    Raises:
+        UsageError: as ``resolve_model``.
+    """
+    return _resolved(text)[1]
+
+
+def _resolved(text: str) -> tuple[str, NetworkFactory, PlainBuilder | None]:
+    """Return the canonical text, the function that builds it, and that without an activation."""
     spec = MODELS.parse(text)
+    plain: PlainBuilder | None = None
     if spec.imported:
         own = import_network(spec)
         text = spec.canonical(own.parameters)
-        return text, own.build if own.takes_factory else _converting(text, own.plain_builder)
-    given: dict[str, Any] = MODELS.bind(spec)
-    text = spec.canonical(given, main="name")
-    if spec.name in LIBRARIES:
-        return text, _converting(text, LIBRARIES[spec.name](given.get("name", "")))
+        if own.takes_factory:
+            return text, own.build, None
+        plain = own.plain_builder
+    else:
+        given: dict[str, Any] = MODELS.bind(spec)
+        text = spec.canonical(given, main="name")
+        if spec.name in LIBRARIES:
+            plain = LIBRARIES[spec.name](given.get("name", ""))
+    if plain is not None:
+        return text, lambda _, classes, image_size: plain(classes, image_size), plain
     entry = MODELS[spec.name]
     parameters = {**entry.defaults, **given}
 
     def build(activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
         return entry.target(activation, classes, image_size, **parameters)  # type: ignore[no-any-return]
 
-    return text, build
-
-
-def _converting(text: str, plain: PlainBuilder) -> NetworkFactory:
-    from actbench.models.swap import converted
-
-    return lambda activation, classes, image_size: converted(
-        f"model {text!r}", plain, activation, classes, image_size
-    )
+    return text, build, None
