@@ -42,7 +42,9 @@ def trained_network(study: Study, data: ImageData) -> nn.Module:
     """Return the study's network, trained with its first activation and seed, ready to evaluate."""
     trial = study.trials()[0]
     factory = resolve_activation(trial.activation)
-    network, _ = build_network(study.model, factory, len(data.classes), trial.seed)
+    network, _ = build_network(
+        study.model, factory, len(data.classes), trial.seed, image_size=data.image_size
+    )
     finish(train(network, data, study, trial, report=lambda _: None))
     return network.eval()
 
@@ -67,7 +69,7 @@ def main() -> None:
         train_images=options.train_images,
         epochs=options.epochs,
     )
-    data = study_images(prepare(study.dataset, study.data_dir), study)
+    data = study_images(prepare(study.dataset, study.data_dir, study.image_size), study)
     network = trained_network(study, data)
     images = (normalise(data.test_images[: options.images]) + 1) / 2
     labels = data.test_labels[: options.images].clone()

@@ -104,8 +104,8 @@ def test_tf32_is_refused_on_the_processor(actbench_here: Callable[..., Outcome])
 
 def test_native_kernels_need_the_cpu() -> None:
     with pytest.raises(UsageError, match="which computes only on the CPU, and device is cuda"):
-        resolve_kernels(Study(device="cuda", kernels="native"), [], 10)
-    assert resolve_kernels(Study(device="cuda"), [], 10) == ("torch", "")
+        resolve_kernels(Study(device="cuda", kernels="native"), [], 10, 32)
+    assert resolve_kernels(Study(device="cuda"), [], 10, 32) == ("torch", "")
 
 
 def test_ray_is_refused_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

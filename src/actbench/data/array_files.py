@@ -48,7 +48,7 @@ def npz(dataset: str, data_dir: str) -> Source:
 
 def _read_npz(path: Path, size: int) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in NAMES if name not in file]
             arrays = [] if missing else [file[name] for name in NAMES]
             there = list(file)
@@ -99,4 +99,5 @@ def stored_arrays(dataset: str, data_dir: str, *, digest: str) -> Source:
                 arrays[f"{part}_images"] = fitted(arrays[f"{part}_images"], size)
         return {**arrays, **about, "notes": notes}
 
-    return Source(lambda: digest, read)
+    found = read_tensors(data_path(STORED, digest), check=False)
+    return Source(lambda: digest, read, found[0]["train_images"].shape[1] if found else 0)

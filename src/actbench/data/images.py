@@ -143,8 +143,10 @@ def store_content(content: dict[str, Any]) -> tuple[Path, str]:
         UnavailableError: it cannot be written.
         UsageError: all training images are the same.
     """
+    content = content | {name: np.ascontiguousarray(content[name]) for name in _ARRAYS}
     found = checksum({name: torch.from_numpy(content[name]) for name in _ARRAYS})
-    decides = json.dumps([found, list(content["classes"])])
+    about = [list(content["classes"]), list(content["notes"]), content["own_size"]]
+    decides = json.dumps([found, content["flip"], *about])
     digest = f"sha256-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
     path = data_path(STORED, digest)
     if _read(path, check=True) is None:

@@ -28,8 +28,8 @@ def arrays(
     """Return the name of a data set of these arrays, as in ``Study(dataset=actbench.arrays(…))``.
 
     The images are stored in the cache under the SHA-256 of their content, where worker processes
-    and later runs find them. The name depends on the content only. Training images are not flipped
-    unless the study says so.
+    and later runs find them. The name depends on what is stored only. Training images are not
+    flipped unless the study says so.
 
     Args:
         x_train: NumPy arrays, CPU tensors or nested lists: (N, H, W), grey, or (N, H, W, C) or

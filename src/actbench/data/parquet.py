@@ -79,7 +79,12 @@ def _split(root: Path, part: str) -> list[Path]:
     """Return the files of a split, in the order of their names."""
     paths = [root / name for name, _, _ in _files(root)]
     for split in ("train",) if part == "train" else TEST_SPLITS:
-        found = [path for path in paths if split in (_word(path.name), _word(path.parent.name))]
+        found = [
+            path
+            for path in paths
+            if split == _word(path.name)
+            or (path.parent != root and split == _word(path.parent.name))
+        ]
         folders = sorted({str(path.parent) for path in found})
         if len(folders) > 1:
             raise UsageError(

@@ -111,6 +111,7 @@ class _Check:
                 len(self._data.classes),
                 self._study.seeds[0],
                 self._study.init,
+                image_size=self._data.image_size,
             )
         except UsageError:
             raise

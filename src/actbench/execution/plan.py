@@ -116,7 +116,7 @@ def _prepared(study: Study) -> Plan:
         counts.append(trained_images(study, data.validation_split(data.tuning_images)))
     with settings_kept(model):
         notes = check_networks(study, factories, data, counts)
-        kernels, note = resolve_kernels(study, factories, len(data.classes))
+        kernels, note = resolve_kernels(study, factories, len(data.classes), data.image_size)
         if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
             notes.append(slow_bfloat16(study, factories[0], data))
     specs = (model, *(factory.spec for factory in factories))
@@ -157,9 +157,11 @@ def check_stored(plan: Plan, store: Store) -> None:
                 "(choose another folder with --out, or start over with --restart)"
             )
         if spec not in layers:
-            factory, classes = resolve_activation(spec), len(open_images(plan.data_folder).classes)
+            factory, data = resolve_activation(spec), open_images(plan.data_folder)
             with settings_kept():
-                network, _ = build_network(plan.study.model, factory, classes, seed=0)
+                network, _ = build_network(
+                    plan.study.model, factory, len(data.classes), 0, image_size=data.image_size
+                )
             layers[spec] = GradientNorms(network).layers
         for epoch in record.history[:1]:
             if list(epoch.grad_norms) != layers[spec]:
@@ -205,7 +207,9 @@ def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) 
         with torch.random.fork_rng(devices=[]):
             for _ in range(ROUNDS):
                 for precision, times in seconds.items():
-                    network, _ = build_network(study.model, activation, len(data.classes), 0)
+                    network, _ = build_network(
+                        study.model, activation, len(data.classes), 0, image_size=data.image_size
+                    )
                     timed = dataclasses.replace(study, precision=precision)
                     steps = Steps(network, few, timed, Trial(activation.spec, 0))
                     begin = time.perf_counter()
@@ -222,7 +226,7 @@ def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) 
 
 
 def resolve_kernels(
-    study: Study, activations: Sequence[ActivationFactory], num_classes: int
+    study: Study, activations: Sequence[ActivationFactory], num_classes: int, image_size: int
 ) -> tuple[str, str]:
     """Return ``native`` or ``torch``, and a note for the user, which may be empty.
 
@@ -247,7 +251,9 @@ def resolve_kernels(
             )
         if other != supported:
             return "torch", ""
-    if not asked and not has_native_step(study.model, activations, num_classes):
+    if not asked and not has_native_step(
+        study.model, activations, num_classes, image_size=image_size
+    ):
         return "torch", ""
     try:
         compile_kernels()

@@ -83,6 +83,7 @@ class TrialRecord:
         environment: the id of an entry of ``environment.json``; empty for a crashed trial.
         notes: sentences on the training for the reader.
         weights: the checksum of the file of the trained weights; empty if they cannot be stored.
+        image_size: the height and width of the images in pixels.
         class_images: the number of test images by class.
         clean: the results on the test images.
         corruptions: the results under each corruption.
@@ -102,6 +103,7 @@ class TrialRecord:
     environment: str = ""
     notes: tuple[str, ...] = ()
     weights: Checksum = ""
+    image_size: Count = 32
     class_images: tuple[CountFrom0, ...] = ()
     clean: CleanResult | None = None
     corruptions: tuple[CorruptionResult, ...] = ()

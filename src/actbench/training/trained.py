@@ -47,6 +47,6 @@ def trained_network(store: Store, study: Study, activation: str, seed: int) -> n
             f"{trial}: {error}; a run that measures more trains it again"
         ) from None
     import_code(study)
-    network, _ = trial_network(study, trial, len(record.class_images))
+    network, _ = trial_network(study, trial, len(record.class_images), record.image_size)
     network.load_state_dict(state)
     return network.eval()

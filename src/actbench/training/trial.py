@@ -125,13 +125,19 @@ def finish(generator: Generator[None, None, T]) -> T:
 
 
 def trial_network(
-    study: Study, trial: Trial, classes: int
+    study: Study, trial: Trial, classes: int, image_size: int
 ) -> tuple[nn.Module, dict[str, nn.Module]]:
     """Return a trial's network with its initial weights, and its activation layers by name."""
     factory = resolve_activation(trial.activation)
     with settings_kept():
         network, layers = build_network(
-            study.model, factory, classes, trial.seed, study.init, study.kernels
+            study.model,
+            factory,
+            classes,
+            trial.seed,
+            study.init,
+            study.kernels,
+            image_size=image_size,
         )
     if study.normalise == "dataset":
         normalise_inputs(network, study.pixel_statistics)
@@ -170,7 +176,7 @@ def run_trial(
     """
     seed_generators("self-check", trial.seed)  # independent of what ran before in this process
     check = check_activation(resolve_activation(trial.activation))
-    network, activation_layers = trial_network(study, trial, len(data.classes))
+    network, activation_layers = trial_network(study, trial, len(data.classes), data.image_size)
     network.to(data.train_images.device)
     keep_working_folder(network)
     if stored is not None and _restored(network, stored, weights, report):
@@ -198,6 +204,7 @@ def run_trial(
             kernels=study.kernels,
             environment=environment,
             notes=tuple(notes),
+            image_size=data.image_size,
             class_images=by_class(data.test_labels, len(data.classes)),
         )
         if training.diverged:
