@@ -313,13 +313,6 @@ def test_a_bad_npz_file_is_one_line(tmp_path: Path) -> None:
             prepare("npz", name)
 
 
-def test_a_study_of_an_npz_file_runs(actbench_here: Callable[..., Outcome], tmp_path: Path) -> None:
-    path = write_npz(tmp_path / "a.npz")
-    options = ["--epochs", "1", "--seeds", "1", "--activation", "elu", "--corruptions", "none"]
-    done = actbench_here("run", "--dataset", "npz", "--data-dir", path, *options, "--workers", "0")
-    assert done.code == 0, done.err
-
-
 # a user's function
 
 SOURCE = """

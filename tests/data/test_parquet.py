@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from helpers.runs import Outcome
 
 X, Y, X_TEST, Y_TEST = four_arrays()
 NAMES = ["cat", "dog", "eel"]
@@ -216,12 +215,3 @@ def test_without_pyarrow_one_line_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UsageError, match=r"needs pyarrow, .*pip install 'actbench\[parquet\]'"):
         prepare("parquet", str(tmp_path))
-
-
-def test_a_study_of_parquet_files_runs(
-    actbench_here: Callable[..., Outcome], tmp_path: Path
-) -> None:
-    options = ["--dataset", "parquet", "--data-dir", cifar(tmp_path / "data")]
-    options += ["--epochs", "1", "--seeds", "1", "--activation", "elu", "--corruptions", "none"]
-    done = actbench_here("run", *options, "--workers", "0", "--out", "out")
-    assert done.code == 0, done.err
