@@ -27,6 +27,7 @@ has_compiler = pytest.mark.skipif(
 )
 
 # images, channels, height, width, filters: cnn's and deep_cnn's, and sizes that fill no vector
+IMAGE_SIZES = (28, 48, 64, 96)
 SHAPES = [
     (5, 3, 32, 32, 16),
     (5, 16, 16, 16, 32),
@@ -36,6 +37,13 @@ SHAPES = [
     (2, 5, 6, 14, 7),
     (1, 20, 2, 2, 100),
     (1, 64, 4, 6, 70),
+    # odd sides: the last row or column is in no window
+    (2, 3, 33, 33, 16),
+    (2, 16, 15, 15, 32),
+    (2, 2, 5, 8, 3),
+    (2, 5, 6, 3, 7),
+    *((2, 3, size, size, 16) for size in IMAGE_SIZES),
+    *((2, 16, size // 2, size // 2, 32) for size in IMAGE_SIZES),
 ]
 
 
@@ -83,14 +91,14 @@ def test_values_and_gradients_are_pytorchs_to_float32s_precision(shape: tuple[in
 @has_compiler
 @pytest.mark.parametrize("channels", [3, 4, 17])
 def test_gradients_are_those_of_finite_differences(channels: int) -> None:
-    *inputs, _ = drawn((2, channels, 4, 6, 3), torch.float64)
+    *inputs, _ = drawn((2, channels, 4, 7, 3), torch.float64)
     assert torch.autograd.gradcheck(conv_pool, [tensor.requires_grad_() for tensor in inputs])
 
 
 @has_compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of the check itself
 def test_pytorch_finds_the_operation_well_registered() -> None:
-    *inputs, _ = drawn((2, 5, 4, 6, 3))
+    *inputs, _ = drawn((2, 5, 5, 6, 3))
     arguments = tuple(tensor.requires_grad_() for tensor in inputs)
     found = torch.library.opcheck(torch.ops.actbench.conv_pool.default, arguments)
     assert set(found.values()) == {"SUCCESS"}
@@ -143,7 +151,11 @@ HARD = [ties, zeros, flat_areas, denormals, nan, infinities, both]
 
 @has_compiler
 @pytest.mark.parametrize("spoil", HARD)
-@pytest.mark.parametrize("shape", [(2, 3, 8, 8, 16), (2, 16, 8, 8, 32), (2, 5, 6, 6, 7)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 3, 8, 8, 16), (2, 16, 8, 8, 32), (2, 5, 6, 6, 7), (2, 3, 9, 7, 16), (2, 16, 7, 9, 32)],
+    ids=str,
+)
 def test_the_winner_is_that_of_pytorchs_max_pool(
     spoil: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
 ) -> None:
@@ -214,8 +226,9 @@ def test_each_gradient_can_be_computed_by_itself(wanted: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, w, b: (x[..., 1:], w, b), "even height and width"),
-        (lambda x, w, b: (x[0], w, b), "even height and width"),
+        (lambda x, w, b: (x[..., :1], w, b), "height and width 2 or more"),
+        (lambda x, w, b: (x[:, :, 3:], w, b), "height and width 2 or more"),
+        (lambda x, w, b: (x[0], w, b), "height and width 2 or more"),
         (lambda x, w, b: (x[:, 1:], w, b), "weights .K, 4, 3, 3."),
         (lambda x, w, b: (x, w[..., :2], b), "weights .K, 5, 3, 3."),
         (lambda x, w, b: (x, w, b[1:]), "biases"),

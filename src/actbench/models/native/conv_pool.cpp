@@ -530,8 +530,9 @@ void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uin
 
 }  // namespace
 
-// Sizes are images, height, width (even), channels, filters; x is (images, height, width, channels),
-// w (filters, 3, 3, channels), pooled, g and winner (images, height / 2, width / 2, filters).
+// Sizes are images, height, width, channels, filters; x is (images, height, width, channels),
+// w (filters, 3, 3, channels), pooled, g and winner (images, height / 2, width / 2, filters). As in
+// PyTorch, the last row or column of an odd height or width is in no window.
 extern "C" {
 
 void conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const Real* bias,

@@ -44,13 +44,13 @@ def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
     differently. A gradient of 0 stays 0, even times infinity or NaN.
 
     Args:
-        x: float32 or float64 (N, C, H, W), H and W even; fastest in channels_last, and where C is
-            up to 3 or a multiple of 16.
+        x: float32 or float64 (N, C, H, W), H and W at least 2; fastest in channels_last, and where
+            C is up to 3 or a multiple of 16.
         weight: (K, C, 3, 3), of x's type; fastest in channels_last.
         bias: (K,), of x's type.
 
     Returns:
-        (N, K, H / 2, W / 2) in channels_last, of x's type.
+        (N, K, H // 2, W // 2) in channels_last, of x's type.
 
     Raises:
         ValueError: a shape or type differs.
@@ -168,9 +168,10 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
     if len(dtypes) > 1 or x.dtype not in TYPES:
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise ValueError(f"conv_pool computes in float32 or float64 only, not in {found}")
-    if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2:
+    if x.dim() != 4 or x.shape[2] < 2 or x.shape[3] < 2:
         raise ValueError(
-            f"conv_pool takes images (N, C, H, W) of even height and width, not {tuple(x.shape)}"
+            "conv_pool takes images (N, C, H, W) of height and width 2 or more, not "
+            f"{tuple(x.shape)}"
         )
     if bias.dim() != 1 or weight.shape != (len(bias), x.shape[1], 3, 3):
         raise ValueError(
@@ -212,10 +213,9 @@ def _empty_pooled(
 
 
 def _empty_input_gradient(
-    g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor
+    g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor, height: int, width: int
 ) -> torch.Tensor:
-    n, _, height, width = g.shape
-    return _empty(g, (n, weight.shape[1], 2 * height, 2 * width))
+    return _empty(g, (g.shape[0], weight.shape[1], height, width))
 
 
 def _empty_parameter_gradients(
@@ -240,8 +240,10 @@ def _forward(
     return pooled, winner
 
 
-def _input_gradient(g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    out = _empty_input_gradient(g, winner, weight)
+def _input_gradient(
+    g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor, height: int, width: int
+) -> torch.Tensor:
+    out = _empty_input_gradient(g, winner, weight, height, width)
     _call("conv_pool_input_gradient", out, len(weight), _dense(weight), _dense(g), winner, out)
     return out
 
@@ -265,7 +267,9 @@ def _backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.
     operations = torch.ops.actbench
     input_gradient = weight_gradient = bias_gradient = None
     if ctx.needs_input_grad[0]:
-        input_gradient = operations.conv_pool_input_gradient(gradient, winner, weight)
+        input_gradient = operations.conv_pool_input_gradient(
+            gradient, winner, weight, x.shape[2], x.shape[3]
+        )
     if any(ctx.needs_input_grad[1:]):
         weight_gradient, bias_gradient = operations.conv_pool_parameter_gradients(
             gradient, winner, x
@@ -284,7 +288,8 @@ def _register() -> Any:
             _empty_pooled,
         ),
         (
-            "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight) -> Tensor",
+            "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight, SymInt height, "
+            "SymInt width) -> Tensor",
             _input_gradient,
             _empty_input_gradient,
         ),

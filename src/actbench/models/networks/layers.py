@@ -20,8 +20,7 @@ IMAGE_SIZE = 32
 class PoolingConv2d(nn.Conv2d):
     """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
 
-    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``, which takes
-    images of even height and width only.
+    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``.
     """
 
     bias: torch.Tensor
@@ -32,7 +31,7 @@ class PoolingConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shape (N, K, H // 2, W // 2)."""
-        if self.kernels == "native" and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+        if self.kernels == "native":
             return conv_pool(x, self.weight, self.bias)
         return max_pool(super().forward(x))
 
