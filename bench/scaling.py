@@ -1,6 +1,7 @@
-"""How the time of a study grows with trials, seeds, epochs, images and workers.
+"""How the time of a study grows with trials, seeds, epochs, images, pixels and workers.
 
 Each dimension of a small study on synthetic images is varied separately; time = a + b·x is fitted.
+The peak memory of a process that trains is measured for each size of the images.
 
     python bench/scaling.py --repetitions 3
 """
@@ -10,6 +11,9 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -32,7 +36,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TEST_IMAGES = 500
-BASE = {"activations": ("relu",), "seeds": 1, "epochs": 1, "train_images": 6400, "workers": 1}
+TRAIN_IMAGES = 6400
+MOST_TRAIN_IMAGES = 25_600
+SIZES = (32, 48, 64, 96, 128)
+BASE = {
+    "activations": ("relu",),
+    "seeds": 1,
+    "epochs": 1,
+    "train_images": TRAIN_IMAGES,
+    "workers": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,12 @@ def dimensions(most_workers: int) -> list[Dimension]:
         Dimension(
             "training images, thousands",
             "s per thousand",
-            {n / 1000: {"train_images": n} for n in (3200, 6400, 12_800, 25_600)},
+            {n / 1000: {"train_images": n} for n in (3200, 6400, 12_800, MOST_TRAIN_IMAGES)},
+        ),
+        Dimension(
+            "thousand pixels per image",
+            "s per thousand",
+            {size**2 / 1000: {"image_size": size} for size in SIZES},
         ),
         Dimension(
             "1 / workers, four trials",
@@ -68,15 +86,41 @@ def dimensions(most_workers: int) -> list[Dimension]:
     ]
 
 
-def measure(settings: dict[str, object], data_dir: Path) -> float:
-    """Return the seconds of a complete run with these settings."""
+def measure(settings: dict[str, object], root: Path) -> float:
+    """Return the seconds of a complete run with these settings; ``root`` is from ``write_images``.
+
+    Images of another size are those of the smaller folder, which has as many as ``BASE`` uses.
+    """
     values = {**BASE, **settings}
     workers = values.pop("workers")
+    data_dir = root / ("few" if "image_size" in settings else "many")
     study = Study(dataset="imagefolder", data_dir=str(data_dir), **values)
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         actbench.run(study, folder, workers=workers, quiet=True)
         return time.perf_counter() - begin
+
+
+def write_images(root: Path) -> None:
+    """Write the image folders ``many`` and ``few``."""
+    write_image_folder(root / "many", MOST_TRAIN_IMAGES, TEST_IMAGES)
+    write_image_folder(root / "few", TRAIN_IMAGES, TEST_IMAGES)
+
+
+def peak_memory(size: int, root: Path) -> float:
+    """Return the peak resident memory, in MB, of a process that runs a trial at this size.
+
+    It includes the mapped images, whose memory the system can take back.
+    """
+    command = [sys.executable, __file__, "--memory-of", str(size), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def print_own_peak_memory(size: int, root: Path) -> None:
+    """Run a trial in this process, and print its peak resident memory in MB."""
+    measure({"image_size": size, "workers": 0}, root)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 
 
 def fit(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +131,7 @@ def fit(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]
 
 def draw(measured: dict[str, list[tuple[float, float]]], units: dict[str, str]) -> Figure:
     """Return a figure with a panel per dimension: every measurement, and the fitted line."""
-    figure = Figure(figsize=(12, 3), layout="constrained")
+    figure = Figure(figsize=(2.4 * len(measured), 3), layout="constrained")
     panels = figure.subplots(1, len(measured), sharey=True)
     for panel, (label, points) in zip(panels, measured.items(), strict=True):
         x, y = zip(*points, strict=True)
@@ -124,7 +168,11 @@ def main() -> None:
     parser.add_argument(
         "--figure", type=Path, default=Path(__file__).with_name("scaling.svg"), help="an SVG file"
     )
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.memory_of:
+        print_own_peak_memory(int(options.memory_of[0]), Path(options.memory_of[1]))
+        return
     if options.repetitions < 2:
         parser.error("--repetitions must be at least 2: a fit to fewer has no standard error")
 
@@ -134,14 +182,16 @@ def main() -> None:
     order = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ACTBENCH_CACHE"] = str(Path(folder) / "cache")
-        data_dir = Path(folder) / "images"
-        write_image_folder(data_dir, 25_600, TEST_IMAGES)
-        measure({}, data_dir)  # decodes and corrupts the images into the cache
+        root = Path(folder) / "images"
+        write_images(root)
+        for settings in ({}, *({"image_size": size} for size in SIZES)):
+            measure(settings, root)  # decodes and corrupts the images into the cache
         for _ in range(options.repetitions):
             # a slow period of the machine then affects more than one dimension
             order.shuffle(runs)
             for label, x, settings in runs:
-                measured[label].append((x, measure(settings, data_dir)))
+                measured[label].append((x, measure(settings, root)))
+        memory = [[f"{size}×{size}", f"{peak_memory(size, root):.0f}"] for size in SIZES]
 
     mpl.rcParams["svg.hashsalt"] = "actbench"
     figure = draw(measured, {d.label: d.unit for d in grid})
@@ -149,6 +199,8 @@ def main() -> None:
     print(f"{machine()}; {options.repetitions} repetitions\n")
     headers = ["x", "values", "a, s ± standard error", "b ± standard error", "n"]
     print(tabulate(rows_of(grid, measured), headers, tablefmt="pipe", disable_numparse=True))
+    headers = ["size of the images", "peak memory of a training process, MB"]
+    print("\n" + tabulate(memory, headers, tablefmt="pipe", disable_numparse=True))
 
 
 if __name__ == "__main__":

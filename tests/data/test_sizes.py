@@ -141,6 +141,12 @@ def test_a_study_of_images_of_another_size_runs(
         assert samples.size == (6 * size, size)
 
 
+def test_published_corruptions_of_another_size_are_refused() -> None:
+    study = Study(image_size=48, cifar10c="folder", train_images=64, corruptions=("fog",))
+    with pytest.raises(UsageError, match="have images of 32×32 pixels, and the study's have 48×48"):
+        prepare_study(study)
+
+
 # arrays that are written through a file
 
 

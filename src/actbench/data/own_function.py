@@ -58,8 +58,11 @@ def _data_dir(spec: Spec, function: Callable[..., Any], data_dir: str) -> dict[s
 def _content(
     spec: Spec, function: Callable[..., Any], parameters: Mapping[str, Any], size: int
 ) -> dict[str, Any]:
+    from actbench.models.global_state import settings_kept
+
     try:
-        values = function(**parameters)
+        with settings_kept(spec.name):
+            values = function(**parameters)
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # a user's function may raise anything

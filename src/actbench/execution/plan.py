@@ -14,7 +14,7 @@ from actbench.attacks.registry import expand as expand_attacks
 from actbench.corruptions.published import check_published
 from actbench.corruptions.registry import expand as expand_corruptions
 from actbench.data.cache import cache_limit
-from actbench.data.datasets import resolve_dataset
+from actbench.data.datasets import DATASETS, resolve_dataset
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.execution.network_check import check_networks
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from actbench.store.store import Store
     from actbench.study.study import Study
 
+PUBLISHED_SIZE = 32
 TIMED_STEPS = 3
 ROUNDS = 3
 
@@ -98,6 +99,11 @@ def _prepared(study: Study) -> Plan:
             f"the data is not the study's: its checksum is {checksum}, "
             f"and the study was made with {study.data_checksum}"
         )
+    if study.cifar10c and data.image_size != PUBLISHED_SIZE:
+        raise UsageError(
+            f"the published corruptions have images of {PUBLISHED_SIZE}×{PUBLISHED_SIZE} pixels, "
+            f"and the study's have {data.image_size}×{data.image_size}; leave out image_size"
+        )
     published = check_published(study.cifar10c, names, data.test_labels) if study.cifar10c else ()
     for name, checksum_there in study.cifar10c_checksums:
         found = dict(published).get(name, checksum_there)
@@ -119,7 +125,9 @@ def _prepared(study: Study) -> Plan:
         kernels, note = resolve_kernels(study, factories, len(data.classes), data.image_size)
         if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
             notes.append(slow_bfloat16(study, factories[0], data))
-    specs = (model, *(factory.spec for factory in factories))
+    dataset = resolve_dataset(study.dataset)
+    specs = [model, *(factory.spec for factory in factories)]
+    specs += [dataset] if DATASETS.parse(dataset).imported else []
     files = {text.partition(":")[0]: module_file(text.partition(":")[0]) for text in specs}
     notes += [f"{name} is read from {file}" for name, file in files.items() if file is not None]
     notes += [*changes(specs), *([note] if note else [])]
@@ -132,7 +140,7 @@ def _prepared(study: Study) -> Plan:
         corruptions=names,
         attacks=attacks,
         code=code,
-        dataset=resolve_dataset(study.dataset),
+        dataset=dataset,
         image_size=0 if study.image_size == own_size else study.image_size,
         data_checksum=checksum,
         data_notes=read.notes,

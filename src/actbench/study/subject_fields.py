@@ -39,16 +39,16 @@ class SubjectFields:
         "digits",
         text("a dataset's name"),
         TRAINED,
-        "The data set; see `actbench list datasets`.",
+        "The data set, or package.module:function; see `actbench list datasets`.",
     )
     dataset_name: str = setting(
         "", text("a line of text", empty=True), TRAINED, "The name of the data in tables."
     )
     data_dir: str = setting(
         "",
-        text("a folder", empty=True),
+        text("a folder or file", empty=True),
         TRAINED,
-        "The folder of the data set's files, or to which they are downloaded.",
+        "The folder or file of the data set, or the folder to which it is downloaded.",
         metavar="DIR",
     )
     data_checksum: str = setting(
