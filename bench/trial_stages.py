@@ -105,7 +105,7 @@ def main() -> None:
     trials = study.trials()[: options.trials]
     configure_malloc()
     torch.set_num_threads(1)
-    data = open_images(prepare(study.dataset, study.data_dir))
+    data = open_images(prepare(study.dataset, study.data_dir, study.image_size))
     with tempfile.TemporaryDirectory() as cache:
         os.environ["ACTBENCH_CACHE"] = cache
         columns = [stages(study, trial, data) for trial in trials]

@@ -48,6 +48,8 @@ def datasets() -> None:
     from actbench.data.datasets import DATASETS
 
     _print_table([[name, entry.help] for name, entry in DATASETS.items()], ["name", ""])
+    show("\nYour own function, package.module:function or ./file.py:function, returns x_train,")
+    show("y_train, x_test and y_test; docs/images.md describes it.")
 
 
 @list_.command()

@@ -207,21 +207,21 @@ DATASETS: Registry[Callable[..., Source]] = Registry(
     ),
     tiny_imagenet=Entry(
         tiny_imagenet,
-        "110,000 photographs, 64×64, in 200 classes; --data-dir with tiny-imagenet-200",
+        "110,000 photographs, 64×64, in 200 classes; needs --data-dir",
     ),
     imagefolder=Entry(
         image_folder,
-        "your own: --data-dir with train/<class>/… and test/<class>/…",
+        "your own: --data-dir DIR with train/<class>/… and test/<class>/…",
     ),
-    npz=Entry(npz, "your own: --data-dir FILE.npz with x_train, y_train, x_test, y_test"),
+    npz=Entry(npz, "your own: --data-dir FILE with x_train, y_train, x_test, y_test"),
     parquet=Entry(
         parquet,
-        "your own: --data-dir with train-….parquet and test-….parquet, as Hugging Face's",
+        "your own: --data-dir DIR with train-….parquet and test-….parquet",
         PARQUET_PARAMETERS,
     ),
     arrays=Entry(
         stored_arrays,
-        "your own, from Python: what actbench.arrays or actbench.from_dataset returns",
+        "your own, from Python: see actbench.arrays and from_dataset",
         {"digest": Parameter("", DIGEST_RULE)},
     ),
 )
