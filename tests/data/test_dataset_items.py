@@ -174,6 +174,7 @@ class Endless:
         (Items(transform=lambda x: x.astype(int)), r"train\[0\] is int64; images must be uint8"),
         (Items(y=["cat"] * 12), r"the label of train\[0\] is 'cat'; it must be an integer"),
         (Items(y=[0.5] * 12), r"the label of train\[0\] is 0\.5; it must be an integer"),
+        (Items(y=[10**30] * 12), r"the label of train\[0\] is 1000000000.*; it must be an integer"),
         (Items(y=Y - 1), r"train\[0\] has the label -1; labels must be from 0"),
         (Items(y=Y + 1), "but no 0; without names of classes"),
         (Items(x=[]), "the train set is empty"),

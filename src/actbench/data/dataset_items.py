@@ -174,10 +174,10 @@ class _ItemReader:
                 "or a dict"
             )
         try:
-            return self._pixels(value, name), operator.index(label)
-        except TypeError:
+            return self._pixels(value, name), int(np.int64(operator.index(label)))
+        except (TypeError, OverflowError):
             raise UsageError(
-                f"the label of {name} is {label!r:.40}; it must be an integer"
+                f"the label of {name} is {label!r:.40}; it must be an integer from 0"
             ) from None
 
     def _pixels(self, value: Any, name: str) -> Pixels:
