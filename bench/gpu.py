@@ -27,7 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import plain_loop
-from actbench.corruptions.registry import SUITES
+from actbench.corruptions.specs import SUITES
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, write_arrays
 from actbench.execution.executors import Finished

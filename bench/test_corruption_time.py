@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from actbench.corruptions.registry import CORRUPTIONS, corrupt
+from actbench.corruptions.corrupt import corrupt
+from actbench.corruptions.registry import CORRUPTIONS
 from actbench.study.levels import SEVERITIES
 from cifar_shaped import TEST_IMAGES, synthetic_images
 

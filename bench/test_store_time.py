@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actbench.analysis.frames import Frames
-from actbench.corruptions.registry import SUITES
+from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.report.write import derived_files

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from actbench.corruptions.registry import SUITES, corrupt
+from actbench.corruptions.corrupt import corrupt
+from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.levels import SEVERITIES

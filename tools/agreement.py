@@ -6,9 +6,10 @@ Run one of::
     python tools/agreement.py attacks
 
 The first compares every corruption at every severity with its plain definition in
-``corruptions_reference.py``; ``--images FOLDER`` uses photographs instead of synthetic images. The
-second compares FGSM and PGD with those of foolbox (``pip install -e '.[attacks]'``). ``--count`` is
-the number of images.
+``corruptions_reference.py``, at 32, 64 and 224 pixels or those that ``--size`` gives;
+``--images FOLDER`` uses photographs, resized, instead of synthetic images. The second compares FGSM
+and PGD with those of foolbox (``pip install -e '.[attacks]'``). ``--count`` is the number of images
+of 32×32 pixels; of larger ones there are fewer, with about as many values.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from tabulate import tabulate
 
 from actbench.attacks.perturbations import uniform_in_unit_ball
 from actbench.attacks.registry import resolve
-from actbench.corruptions.registry import CORRUPTIONS, corrupt
+from actbench.corruptions.constants import PUBLISHED_SIDES
+from actbench.corruptions.corrupt import corrupt
+from actbench.corruptions.registry import CORRUPTIONS
 from actbench.data.reading import read_image
 from actbench.study.levels import SEVERITIES
 
@@ -57,15 +60,15 @@ if TYPE_CHECKING:
 LEVELS = (1, 2, 4, 8, 16, 32)  # ε in units of 1/255 in L∞ and of 30/255 in L2
 
 
-def photographs(folder: Path, count: int) -> Pixels:
+def photographs(folder: Path, count: int, size: int) -> Pixels:
     """Return images of a folder and its subfolders, evenly spaced in the order of their paths.
 
-    uint8 of shape (count, 32, 32, 3).
+    uint8 of shape (count, size, size, 3).
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if len(files) < count:
         raise SystemExit(f"{folder} has {len(files)} files; give a --count that is no larger")
-    return np.stack([read_image(files[i * len(files) // count], 32) for i in range(count)])
+    return np.stack([read_image(files[i * len(files) // count], size) for i in range(count)])
 
 
 def show(rows: Iterable[list[str]], headers: list[str]) -> None:
@@ -87,7 +90,7 @@ def corruption_tables(images: Pixels) -> None:
         shares, ratios, largest, departures = [], [], [], []
         for severity in SEVERITIES:
             expected = reference_images(name, images, severity, seeds=range(len(images)))
-            ours = corrupt(torch.from_numpy(images), name, severity).numpy()
+            ours = corrupt(torch.tensor(images), name, severity).numpy()
             ratio, error = ratio_of_changes(ours, expected, images)
             ratios.append(f"{ratio:.4f} ± {error:.4f}")
             if name in NOISES:
@@ -106,7 +109,8 @@ def corruption_tables(images: Pixels) -> None:
             values.append([label, *shares, str(max(largest)), f"{max(departures):.5f}"])
         if name not in DETERMINISTIC:
             changes.append([label, *ratios])
-    count = f"{len(images)} images of 3 × 32 × 32 values"
+    size = images.shape[1]
+    count = f"{len(images)} images of 3 × {size} × {size} values"
     print(f"Values that differ from the reference, % of {count}, both sides with the same draws:")
     extremes = ["largest difference, 1/255", "largest departure of mean squared change from 1 : 1"]
     show(values, ["corruption", *levels, *extremes])
@@ -176,16 +180,21 @@ def main() -> None:
     corruptions = commands.add_parser("corruptions")
     corruptions.add_argument("--count", type=int, default=1000)
     corruptions.add_argument("--images", type=Path, metavar="FOLDER")
+    corruptions.add_argument("--size", type=int, nargs="+", default=PUBLISHED_SIDES)
     attacks = commands.add_parser("attacks")
     attacks.add_argument("--count", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "attacks":
         attack_table(options.count)
-    elif options.images:
-        corruption_tables(photographs(options.images, options.count))
-    else:
-        corruption_tables(natural_images(options.count, seed=1))
+        return
+    for size in options.size:
+        count = max(2, round(options.count * (32 / size) ** 2))
+        corruption_tables(
+            photographs(options.images, count, size)
+            if options.images
+            else natural_images(count, seed=1, size=size)
+        )
 
 
 if __name__ == "__main__":

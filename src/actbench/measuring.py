@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError, in_a_line
+from actbench.study.levels import is_name
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from actbench.study.measurements import measurements_of
 from actbench.study.study import Study
@@ -90,8 +91,9 @@ def measure(
     import torch
 
     from actbench.attacks.registry import expand as expand_attacks
+    from actbench.corruptions.own import check_own_corruptions
     from actbench.corruptions.published import check_published
-    from actbench.corruptions.registry import expand as expand_corruptions
+    from actbench.corruptions.specs import expand as expand_corruptions
     from actbench.models.global_state import generators_kept, settings_kept
     from actbench.training.measurements import by_class
     from actbench.training.measurements import measure as result_of
@@ -106,8 +108,13 @@ def measure(
         attack_images=attack_images,
         cifar10c=cifar10c,
     )
-    names = expand_corruptions(study.corruptions, published=bool(cifar10c))
-    published = check_published(cifar10c, names, data.test_labels) if cifar10c else ()
+    names = expand_corruptions(study.corruptions, cifar10c)
+    check_own_corruptions(names, data.test_images)
+    published: tuple[tuple[str, str], ...] = ()
+    if cifar10c:
+        in_files = [name for name in names if is_name(name)]
+        shape = data.test_images.shape[1:]
+        published = check_published(cifar10c, in_files, data.test_labels, shape)
     study = dataclasses.replace(
         study,
         corruptions=names,

@@ -17,7 +17,8 @@ import pytest
 
 import actbench
 from actbench.cli.main import is_out_of_memory
-from actbench.corruptions.registry import CORRUPTIONS, SUITES
+from actbench.corruptions.registry import CORRUPTIONS
+from actbench.corruptions.specs import SUITES
 from actbench.data.datasets import DATASETS
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.registry import MODELS

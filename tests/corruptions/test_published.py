@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actbench.corruptions.registry import SUITES, expand
+from actbench.corruptions.specs import SUITES, expand
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, prepare
+from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
 from actbench.study.study import Study, Trial, trial_id
 
@@ -52,17 +53,22 @@ def test_a_severity_is_its_block_of_the_file(published: Path) -> None:
         assert np.array_equal(found, expected)
 
 
-def test_a_study_reads_them_and_has_frost(
+def test_a_study_reads_them_under_their_names(
     files: Path, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    asked = (*QUICK, "--corruptions", "frost,fog", "--workers", "0", "--cifar10c", str(files))
+    (files / "frost.npy").rename(files / "caustic_refraction.npy")
+    names = "caustic_refraction,fog,gaussian_noise:sigma=0/0.5"
+    asked = (*QUICK, "--corruptions", names, "--workers", "0", "--cifar10c", str(files))
     done = actbench_here(*asked, "--out", "out")
     assert done.code == 0, done.err
     table = pd.read_csv(tmp_path / "out" / "corruptions.csv")
     clean = pd.read_csv(tmp_path / "out" / "trials.csv")["clean_accuracy"][0]
-    assert list(table["corruption"].unique()) == ["frost", "fog"]
-    # the fog of these files changes nothing
-    assert set(table.loc[table["corruption"] == "fog", "accuracy"]) == {clean}
+    by_name = {name: list(part) for name, part in table.groupby("corruption")["accuracy"]}
+    assert by_name.keys() == {"caustic_refraction", "fog", "gaussian_noise:sigma=0/0.5"}
+    # the fog of these files changes nothing, and neither does noise without deviation
+    assert by_name["fog"] == [clean] * 5
+    assert len(by_name["gaussian_noise:sigma=0/0.5"]) == 2
+    assert by_name["gaussian_noise:sigma=0/0.5"][0] == clean
     assert "the published CIFAR-10-C files" in (tmp_path / "out" / "report.html").read_text()
 
     # the study repeats with these files, and with no others
@@ -128,13 +134,44 @@ def test_a_file_that_does_not_fit_is_named_before_any_training(
     assert not (tmp_path / "nothing").exists()
 
 
-def test_frost_is_in_the_suites_if_the_files_exist() -> None:
-    published = expand(["cifar10c"], published=True)
-    assert len(published) == 15
-    assert published[published.index("snow") + 1] == "frost"
-    assert set(published) - {"frost"} == set(SUITES["cifar10c"])
-    assert len(expand(["all"], published=True)) == 19
-    assert "frost" not in expand(["extra", "noise"], published=True)
+def test_frost_is_in_the_suites_if_there_are_files(published: Path) -> None:
+    found = expand(["cifar10c"], str(published))
+    assert len(found) == 15
+    assert found[found.index("snow") + 1] == "frost"
+    assert set(found) - {"frost"} == set(SUITES["cifar10c"])
+    assert len(expand(["all"], str(published))) == 19
+    assert "frost" not in expand(["extra", "noise"], str(published))
+
+
+def test_every_file_of_the_folder_is_offered_under_its_name(files: Path) -> None:
+    shutil.copy(files / "fog.npy", files / "caustic_refraction.npy")
+    shutil.copy(files / "fog.npy", files / "two words.npy")
+    (files / "README.txt").write_text("no images")
+    folder = str(files)
+    assert expand(["published"], folder) == ("caustic_refraction", "fog", "frost")
+    assert expand(["caustic_refraction"], folder) == ("caustic_refraction",)
+    with pytest.raises(UsageError, match="did you mean 'caustic_refraction'"):
+        expand(["caustic_refracton"], folder)
+    with pytest.raises(UsageError, match="did you mean 'gaussian_noise'"):
+        expand(["gausian_noise"], folder)
+    with pytest.raises(UsageError, match="unknown corruption 'two words'"):
+        expand(["two words"], folder)
+    with pytest.raises(UsageError, match="unknown corruption 'published'"):
+        expand(["published"])
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read cifar10c '.*absent': No such file"):
+        expand(["fog"], str(tmp_path / "absent"))
+
+
+def test_levels_are_computed_and_names_are_read_from_files(published: Path) -> None:
+    data = open_images(prepare("digits"))
+    spec = expand(["brightness:added=0.3/0"], str(published))[0]
+    for folder in ("", str(published)):
+        brighter, same = (corrupted_test_images(data, spec, level, folder) for level in (1, 2))
+        assert float(brighter.float().mean()) > float(data.test_images.float().mean()) + 40
+        assert (same.int() - data.test_images.int()).abs().max() <= 1
 
 
 def test_a_trials_name_depends_on_the_files_content_not_on_their_path(

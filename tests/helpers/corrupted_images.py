@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from actbench.corruptions.registry import CORRUPTIONS, SUITES
+from actbench.corruptions.specs import SUITES, resolve
 from helpers.corruptions_reference import REFERENCE
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ DETERMINISTIC = (
 DRAWN = ("glass_blur", "motion_blur", "fog", "snow", "spatter", "elastic_transform")
 
 
-def natural_images(count: int, seed: int) -> NDArray[np.uint8]:
+@lru_cache(maxsize=8)
+def natural_images(count: int, seed: int, size: int = 32) -> NDArray[np.uint8]:
     """Return images with the statistics of photographs: 1/f noise in correlated colours, and discs.
 
-    uint8 of shape (count, 32, 32, 3).
+    uint8 of shape (count, size, size, 3).
     """
     draws = np.random.default_rng(seed)
-    size = 32
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     frequency[0, 0] = 1 / size
     white = draws.normal(size=(2, count, 3, *frequency.shape))
@@ -47,11 +48,13 @@ def natural_images(count: int, seed: int) -> NDArray[np.uint8]:
     rows, columns = np.mgrid[:size, :size]
     for _ in range(2):
         middle = draws.uniform(0, size, size=(2, count, 1, 1))
-        radius = draws.uniform(3, 10, size=(count, 1, 1))
+        radius = draws.uniform(size * 3 / 32, size * 10 / 32, size=(count, 1, 1))
         inside = np.hypot(rows - middle[0], columns - middle[1]) < radius
         colour = draws.random((count, 1, 1, 3))
         images = np.where(inside[..., None], 0.3 * images + 0.7 * colour, images)
-    return (np.clip(images, 0, 1) * 255).astype(np.uint8)
+    levels = (np.clip(images, 0, 1) * 255).astype(np.uint8)
+    levels.flags.writeable = False  # they are shared
+    return levels
 
 
 def mean_squared_change(corrupted: NDArray[np.uint8], images: NDArray[np.uint8]) -> float:
@@ -74,6 +77,6 @@ def corrupt_with(
     name: str, images: NDArray[np.uint8], severity: int, seed: int
 ) -> NDArray[np.uint8]:
     """Return a batch under one corruption, drawn from a generator with the given seed."""
-    clean = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    corrupted = CORRUPTIONS[name].target(clean, severity, torch.Generator().manual_seed(seed))
+    clean = torch.tensor(images).permute(0, 3, 1, 2).float() / 255
+    corrupted = resolve(name, severity).apply(clean, torch.Generator().manual_seed(seed))
     return (corrupted * 255).byte().permute(0, 2, 3, 1).numpy()

@@ -1,9 +1,10 @@
 """Image corruptions by their definition: one image at a time, in float64, slow and simple.
 
 Written independently of ``actbench.corruptions``, from Hendrycks & Dietterich (2019), the constants
-of ``make_cifar_c.py``, and the OpenCV, scikit-image and ImageMagick functions that it calls. Each
-takes a uint8 image of shape (H, W, 3), a severity from 1 to 5 and a ``torch.Generator``, and
-returns a uint8 image, cut to 8 bits as in the original.
+of ``make_cifar_c.py``, ``make_tinyimagenet_c.py`` and ``make_imagenet_c.py``, and the OpenCV,
+scikit-image and ImageMagick functions that these call. Each takes a uint8 image of shape (S, S, 3),
+a severity from 1 to 5 and a ``torch.Generator``, and returns a uint8 image, cut to 8 bits as in the
+original. S below 48 has the first file's constants, below 128 the second's, above the third's.
 
 The four noises draw in numpy, in no common order with actbench. The others draw the same numbers
 in the same order as actbench does for a batch of one, so that their images can be compared pixel
@@ -16,6 +17,7 @@ import colorsys
 from collections.abc import Callable
 from io import BytesIO
 from itertools import product
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -28,6 +30,11 @@ Plane = NDArray[np.float64]
 Reference = Callable[[Pixels, int, torch.Generator], Pixels]
 
 
+def by_size(image: Pixels, at_32: list[Any], at_64: list[Any], at_224: list[Any]) -> list[Any]:
+    side = image.shape[0]
+    return at_32 if side < 48 else at_64 if side < 128 else at_224
+
+
 def cut(values: Plane) -> Pixels:
     """Return values in [0, 1] as 8-bit levels, cut and not rounded."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
@@ -38,17 +45,29 @@ def numpy_draws(generator: torch.Generator) -> np.random.Generator:
 
 
 def gaussian_noise(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    sigma = [0.04, 0.06, 0.08, 0.09, 0.10][severity - 1]
+    sigma = by_size(
+        image,
+        [0.04, 0.06, 0.08, 0.09, 0.10],
+        [0.04, 0.08, 0.12, 0.15, 0.18],
+        [0.08, 0.12, 0.18, 0.26, 0.38],
+    )[severity - 1]
     return cut(image / 255 + numpy_draws(generator).normal(0, sigma, image.shape))
 
 
 def shot_noise(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    rate = [500, 250, 100, 75, 50][severity - 1]
+    rate = by_size(image, [500, 250, 100, 75, 50], [250, 100, 50, 30, 15], [60, 25, 12, 5, 3])[
+        severity - 1
+    ]
     return cut(numpy_draws(generator).poisson(image / 255 * rate) / rate)
 
 
 def impulse_noise(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    share = [0.01, 0.02, 0.03, 0.05, 0.07][severity - 1]
+    share = by_size(
+        image,
+        [0.01, 0.02, 0.03, 0.05, 0.07],
+        [0.01, 0.02, 0.05, 0.08, 0.14],
+        [0.03, 0.06, 0.09, 0.17, 0.27],
+    )[severity - 1]
     draws = numpy_draws(generator)
     flipped = draws.random(image.shape) < share
     salt = draws.random(image.shape) < 0.5
@@ -56,7 +75,12 @@ def impulse_noise(image: Pixels, severity: int, generator: torch.Generator) -> P
 
 
 def speckle_noise(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    sigma = [0.06, 0.1, 0.12, 0.16, 0.2][severity - 1]
+    sigma = by_size(
+        image,
+        [0.06, 0.1, 0.12, 0.16, 0.2],
+        [0.15, 0.2, 0.25, 0.3, 0.35],
+        [0.15, 0.2, 0.35, 0.45, 0.6],
+    )[severity - 1]
     x = image / 255
     return cut(x + x * numpy_draws(generator).normal(0, sigma, image.shape))
 
@@ -78,33 +102,53 @@ def smoothed(values: Plane, sigma: float, beyond_edge: str = "edge", truncate: f
 
 
 def gaussian_blur(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    return cut(smoothed(image / 255, [0.4, 0.6, 0.7, 0.8, 1][severity - 1]))
+    sigmas = by_size(image, [0.4, 0.6, 0.7, 0.8, 1], [0.5, 0.75, 1, 1.25, 1.5], [1, 2, 3, 4, 6])
+    return cut(smoothed(image / 255, sigmas[severity - 1]))
 
 
 def glass_blur(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    sigma, rounds = [(0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)][severity - 1]
+    sigma, shift, rounds = by_size(
+        image,
+        [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)],
+        [(0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)],
+        [(0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
+    )[severity - 1]
     glass = cut(smoothed(image / 255, sigma))
-    height, width, _ = image.shape
+    size = len(image)
     for _ in range(rounds):
-        up, left = torch.randint(2, (2, height - 2, width - 2), generator=generator).tolist()
-        for row, column in product(range(height - 1, 1, -1), range(width - 1, 1, -1)):
-            other_row = row - up[row - 2][column - 2]
-            other_column = column - left[row - 2][column - 2]
+        draws = torch.randint(
+            2 * shift, (2, size - 2 * shift, size - 2 * shift), generator=generator
+        )
+        down, right = (shift - 1 - draws).tolist()
+        inside = range(size - shift, shift, -1)
+        for row, column in product(inside, inside):
+            other_row = row + down[row - shift - 1][column - shift - 1]
+            other_column = column + right[row - shift - 1][column - shift - 1]
             # The original swaps two views of one array, so the second gets its own new value.
             glass[row, column] = glass[other_row, other_column]
     return cut(smoothed(glass / 255, sigma))
 
 
 def defocus_blur(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    radius, sigma = [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)][severity - 1]
-    reach = 8
+    radius, sigma = by_size(
+        image,
+        [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)],
+        [(0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)],
+        [(3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)],
+    )[severity - 1]
+    reach, rim = (8, 1) if radius <= 8 else (radius, 2)
     disk = np.zeros((2 * reach + 1, 2 * reach + 1))
     for row, column in product(range(-reach, reach + 1), repeat=2):
         disk[row + reach, column + reach] = row**2 + column**2 <= radius**2
-    side = np.exp(-1 / (2 * sigma**2))
-    for axis in (0, 1):
-        disk = disk + side * (np.roll(disk, 1, axis) + np.roll(disk, -1, axis))
     disk /= disk.sum()
+    weights = {step: np.exp(-(step**2) / (2 * sigma**2)) for step in range(-rim, rim + 1)}
+    for axis in (0, 1):
+        # OpenCV's blur of the kernel mirrors it at its own edges.
+        wide = np.pad(disk, [(rim, rim) if axis == a else (0, 0) for a in (0, 1)], mode="reflect")
+        disk = sum(
+            weight * wide.take(range(rim + step, rim + step + len(disk)), axis)
+            for step, weight in weights.items()
+        ) / sum(weights.values())
     padded = np.pad(image / 255, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
     height, width, _ = image.shape
     blurred = np.zeros(image.shape)
@@ -131,7 +175,12 @@ def smeared(image: Pixels, radius: int, sigma: float, degrees: float) -> Pixels:
 
 
 def motion_blur(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    radius, sigma = [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)][severity - 1]
+    radius, sigma = by_size(
+        image,
+        [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)],
+        [(10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)],
+        [(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
+    )[severity - 1]
     degrees = torch.rand(1, generator=generator).item() * 90 - 45
     return smeared(image, radius, sigma, degrees)
 
@@ -148,13 +197,20 @@ def zoomed(values: Plane, factor: float) -> Plane:
 
 
 def zoom_blur(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    factors = np.arange(1, [1.06, 1.11, 1.16, 1.21, 1.26][severity - 1], 0.01)
+    small = [(1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)]
+    large = [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)]
+    factors = np.arange(1, *by_size(image, small, small, large)[severity - 1])
     x = image / 255
     return cut((x + sum(zoomed(x, factor) for factor in factors)) / (len(factors) + 1))
 
 
 def fog(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    strength, decay = [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)][severity - 1]
+    strength, decay = by_size(
+        image,
+        [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)],
+        [(0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)],
+        [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)],
+    )[severity - 1]
     x = image / 255
     height, width, _ = image.shape
     size = 2 ** int(np.ceil(np.log2(max(height, width))))
@@ -180,26 +236,43 @@ def plasma_fractal(size: int, decay: float, generator: torch.Generator) -> Plane
                 if straight
                 else list(product((-half, half), repeat=2))
             )
-            for i, j in product(range(size // step), repeat=2):
-                row, column = first_row + i * step, first_column + j * step
-                around = [
-                    heights[(row + down) % size, (column + right) % size] for down, right in corners
-                ]
-                noise = wibble * (2 * draws[i, j] - 1) * wibble
-                heights[row, column] = np.mean(around) + noise
+            rows = np.arange(first_row, size, step)[:, None]
+            columns = np.arange(first_column, size, step)[None]
+            around = [
+                heights[(rows + down) % size, (columns + right) % size] for down, right in corners
+            ]
+            noise = wibble * (2 * draws.astype(np.float64) - 1) * wibble
+            heights[rows, columns] = np.mean(around, axis=0) + noise
         step, wibble = half, wibble / decay
     heights -= heights.min()
     return heights / heights.max()
 
 
 def snow(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    mean, sigma, factor, threshold, radius, smear_sigma, kept = [
-        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-    ][severity - 1]
+    mean, sigma, factor, threshold, radius, smear_sigma, kept = by_size(
+        image,
+        [
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ],
+        [
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.8),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.8),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+        ],
+        [
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ],
+    )[severity - 1]
     x = image / 255
     flakes = zoomed(torch.randn(x.shape[:2], generator=generator).numpy() * sigma + mean, factor)
     flakes[flakes < threshold] = 0
@@ -211,13 +284,30 @@ def snow(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
 
 
 def spatter(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    mean, sigma, smoothing, threshold, strength, is_mud = [
-        (0.62, 0.1, 0.7, 0.7, 0.5, False),
-        (0.65, 0.1, 0.8, 0.7, 0.5, False),
-        (0.65, 0.3, 1, 0.69, 0.5, False),
-        (0.65, 0.1, 0.7, 0.69, 0.6, True),
-        (0.65, 0.1, 0.5, 0.68, 0.6, True),
-    ][severity - 1]
+    mean, sigma, smoothing, threshold, strength, is_mud = by_size(
+        image,
+        [
+            (0.62, 0.1, 0.7, 0.7, 0.5, False),
+            (0.65, 0.1, 0.8, 0.7, 0.5, False),
+            (0.65, 0.3, 1, 0.69, 0.5, False),
+            (0.65, 0.1, 0.7, 0.69, 0.6, True),
+            (0.65, 0.1, 0.5, 0.68, 0.6, True),
+        ],
+        [
+            (0.62, 0.1, 0.7, 0.7, 0.6, False),
+            (0.65, 0.1, 0.8, 0.7, 0.6, False),
+            (0.65, 0.3, 1, 0.69, 0.6, False),
+            (0.65, 0.1, 0.7, 0.68, 0.6, True),
+            (0.65, 0.1, 0.5, 0.67, 0.6, True),
+        ],
+        [
+            (0.65, 0.3, 4, 0.69, 0.6, False),
+            (0.65, 0.3, 3, 0.68, 0.6, False),
+            (0.65, 0.3, 2, 0.68, 0.5, False),
+            (0.65, 0.3, 1, 0.65, 1.5, True),
+            (0.67, 0.4, 1, 0.65, 1.5, True),
+        ],
+    )[severity - 1]
     x = image / 255
     noise = torch.randn(x.shape[:2], generator=generator).numpy() * sigma + mean
     liquid = smoothed(noise, smoothing)
@@ -272,17 +362,21 @@ def canny_edges(plane: Pixels) -> NDArray[np.bool_]:
 
 
 def distance_from(edges: NDArray[np.bool_]) -> Plane:
-    """Return the distance to an edge by steps of 1, 1.4 (diagonal) and 2.1969 (knight's move)."""
-    height, width = edges.shape
-    distance = np.full(edges.shape, 1e4)
-    rows, columns = np.mgrid[:height, :width]
+    """Return the distance to an edge by steps of 1, 1.4 (diagonal) and 2.1969 (knight's move).
+
+    Pixels that are more than 22 rows or columns away are left at a larger distance.
+    """
+    reach = 22
+    distance = np.full(np.add(edges.shape, 2 * reach), 1e4)
+    down, right = np.abs(np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    long, short = np.maximum(down, right), np.minimum(down, right)
+    shallow = 2.1969 * short + (long - 2 * short)
+    diagonal = 2.1969 * (long - short) + 1.4 * (2 * short - long)
+    steps = np.where(long >= 2 * short, shallow, diagonal)
     for row, column in np.argwhere(edges):
-        down, right = np.abs(rows - row), np.abs(columns - column)
-        long, short = np.maximum(down, right), np.minimum(down, right)
-        shallow = 2.1969 * short + (long - 2 * short)
-        diagonal = 2.1969 * (long - short) + 1.4 * (2 * short - long)
-        distance = np.minimum(distance, np.where(long >= 2 * short, shallow, diagonal))
-    return distance
+        around = distance[row : row + 2 * reach + 1, column : column + 2 * reach + 1]
+        np.minimum(around, steps, out=around)
+    return distance[reach:-reach, reach:-reach]
 
 
 def equalised(levels: NDArray[np.int_]) -> Plane:
@@ -297,7 +391,8 @@ def equalised(levels: NDArray[np.int_]) -> Plane:
 
 
 def contrast(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    kept = [0.75, 0.5, 0.4, 0.3, 0.15][severity - 1]
+    large = [0.4, 0.3, 0.2, 0.1, 0.05]
+    kept = by_size(image, [0.75, 0.5, 0.4, 0.3, 0.15], large, large)[severity - 1]
     x = image / 255
     mean = x.mean(axis=(0, 1))
     return cut((x - mean) * kept + mean)
@@ -313,38 +408,53 @@ def in_hsv(image: Pixels, change: Callable[[float, float], tuple[float, float]])
 
 
 def brightness(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    added = [0.05, 0.1, 0.15, 0.2, 0.3][severity - 1]
+    large = [0.1, 0.2, 0.3, 0.4, 0.5]
+    added = by_size(image, [0.05, 0.1, 0.15, 0.2, 0.3], large, large)[severity - 1]
     return in_hsv(image, lambda saturation, value: (saturation, min(value + added, 1)))
 
 
 def saturate(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    factor, added = [(0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)][severity - 1]
+    factor, added = by_size(
+        image,
+        [(0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)],
+        [(0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (30, 0.2)],
+        [(0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)],
+    )[severity - 1]
     return in_hsv(image, lambda saturation, value: (min(saturation * factor + added, 1), value))
 
 
 def jpeg_compression(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
     file = BytesIO()
-    quality = [80, 65, 58, 50, 40][severity - 1]
+    quality = by_size(image, [80, 65, 58, 50, 40], [65, 58, 50, 40, 25], [25, 18, 15, 10, 7])[
+        severity - 1
+    ]
     PIL.Image.fromarray(image).save(file, "JPEG", quality=quality)
     return np.asarray(PIL.Image.open(file))
 
 
 def pixelate(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
     height, width, _ = image.shape
-    scale = [0.95, 0.9, 0.85, 0.75, 0.65][severity - 1]
+    scale = by_size(
+        image,
+        [0.95, 0.9, 0.85, 0.75, 0.65],
+        [0.9, 0.8, 0.7, 0.6, 0.5],
+        [0.6, 0.5, 0.4, 0.3, 0.25],
+    )[severity - 1]
     box = PIL.Image.Resampling.BOX
     small = PIL.Image.fromarray(image).resize((int(width * scale), int(height * scale)), box)
     return np.asarray(small.resize((width, height), box))
 
 
 def elastic_transform(image: Pixels, severity: int, generator: torch.Generator) -> Pixels:
-    alpha, sigma, shift = [
-        (32 * 0, 32 * 0, 32 * 0.08),
-        (32 * 0.05, 32 * 0.2, 32 * 0.07),
-        (32 * 0.08, 32 * 0.06, 32 * 0.06),
-        (32 * 0.1, 32 * 0.04, 32 * 0.05),
-        (32 * 0.1, 32 * 0.03, 32 * 0.03),
-    ][severity - 1]
+    constants = by_size(
+        image,
+        [(0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)],
+        [(0, 0, 0.08), (0.05, 0.3, 0.06), (0.1, 0.08, 0.06), (0.1, 0.03, 0.03), (0.16, 0.03, 0.02)],
+        [(2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)],
+    )[severity - 1]
+    # The third file says 244 where the side is 224.
+    unit = len(image) * (244 / 224 if len(image) >= 128 else 1)
+    alpha, sigma, shift = (unit * value for value in constants)
     x = image / 255
     height, width, _ = image.shape
     side = min(height, width) // 3

@@ -11,7 +11,7 @@ from actbench.analysis.frames import Frames
 from actbench.store.record import EpochRecord
 from actbench.store.result import AttackScore, CorruptionScore, MaskingChecks, TrialResult
 from actbench.store.values import pack_counts
-from actbench.study.levels import SEVERITIES
+from actbench.study.levels import SEVERITIES, severities
 from actbench.study.study import Study, Trial, trial_id
 
 LAYERS = ("conv1", "conv2", "fc")
@@ -64,10 +64,10 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialResult:
         )
         for epoch in range(1, study.epochs + 1)
     )
+    levels = [(name, severity) for name in study.corruptions for severity in severities(name)]
     scores = tuple(
         CorruptionScore(name, severity, corrupted[severity] / TEST_IMAGES, 1.0, 0.1)
-        for name in study.corruptions
-        for severity in SEVERITIES
+        for name, severity in levels
     )
     attacks = tuple(
         AttackScore(attack, epsilon, accuracy * (1 - epsilon) ** 20)
@@ -75,7 +75,10 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialResult:
         for epsilon in study.epsilons
     )
     rank = draw.permutation(TEST_IMAGES)
-    counts = sum((rank < count).astype(np.uint8) for count in corrupted.values())
+    counts = {
+        name: sum((rank < corrupted[severity]).astype(np.uint8) for severity in severities(name))
+        for name in study.corruptions
+    }
     return TrialResult(
         trial_id=trial_id(study, trial),
         activation=trial.activation,
@@ -89,7 +92,7 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialResult:
         inactive={"act1.activation": 0.0, "act2": float(draw.uniform(0, 0.4))},
         inactive_fraction=float(draw.uniform(0, 0.3)),
         clean_correct=pack_counts(rank < clean),
-        corrupted_correct=(pack_counts(counts),) * len(study.corruptions),
+        corrupted_correct=tuple(map(pack_counts, counts.values())),
         attacks=attacks,
         masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0, 0.0) if attacks else None,
     )

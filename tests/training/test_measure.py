@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from actbench.corruptions.registry import corrupt
+from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import normalise, open_images, prepare
 from actbench.models.activations import resolve_activation

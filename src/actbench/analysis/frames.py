@@ -77,7 +77,7 @@ class Frames:
 
     @cached_property
     def corruptions(self) -> pd.DataFrame:
-        """A row per activation × seed × corruption × severity: accuracy, loss, ece."""
+        """A row per activation × seed × corruption × severity: accuracy, loss, ece, level."""
         return record_tables.corruptions_table(self.records)
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from actbench.analysis.corruption_error import corruption_error_by_trial
 from actbench.analysis.metrics import robust_metric
 from actbench.analysis.robustness import beyond_clean_error
-from actbench.study.levels import SEVERITIES
+from actbench.study.levels import severities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,9 @@ def metric_values(
         errors = corruption_error_by_trial(scores, baseline).rename(name)
         values = values.merge(errors, "left", left_on=pair, right_index=True)
     by_corruption = corruptions.groupby([*pair, "corruption"])["accuracy"]
-    complete = by_corruption.count() == len(SEVERITIES)
+    counts = by_corruption.count()
+    expected = [len(severities(name)) for name in counts.index.get_level_values("corruption")]
+    complete = counts == expected
     means = by_corruption.mean().where(complete).unstack("corruption")  # noqa: PD010 - unique
     values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
     if attacks.empty:

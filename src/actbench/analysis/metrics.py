@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from actbench.study.levels import corruption_label
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -77,7 +79,7 @@ def metrics_for(
     each = (
         Metric(
             f"accuracy_{name}",
-            f"accuracy under {name.replace('_', ' ')}",
+            f"accuracy under {corruption_label(name)}",
             "higher",
             has_margin=True,
             kind="fraction",

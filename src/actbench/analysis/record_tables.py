@@ -6,6 +6,7 @@ In every table the rows follow the order of the records.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from actbench.store.record_files import gc_paused
 from actbench.store.values import unpack_counts
+from actbench.study.levels import level_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,6 +55,7 @@ _NOT_FLOATS = {
     "flag",
     "corruption",
     "severity",
+    "level",
     "epoch",
     "layer",
     "attack",
@@ -108,11 +111,19 @@ def trials_table(records: Records, scores: int) -> pd.DataFrame:
 
 
 def corruptions_table(records: Records) -> pd.DataFrame:
-    """Return a row per trial × corruption × severity: accuracy, loss, calibration error."""
+    """Return a row per trial × corruption × severity: accuracy, loss, calibration error.
+
+    ``level`` says what the severity is, such as ``severity 1`` or ``σ = 0.1``.
+    """
+    labels = functools.cache(level_labels)
     return _table(
-        ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece"),
+        ("activation", "seed", "corruption", "severity", "accuracy", "loss", "ece", "level"),
         (
-            (*trial_key(r), s.corruption, s.severity, s.accuracy, s.loss, s.ece)
+            (
+                *trial_key(r),
+                *(s.corruption, s.severity, s.accuracy, s.loss, s.ece),
+                labels(s.corruption)[s.severity - 1],
+            )
             for r in records
             for s in r.corruptions
         ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from actbench.cli.terminal import show
 from actbench.errors import UsageError
-from actbench.study.specs import shortest_text
+from actbench.study.levels import SEVERITIES
+from actbench.study.specs import shortest_text, value_text
 
 if TYPE_CHECKING:
     from actbench.study.registry import Entry, Registry
@@ -98,12 +100,50 @@ def models(specs: tuple[str, ...], image_size: int, classes: int) -> None:
 
 @list_.command()
 def corruptions() -> None:
-    """Corruptions and suites of them."""
-    from actbench.corruptions.registry import CORRUPTIONS, SUITES
+    """Corruptions with their constants, and suites of them."""
+    from actbench.corruptions.registry import CORRUPTIONS
+    from actbench.corruptions.specs import OF_FILES, SUITES
 
-    rows = [[name, entry.help] for name, entry in CORRUPTIONS.items()]
-    rows += [[name, ", ".join(members)] for name, members in SUITES.items()]
-    _print_table(rows, ["name", ""])
+    lines = [*textwrap.wrap(_CORRUPTIONS, _WIDTH), ""]
+    for name, entry in CORRUPTIONS.items():
+        lines += [*_wrapped(f"{name}: {entry.help.removeprefix('Return ')}", "", "    "), _HEADER]
+        for parameter, constant in entry.parameters.items():
+            lines += _published_values(parameter, constant)
+        lines.append("")
+    lines.append("Suites:")
+    for name, members in {**SUITES, OF_FILES: ("all files in the folder of --cifar10c",)}.items():
+        lines += _wrapped(", ".join(members), f"  {name:<11}", " " * 13)
+    show("\n".join(lines))
+
+
+_WIDTH = 80
+_CORRUPTIONS = """\
+A name alone is measured at severities 1 to 5, with the published constants below: those for 32
+pixels if the shorter side of the images is below 48 pixels, for 64 below 128, for 224 from there.
+Levels of your own are name:constant=value/value, such as gaussian_noise:sigma=0.1/0.2/0.4; a
+constant that is not given has its value of severity 3. Corruptions of your own are
+package.module:function and ./file.py:function. With --cifar10c, every file in the folder is a
+corruption too."""
+_HEADER = "  severity".ljust(20) + "".join(f"{severity:>8}" for severity in SEVERITIES)
+
+
+def _published_values(name: str, constant: Any) -> list[str]:
+    """Return a constant's help and a line of values for each size; equal ones share a line."""
+    sizes: dict[tuple[str, ...], list[str]] = {}
+    for side, values in constant.published.items():
+        texts = tuple(value_text(value) for value in values)
+        sizes.setdefault(texts, []).append(str(side))
+    return [
+        *_wrapped(f"{name}: {constant.help} ({constant.rule.expected})", "  ", "      "),
+        *(
+            f"    {', '.join(sides)} px".ljust(20) + "".join(f"{text:>8}" for text in texts)
+            for texts, sides in sizes.items()
+        ),
+    ]
+
+
+def _wrapped(text: str, first: str, later: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=later)
 
 
 @list_.command()

@@ -1,4 +1,7 @@
-"""Contrast, brightness, saturation, JPEG, pixels and elastic transforms."""
+"""Contrast, brightness, saturation, JPEG, pixels and elastic transforms.
+
+Images and results are float32 (N, 3, H, W) in [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,29 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from actbench.corruptions.blur import smooth
+from actbench.corruptions.constants import published_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def contrast(images: Tensor, severity: int, _generator: Generator) -> Tensor:
+def contrast(images: Tensor, _generator: Generator, *, factor: float) -> Tensor:
     """Return m + c · (x − m), with m the mean of each image's channel."""
-    kept = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
     # NumPy's order of summation does not depend on the number of threads.
     means = images.numpy().mean(axis=(2, 3), dtype=np.float64, keepdims=True)
     mean = torch.from_numpy(means.astype(np.float32))
-    return ((images - mean) * kept + mean).clamp_(0, 1)
+    return ((images - mean) * factor + mean).clamp_(0, 1)
 
 
-def brightness(images: Tensor, severity: int, _generator: Generator) -> Tensor:
+def brightness(images: Tensor, _generator: Generator, *, added: float) -> Tensor:
     """Return x with c added to its value in HSV, which multiplies the pixel's channels alike."""
-    added = (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]
     value = images.amax(dim=1, keepdim=True)
     brighter = (value + added).clamp_(max=1)
     return torch.where(value > 0, images * (brighter / value), brighter).clamp_(0, 1)
 
 
-def saturate(images: Tensor, severity: int, _generator: Generator) -> Tensor:
+def saturate(images: Tensor, _generator: Generator, *, factor: float, added: float) -> Tensor:
     """Return x with its saturation in HSV, s, replaced by factor · s + c; grey counts as red."""
-    factor, added = ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))[severity - 1]
     value = images.amax(dim=1, keepdim=True)
     chroma = value - images.amin(dim=1, keepdim=True)
     saturation = torch.where(chroma > 0, chroma / value, 0.0)
@@ -47,9 +48,8 @@ def saturate(images: Tensor, severity: int, _generator: Generator) -> Tensor:
     return (value - value * share).clamp_(0, 1)
 
 
-def jpeg_compression(images: Tensor, severity: int, _generator: Generator) -> Tensor:
+def jpeg_compression(images: Tensor, _generator: Generator, *, quality: int) -> Tensor:
     """Return x after a round trip through Pillow's JPEG; x is rounded to 8 bits first."""
-    quality = (80, 65, 58, 50, 40)[severity - 1]
 
     def compress(image: Image.Image) -> Image.Image:
         file = BytesIO()
@@ -60,11 +60,10 @@ def jpeg_compression(images: Tensor, severity: int, _generator: Generator) -> Te
     return _through_pillow(images, compress)
 
 
-def pixelate(images: Tensor, severity: int, _generator: Generator) -> Tensor:
+def pixelate(images: Tensor, _generator: Generator, *, scale: float) -> Tensor:
     """Return x shrunk and enlarged again by Pillow's box filter; x is rounded to 8 bits first."""
-    scale = (0.95, 0.9, 0.85, 0.75, 0.65)[severity - 1]
     height, width = images.shape[-2:]
-    small = int(width * scale), int(height * scale)
+    small = max(int(width * scale), 1), max(int(height * scale), 1)
     box = Image.Resampling.BOX
     return _through_pillow(images, lambda image: image.resize(small, box).resize(image.size, box))
 
@@ -75,25 +74,24 @@ def _through_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]
     return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
-def elastic_transform(images: Tensor, severity: int, generator: Generator) -> Tensor:
+def elastic_transform(
+    images: Tensor, generator: Generator, *, alpha: float, sigma: float, shift: float
+) -> Tensor:
     """Return x sheared by an affine map and then locally displaced, each with linear interpolation.
 
     The affine map moves three corners of a square around the middle by up to ±shift along each
     axis. The displacement is uniform noise in ±1, smoothed by a Gaussian of standard deviation σ
-    cut at 3σ, times α. The constants are in units of 32 pixels. Beyond the edge the image is
-    mirrored, the first time without and the second time with the edge pixel repeated.
+    cut at 3σ, times α. The constants are in units of the image's side; those published for 224
+    pixels are in units of 244, so from 128 pixels on the unit is 244/224 sides. Beyond the edge the
+    image is mirrored, the first time without and the second time with the edge pixel repeated.
     """
-    alpha, sigma, shift = (
-        (0, 0, 0.08),
-        (0.05, 0.2, 0.07),
-        (0.08, 0.06, 0.06),
-        (0.1, 0.04, 0.05),
-        (0.1, 0.03, 0.03),
-    )[severity - 1]
     count, _, height, width = images.shape
+    unit = float(min(height, width))
+    if published_side(height, width) == 224:
+        unit *= 244 / 224
     middle = np.array([width // 2, height // 2])
     corners = middle + min(height, width) // 3 * np.array([[1, 1], [1, -1], [-1, -1]])
-    moves = (torch.rand(count, 3, 2, generator=generator) * 2 - 1) * (32 * shift)
+    moves = (torch.rand(count, 3, 2, generator=generator) * 2 - 1) * (unit * shift)
     moved = np.concatenate([corners + moves.double().numpy(), np.ones((count, 3, 1))], axis=2)
     # Each pixel of the result is fetched from where the inverse map, moved to unmoved, sends it.
     inverse = torch.from_numpy(np.linalg.solve(moved, corners.astype(np.float64))).float()
@@ -107,7 +105,7 @@ def elastic_transform(images: Tensor, severity: int, generator: Generator) -> Te
     )
     sheared = _sample(images, sheared_grid, edge_repeats=False)
     noise = torch.rand(count, 2, height, width, generator=generator) * 2 - 1
-    displacement = smooth(noise, 32 * sigma, mode="reflect", truncate=3) * (32 * alpha)
+    displacement = smooth(noise, unit * sigma, mode="reflect", truncate=3) * (unit * alpha)
     return _sample(sheared, grid + displacement.permute(0, 2, 3, 1), edge_repeats=True).clamp_(0, 1)
 
 

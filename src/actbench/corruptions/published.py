@@ -1,15 +1,19 @@
-"""The published CIFAR-10-C files, ``labels.npy`` and ``<corruption>.npy``: checked, then mapped."""
+"""Published corrupted test sets, ``labels.npy`` and ``<corruption>.npy``: checked, then mapped.
+
+CIFAR-10-C, CIFAR-10-C̄ and CIFAR-100-C are published in this way.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from actbench.errors import UnavailableError, UsageError
+from actbench.errors import UnavailableError, UsageError, reason_of
 from actbench.files import map_array
 from actbench.study.levels import SEVERITIES
 
@@ -19,18 +23,34 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LABELS = "labels"
+_NAME = re.compile(r"[\w-]+")
+_NO_NAMES = (LABELS, "none")
+
+
+def published_names(folder: str) -> tuple[str, ...]:
+    """Return the corruptions of which a folder has a file, in alphabetical order.
+
+    Raises:
+        UnavailableError: there is no such folder, or it cannot be read.
+    """
+    try:
+        stems = [path.stem for path in Path(folder).expanduser().iterdir() if path.suffix == ".npy"]
+    except OSError as error:
+        raise UnavailableError(f"cannot read cifar10c {folder!r}: {reason_of(error)}") from None
+    return tuple(sorted(stem for stem in stems if _NAME.fullmatch(stem) and stem not in _NO_NAMES))
 
 
 def check_published(
-    folder: str, names: Sequence[str], labels: torch.Tensor
+    folder: str, names: Sequence[str], labels: torch.Tensor, shape: Sequence[int]
 ) -> tuple[tuple[str, str], ...]:
-    """Return each corruption's name with the checksum of its published file, after checking it.
+    r"""Return each corruption's name with the checksum of its published file, after checking it.
 
     Args:
         folder: has ``labels.npy`` and a ``<name>.npy`` for each name.
         names: the corruptions.
         labels: int64 (N,), the test set's. Each file must have it five times, severity by
-            severity: uint8 images of shape (5 N, 32, 32, 3), labels of shape (5 N,).
+            severity: uint8 images of shape (5 N, \*shape), labels of shape (5 N,).
+        shape: of a test image, (H, W, 3).
 
     Raises:
         UsageError: a file is missing, truncated, of another shape or type, or in another order.
@@ -43,22 +63,22 @@ def check_published(
         where = int(np.flatnonzero(found != expected)[0])
         raise UsageError(
             f"{str(_path(folder, LABELS))!r} does not have the order of the test set: its label "
-            f"{where} is {int(found[where])} and the test set's {int(expected[where])}; the files "
-            "belong to the data set cifar10"
+            f"{where} is {int(found[where])} and the test set's {int(expected[where])}; CIFAR-10-C "
+            "belongs to the data set cifar10 and CIFAR-100-C to cifar100"
         )
     checksums = []
     for name in names:
         images = _open(folder, name)
-        shape = (len(expected), 32, 32, 3)
-        if images.dtype != np.uint8 or images.shape != shape:
-            raise _wrong(folder, name, images, f"uint8 of shape {shape}")
+        whole = (len(expected), *shape)
+        if images.dtype != np.uint8 or images.shape != whole:
+            raise _wrong(folder, name, images, f"uint8 of shape {whole}")
         digest = hashlib.sha256(np.ascontiguousarray(images).data)
         checksums.append((name, f"sha256:{digest.hexdigest()}"))
     return tuple(checksums)
 
 
 def published_images(folder: str, name: str, severity: int) -> torch.Tensor:
-    """Return the published images under a corruption, uint8 (N, 32, 32, 3), mapped from its file.
+    """Return the published images under a corruption, uint8 (N, H, W, 3), mapped from its file.
 
     Raises:
         UnavailableError: the file cannot be read.

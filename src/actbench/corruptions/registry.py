@@ -1,12 +1,10 @@
-"""Name × severity → corrupted images; suites of corruptions by name."""
+"""The corruptions by name, with their constants and ranges."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from actbench.corruptions.blur import (
     defocus_blur,
@@ -15,6 +13,7 @@ from actbench.corruptions.blur import (
     motion_blur,
     zoom_blur,
 )
+from actbench.corruptions.constants import Constant, constant
 from actbench.corruptions.digital import (
     brightness,
     contrast,
@@ -25,118 +24,331 @@ from actbench.corruptions.digital import (
 )
 from actbench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from actbench.corruptions.weather import fog, snow, spatter
-from actbench.errors import UsageError
-from actbench.study.levels import SEVERITIES
-from actbench.study.registry import Registry, documented
-from actbench.study.study import seed_for
+from actbench.study.fields import flag, integer, number
+from actbench.study.registry import Entry, Registry, documented
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Corruption = Callable[..., Tensor]  # of (images, generator, one keyword for each constant)
 
-Corruption = Callable[[Tensor, int, Generator], Tensor]
-MIN_SIDE = 8
-IMAGES_PER_CHUNK = 500  # float32 at 32×32: 6 MB an operand, which stays near the caches
+_DEVIATION = number(0, 10)
+_PIXELS = number(0, 50)
+_WHOLE_PIXELS = integer(1, high=50)
+
+
+def _entry(function: Corruption, **constants: Constant) -> Entry[Corruption]:
+    return documented(function, constants)
+
+
 CORRUPTIONS: Registry[Corruption] = Registry(
     "corruption",
-    gaussian_noise=documented(gaussian_noise),
-    shot_noise=documented(shot_noise),
-    impulse_noise=documented(impulse_noise),
-    speckle_noise=documented(speckle_noise),
-    gaussian_blur=documented(gaussian_blur),
-    glass_blur=documented(glass_blur),
-    defocus_blur=documented(defocus_blur),
-    motion_blur=documented(motion_blur),
-    zoom_blur=documented(zoom_blur),
-    fog=documented(fog),
-    snow=documented(snow),
-    spatter=documented(spatter),
-    contrast=documented(contrast),
-    brightness=documented(brightness),
-    saturate=documented(saturate),
-    jpeg_compression=documented(jpeg_compression),
-    pixelate=documented(pixelate),
-    elastic_transform=documented(elastic_transform),
+    importable=True,
+    gaussian_noise=_entry(
+        gaussian_noise,
+        sigma=constant(
+            "standard deviation, for pixels in [0, 1]",
+            _DEVIATION,
+            (0.04, 0.06, 0.08, 0.09, 0.1),
+            (0.04, 0.08, 0.12, 0.15, 0.18),
+            (0.08, 0.12, 0.18, 0.26, 0.38),
+        ),
+    ),
+    shot_noise=_entry(
+        shot_noise,
+        rate=constant(
+            "mean number of events λ of a white pixel; fewer are noisier",
+            number(0.01, 10_000),
+            (500.0, 250.0, 100.0, 75.0, 50.0),
+            (250.0, 100.0, 50.0, 30.0, 15.0),
+            (60.0, 25.0, 12.0, 5.0, 3.0),
+        ),
+    ),
+    impulse_noise=_entry(
+        impulse_noise,
+        share=constant(
+            "share of values that are replaced",
+            number(0, 1),
+            (0.01, 0.02, 0.03, 0.05, 0.07),
+            (0.01, 0.02, 0.05, 0.08, 0.14),
+            (0.03, 0.06, 0.09, 0.17, 0.27),
+        ),
+    ),
+    speckle_noise=_entry(
+        speckle_noise,
+        sigma=constant(
+            "standard deviation, relative to the value",
+            _DEVIATION,
+            (0.06, 0.1, 0.12, 0.16, 0.2),
+            (0.15, 0.2, 0.25, 0.3, 0.35),
+            (0.15, 0.2, 0.35, 0.45, 0.6),
+        ),
+    ),
+    gaussian_blur=_entry(
+        gaussian_blur,
+        sigma=constant(
+            "standard deviation in pixels",
+            _PIXELS,
+            (0.4, 0.6, 0.7, 0.8, 1.0),
+            (0.5, 0.75, 1.0, 1.25, 1.5),
+            (1.0, 2.0, 3.0, 4.0, 6.0),
+        ),
+    ),
+    glass_blur=_entry(
+        glass_blur,
+        sigma=constant(
+            "standard deviation of the smoothing, in pixels",
+            _PIXELS,
+            (0.05, 0.25, 0.4, 0.25, 0.4),
+            (0.1, 0.5, 0.6, 0.7, 0.9),
+            (0.7, 0.9, 1.0, 1.1, 1.5),
+        ),
+        shift=constant(
+            "largest displacement in one round, in pixels",
+            _WHOLE_PIXELS,
+            (1, 1, 1, 1, 1),
+            (1, 1, 1, 2, 2),
+            (1, 2, 2, 3, 4),
+        ),
+        rounds=constant(
+            "number of rounds",
+            integer(1, high=20),
+            (1, 1, 1, 2, 2),
+            (1, 1, 2, 1, 2),
+            (2, 1, 3, 2, 2),
+        ),
+    ),
+    defocus_blur=_entry(
+        defocus_blur,
+        radius=constant(
+            "radius of the disk, in pixels",
+            _PIXELS,
+            (0.3, 0.4, 0.5, 1.0, 1.5),
+            (0.5, 1.0, 1.5, 2.5, 3.0),
+            (3.0, 4.0, 6.0, 8.0, 10.0),
+        ),
+        alias_blur=constant(
+            "standard deviation that softens the rim, in pixels",
+            number(0.01, 10),
+            (0.4, 0.5, 0.6, 0.2, 0.1),
+            (0.6, 0.1, 0.1, 0.01, 0.1),
+            (0.1, 0.5, 0.5, 0.5, 0.5),
+        ),
+    ),
+    motion_blur=_entry(
+        motion_blur,
+        radius=constant(
+            "half the length of the path, in pixels",
+            _WHOLE_PIXELS,
+            (6, 6, 6, 8, 9),
+            (10, 10, 10, 10, 12),
+            (10, 15, 15, 15, 20),
+        ),
+        sigma=constant(
+            "standard deviation along the path, in pixels",
+            number(0.1, 100),
+            (1.0, 1.5, 2.0, 2.0, 2.5),
+            (1.0, 1.5, 2.0, 2.5, 3.0),
+            (3.0, 5.0, 8.0, 12.0, 15.0),
+        ),
+    ),
+    zoom_blur=_entry(
+        zoom_blur,
+        largest=constant(
+            "end of the enlargements from 1, itself left out",
+            number(1, 3, above=True),
+            (1.06, 1.11, 1.16, 1.21, 1.26),
+            None,
+            (1.11, 1.16, 1.21, 1.26, 1.31),
+        ),
+        step=constant(
+            "step between enlargements",
+            number(0.01, 1),
+            (0.01, 0.01, 0.01, 0.01, 0.01),
+            None,
+            (0.01, 0.01, 0.02, 0.02, 0.03),
+        ),
+    ),
+    fog=_entry(
+        fog,
+        strength=constant(
+            "brightness of the fog relative to white",
+            number(0, 100),
+            (0.2, 0.5, 0.75, 1.0, 1.5),
+            (0.4, 0.7, 1.0, 1.5, 2.0),
+            (1.5, 2.0, 2.5, 2.5, 3.0),
+        ),
+        decay=constant(
+            "how much smaller half as wide swaths are, as a square root",
+            number(1, 10),
+            (3.0, 3.0, 2.5, 2.0, 1.75),
+            None,
+            (2.0, 2.0, 1.7, 1.5, 1.4),
+        ),
+    ),
+    snow=_entry(
+        snow,
+        mean=constant(
+            "mean of the noise that flakes are made of",
+            number(-10, 10),
+            (0.1, 0.1, 0.15, 0.25, 0.3),
+            None,
+            (0.1, 0.2, 0.55, 0.55, 0.55),
+        ),
+        sigma=constant(
+            "its standard deviation",
+            _DEVIATION,
+            (0.2, 0.2, 0.3, 0.3, 0.3),
+            None,
+            (0.3, 0.3, 0.3, 0.3, 0.3),
+        ),
+        zoom=constant(
+            "its enlargement",
+            number(1, 10),
+            (1.0, 1.0, 1.75, 2.25, 1.25),
+            None,
+            (3.0, 2.0, 4.0, 4.5, 2.5),
+        ),
+        threshold=constant(
+            "noise below it is no flake",
+            number(0, 1),
+            (0.6, 0.5, 0.55, 0.6, 0.65),
+            None,
+            (0.5, 0.5, 0.9, 0.85, 0.85),
+        ),
+        radius=constant(
+            "half the length of a flake's path, in pixels",
+            _WHOLE_PIXELS,
+            (8, 10, 10, 12, 14),
+            None,
+            (10, 12, 12, 12, 12),
+        ),
+        smear_sigma=constant(
+            "standard deviation along the path, in pixels",
+            number(0.1, 100),
+            (3.0, 4.0, 4.0, 6.0, 12.0),
+            None,
+            (4.0, 4.0, 8.0, 8.0, 12.0),
+        ),
+        kept=constant(
+            "share of the image that is not whitened",
+            number(0, 1),
+            (0.95, 0.9, 0.9, 0.85, 0.8),
+            (0.8, 0.8, 0.7, 0.65, 0.6),
+            (0.8, 0.7, 0.7, 0.65, 0.55),
+        ),
+    ),
+    spatter=_entry(
+        spatter,
+        mean=constant(
+            "mean of the noise that liquid is made of",
+            number(-10, 10),
+            (0.62, 0.65, 0.65, 0.65, 0.65),
+            None,
+            (0.65, 0.65, 0.65, 0.65, 0.67),
+        ),
+        sigma=constant(
+            "its standard deviation",
+            _DEVIATION,
+            (0.1, 0.1, 0.3, 0.1, 0.1),
+            None,
+            (0.3, 0.3, 0.3, 0.3, 0.4),
+        ),
+        smoothing=constant(
+            "standard deviation of its smoothing, in pixels",
+            _PIXELS,
+            (0.7, 0.8, 1.0, 0.7, 0.5),
+            None,
+            (4.0, 3.0, 2.0, 1.0, 1.0),
+        ),
+        threshold=constant(
+            "noise below it is no liquid",
+            number(0, 1),
+            (0.7, 0.7, 0.69, 0.69, 0.68),
+            (0.7, 0.7, 0.69, 0.68, 0.67),
+            (0.69, 0.68, 0.68, 0.65, 0.65),
+        ),
+        strength=constant(
+            "opacity of water; standard deviation of mud's rim, in pixels",
+            number(0, 10),
+            (0.5, 0.5, 0.5, 0.6, 0.6),
+            (0.6, 0.6, 0.6, 0.6, 0.6),
+            (0.6, 0.6, 0.5, 1.5, 1.5),
+        ),
+        mud=constant("mud instead of water", flag(), (False, False, False, True, True)),
+    ),
+    contrast=_entry(
+        contrast,
+        factor=constant(
+            "factor c of the contrast",
+            number(0, 10),
+            (0.75, 0.5, 0.4, 0.3, 0.15),
+            (0.4, 0.3, 0.2, 0.1, 0.05),
+        ),
+    ),
+    brightness=_entry(
+        brightness,
+        added=constant(
+            "what is added to the value, c",
+            number(-1, 1),
+            (0.05, 0.1, 0.15, 0.2, 0.3),
+            (0.1, 0.2, 0.3, 0.4, 0.5),
+        ),
+    ),
+    saturate=_entry(
+        saturate,
+        factor=constant(
+            "factor of the saturation",
+            number(0, 100),
+            (0.3, 0.1, 1.5, 2.0, 2.5),
+            (0.3, 0.1, 2.0, 5.0, 30.0),
+            (0.3, 0.1, 2.0, 5.0, 20.0),
+        ),
+        added=constant(
+            "what is added to it, c",
+            number(-1, 1),
+            (0.0, 0.0, 0.0, 0.1, 0.2),
+        ),
+    ),
+    jpeg_compression=_entry(
+        jpeg_compression,
+        quality=constant(
+            "quality",
+            integer(1, high=100),
+            (80, 65, 58, 50, 40),
+            (65, 58, 50, 40, 25),
+            (25, 18, 15, 10, 7),
+        ),
+    ),
+    pixelate=_entry(
+        pixelate,
+        scale=constant(
+            "size of the small image relative to the image",
+            number(0, 1, above=True),
+            (0.95, 0.9, 0.85, 0.75, 0.65),
+            (0.9, 0.8, 0.7, 0.6, 0.5),
+            (0.6, 0.5, 0.4, 0.3, 0.25),
+        ),
+    ),
+    elastic_transform=_entry(
+        elastic_transform,
+        alpha=constant(
+            "factor of the displacement, in sides",
+            number(0, 10),
+            (0.0, 0.05, 0.08, 0.1, 0.1),
+            (0.0, 0.05, 0.1, 0.1, 0.16),
+            (2.0, 2.0, 0.05, 0.07, 0.12),
+        ),
+        sigma=constant(
+            "standard deviation of its smoothing, in sides",
+            number(0, 2),
+            (0.0, 0.2, 0.06, 0.04, 0.03),
+            (0.0, 0.3, 0.08, 0.03, 0.03),
+            (0.7, 0.08, 0.01, 0.01, 0.01),
+        ),
+        shift=constant(
+            "largest move of the affine map's corners, in sides",
+            number(0, 1),
+            (0.08, 0.07, 0.06, 0.05, 0.03),
+            (0.08, 0.06, 0.06, 0.03, 0.02),
+            (0.1, 0.2, 0.02, 0.02, 0.02),
+        ),
+    ),
 )
-_EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-SUITES: dict[str, tuple[str, ...]] = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "cifar10c": tuple(name for name in CORRUPTIONS if name not in _EXTRA),
-    "extra": _EXTRA,
-    "all": tuple(CORRUPTIONS),
-}
-
-
-def expand(names: Sequence[str], *, published: bool = False) -> tuple[str, ...]:
-    """Return the corruptions that names and suites refer to, in order of first mention, each once.
-
-    ``("none",)`` means no corruption. With ``published`` files, frost is available too: by name and
-    in the suites ``cifar10c`` and ``all``, after snow.
-
-    Raises:
-        UsageError: a name is unknown or not available, or ``none`` is given with others.
-    """
-    if "none" in names:
-        if set(names) != {"none"}:
-            raise UsageError("corruptions has 'none' beside other names; give one or the other")
-        return ()
-    known = {**{name: (name,) for name in CORRUPTIONS}, **SUITES}
-    if published:
-        known["frost"] = ("frost",)
-        for suite in ("cifar10c", "all"):
-            after = known[suite].index("snow") + 1
-            known[suite] = (*known[suite][:after], "frost", *known[suite][after:])
-    expanded: dict[str, None] = {}
-    for name in names:
-        if name not in known:
-            if name == "frost":
-                raise UsageError(
-                    "the corruption 'frost' needs photographs of frost, so it is only available "
-                    "from the published CIFAR-10-C files: give their folder with --cifar10c"
-                )
-            raise CORRUPTIONS.unknown(name, [*(known.keys() - CORRUPTIONS.keys()), "none"])
-        expanded.update(dict.fromkeys(known[name]))
-    return tuple(expanded)
-
-
-def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
-    """Return a set of images under one corruption, the same bytes every time.
-
-    The result depends on the images and their order, the name and the severity only. The images
-    are corrupted 500 at a time, and values are cut, not rounded, to 8 bits, as in the original. If
-    k is a multiple of 500, the first k results depend on the first k images only.
-
-    Args:
-        images: uint8 of shape (N, H, W, 3) on the CPU, N ≥ 1, H and W ≥ 8.
-        name: a key of ``CORRUPTIONS``.
-        severity: from 1 to 5.
-
-    Returns:
-        uint8 of shape (N, H, W, 3).
-
-    Raises:
-        UsageError: an argument is not as described.
-    """
-    corruption = CORRUPTIONS[name].target
-    if severity not in SEVERITIES:
-        raise UsageError(f"severity is {severity!r}; it must be an integer from 1 to 5")
-    shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or len(shape) != 4 or shape[0] < 1 or shape[3] != 3:
-        raise UsageError(
-            f"images to corrupt are {images.dtype} of shape {shape}; "
-            "they must be uint8 of shape (N, H, W, 3) with N ≥ 1"
-        )
-    if min(shape[1:3]) < MIN_SIDE:
-        raise UsageError(
-            f"images to corrupt are {shape[1]}×{shape[2]}; "
-            f"they must be at least {MIN_SIDE}×{MIN_SIDE}"
-        )
-    generator = torch.Generator().manual_seed(seed_for("corruption", name, severity))
-    corrupted = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for start in range(0, len(images), IMAGES_PER_CHUNK):
-        chunk = images[start : start + IMAGES_PER_CHUNK]
-        clean = chunk.permute(0, 3, 1, 2).contiguous().float().div_(255)
-        result = corruption(clean, severity, generator)
-        corrupted[start : start + IMAGES_PER_CHUNK] = (
-            (result * 255).to(torch.uint8).permute(0, 2, 3, 1)
-        )
-    return corrupted

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.published import published_images
-from actbench.corruptions.registry import corrupt
+from actbench.corruptions.specs import resolve
 from actbench.data.cache import cached_images
+from actbench.models.user_code import code_of
+from actbench.study.levels import is_name
+from actbench.study.specs import is_import_path, parse_spec
 
 if TYPE_CHECKING:
     import torch
@@ -17,14 +21,16 @@ if TYPE_CHECKING:
 def corrupted_test_images(
     data: ImageData, corruption: str, severity: int, published: str = ""
 ) -> torch.Tensor:
-    """Return the test set under a corruption, uint8 (N, 32, 32, 3); the same for every trial.
+    """Return the test set under a corruption, uint8 (N, H, W, 3); the same for every trial.
 
-    It is computed on the processor and returned on the data's device. ``published`` is the folder
-    of the published CIFAR-10-C files; without it the images are computed here.
+    It is computed on the processor, or read from the cache, and returned on the data's device. With
+    ``published``, a folder of published files, the images of a name alone are read from there.
     """
-    if published:
+    if published and is_name(corruption):
         images = published_images(published, corruption, severity)
     else:
-        key = f"{data.checksum} {corruption} {severity}"
+        key = f"{data.checksum} {resolve(corruption, severity).key}"
+        if is_import_path(corruption):
+            key += f" {code_of(parse_spec(corruption, 'corruption', ()))}"
         images = cached_images(key, lambda: corrupt(data.test_images.cpu(), corruption, severity))
     return images.to(data.test_images.device)

@@ -1,6 +1,6 @@
 """Fog, snow and spatter, drawn for every image.
 
-Arguments and results are float32 (N, 3, H, W) in [0, 1]; constants are CIFAR-10-C's.
+Images and results are float32 (N, 3, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from actbench.corruptions.blur import smear, smooth, zoom
+from actbench.corruptions.blur import enlarge, smear, smooth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Generator, Tensor
 
 
-def fog(images: Tensor, severity: int, generator: Generator) -> Tensor:
+def fog(images: Tensor, generator: Generator, *, strength: float, decay: float) -> Tensor:
     """Return (x + s · plasma) · m / (m + s), with m the largest value of each image.
 
     The plasma is the corner of a fractal whose side is the next power of two.
     """
-    strength, decay = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))[severity - 1]
     count, _, height, width = images.shape
     size = 1 << (max(height, width) - 1).bit_length()
     plasma = _plasma(count, size, decay, generator)[:, None, :height, :width]
@@ -62,22 +61,26 @@ def _plasma(count: int, size: int, decay: float, generator: Generator) -> Tensor
     return heights / heights.amax(dim=(1, 2), keepdim=True)
 
 
-def snow(images: Tensor, severity: int, generator: Generator) -> Tensor:
+def snow(
+    images: Tensor,
+    generator: Generator,
+    *,
+    mean: float,
+    sigma: float,
+    zoom: float,
+    threshold: float,
+    radius: int,
+    smear_sigma: float,
+    kept: float,
+) -> Tensor:
     """Return a whitened x under flakes that fall within 45° of straight down.
 
     Flakes are Gaussian noise, enlarged, cut below a threshold and smeared (``smear``), then laid on
     once as they are and once turned by 180°. Whitening mixes x with max(x, 1.5 · grey + 0.5).
     """
-    mean, sigma, factor, threshold, radius, smear_sigma, kept = (
-        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-    )[severity - 1]
     count, _, height, width = images.shape
     noise = torch.randn(count, 1, height, width, generator=generator) * sigma + mean
-    flakes = zoom(noise, (factor,))
+    flakes = enlarge(noise, (zoom,))
     flakes = torch.where(flakes < threshold, 0.0, flakes).clamp_(max=1)
     degrees = torch.rand(count, generator=generator) * 90 - 135
     flakes = _cut_to_8_bits(smear(_cut_to_8_bits(flakes), radius, smear_sigma, degrees))
@@ -92,35 +95,38 @@ def _cut_to_8_bits(images: Tensor) -> Tensor:
     return (images * 255).floor_().div_(255)
 
 
-def spatter(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Return x with drops of water (severities 1 to 3) or splashes of mud (4 and 5) over it.
+def spatter(
+    images: Tensor,
+    generator: Generator,
+    *,
+    mean: float,
+    sigma: float,
+    smoothing: float,
+    threshold: float,
+    strength: float,
+    mud: bool,
+) -> Tensor:
+    """Return x with drops of water or splashes of mud over it.
 
     Liquid is smoothed Gaussian noise, cut below a threshold. Water adds pale turquoise in
     proportion to the liquid, in 256 levels, times its relief. Levels above 255 wrap around to 0, as
-    they do in the original's conversion to uint8. Mud replaces x by brown where the smoothed mask
-    of liquid is at least 0.8.
+    they do in the original's conversion to uint8. Mud replaces x by brown where the mask of liquid,
+    smoothed by a Gaussian of standard deviation ``strength``, is at least 0.8.
     """
-    mean, sigma, smoothing, threshold, strength = (
-        (0.62, 0.1, 0.7, 0.7, 0.5),
-        (0.65, 0.1, 0.8, 0.7, 0.5),
-        (0.65, 0.3, 1, 0.69, 0.5),
-        (0.65, 0.1, 0.7, 0.69, 0.6),
-        (0.65, 0.1, 0.5, 0.68, 0.6),
-    )[severity - 1]
     count, _, height, width = images.shape
     noise = torch.randn(count, height, width, generator=generator) * sigma + mean
     liquid = smooth(noise, smoothing)
-    if severity <= 3:
+    if not mud:
         layer = torch.where(liquid < threshold, 0.0, liquid) * 255
         depth = layer.to(torch.int32).remainder_(256).to(torch.uint8)
         water = depth * torch.from_numpy(_relief(depth.numpy()))
         water = water / water.amax(dim=(1, 2), keepdim=True).clamp_(min=1)
         turquoise = torch.tensor([175, 238, 238]).view(3, 1, 1) / 255
         return (images + water[:, None] * strength * turquoise).clamp_(0, 1)
-    mud = smooth((liquid > threshold).float(), strength)[:, None]
-    mud = torch.where(mud < 0.8, 0.0, mud)
+    cover = smooth((liquid > threshold).float(), strength)[:, None]
+    cover = torch.where(cover < 0.8, 0.0, cover)
     brown = torch.tensor([63, 42, 20]).view(3, 1, 1) / 255
-    return (images * (1 - mud) + brown * mud).clamp_(0, 1)
+    return (images * (1 - cover) + brown * cover).clamp_(0, 1)
 
 
 _PIXEL, _DIAGONAL, _KNIGHT = 65536, 91750, 143976  # 1, 1.4 and 2.1969 pixels, in 2⁻¹⁶ pixels

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from actbench.attacks.registry import expand as expand_attacks
+from actbench.corruptions.own import check_own_corruptions
 from actbench.corruptions.published import check_published
-from actbench.corruptions.registry import expand as expand_corruptions
+from actbench.corruptions.specs import expand as expand_corruptions
 from actbench.data.cache import cache_limit
 from actbench.data.datasets import DATASETS, resolve_dataset
 from actbench.data.images import open_images, prepare, study_images
@@ -26,6 +27,8 @@ from actbench.models.native.conv_pool import prepare as compile_kernels
 from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import study_code
 from actbench.models.user_code import module_file
+from actbench.study.levels import is_name
+from actbench.study.specs import is_import_path
 from actbench.study.study import Trial
 from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
 from actbench.training.diagnostics import GradientNorms
@@ -78,7 +81,8 @@ def _prepared(study: Study) -> Plan:
     cache_limit()  # raises if it is invalid
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
-    code = study_code(model, [factory.spec for factory in factories])
+    names = expand_corruptions(study.corruptions, study.cifar10c)
+    code = study_code(model, [factory.spec for factory in factories], names)
     for name, checksum in study.code:
         if dict(code).get(name, checksum) != checksum:
             raise UsageError(
@@ -89,7 +93,6 @@ def _prepared(study: Study) -> Plan:
         for factory in factories:
             gain_of(factory)  # raises if it has no gain
     rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
-    names = expand_corruptions(study.corruptions, published=bool(study.cifar10c))
     checks = {factory.spec: check_activation(factory) for factory in factories}
     data_folder = prepare(study.dataset, study.data_dir, study.image_size)
     read, data = open_images(data_folder), study_images(data_folder, study)
@@ -99,12 +102,12 @@ def _prepared(study: Study) -> Plan:
             f"the data is not the study's: its checksum is {checksum}, "
             f"and the study was made with {study.data_checksum}"
         )
-    if study.cifar10c and data.image_size != PUBLISHED_SIZE:
-        raise UsageError(
-            f"the published corruptions have images of {PUBLISHED_SIZE}×{PUBLISHED_SIZE} pixels, "
-            f"and the study's have {data.image_size}×{data.image_size}; leave out image_size"
-        )
-    published = check_published(study.cifar10c, names, data.test_labels) if study.cifar10c else ()
+    check_own_corruptions(names, data.test_images)
+    published: tuple[tuple[str, str], ...] = ()
+    if study.cifar10c:
+        shape = data.test_images.shape[1:]
+        read_from_files = [name for name in names if is_name(name)]
+        published = check_published(study.cifar10c, read_from_files, data.test_labels, shape)
     for name, checksum_there in study.cifar10c_checksums:
         found = dict(published).get(name, checksum_there)
         if found != checksum_there:
@@ -126,7 +129,7 @@ def _prepared(study: Study) -> Plan:
         if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
             notes.append(slow_bfloat16(study, factories[0], data))
     dataset = resolve_dataset(study.dataset)
-    specs = [model, *(factory.spec for factory in factories)]
+    specs = [model, *(factory.spec for factory in factories), *filter(is_import_path, names)]
     specs += [dataset] if DATASETS.parse(dataset).imported else []
     files = {text.partition(":")[0]: module_file(text.partition(":")[0]) for text in specs}
     notes += [f"{name} is read from {file}" for name, file in files.items() if file is not None]

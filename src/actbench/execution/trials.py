@@ -20,7 +20,7 @@ from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.store.environment import with_batch
 from actbench.store.pace import Pace
 from actbench.store.weights import Weights
-from actbench.study.levels import severities
+from actbench.study.levels import is_name, severities
 from actbench.study.study import trial_names
 from actbench.training.devices import compute_devices, resolve_device
 from actbench.training.events import Updated
@@ -177,12 +177,12 @@ def prepare_corruptions(plan: Plan, works: Iterable[Work] = ()) -> None:
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
-    if plan.study.cifar10c:
-        return
     data = study_images(plan.data_folder, plan.study)
     records = [work.record for work in works]
     missing = {m.spec for r in records if r is not None for m in r.missing(plan.study)}
     for name in plan.study.corruptions:
+        if plan.study.cifar10c and is_name(name):
+            continue
         if name in missing or None in records or not records:
             for severity in severities(name):
                 corrupted_test_images(data, name, severity)

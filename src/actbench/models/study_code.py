@@ -10,6 +10,7 @@ from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import MODELS
 from actbench.models.user_code import code_of, import_object, release
+from actbench.study.specs import is_import_path, parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,9 @@ def is_external(model: str, activation: ActivationFactory) -> bool:
     return external or ACTIVATIONS.parse(activation.spec).imported
 
 
-def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def study_code(
+    model: str, activations: Iterable[str], corruptions: Iterable[str] = ()
+) -> tuple[tuple[str, str], ...]:
     """Return each spec that is the user's own code, with the checksum or version of its source.
 
     All of them are imported. See ``user_code.code_of``; a spec without either is left out. A
@@ -36,6 +39,9 @@ def study_code(model: str, activations: Iterable[str]) -> tuple[tuple[str, str],
     """
     specs = {text: ACTIVATIONS.parse(text) for text in activations}
     specs[model] = MODELS.parse(model)
+    specs |= {
+        text: parse_spec(text, "corruption", ()) for text in filter(is_import_path, corruptions)
+    }
     for spec in specs.values():
         if spec.imported:
             import_object(spec)
@@ -54,9 +60,10 @@ def import_code(study: Study) -> None:
         ResultsFolderError: an import fails.
     """
     try:
-        now = dict(study_code(study.model, study.activations))
+        now = dict(study_code(study.model, study.activations, study.corruptions))
     except UsageError as error:
         raise ResultsFolderError(f"a worker cannot import the study's code: {error}") from None
+    used = {study.model, *study.activations, *study.corruptions}
     for text, code in study.code:
-        if now.get(text) != code:
+        if text in used and now.get(text) != code:
             raise SourceChangedError(text)

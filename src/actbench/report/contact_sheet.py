@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from actbench.corruptions.registry import CORRUPTIONS, corrupt
+from actbench.corruptions.corrupt import corrupt
+from actbench.corruptions.registry import CORRUPTIONS
 from actbench.data.reading import read_image
 from actbench.report.figures.registry import corruption_strip
 from actbench.report.figures.style import to_png

@@ -26,15 +26,16 @@ from actbench.report.sentences import (
     verdicts_by_activation,
 )
 from actbench.report.tables import (
+    accuracy_tables,
     comparison_table,
     failures_table,
-    means_table,
     sensitivity_table,
     summary_table,
     variance_table,
 )
 from actbench.report.warnings import chance_note, study_warnings
 from actbench.store.environment import read_environments
+from actbench.study.levels import corruption_label
 from actbench.study.toml import study_to_toml
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ _TEXT_HEADERS = {
     "expected",
     "result",
     "why",
+    "level",
 }
 
 
@@ -120,8 +122,8 @@ def to_html(
         primary=_comparisons(frames, primary=True),
         others=_comparisons(frames, primary=False),
         summary=summary_table(frames),
-        by_corruption=_means(frames, "corruption"),
-        by_severity=_means(frames, "severity"),
+        accuracies=_accuracies(frames),
+        corruptions=[corruption_label(name) for name in study.corruptions],
         variance=variance_table(frames),
         robustness=robustness_tables(frames),
         failed=failures_table(frames),
@@ -204,11 +206,13 @@ def _comparisons(frames: Frames, *, primary: bool) -> Table:
     return replace(table, id="others", title=f"{table.title}: every other metric")
 
 
-def _means(frames: Frames, by: str) -> Table:
-    """Return accuracy by corruption or severity, with n in the title."""
-    table = means_table(frames, frames.corruptions, by, "accuracy")
+def _accuracies(frames: Frames) -> list[Table]:
+    """Return accuracy by corruption, severity and level, with n in the titles."""
     size = seeds_of(finished(frames, frames.trials))
-    return replace(table, title=f"{table.title}: mean ± standard deviation, {size}")
+    return [
+        replace(table, title=f"{table.title}: mean ± standard deviation, {size}")
+        for table in accuracy_tables(frames)
+    ]
 
 
 def picture(name: str, svg: str, caption: str) -> Picture:

@@ -12,6 +12,7 @@ from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables
 from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
 from actbench.report.tables import (
+    accuracy_tables,
     comparison_table,
     failures_table,
     means_table,
@@ -72,13 +73,8 @@ def summary_markdown(frames: Frames) -> str:
         "Standard errors of the difference, in points: for other seeds on the same test images, "
         "for other test images under the same networks, and for both new.",
     ]
-    if study.corruptions and len(frames.corruptions):
-        parts += [
-            "## Accuracy by corruption, %",
-            to_markdown(means_table(frames, frames.corruptions, "corruption", "accuracy")),
-            "## Accuracy by severity, %",
-            to_markdown(means_table(frames, frames.corruptions, "severity", "accuracy")),
-        ]
+    for table in accuracy_tables(frames):
+        parts += [f"## {table.title}", to_markdown(table)]
     parts += _sections(frames, folded=True)
     if len(frames.gradients):
         parts.append("## Mean gradient norm by layer and epoch")

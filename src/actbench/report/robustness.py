@@ -20,6 +20,7 @@ from actbench.report.formatting import (
     signed,
 )
 from actbench.report.table import Table
+from actbench.study.levels import corruption_label, level_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,8 +228,8 @@ def _calibration_table(
     places = dict.fromkeys((corruption, severity) for corruption, severity, _ in spread)
     rows = [
         [
-            str(corruption).replace("_", " "),
-            str(severity),
+            corruption_label(str(corruption)),
+            level_labels(str(corruption))[int(str(severity)) - 1].removeprefix("severity "),
             *(
                 show(*spread.get((corruption, severity, name), _NOTHING[:2]))
                 for name in activations

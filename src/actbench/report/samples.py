@@ -11,29 +11,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from actbench.study.levels import SEVERITIES
+from actbench.study.levels import severities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Samples = Mapping[tuple[str, int], NDArray[np.uint8]]
 
 SAMPLES_FILE = "samples.png"
-_LEVELS = (0, *SEVERITIES)
 
 
 def samples_to_png(samples: Samples) -> bytes:
     """Return the images as one PNG: a row for each corruption, a column for each severity.
 
     Args:
-        samples: uint8 of shape (S, S, 3) by corruption and severity from 0, the clean image, to 5.
+        samples: uint8 of shape (S, S, 3) by corruption and severity from 0, the clean image, to the
+            last that it has. Rows of fewer severities than others end in black.
     """
-    names = dict.fromkeys(name for name, _ in samples)
-    rows = [np.hstack([samples[name, level] for level in _LEVELS]) for name in names]
+    names = list(dict.fromkeys(name for name, _ in samples))
+    side = len(next(iter(samples.values())))
+    picture = np.zeros((len(names) * side, _columns(names) * side, 3), dtype=np.uint8)
+    for (name, level), image in samples.items():
+        top, left = names.index(name) * side, level * side
+        picture[top : top + side, left : left + side] = image
     buffer = io.BytesIO()
-    Image.fromarray(np.vstack(rows)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -48,11 +52,16 @@ def samples_from_png(content: bytes, corruptions: Sequence[str]) -> Samples:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from None
-    side = pixels.shape[1] // len(_LEVELS)
-    if pixels.shape != (len(corruptions) * side, len(_LEVELS) * side, 3):
+    columns = _columns(corruptions)
+    side = pixels.shape[1] // columns
+    if pixels.shape != (len(corruptions) * side, columns * side, 3):
         raise ValueError(f"{pixels.shape} pixels for {len(corruptions)} corruptions")
     return {
         (name, level): pixels[row * side : (row + 1) * side, level * side : (level + 1) * side]
         for row, name in enumerate(corruptions)
-        for level in _LEVELS
+        for level in (0, *severities(name))
     }
+
+
+def _columns(corruptions: Iterable[str]) -> int:
+    return 1 + max(len(severities(name)) for name in corruptions)

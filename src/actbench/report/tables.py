@@ -21,6 +21,7 @@ from actbench.report.formatting import (
 from actbench.report.printable import printable
 from actbench.report.sentences import seeds_range
 from actbench.report.table import Table
+from actbench.study.levels import corruption_label, has_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -252,8 +253,24 @@ def means_table(
     cells = {key: show(*row) for key, row in zip(groups.index, groups.to_numpy(), strict=True)}
     known = {activation for activation, _ in cells}
     activations = [activation for activation in frames.study.activations if activation in known]
+    label = corruption_label if by == "corruption" else str
     rows = [
-        [str(name).replace("_", " "), *(cells.get((column, name), DASH) for column in activations)]
+        [label(name), *(cells.get((column, name), DASH) for column in activations)]
         for name in frame[by].unique()
     ]
     return Table(f"Accuracy by {by}, %", [by, *activations], rows, id=f"by-{by}")
+
+
+def accuracy_tables(frames: Frames) -> list[Table]:
+    """Return accuracy under corruption: by corruption, by severity and by level of one's own.
+
+    A table without rows is left out. That by severity is over the corruptions that have the
+    severities 1 to 5.
+    """
+    frame = frames.corruptions
+    own = frame["corruption"].map({name: has_levels(name) for name in frame["corruption"].unique()})
+    levels = frame[own.astype(bool)]
+    of = levels["corruption"].map(lambda name: corruption_label(name.partition(":")[0]))
+    levels = levels.assign(level=of + ": " + levels["level"])
+    parts = {"corruption": frame, "severity": frame[~own.astype(bool)], "level": levels}
+    return [means_table(frames, part, by, "accuracy") for by, part in parts.items() if len(part)]

@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a spec: its default, and the rule for values of the default's type, if any."""
+    """A parameter of a spec: its default, the rule for values of its type, if any, and a help."""
 
     default: Value
     rule: Rule | None = None
+    help: str = ""
 
     def check(self, owner: str, name: str, value: object) -> None:
         """Raise a UsageError if the rule refuses a value; ``owner`` is whose parameter it is."""

@@ -61,7 +61,7 @@ class Spec:
             if not numbers:
                 raise UsageError(
                     f"{self.kind} {self.name!r}: {key} is {value!r}; it must be numbers with a "
-                    f"slash between them, for example {_value_text(default)}"
+                    f"slash between them, for example {value_text(default)}"
                 )
             return numbers
         if isinstance(default, float) and isinstance(value, str) and _FRACTION.fullmatch(value):
@@ -91,9 +91,14 @@ class Spec:
         if not bound:
             return self.name
         if main is not None and set(bound) == {main}:
-            return f"{self.name}:{_value_text(bound[main])}"
-        settings = ",".join(f"{key}={_value_text(bound[key])}" for key in sorted(bound))
+            return f"{self.name}:{value_text(bound[main])}"
+        settings = ",".join(f"{key}={value_text(bound[key])}" for key in sorted(bound))
         return f"{self.name}:{settings}"
+
+
+def is_import_path(text: str) -> bool:
+    """Return whether a canonical spec names the user's own object."""
+    return _IMPORT_PATH.fullmatch(text) is not None
 
 
 def parse_spec(text: str, kind: str, known: Iterable[str], *, importable: bool = True) -> Spec:
@@ -134,7 +139,7 @@ def _with_parameters(text: str, kind: str, name: str, rest: str, *, imported: bo
     if not rest:
         return Spec(kind, name, imported)
     if "=" not in rest:
-        return Spec(kind, name, imported, value=_value(rest))
+        return Spec(kind, name, imported, value=parse_value(rest))
     parameters: dict[str, Value] = {}
     for setting in rest.split(","):
         key, equals, value = (part.strip() for part in setting.partition("="))
@@ -142,11 +147,12 @@ def _with_parameters(text: str, kind: str, name: str, rest: str, *, imported: bo
             raise UsageError(f"{kind} {text!r}: {setting!r} is not of the form key=value")
         if key in parameters:
             raise UsageError(f"{kind} {text!r} sets {key!r} twice")
-        parameters[key] = _value(value)
+        parameters[key] = parse_value(value)
     return Spec(kind, name, imported, parameters=parameters)
 
 
-def _value(text: str) -> Value:
+def parse_value(text: str) -> Value:
+    """Return the boolean, integer or float that a text is, else the text."""
     text = text.strip()
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"
@@ -173,15 +179,16 @@ def _numbers(text: str) -> tuple[float, ...] | None:
 
 def shortest_text(value: Value) -> str:
     """Return a value as a spec shows it; a number of 255ths as a fraction if that is shorter."""
-    text = _value_text(value)
+    text = value_text(value)
     if isinstance(value, float) and 0 < value < 1 and round(255 * value) / 255 == value:
         return min(text, f"{round(255 * value)}/255", key=len)
     return text
 
 
-def _value_text(value: Value) -> str:
+def value_text(value: Value) -> str:
+    """Return a value as specs have it; ``parse_value`` reads it, up to the type of an integer."""
     if isinstance(value, tuple):
-        return "/".join(map(_value_text, value))
+        return "/".join(map(value_text, value))
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

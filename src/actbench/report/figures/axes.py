@@ -89,18 +89,25 @@ def _across(count: int) -> int:
 
 
 def panels(
-    figure: Figure, count: int, *, xlabel: str, ylabel: str = "", share_y: bool = False
+    figure: Figure,
+    count: int,
+    *,
+    xlabel: str,
+    ylabel: str = "",
+    share_x: bool = True,
+    share_y: bool = False,
 ) -> list[Axes]:
-    """Return ``count`` axes that share x, in rows of two, or of three if there are many.
+    """Return ``count`` axes, in rows of two, or of three if there are many.
 
-    The lowest of each column have the ticks and label of x, the first of each row those of y.
+    The first of each row have the ticks and label of y. If x is shared, the lowest of each column
+    have those of x, else all have.
     """
     across, down = _across(count), panel_rows(count)
-    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=share_y).ravel()
+    grid = figure.subplots(down, across, squeeze=False, sharex=share_x, sharey=share_y).ravel()
     for spare in grid[count:]:
         spare.remove()
     for place, axes in enumerate(grid[:count]):
-        lowest = place + across >= count
+        lowest = place + across >= count or not share_x
         axes.tick_params(labelbottom=lowest)
         axes.set_xlabel(xlabel if lowest else "")
         axes.set_ylabel("" if place % across else ylabel)

@@ -42,11 +42,13 @@ from actbench.report.figures.style import (
     shorten,
 )
 from actbench.report.robustness import masking_warnings
+from actbench.study.levels import corruption_label, has_levels, level_axis, level_labels
 from actbench.study.registry import Entry, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -70,7 +72,7 @@ def caption(name: str, frames: Frames) -> str:
     """Return sentences on what the figure shows and how to read it, with its n."""
     if name == STRIP:
         return (
-            "The first test image, clean and under each corruption and severity: the pixels that "
+            "The first test image, clean and under each corruption and level: the pixels that "
             "every trial was tested on."
         )
     study = frames.study
@@ -84,7 +86,7 @@ def caption(name: str, frames: Frames) -> str:
 
 
 def severity(frames: Frames) -> Figure | str | None:
-    """Return accuracy against severity, a panel for each corruption."""
+    """Return accuracy against severity or level, a panel for each corruption."""
     corrupted = finished(frames, frames.corruptions)
     if corrupted.empty:
         return NO_RESULT if frames.study.corruptions else None
@@ -103,24 +105,43 @@ def severity(frames: Frames) -> Figure | str | None:
     }
     of = series_styles_of(frames, corrupted)
     with figure_style():
-        height = 0.6 + 2.15 * panel_rows(len(names)) + legend_height(of)
+        alike = not any(map(has_levels, names))
+        height = 0.6 + (2.15 if alike else 2.5) * panel_rows(len(names)) + legend_height(of)
         figure = new_figure("severity", titled(frames, "Accuracy by severity", corrupted), height)
         grid = panels(
-            figure, len(names), xlabel="severity", ylabel="test accuracy, %", share_y=True
+            figure,
+            len(names),
+            xlabel="severity",
+            ylabel="test accuracy, %",
+            share_x=alike,
+            share_y=True,
         )
         for axes, name in zip(grid, names, strict=True):
-            axes.set_title(shorten(name.replace("_", " ")))
+            axes.set_title(shorten(corruption_label(name)))
+            if not alike:
+                _level_axis(axes, name)
+            place = _named(("clean", *level_labels(name)))
             for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_band(axes, style, part, _severity_label, series=len(of))
+                draw_band(axes, style, part, place, series=len(of))
         percent_axis(grid[0], *means.values())
-        grid[0].set_xticks(range(6), ["clean", *"12345"])
+        if alike:
+            grid[0].set_xticks(range(6), ["clean", *"12345"])
         add_legend(figure, grid[0])
         return fix_layout(figure)
 
 
-def _severity_label(severity: float) -> str:
-    return f"severity {severity:g}" if severity else "clean"
+def _named(labels: Sequence[str]) -> Callable[[float], str]:
+    return lambda severity: labels[round(severity)]
+
+
+def _level_axis(axes: Axes, corruption: str) -> None:
+    """Label the x axis by the levels of a corruption, of which at most eight have a text."""
+    label, levels = level_axis(corruption)
+    step = -(-len(levels) // 8)
+    texts = [shorten(level, 10) if i % step == 0 else "" for i, level in enumerate(levels)]
+    axes.set_xlabel(label)
+    axes.set_xticks(range(len(levels) + 1), ["clean", *texts])
 
 
 def slope(frames: Frames) -> Figure | None:
@@ -199,29 +220,39 @@ def corruption_strip(
     images: Mapping[tuple[str, int], NDArray[np.uint8]],
     title: str = "One test image under each corruption",
 ) -> Figure:
-    """Return one image under each corruption (down) and severity (across).
+    """Return one image under each corruption (down) and severity or level (across).
 
     Args:
         images: uint8 of shape (S, S, 3) by corruption and severity; severity 0 is the clean image.
         title: shown above.
     """
     names = list(dict.fromkeys(name for name, _ in images))
-    severities = sorted({level for _, level in images})
+    columns = 1 + max(level for _, level in images)
+    alike = not any(map(has_levels, names))
     side, _, _ = next(iter(images.values())).shape
-    pitch = side + max(2, side // 10)
-    mosaic = np.zeros((pitch * len(names), pitch * len(severities), 4), dtype=np.uint8)
+    gap = max(2, side // 10)
+    pitch, down = side + gap, side + (gap if alike else side // 3)
+    mosaic = np.zeros((down * len(names), pitch * columns, 4), dtype=np.uint8)
     for (name, level), image in images.items():
-        y, x = pitch * names.index(name), pitch * severities.index(level)
+        y, x = down * names.index(name), pitch * level
         mosaic[y : y + side, x : x + side] = np.dstack([image, np.full((side, side), 255)])
     with figure_style():
-        height = 0.65 + 0.95 * len(names)
+        height = 0.65 + (0.95 if alike else 1.2) * len(names)
         figure = new_figure(STRIP, title, height)
         axes = figure.subplots()
-        axes.imshow(mosaic[: side - pitch, : side - pitch], interpolation="none")
-        middles = [pitch * i + side / 2 for i in range(max(len(names), len(severities)))]
-        labels = [f"severity {level}" if level else "clean" for level in severities]
-        axes.set_xticks(middles[: len(severities)], labels)
-        axes.set_yticks(middles[: len(names)], [shorten(n.replace("_", " ")) for n in names])
+        axes.imshow(mosaic[: side - down, : side - pitch], interpolation="none")
+        middles = [pitch * i + side / 2 for i in range(columns)]
+        headers = ["clean", *(f"severity {level}" for level in range(1, columns))]
+        axes.set_xticks(middles if alike else middles[:1], headers if alike else headers[:1])
+        rows = [down * i + side / 2 for i in range(len(names))]
+        axes.set_yticks(rows, [shorten(corruption_label(name)) for name in names])
+        if not alike:
+            for name, level in images:
+                if level:
+                    label, values = level_axis(name)
+                    text = shorten(f"{label} = {values[level - 1]}", 14)
+                    bottom = down * names.index(name) + side
+                    axes.text(middles[level], bottom, text, ha="center", va="top", fontsize=6)
         axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
         axes.grid(visible=False)
         axes.set_frame_on(False)
@@ -238,9 +269,9 @@ FIGURES: Registry[Callable[[Frames], Figure | str | None]] = Registry(
     ),
     severity=Entry(
         severity,
-        "Test accuracy as a corruption grows. Bands are 95 % t intervals of each mean. The "
-        "results of a seed vary together, so bands can overlap although the paired difference is "
-        "clear: use the paired differences.",
+        "Test accuracy as a corruption grows, or by its levels. Bands are 95 % t intervals of each "
+        "mean. The results of a seed vary together, so bands can overlap although the paired "
+        "difference is clear: use the paired differences.",
     ),
     attacks=Entry(
         attacks,
