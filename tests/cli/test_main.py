@@ -94,6 +94,22 @@ def test_a_list_has_every_name_once(
         assert listed.count(name) == 1
 
 
+def test_the_list_of_corruptions_shows_constants_by_size_within_80_columns(
+    actbench_here: Callable[..., Outcome],
+) -> None:
+    lines = actbench_here("list", "corruptions").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    start = next(i for i, line in enumerate(lines) if line.startswith("defocus_blur"))
+    end = lines.index("", start)
+    rows = [line.split() for line in lines[start:end]]
+    assert ["severity", *"12345"] in rows
+    radius = next(i for i, row in enumerate(rows) if row[0] == "radius:")
+    assert rows[radius + 1] == ["32", "px", "0.3", "0.4", "0.5", "1", "1.5"]
+    assert rows[radius + 2] == ["64", "px", "0.5", "1", "1.5", "2.5", "3"]
+    assert rows[radius + 3] == ["224", "px", "3", "4", "6", "8", "10"]
+    assert "  extra      speckle_noise, gaussian_blur, spatter, saturate" in lines
+
+
 def test_the_list_of_activations_shows_what_they_compute(
     actbench_here: Callable[..., Outcome],
 ) -> None:

@@ -41,6 +41,30 @@ def test_a_users_image_is_shown_at_the_networks_size(
     assert (shown == (255, 0, 255)).all(axis=2).mean() > 0.05
 
 
+def test_levels_and_a_corruption_of_ones_own_are_shown(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def red(images, severity, generator):\n"
+        "    images = images.clone()\n"
+        "    images[:, 0] = 1\n"
+        "    images[:, 1:] = 0\n"
+        "    return images\n"
+    )
+    names = "./mine.py:red,jpeg_compression:quality=90/5"
+    done = actbench_here("show-corruptions", "--corruptions", names, "--out", "sheet.png")
+    assert done.code == 0, done.err
+    shown = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    red = (shown == (255, 0, 0)).all(axis=2)
+    assert red.any()
+    top = shown[: shown.shape[0] // 2]
+    assert red[: len(top)].sum() == red.sum()  # the first row, all five severities
+    for wrong, message in (("none", "no corruption to show"), ("fig", "did you mean 'fog'?")):
+        done = actbench_here("show-corruptions", "--corruptions", wrong)
+        assert done.code == 2
+        assert message in done.err
+
+
 def test_a_file_that_is_not_an_image_is_a_usage_error(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

@@ -18,13 +18,14 @@ from actbench.analysis.frames import Frames
 from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
 from actbench.report.summary import summary_of
-from actbench.report.tables import to_csv
+from actbench.report.tables import accuracy_tables, to_csv
 from actbench.report.write import derived_files
 from actbench.store.record import EpochRecord
 from actbench.store.result import CorruptionScore, TrialResult
 from actbench.store.store import Store
 from actbench.store.values import pack_counts
 from actbench.study.study import Study, trial_id
+from helpers.synthetic import synthetic_frames
 
 if TYPE_CHECKING:
     from helpers.runs import TinyRun
@@ -310,3 +311,38 @@ def test_tables_of_several_metrics_have_a_note_on_multiple_testing(tiny_run: Tin
     for name in ("summary.md", "report.html"):
         text = (tiny_run.folder / name).read_text(encoding="utf-8")
         assert "Metrics are not corrected for one another" in text
+
+
+def test_levels_have_rows_of_their_own_and_none_in_the_table_by_severity() -> None:
+    names = ("fog:decay=3,strength=0.5/0.7", "snow", "fog:decay=2,strength=0.5")
+    frames = synthetic_frames(Study(activations=("relu", "elu"), corruptions=names, seeds=2))
+    corruption, severity, level = accuracy_tables(frames)
+    assert [row[0] for row in corruption.rows] == [
+        "fog (decay = 3, strength = 0.5/0.7)",
+        "snow",
+        "fog (decay = 2, strength = 0.5)",
+    ]
+    snow = frames.corruptions[frames.corruptions["corruption"] == "snow"]
+    means = snow.groupby(["severity", "activation"])["accuracy"].mean()
+    assert [row[0] for row in severity.rows] == list("12345")
+    assert [row[1].split()[0] for row in severity.rows] == [
+        f"{100 * means[number, 'relu']:.2f}" for number in range(1, 6)
+    ]
+    assert [row[0] for row in level.rows] == [
+        "fog: decay = 3, strength = 0.5",
+        "fog: decay = 3, strength = 0.7",
+        "fog: decay = 2, strength = 0.5",
+    ]
+    assert list(frames.corruptions["level"].unique()) == [
+        "decay = 3, strength = 0.5",
+        "decay = 3, strength = 0.7",
+        *(f"severity {number}" for number in range(1, 6)),
+        "decay = 2, strength = 0.5",
+    ]
+    summary = frames.summary
+    assert summary[f"accuracy_{names[0]}_mean"].notna().all()
+    assert summary["mce"].notna().all()
+    only = synthetic_frames(Study(activations=("relu",), corruptions=names[:1], seeds=2))
+    assert [table.id for table in accuracy_tables(only)] == ["by-corruption", "by-level"]
+    none = synthetic_frames(Study(activations=("relu",), corruptions=(), seeds=2))
+    assert accuracy_tables(none) == []

@@ -9,6 +9,7 @@ from actbench.study.levels import (
     is_name,
     level_axis,
     level_labels,
+    panel_label,
     severities,
 )
 
@@ -57,6 +58,19 @@ def test_levels_are_named_by_what_differs_between_them(
     assert severities(spec) == tuple(range(1, len(labels) + 1))
     assert corruption_label(spec) == (shown or spec)
     assert is_name(spec) == (spec == "gaussian_noise")
+
+
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        ("gaussian_noise:sigma=0.1/0.2", "gaussian noise"),
+        ("gaussian_noise:sigma=0.1", "gaussian noise"),
+        ("fog:decay=3,strength=0.2/0.5", "fog (decay = 3)"),
+        ("mine:half_tone", "mine:half_tone"),
+    ],
+)
+def test_a_panel_is_named_by_what_its_axis_does_not_show(spec: str, label: str) -> None:
+    assert panel_label(spec) == label
 
 
 def test_a_value_without_a_name_is_a_level_too() -> None:

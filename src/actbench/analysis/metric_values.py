@@ -41,8 +41,8 @@ def metric_values(
         values = values.merge(errors, "left", left_on=pair, right_index=True)
     by_corruption = corruptions.groupby([*pair, "corruption"])["accuracy"]
     counts = by_corruption.count()
-    expected = [len(severities(name)) for name in counts.index.get_level_values("corruption")]
-    complete = counts == expected
+    of = counts.index.get_level_values("corruption")
+    complete = counts == [len(severities(name)) for name in of]
     means = by_corruption.mean().where(complete).unstack("corruption")  # noqa: PD010 - unique
     values = values.merge(means.add_prefix("accuracy_"), "left", left_on=pair, right_index=True)
     if attacks.empty:

@@ -106,7 +106,7 @@ def corruptions() -> None:
 
     lines = [*textwrap.wrap(_CORRUPTIONS, _WIDTH), ""]
     for name, entry in CORRUPTIONS.items():
-        lines += [*_wrapped(f"{name}: {entry.help.removeprefix('Return ')}", "", "    "), _HEADER]
+        lines += [*_wrapped(f"{name}  {entry.help.removeprefix('Return ')}", "", "    "), _HEADER]
         for parameter, constant in entry.parameters.items():
             lines += _published_values(parameter, constant)
         lines.append("")

@@ -18,7 +18,7 @@ import click
 from actbench import __version__
 from actbench.cli.audit import audit
 from actbench.cli.listing import list_
-from actbench.cli.options import Folder, GroupedCommand, options_of
+from actbench.cli.options import Folder, GroupedCommand, Names, options_of
 from actbench.cli.terminal import (
     configure_output,
     log,
@@ -313,16 +313,24 @@ def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> Non
     metavar="N",
     help="Resize the image to N×N pixels.  [default: 32]",
 )
-def show_corruptions(image: Path | None, out: Path, image_size: int) -> None:
-    """Write a PNG of IMAGE, or of a photograph, under every corruption and severity."""
+@click.option(
+    "--corruptions",
+    type=Names(),
+    default="all",
+    help="Names, suites or specs such as gaussian_noise:sigma=0.1/0.4.  [default: all]",
+)
+def show_corruptions(
+    image: Path | None, out: Path, image_size: int, corruptions: list[str]
+) -> None:
+    """Write a PNG of IMAGE, or of a photograph, under corruptions at each severity or level."""
     from actbench.report.contact_sheet import contact_sheet, image_to_show
 
-    content = contact_sheet(image_to_show(image, image_size))
+    content = contact_sheet(image_to_show(image, image_size), corruptions)
     try:
         out.write_bytes(content)
     except OSError as error:
         raise UsageError(f"cannot write {str(out)!r}: {error.strerror}") from None
-    show(f"{out} shows every corruption at severities 1 to 5")
+    show(f"{out} shows the image under: {', '.join(corruptions)}")
 
 
 cli.add_command(audit)

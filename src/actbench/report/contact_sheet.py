@@ -1,4 +1,4 @@
-"""One image under every corruption and severity, the picture of ``actbench show-corruptions``."""
+"""One image under corruptions, the picture of ``actbench show-corruptions``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 import torch
 
 from actbench.corruptions.corrupt import corrupt
-from actbench.corruptions.registry import CORRUPTIONS
+from actbench.corruptions.own import check_own_corruptions
+from actbench.corruptions.specs import expand
 from actbench.data.reading import read_image
+from actbench.errors import UsageError
 from actbench.report.figures.registry import corruption_strip
 from actbench.report.figures.style import to_png
-from actbench.study.levels import SEVERITIES
+from actbench.study.levels import severities
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,17 +25,25 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 
-def contact_sheet(image: Pixels) -> bytes:
-    """Return a PNG with a row for each corruption: clean, then severities 1 to 5.
+def contact_sheet(image: Pixels, corruptions: Sequence[str] = ("all",)) -> bytes:
+    """Return a PNG with a row for each corruption: clean, then its severities or levels.
 
     Args:
         image: uint8 of shape (S, S, 3). The random draws are those of the first test image.
+        corruptions: names, suites and specs, at least one.
+
+    Raises:
+        UsageError: one of them is unknown or wrong, or there is none.
     """
+    names = expand(corruptions)
+    if not names:
+        raise UsageError("there is no corruption to show; give at least one")
     batch = torch.from_numpy(image)[None]
+    check_own_corruptions(names, batch)
     samples: dict[tuple[str, int], Pixels] = {}
-    for name in CORRUPTIONS:
+    for name in names:
         samples[name, 0] = image
-        for severity in SEVERITIES:
+        for severity in severities(name):
             samples[name, severity] = corrupt(batch, name, severity)[0].numpy()
     return to_png(corruption_strip(samples, "One image under each corruption"))
 

@@ -225,11 +225,13 @@ def _calibration_table(
     cells = frames.corruptions.groupby(["corruption", "severity", "activation"], sort=False)
     spread = {key: (part.mean(), part.std()) for key, part in cells[column]}
     activations = list(frames.corruptions["activation"].unique())
-    places = dict.fromkeys((corruption, severity) for corruption, severity, _ in spread)
+    places: dict[Any, None] = dict.fromkeys(
+        (corruption, severity) for corruption, severity, _ in spread
+    )
     rows = [
         [
-            corruption_label(str(corruption)),
-            level_labels(str(corruption))[int(str(severity)) - 1].removeprefix("severity "),
+            corruption_label(corruption),
+            level_labels(corruption)[severity - 1].removeprefix("severity "),
             *(
                 show(*spread.get((corruption, severity, name), _NOTHING[:2]))
                 for name in activations

@@ -6,10 +6,12 @@ With it, the report can be written without the data set.
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from actbench.study.levels import severities
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     Samples = Mapping[tuple[str, int], NDArray[np.uint8]]
 
 SAMPLES_FILE = "samples.png"
+_NAMES = "corruptions"  # the text in the file that lists them; files of earlier versions have none
 
 
 def samples_to_png(samples: Samples) -> bytes:
@@ -37,7 +40,9 @@ def samples_to_png(samples: Samples) -> bytes:
         top, left = names.index(name) * side, level * side
         picture[top : top + side, left : left + side] = image
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    about = PngInfo()
+    about.add_text(_NAMES, json.dumps(names))
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True, pnginfo=about)
     return buffer.getvalue()
 
 
@@ -45,13 +50,16 @@ def samples_from_png(content: bytes, corruptions: Sequence[str]) -> Samples:
     """Return the images that ``samples_to_png`` wrote, for the same corruptions in the same order.
 
     Raises:
-        ValueError: the content is no PNG, or has another shape.
+        ValueError: the content is no PNG, has another shape, or is of other corruptions.
     """
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             pixels = np.asarray(image.convert("RGB"))
+            names = image.info.get(_NAMES)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from None
+    if names not in (None, json.dumps(list(corruptions))):
+        raise ValueError("the images are of other corruptions")
     columns = _columns(corruptions)
     side = pixels.shape[1] // columns
     if pixels.shape != (len(corruptions) * side, columns * side, 3):

@@ -66,6 +66,16 @@ def corruption_label(spec: str) -> str:
     return spec.replace("_", " ") if is_name(spec) else spec
 
 
+def panel_label(spec: str) -> str:
+    """Return the label without what ``level_axis`` shows, such as ``fog (decay = 3)``."""
+    given = _given(spec)
+    fixed = {name: values[0] for name, values in given.items() if len(values) == 1}
+    label = corruption_label(spec.partition(":")[0] if given else spec)
+    if not fixed or fixed.keys() == given.keys():
+        return label
+    return f"{label} ({', '.join(f'{symbol(name)} = {value}' for name, value in fixed.items())})"
+
+
 def symbol(parameter: str) -> str:
     """Return a parameter's symbol in formulas, else its name in words."""
     return _SYMBOLS.get(parameter) or parameter.replace("_", " ")

@@ -25,6 +25,7 @@ from actbench.report.figures.registry import (
 )
 from actbench.report.figures.series import series_styles
 from actbench.report.figures.style import INK, MAX_NAME_LENGTH, shorten, to_png, to_svg
+from actbench.study.levels import severities
 from actbench.study.study import Study
 from helpers.made_studies import made_frames
 from helpers.synthetic import synthetic_frames
@@ -336,6 +337,30 @@ def reach(frames: Frames) -> tuple[float, float]:
     figure = differences(frames)
     assert figure is not None
     return figure.axes[0].get_xlim()
+
+
+def test_levels_are_named_by_value_on_the_axes_and_in_the_strip() -> None:
+    names = ("gaussian_noise:sigma=0.1/0.2", "fog", "fog:decay=3,strength=0.5/0.7/0.9")
+    study = Study(activations=("relu", "elu"), corruptions=names, seeds=3)
+    grid = severity(synthetic_frames(study)).axes
+    assert [axes.get_title("left") for axes in grid] == ["gaussian noise", "fog", "fog (decay = 3)"]
+    assert [axes.get_xlabel() for axes in grid] == ["σ", "severity", "strength"]
+    ticks = [[label.get_text() for label in axes.get_xticklabels()] for axes in grid]
+    assert ticks == [
+        ["clean", "0.1", "0.2"],
+        ["clean", *"12345"],
+        ["clean", "0.5", "0.7", "0.9"],
+    ]
+    image = np.zeros((32, 32, 3), dtype=np.uint8)
+    images = {(name, 0): image for name in names}
+    images |= {(name, level): image for name in names for level in severities(name)}
+    (axes,) = corruption_strip(images).axes
+    shown = [text.get_text() for text in axes.texts]
+    assert shown == [
+        *("σ = 0.1", "σ = 0.2"),
+        *(f"severity {level}" for level in range(1, 6)),
+        *("strength = 0.5", "strength = 0.7", "strength = 0.9"),
+    ]
 
 
 def test_the_strip_shows_an_image_for_each_corruption_and_severity() -> None:

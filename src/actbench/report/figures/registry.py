@@ -42,7 +42,7 @@ from actbench.report.figures.style import (
     shorten,
 )
 from actbench.report.robustness import masking_warnings
-from actbench.study.levels import corruption_label, has_levels, level_axis, level_labels
+from actbench.study.levels import has_levels, level_axis, level_labels, panel_label
 from actbench.study.registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def severity(frames: Frames) -> Figure | str | None:
             share_y=True,
         )
         for axes, name in zip(grid, names, strict=True):
-            axes.set_title(shorten(corruption_label(name)))
+            axes.set_title(shorten(panel_label(name)))
             if not alike:
                 _level_axis(axes, name)
             place = _named(("clean", *level_labels(name)))
@@ -245,12 +245,14 @@ def corruption_strip(
         headers = ["clean", *(f"severity {level}" for level in range(1, columns))]
         axes.set_xticks(middles if alike else middles[:1], headers if alike else headers[:1])
         rows = [down * i + side / 2 for i in range(len(names))]
-        axes.set_yticks(rows, [shorten(corruption_label(name)) for name in names])
+        axes.set_yticks(rows, [shorten(panel_label(name)) for name in names])
         if not alike:
             for name, level in images:
                 if level:
                     label, values = level_axis(name)
-                    text = shorten(f"{label} = {values[level - 1]}", 14)
+                    value = values[level - 1]
+                    named = f"severity {value}" if label == "severity" else f"{label} = {value}"
+                    text = shorten(value if "," in label else named, 14)
                     bottom = down * names.index(name) + side
                     axes.text(middles[level], bottom, text, ha="center", va="top", fontsize=6)
         axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
