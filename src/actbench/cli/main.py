@@ -30,6 +30,7 @@ from actbench.cli.terminal import (
 from actbench.errors import ActbenchError, Terminated, UsageError
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
 from actbench.study.run_options import RunOptions
+from actbench.study.specs import is_import_path
 from actbench.study.study import Study
 from actbench.study.toml import read_config, study_to_toml
 
@@ -129,6 +130,7 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
     """Warn of code that is imported because a configuration outside the current folder names it."""
     if config.resolve().is_relative_to(Path.cwd()):
         return
+    from actbench.corruptions.registry import CORRUPTIONS
     from actbench.data.datasets import DATASETS
     from actbench.models.activations import ACTIVATIONS
     from actbench.models.networks.registry import MODELS
@@ -141,6 +143,8 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
         specs.append(MODELS.parse(study.model))
     if "dataset" in from_config:
         specs.append(DATASETS.parse(study.dataset))
+    if "corruptions" in from_config:
+        specs += map(CORRUPTIONS.parse, filter(is_import_path, study.corruptions))
     named = dict.fromkeys(spec.name for spec in specs if spec.imported)
     if named:
         log(

@@ -28,14 +28,15 @@ class MeasurementFields:
         ("noise",),
         texts("a list of corruptions or suites", empty=True),
         MEASURED,
-        "Corruptions or suites of them, or none; see `actbench list corruptions`.",
+        "Corruptions such as fog,gaussian_noise:sigma=0.1/0.4, or suites of them, or none; see "
+        "`actbench list corruptions`.",
     )
     cifar10c: str = setting(
         "",
         text("a folder", empty=True),
         MEASURED,
-        "Read corrupted images from this folder of the published CIFAR-10-C files; frost is then "
-        "available too.",
+        "Read corrupted images from this folder of published files (CIFAR-10-C, CIFAR-10-C̄, "
+        "CIFAR-100-C); each file is then a corruption.",
         metavar="DIR",
     )
     cifar10c_checksums: tuple[tuple[str, str], ...] = setting(
