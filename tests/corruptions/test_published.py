@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from actbench.corruptions.published import check_published, published_images
 from actbench.corruptions.specs import SUITES, expand
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, prepare
@@ -185,3 +187,26 @@ def test_a_trials_name_depends_on_the_files_content_not_on_their_path(
 
     assert name(cifar10c=str(published)) == name(cifar10c=f"{published}/.")
     assert name(cifar10c=str(published)) != name()
+
+
+def made_files(folder: Path, labels: torch.Tensor, side: int) -> None:
+    draws = np.random.default_rng(0)
+    images = draws.integers(256, size=(5 * len(labels), side, side, 3), dtype=np.uint8)
+    np.save(folder / "snow.npy", images)
+    np.save(folder / "labels.npy", np.tile(labels.numpy(), 5).astype(np.uint8))
+
+
+def test_files_of_a_hundred_classes_and_of_another_size_are_checked_alike(tmp_path: Path) -> None:
+    labels = torch.arange(100).roll(3)
+    made_files(tmp_path, labels, side=64)
+    folder = str(tmp_path)
+    checksum = check_published(folder, ["snow"], labels, (64, 64, 3))
+    assert checksum.startswith("sha256:")
+    blocks = np.load(tmp_path / "snow.npy").reshape(5, 100, 64, 64, 3)
+    for severity in (1, 5):
+        found = published_images(folder, "snow", severity).numpy()
+        assert np.array_equal(found, blocks[severity - 1])
+    with pytest.raises(UsageError, match=r"it must be uint8 of shape \(500, 32, 32, 3\)"):
+        check_published(folder, ["snow"], labels, (32, 32, 3))
+    with pytest.raises(UsageError, match="CIFAR-100-C to cifar100"):
+        check_published(folder, ["snow"], labels % 10, (64, 64, 3))
