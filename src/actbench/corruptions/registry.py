@@ -6,24 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from actbench.corruptions.blur import (
-    defocus_blur,
-    gaussian_blur,
-    glass_blur,
-    motion_blur,
-    zoom_blur,
-)
+from actbench.corruptions import blur, digital, noise, weather
 from actbench.corruptions.constants import Constant, constant
-from actbench.corruptions.digital import (
-    brightness,
-    contrast,
-    elastic_transform,
-    jpeg_compression,
-    pixelate,
-    saturate,
-)
-from actbench.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from actbench.corruptions.weather import fog, snow, spatter
 from actbench.study.fields import flag, integer, number
 from actbench.study.registry import Entry, Registry, documented
 
@@ -42,7 +26,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
     "corruption",
     importable=True,
     gaussian_noise=_entry(
-        gaussian_noise,
+        noise.gaussian_noise,
         sigma=constant(
             "standard deviation, for pixels in [0, 1]",
             _DEVIATION,
@@ -52,7 +36,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     shot_noise=_entry(
-        shot_noise,
+        noise.shot_noise,
         rate=constant(
             "mean number of events λ of a white pixel; fewer are noisier",
             number(0.01, 10_000),
@@ -62,7 +46,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     impulse_noise=_entry(
-        impulse_noise,
+        noise.impulse_noise,
         share=constant(
             "share of values that are replaced",
             number(0, 1),
@@ -72,7 +56,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     speckle_noise=_entry(
-        speckle_noise,
+        noise.speckle_noise,
         sigma=constant(
             "standard deviation, relative to the value",
             _DEVIATION,
@@ -82,7 +66,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     gaussian_blur=_entry(
-        gaussian_blur,
+        blur.gaussian_blur,
         sigma=constant(
             "standard deviation in pixels",
             _PIXELS,
@@ -92,7 +76,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     glass_blur=_entry(
-        glass_blur,
+        blur.glass_blur,
         sigma=constant(
             "standard deviation of the smoothing, in pixels",
             _PIXELS,
@@ -116,7 +100,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     defocus_blur=_entry(
-        defocus_blur,
+        blur.defocus_blur,
         radius=constant(
             "radius of the disk, in pixels",
             _PIXELS,
@@ -133,7 +117,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     motion_blur=_entry(
-        motion_blur,
+        blur.motion_blur,
         radius=constant(
             "half the length of the path, in pixels",
             _WHOLE_PIXELS,
@@ -150,7 +134,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     zoom_blur=_entry(
-        zoom_blur,
+        blur.zoom_blur,
         largest=constant(
             "end of the enlargements from 1, itself left out",
             number(1, 3, above=True),
@@ -167,7 +151,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     fog=_entry(
-        fog,
+        weather.fog,
         strength=constant(
             "brightness of the fog relative to white",
             number(0, 100),
@@ -184,7 +168,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     snow=_entry(
-        snow,
+        weather.snow,
         mean=constant(
             "mean of the noise that flakes are made of",
             number(-10, 10),
@@ -236,7 +220,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     spatter=_entry(
-        spatter,
+        weather.spatter,
         mean=constant(
             "mean of the noise that liquid is made of",
             number(-10, 10),
@@ -275,7 +259,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         mud=constant("mud instead of water", flag(), (False, False, False, True, True)),
     ),
     contrast=_entry(
-        contrast,
+        digital.contrast,
         factor=constant(
             "factor c of the contrast",
             number(0, 10),
@@ -284,7 +268,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     brightness=_entry(
-        brightness,
+        digital.brightness,
         added=constant(
             "what is added to the value, c",
             number(-1, 1),
@@ -293,7 +277,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     saturate=_entry(
-        saturate,
+        digital.saturate,
         factor=constant(
             "factor of the saturation",
             number(0, 100),
@@ -308,7 +292,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     jpeg_compression=_entry(
-        jpeg_compression,
+        digital.jpeg_compression,
         quality=constant(
             "quality",
             integer(1, high=100),
@@ -318,7 +302,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     pixelate=_entry(
-        pixelate,
+        digital.pixelate,
         scale=constant(
             "size of the small image relative to the image",
             number(0, 1, above=True),
@@ -328,7 +312,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
     ),
     elastic_transform=_entry(
-        elastic_transform,
+        digital.elastic_transform,
         alpha=constant(
             "factor of the displacement, in sides",
             number(0, 10),
