@@ -14,9 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from actbench.analysis.frames import read_frames
-from actbench.api import run
+from actbench.analysis.frames import Frames, read_frames
+from actbench.data.images import open_images, prepare
+from actbench.execution.local import InProcess
+from actbench.execution.plan import prepare_study
+from actbench.execution.trials import run_trials
 from actbench.store.store import Store
+from actbench.store.values import unpack_counts
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import trial as trial_module
 from helpers.runs import TINY, run_process, same_files
@@ -25,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from actbench.results import Results
+    from helpers.runs import Outcome
+
 
 BARE = Study(
     activations=("relu", "prelu"), seeds=(0,), train_images=64, epochs=1, corruptions=("none",)
@@ -37,19 +42,35 @@ MEASURED = replace(
     attack_images=20,
     epsilons=(0.1, 8 / 255),
 )
-QUIET: dict[str, Any] = {"workers": 0, "quiet": True}
+
+
+def run_in(folder: Path, study: Study, **options: Any) -> tuple[Frames, str]:
+    """Run what a folder lacks, in this process and without a report; return frames and messages."""
+    plan, store, texts = prepare_study(study), Store(folder), []
+    with store.locked():
+        stored = store.open(plan.study)
+        stored.begin()
+        pending = stored.pending(retry_failed=options.pop("retry_failed", False))
+        listen = lambda event: texts.append(getattr(event, "text", ""))  # noqa: E731
+        run_trials(stored, plan.data_folder, pending, InProcess(), listen, **options)
+        stored.clean_up()
+    return read_frames(store, plan.study), "\n".join(filter(None, texts))
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a study that measured the test images only; read-only."""
-    return run(BARE, tmp_path_factory.mktemp("bare") / "out", **QUIET).folder
+    folder = tmp_path_factory.mktemp("bare") / "out"
+    run_in(folder, BARE)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def at_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the same study with all measurements from the start; read-only."""
-    return run(MEASURED, tmp_path_factory.mktemp("once") / "out", **QUIET).folder
+    folder = tmp_path_factory.mktemp("once") / "out"
+    run_in(folder, MEASURED)
+    return folder
 
 
 @pytest.fixture
@@ -92,19 +113,16 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def listened(study: Study, folder: Path, **options: Any) -> tuple[Results, str]:
-    """Run a study and return its results and its messages."""
-    texts: list[str] = []
-
-    def listen(event: object) -> None:
-        texts.append(getattr(event, "text", ""))
-
-    results = run(study, folder, workers=0, on_event=listen, **options)
-    return results, "\n".join(filter(None, texts))
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every record and of the weights, by name."""
+    paths = [*folder.glob("trials/*.json"), *folder.glob("weights/*.safetensors")]
+    return {path.name: path.read_bytes() for path in paths}
 
 
-def weights_of(folder: Path, study: Study = BARE, position: int = 0) -> Path:
-    return folder / "weights" / f"{trial_id(study, study.trials()[position])}.safetensors"
+def weights_of(folder: Path) -> Path:
+    """Return the file of the weights of the study's first trial."""
+    study = resolved(folder)
+    return folder / "weights" / f"{trial_id(study, study.trials()[0])}.safetensors"
 
 
 def resolved(folder: Path) -> Study:
@@ -117,13 +135,28 @@ def resolved(folder: Path) -> Study:
 def test_measuring_later_gives_the_bytes_of_measuring_at_once_and_trains_nothing(
     folder: Path, at_once: Path, trained: list[Trial]
 ) -> None:
-    weights = {path.name: path.read_bytes() for path in (folder / "weights").iterdir()}
-    _, text = listened(MEASURED, folder)
+    run_in(folder, MEASURED)
     assert trained == []
-    assert "0 trials to train; 2 are trained already and lack 14 measurements in all" in text
-    assert same_files(at_once, folder) == []
-    assert {path.name: path.read_bytes() for path in (folder / "weights").iterdir()} == weights
-    assert {path.name: path.read_bytes() for path in (at_once / "weights").iterdir()} == weights
+    assert files_of(folder) == files_of(at_once)
+    assert resolved(folder) == resolved(at_once)
+
+
+def test_the_command_says_what_is_trained_and_measured_and_gives_the_same_folder(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    asked = ("run", "--train-images", "64", "--epochs", "1", "--activation", "relu", "--workers")
+    asked = (*asked, "0", "--corruptions", "contrast", "--out")
+    assert actbench_here(*asked, "grown", "--seeds", "1", "--corruptions", "none").code == 0
+    assert "1 trials, 1 to run (1 of them only to measure)" in (
+        actbench_here(*asked, "grown", "--seeds", "1", "--dry-run").out
+    )
+    grown = actbench_here(*asked, "grown", "--seeds", "2")
+    assert grown.code == 0
+    assert "1 trials to train; 1 are trained already and lack 1 measurements in all" in grown.err
+    assert actbench_here(*asked, "once", "--seeds", "2").code == 0
+    assert same_files(tmp_path / "once", tmp_path / "grown") == []
+    assert actbench_here(*asked, "once", "--seeds", "2", "--no-weights").code == 0
+    assert not (tmp_path / "once" / "weights").exists()  # although there was nothing to do
 
 
 def test_measuring_one_by_one_in_another_order_gives_the_same_bytes(
@@ -134,9 +167,9 @@ def test_measuring_one_by_one_in_another_order_gives_the_same_bytes(
         {"corruptions": ("gaussian_noise",), "attacks": ()},
         {},
     ):
-        run(replace(MEASURED, **changes), folder, **QUIET)
+        run_in(folder, replace(MEASURED, **changes))
     assert trained == []
-    assert same_files(at_once, folder) == []
+    assert files_of(folder) == files_of(at_once)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +189,7 @@ def test_a_finished_study_measures_only_what_is_new(
     trained: list[Trial],
     measured: list[str],
 ) -> None:
-    run(replace(MEASURED, activations=("relu",), **changes), full, **QUIET)
+    run_in(full, replace(MEASURED, activations=("relu",), **changes))
     assert trained == []
     assert len(measured) == len(names)
     for name, found in zip(names, measured, strict=True):
@@ -166,20 +199,18 @@ def test_a_finished_study_measures_only_what_is_new(
 def test_tables_show_what_the_study_asks_for_and_records_keep_the_rest(
     full: Path, at_once: Path, measured: list[str]
 ) -> None:
-    fewer = run(replace(MEASURED, corruptions=("contrast",), attacks=()), full, **QUIET)
+    fewer, _ = run_in(full, replace(MEASURED, corruptions=("contrast",), attacks=()))
     assert set(fewer.corruptions["corruption"]) == {"contrast"}
     assert fewer.attacks.empty
     assert fewer.complete
-    run(MEASURED, full, **QUIET)
+    run_in(full, MEASURED)
     assert measured == []
-    assert same_files(at_once, full) == []
+    assert files_of(full) == files_of(at_once)
 
 
-def test_an_unfinished_measurement_is_in_the_report_as_missing(folder: Path) -> None:
-    store = Store(folder)
-    wanted = replace(MEASURED, **{k: getattr(resolved(folder), k) for k in ("kernels",)})
-    wanted = replace(resolved(folder), corruptions=wanted.corruptions)
-    frames = read_frames(store, wanted)
+def test_a_measurement_that_is_missing_is_so_in_the_tables(folder: Path) -> None:
+    wanted = replace(resolved(folder), corruptions=MEASURED.corruptions)
+    frames = read_frames(Store(folder), wanted)
     assert not frames.complete
     assert frames.finished_trials == 0
     assert frames.trials["clean_accuracy"].notna().all()
@@ -199,7 +230,7 @@ class PlainCNN(torch.nn.Module):
         self.fc1 = torch.nn.Linear(2048, 128)
         self.fc2 = torch.nn.Linear(128, 10)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         for conv in (self.conv1, self.conv2):
             x = torch.nn.functional.max_pool2d(torch.relu(conv(x)), 2)
         return self.fc2(torch.relu(self.fc1(x.flatten(1))))
@@ -208,21 +239,18 @@ class PlainCNN(torch.nn.Module):
 def test_plain_pytorch_gets_the_stored_accuracy_from_the_weights_to_the_image(
     tmp_path: Path,
 ) -> None:
-    from actbench.data.images import open_images, prepare
-    from actbench.store.values import unpack_counts
-
     study = replace(BARE, activations=("relu",), train_images=400, epochs=4, learning_rate=0.05)
-    results = run(study, tmp_path / "out", **QUIET)
+    frames, _ = run_in(tmp_path / "out", study)
     network = PlainCNN()
-    network.load_state_dict(load_file(weights_of(results.folder, results.study)))
+    network.load_state_dict(load_file(weights_of(tmp_path / "out")))
     data = open_images(prepare("digits"))
     images = (data.test_images.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
         correct = network(images).argmax(1) == data.test_labels
-    assert 0.3 < results.trials["clean_accuracy"][0] == correct.double().mean()
-    assert unpack_counts(results.records[0].clean_correct).tolist() == correct.tolist()
+    assert 0.3 < frames.trials["clean_accuracy"][0] == correct.double().mean()
+    assert unpack_counts(frames.records[0].clean_correct).tolist() == correct.tolist()
     by_class = [int(correct[data.test_labels == label].sum()) for label in range(10)]
-    assert list(results.records[0].class_correct) == by_class
+    assert list(frames.records[0].class_correct) == by_class
 
 
 def removed(path: Path) -> None:
@@ -258,14 +286,13 @@ def test_a_trial_without_its_weights_is_trained_again_and_keeps_its_results(
     path = weights_of(folder)
     before = path.read_bytes()
     change(path)
-    _, text = listened(MEASURED, folder)
+    _, text = run_in(folder, MEASURED)
     assert trained == [Trial("relu", 0)]
     assert f"relu, seed 0: its weights {str(path)!r} {reason}" in text
     assert "the test images" not in measured
     assert path.read_bytes() == before
     assert path.with_name(f"{path.name}.corrupt").exists() == (change is not removed)
-    for name in same_files(at_once, folder):
-        pytest.fail(f"{name} differs")
+    assert files_of(folder) == files_of(at_once)
 
 
 def test_if_training_again_gives_other_weights_everything_is_measured_again(
@@ -276,12 +303,11 @@ def test_if_training_again_gives_other_weights_everything_is_measured_again(
     record = stored.records()[trial_id(study, Trial("relu", 0))]
     stored.write(replace(record, weights=f"sha256:{'1' * 64}"))  # as of another machine
     wanted = replace(MEASURED, corruptions=("contrast", "gaussian_noise", "fog"))
-    _, text = listened(wanted, full)
+    _, text = run_in(full, wanted)
     assert trained == [Trial("relu", 0)]
     assert "relu, seed 0: training gave other weights than those that were measured" in text
     assert measured.count("the test images") == 1
     assert len(measured) == 9 + 1  # relu in all ways, prelu in fog
-    run(MEASURED, full, **QUIET)
     of_relu = Store(full).open(study).records()[record.trial_id]
     expected = Store(at_once).open(study).records()[record.trial_id]
     assert of_relu.without(set(of_relu.results) - set(expected.results)) == expected
@@ -290,19 +316,14 @@ def test_if_training_again_gives_other_weights_everything_is_measured_again(
 def test_without_weights_a_later_measurement_trains_again(
     at_once: Path, tmp_path: Path, trained: list[Trial]
 ) -> None:
-    folder = tmp_path / "out"
-    run(BARE, folder, no_weights=True, **QUIET)
-    assert not (folder / "weights").exists()
+    run_in(tmp_path, BARE, keep_weights=False)
+    assert not (tmp_path / "weights").exists()
     assert len(trained) == 2
-    run(MEASURED, folder, no_weights=True, **QUIET)
-    assert not (folder / "weights").exists()
+    run_in(tmp_path, MEASURED, keep_weights=False)
+    assert not (tmp_path / "weights").exists()
     assert len(trained) == 4
-    assert same_files(at_once, folder) == []
-
-
-def test_weights_of_a_finished_study_are_removed_on_request(full: Path) -> None:
-    run(MEASURED, full, no_weights=True, **QUIET)
-    assert not (full / "weights").exists()
+    records = {n: f for n, f in files_of(at_once).items() if n.endswith(".json")}
+    assert files_of(tmp_path) == records
 
 
 ODD = """
@@ -327,10 +348,10 @@ class Net(torch.nn.Module):
 def test_tied_weights_are_stored_and_read(
     tmp_path: Path, user_module: Callable[[str], str], trained: list[Trial]
 ) -> None:
-    model = f"{user_module(ODD.format(state=''))}:Net"
-    results = run(replace(BARE, model=model), tmp_path / "out", **QUIET)
-    assert load_file(weights_of(results.folder, results.study)).keys() >= {"again.weight"}
-    grown = run(replace(BARE, model=model, corruptions=("contrast",)), tmp_path / "out", **QUIET)
+    study = replace(BARE, model=f"{user_module(ODD.format(state=''))}:Net")
+    run_in(tmp_path / "out", study)
+    assert load_file(weights_of(tmp_path / "out")).keys() >= {"again.weight"}
+    grown, _ = run_in(tmp_path / "out", replace(study, corruptions=("contrast",)))
     assert grown.complete
     assert len(trained) == 2
 
@@ -339,11 +360,11 @@ def test_a_state_of_other_values_than_tensors_is_said_not_to_be_stored(
     tmp_path: Path, user_module: Callable[[str], str], trained: list[Trial], measured: list[str]
 ) -> None:
     state = "def get_extra_state(self): return 1\n    def set_extra_state(self, state): pass"
-    model = f"{user_module(ODD.format(state=state))}:Net"
-    results, _ = listened(replace(BARE, model=model), tmp_path / "out")
-    assert not (results.folder / "weights").exists()
-    assert any("its weights are not stored" in warning for warning in results.warnings)
-    grown, text = listened(replace(BARE, model=model, corruptions=("contrast",)), tmp_path / "out")
+    study = replace(BARE, model=f"{user_module(ODD.format(state=state))}:Net")
+    frames, _ = run_in(tmp_path / "out", study)
+    assert not (tmp_path / "out" / "weights").exists()
+    assert any("its weights are not stored" in note for note in frames.notes())
+    grown, text = run_in(tmp_path / "out", replace(study, corruptions=("contrast",)))
     assert "its weights could not be stored; it is trained again" in text
     assert len(trained) == 4
     assert measured.count("the test images") == 2  # the history is the same
@@ -357,7 +378,8 @@ import torch
 from pathlib import Path
 HERE = Path(__file__).parent
 def act(x):
-    if not x.requires_grad and (HERE / "fails").exists() and {when}:
+    # the last test images, or the attacked ones; no check before training has as many
+    if len(x) in (10, 40) and (HERE / "fails").exists():
         raise ValueError("no\\nmeasurement")
     return torch.relu(x)
 """
@@ -371,33 +393,28 @@ def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_re
     trained: list[Trial],
     measured: list[str],
 ) -> None:
-    spec = f"{user_module(FAILS.format(when='True'))}:act"
-    own = replace(BARE, activations=(spec,))
-    run(own, tmp_path / "out", **QUIET)
-    added = (
-        {"corruptions": ("contrast", "fog")}
-        if what == "a corruption"
-        else {
-            "attacks": ("fgsm",),
-            "attack_images": 10,
-        }
-    )
+    own = replace(BARE, activations=(f"{user_module(FAILS)}:act",))
+    run_in(tmp_path / "out", own)
+    attacked = {"attacks": ("fgsm",), "attack_images": 10}
+    corrupted = {"corruptions": ("contrast", "fog")}
+    grown = replace(own, **(corrupted if what == "a corruption" else attacked))
     (tmp_path / "fails").touch()
-    results = run(replace(own, **added), tmp_path / "out", **QUIET)
-    row = results.trials.set_index("activation").loc[spec]
-    count = len(measured)
+    frames, _ = run_in(tmp_path / "out", grown)
+    (row,) = frames.trials[frames.trials["activation"] != "relu"].to_dict("records")
     if what == "a corruption":
         assert (row["status"], row["reason"]) == ("crashed", "ValueError: no measurement")
     else:
         assert row["status"] == "ok"
-        assert any("accuracy under attack could not be measured" in w for w in results.warnings)
+        assert any("accuracy under attack could not be measured" in n for n in frames.notes())
     (tmp_path / "fails").unlink()
-    run(replace(own, **added), tmp_path / "out", **QUIET)
+    count = len(measured)
+    run_in(tmp_path / "out", grown)
     assert len(measured) == count, "it was measured again unasked"
-    results = run(replace(own, **added), tmp_path / "out", retry_failed=True, **QUIET)
-    assert set(results.trials["status"]) == {"ok"}
-    assert results.complete
-    assert trained == [*own.trials()[:1], *own.trials()[1:]]
+    frames, _ = run_in(tmp_path / "out", grown, retry_failed=True)
+    assert len(measured) > count
+    assert set(frames.trials["status"]) == {"ok"}
+    assert frames.complete
+    assert len(trained) == 2
 
 
 # kills

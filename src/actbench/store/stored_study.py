@@ -131,9 +131,8 @@ class StoredStudy(Reading[TrialRecord]):
         for name, record in self.records().items():
             if record.status == "ok":
                 Checkpoint(store.checkpoints, name).path.unlink(missing_ok=True)
-        for folder in (store.checkpoints, store.weights):
-            with contextlib.suppress(OSError):  # it does not exist, or has a file of a trial
-                folder.rmdir()
+        _remove_empty(store.checkpoints)
+        _remove_empty(store.weights)
 
     def remove_weights(self) -> None:
         """Remove the weights of the study's trials that need no further measurement.
@@ -145,6 +144,12 @@ class StoredStudy(Reading[TrialRecord]):
         for name, record in self.records().items():
             if not record.missing(self.study):
                 Weights(self.store.weights, name).path.unlink(missing_ok=True)
+        _remove_empty(self.store.weights)
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it does not exist, or has a file of a trial
+        folder.rmdir()
 
 
 def _test_images(record: TrialRecord) -> int:
