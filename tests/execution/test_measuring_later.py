@@ -230,7 +230,7 @@ class PlainCNN(torch.nn.Module):
         self.fc1 = torch.nn.Linear(2048, 128)
         self.fc2 = torch.nn.Linear(128, 10)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for conv in (self.conv1, self.conv2):
             x = torch.nn.functional.max_pool2d(torch.relu(conv(x)), 2)
         return self.fc2(torch.relu(self.fc1(x.flatten(1))))
