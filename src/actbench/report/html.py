@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from actbench.analysis.verdicts import VERDICTS
+from actbench.report.answer import answer_of, remedy
 from actbench.report.figures.axes import finished, seeds_of
 from actbench.report.figures.registry import STRIP, caption
-from actbench.report.figures.series import HUES
+from actbench.report.figures.series import HUES, series_styles
 from actbench.report.figures.style import FAINT, GRID, INK, PAPER, SHADE
 from actbench.report.formatting import METRICS_NOT_CORRECTED
+from actbench.report.grid import comparison_groups, headline_bars
 from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables
+from actbench.report.samples import SAMPLES_FILE
 from actbench.report.sentences import (
     describe_recipe,
     variant_label,
@@ -39,10 +42,11 @@ from actbench.study.levels import corruption_label
 from actbench.study.toml import study_to_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from actbench.analysis.frames import Frames
     from actbench.report.table import Table
+    from actbench.study.study import Study
 
 # the names of a figure's colours in report.css, which has others for dark mode
 _COLOURS = {
@@ -75,71 +79,81 @@ _TEXT_HEADERS = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The result for one activation: its verdicts by metric, and as a sentence."""
-
-    activation: str
-    verdicts: dict[str, str]
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Picture:
-    """An inline SVG with its caption."""
+    """An inline SVG with its caption; without an SVG the caption says why there is none."""
 
     id: str
     svg: Markup
     caption: str
 
 
+@dataclass(frozen=True)
+class Toggle:
+    """An activation that can be hidden in the figures."""
+
+    series: int
+    name: str
+    colour: str
+    dashes: str
+
+
 def to_html(
-    frames: Frames, svgs: Mapping[str, str], environment: Mapping[str, Any], version: str
+    frames: Frames, pictures: Mapping[str, str], environment: Mapping[str, Any], version: str
 ) -> str:
     """Return the report as one self-contained page.
 
     Args:
         frames: the study's tables.
-        svgs: each figure's SVG by its name, from ``to_svg``.
+        pictures: by a figure's name, its SVG from ``to_svg``, or a sentence in its place.
         environment: the content of ``environment.json``; empty if there is none.
         version: of actbench.
     """
     study = frames.study
-    pictures = {name: picture(name, svg, caption(name, frames)) for name, svg in svgs.items()}
+    drawn = {name: picture(name, text, caption(name, frames)) for name, text in pictures.items()}
+    strip = drawn.pop(STRIP, None)
+    answer, machine = answer_of(frames), _machine(environment)
+    comparisons = replace(comparison_table(frames, frames.comparisons), id="all-numbers")
     return render_page(
         "report.html",
         version,
         study=study,
-        warnings=study_warnings(frames),
+        warnings=[_split(warning) for warning in study_warnings(frames)],
         chance_note=chance_note(frames),
         sensitivity=sensitivity_table(frames),
         planned=len(study.trials()),
         stored=len(frames.trials),
-        answers=_answers(frames),
+        answer=answer,
+        answer_bars=headline_bars(frames, list(answer.rows.values())),
+        sentences={n: _capitalised(text) for n, text in verdicts_by_activation(frames).items()},
         no_comparison=verdict_sentences(frames) if len(study.activations) == 1 else [],
-        tally=_tally(frames),
+        remedy=remedy(frames),
         level=f"{frames.level:.3g}",
         metrics_not_corrected=METRICS_NOT_CORRECTED,
-        primary=_comparisons(frames, primary=True),
-        others=_comparisons(frames, primary=False),
+        groups=comparison_groups(frames),
+        verdicts=[
+            (v.replace(" ", "-"), v) for v in VERDICTS if v in set(frames.comparisons["verdict"])
+        ],
+        comparisons=_verdict_third(comparisons),
         summary=summary_table(frames),
         accuracies=_accuracies(frames),
         corruptions=[corruption_label(name) for name in study.corruptions],
         variance=variance_table(frames),
         robustness=robustness_tables(frames),
         failed=failures_table(frames),
-        forest=pictures.pop("differences", None),
-        strip=pictures.pop(STRIP, None),
-        pictures=list(pictures.values()),
+        strip=strip,
+        activations=_toggles(frames),
+        pictures=_without_repetition(drawn.values()),
         recipe=describe_recipe(study),
         variant_label=variant_label(study),
-        machine=_machine(environment),
+        machine=machine,
         toml=study_to_toml(study),
+        files=_files(study, strip=strip is not None, environment=bool(machine)),
     )
 
 
-def render_page(template: str, version: str, **values: Any) -> str:
-    """Return a page from a template, with the style and the script that all pages share."""
-    templates = Environment(
+def report_templates() -> Environment:
+    """Return the templates of the report, which escape everything that is not markup."""
+    return Environment(
         loader=PackageLoader("actbench.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -147,10 +161,16 @@ def render_page(template: str, version: str, **values: Any) -> str:
         lstrip_blocks=True,
         finalize=_shown,
     )
+
+
+def render_page(template: str, version: str, **values: Any) -> str:
+    """Return a page from a template, with the style and the script that all pages share."""
+    templates = report_templates()
+    styles = (templates.get_template(name).render() for name in ("report.css", "answer.css"))
     script = templates.get_template("report.js").render()
     return templates.get_template(template).render(
         version=version,
-        style=Markup(templates.get_template("report.css").render()),  # noqa: S704 - our own files
+        style=Markup("\n".join(styles)),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         text_headers=_TEXT_HEADERS,
@@ -163,47 +183,63 @@ def _shown(value: object) -> object:
     return printable(value) if type(value) is str else value
 
 
-def _answers(frames: Frames) -> list[Answer]:
-    verdicts: dict[str, dict[str, str]] = {}
-    for row in reversed(frames.primary_comparisons.to_dict("records")):
-        metric = frames.metrics[row["metric"]].label
-        verdicts.setdefault(row["activation"], {})[metric] = row["verdict"]
-    return [
-        Answer(name, verdicts.get(name, {}), _capitalised(text))
-        for name, text in verdicts_by_activation(frames).items()
-    ]
-
-
 def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _tally(frames: Frames) -> list[str]:
-    """Return a sentence for each primary metric: how many activations have which verdict."""
-    lines = []
-    for metric in reversed(frames.primary_metrics):
-        verdicts = frames.comparisons.loc[frames.comparisons["metric"] == metric, "verdict"]
-        counts = Counter(verdicts)
-        better = counts.pop("better", 0)
-        if not len(verdicts):
-            continue
-        label = frames.metrics[metric].label.capitalize()
-        line = f"{label}: {better or 'none'} of {len(verdicts)} {'is' if better < 2 else 'are'} "
-        line += f"better than {frames.study.baseline}"
-        rest = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-        lines.append(f"{line}; {', '.join(rest)}." if rest else f"{line}.")
-    return lines
+def _split(warning: str) -> tuple[str, str]:
+    """Return a warning's first sentence or clause, and the rest."""
+    lead, end, rest = warning.partition(". ")
+    return (lead + end.strip(), rest)
 
 
-def _comparisons(frames: Frames, *, primary: bool) -> Table:
-    selected = frames.comparisons["metric"].isin(frames.primary_metrics) == primary
-    table = comparison_table(frames, frames.comparisons[selected])
-    # the verdict, last, comes third: a narrow screen shows it there
+def _verdict_third(table: Table) -> Table:
+    """Return the table with its last column third, where a narrow screen shows it."""
     *headers, verdict = table.headers
-    table = table.columns(*headers[:2], verdict, *headers[2:])
-    if primary:
-        return replace(table, id="primary")
-    return replace(table, id="others", title=f"{table.title}: every other metric")
+    return table.columns(*headers[:2], verdict, *headers[2:])
+
+
+def _without_repetition(pictures: Iterable[Picture]) -> list[Picture]:
+    """Return the pictures; of several sentences in their places that are equal, the first."""
+    seen: dict[str, Picture] = {}
+    for picture in pictures:
+        seen.setdefault(picture.id if picture.svg else picture.caption, picture)
+    return list(seen.values())
+
+
+def _toggles(frames: Frames) -> list[Toggle]:
+    toggles = []
+    for name, style in series_styles(frames.study.activations).items():
+        dashes = (
+            "" if isinstance(style.line, str) else " ".join(f"{2 * d:g}" for d in style.line[1])
+        )
+        colour = f"var(--{_COLOURS[style.colour]})"
+        toggles.append(Toggle(style.series, name, colour, dashes or "none"))
+    return toggles
+
+
+def _files(study: Study, *, strip: bool, environment: bool) -> list[tuple[str, str]]:
+    """Return the files beside the page that it links to, with their contents."""
+    files = {
+        "trials.csv": "a row per trial: status, losses, accuracies, gradient norms, flag",
+        "summary.csv": "a row per activation: mean, standard deviation, interval of each metric",
+        "comparisons.csv": "a row per activation × metric: difference, interval, p-values, verdict",
+        "corruptions.csv": "a row per activation × seed × corruption × severity",
+        "attacks.csv": "a row per activation × seed × attack × ε",
+        "gradients.csv": "a row per activation × seed × epoch × layer",
+        "mechanism.csv": "a row per mechanism: its rank correlation with corrupted accuracy",
+        "sensitivity.csv": "comparisons that lost diverged trials, with these scored as chance",
+    }
+    if study.tune_lr:
+        files["tuning.csv"] = "the learning rates that were compared"
+    if strip:
+        files[SAMPLES_FILE] = "the first test image under every corruption and severity"
+    files["study.toml"] = "all settings that change the numbers"
+    if environment:
+        files["environment.json"] = "versions, processor and times"
+    files["summary.md"] = "this report in short"
+    files["summary.tex"] = "its tables for LaTeX"
+    return list(files.items())
 
 
 def _accuracies(frames: Frames) -> list[Table]:
@@ -215,16 +251,24 @@ def _accuracies(frames: Frames) -> list[Table]:
     ]
 
 
-def picture(name: str, svg: str, caption: str) -> Picture:
-    """Return an SVG of ``to_svg`` for a page, in the page's colours."""
-    for colour, variable in _COLOURS.items():
-        svg = svg.replace(colour, f"var(--{variable})")
+def picture(name: str, drawn: str, caption: str) -> Picture:
+    """Return an SVG of ``to_svg``, or the sentence in its place, for a page in its colours."""
     identifier = name.replace("_", "-")
+    if not drawn.startswith("<svg"):
+        return Picture(identifier, Markup(), drawn)
     opening = f'<svg role="img" aria-labelledby="about-{identifier}" '
-    svg = svg.replace("<svg ", opening, 1)
+    svg = re.sub(r'style="[^"]*"', _with_variables, drawn).replace("<svg ", opening, 1)
     text = caption.replace(" %", "\N{NO-BREAK SPACE}%")
     text = text.replace("n = ", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    return Picture(identifier, Markup(svg), text)  # noqa: S704 - outlines without text
+    return Picture(identifier, Markup(svg), text)  # noqa: S704 - names in it are escaped
+
+
+def _with_variables(style: re.Match[str]) -> str:
+    """Return an SVG's style with the page's colours."""
+    text = style[0]
+    for colour, variable in _COLOURS.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return text
 
 
 def _machine(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -104,8 +104,8 @@ def forest(
             axes.grid(visible=False, axis="y")
             axes.spines["left"].set_visible(False)
             axes.set_title(label)
-            for head, x in _COLUMNS.items():
-                _write_beside(axes, 1, x, head, heading=True)
+        for head, x in _COLUMNS.items():
+            _write_beside(grid[0], 1, x, head, heading=True)
         grid[-1].xaxis.set_major_locator(steady_ticks())
         grid[-1].set_xlabel(f"difference, points ({better} is better)")
         return fix_layout(figure)
