@@ -19,12 +19,11 @@ import torch
 
 import actbench
 from actbench.api import default_folder, plan_interim_analyses
-from actbench.cli.summary import table_within
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.report.summary import summary_of
+from actbench.execution.executors import Note
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
-from helpers.made_studies import made_folder, made_frames
+from helpers.made_studies import made_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +232,16 @@ def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> 
         train_images=512,
         corruptions=[],
     )
-    grown = actbench.run(study, folder, workers=0, until_decided=True, max_seeds=3, quiet=True)
+    events: list[object] = []
+    grown = actbench.run(
+        study, folder, workers=0, until_decided=True, max_seeds=3, on_event=events.append
+    )
+    notes = [event.text for event in events if isinstance(event, Note)]
+    (first, last) = (note for note in notes if note.startswith("interim analysis"))
+    assert first.startswith("interim analysis 1 of 2, after 2 seeds, at the level 0.0222: ")
+    assert first.endswith("undecided; the next is after 3 seeds")
+    assert last.startswith("interim analysis 2 of 2, after 3 seeds, at the level 0.0278: ")
+    assert "stops, as " in last
     assert not grown.baseline_at_chance
     assert grown.study.interim_analyses == (2, 3)
     assert grown.study.seeds == (0, 1, 2)
@@ -249,6 +257,25 @@ def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Resu
         results.plot("severty")
 
 
+def test_a_notebook_shows_the_answer_with_all_names_escaped(tmp_path: Path) -> None:
+    hostile = "m:<script>alert(1)</script>"
+    folder = made_folder(tmp_path / "out", {"relu": RELU, "gelu": BETTER, hostile: RELU})
+    shown = actbench.load(folder)._repr_html_()
+    assert "✓" in shown
+    assert "<b>better</b>" in shown
+    assert "+4.00" in shown
+    assert str(folder / "report.html") in shown
+    assert "&lt;script&gt;" in shown
+    assert "<script" not in shown
+
+
+def test_a_notebook_shows_a_figure_as_a_picture(results: actbench.Results) -> None:
+    picture, size = results.plot("severity")._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+    assert size == {"width": 576}
+    assert int.from_bytes(picture[16:20], "big") == 2 * 576
+
+
 def test_the_example_of_the_page_runs_unchanged(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S)
     script = tmp_path / "example.py"
@@ -258,34 +285,3 @@ def test_the_example_of_the_page_runs_unchanged(tmp_path: Path) -> None:
     assert "leaky_relu:0.1 — corrupted accuracy" in done.stdout
     assert "6 trials, two of them new" in done.stdout
     assert (tmp_path / "severity.svg").stat().st_size > 0
-
-
-def test_the_summary_fits_eighty_columns() -> None:
-    accuracies = {
-        name: [0.9999, 1.0]
-        for name in ("relu", "leaky_relu:0.01", "my_package.my_module:MyActivation:alpha=0.5")
-    }
-    frames = made_frames(accuracies)
-    table = table_within(80, summary_of(frames).tables[0])
-    assert max(map(len, table.splitlines())) <= 80
-    rows = [line.split() for line in table.splitlines()[2:]]
-    assert rows[1] == [
-        "leaky_relu:0.01",
-        "2",
-        "100.00",
-        "±",
-        "0.01",
-        "90.00",
-        "±",
-        "0.01",
-        "10.00",
-        "±",
-        "0.00",
-        "100.0",
-    ]
-    assert rows[2][0].startswith("my_pack")
-    assert rows[2][0].endswith("alpha=0.5")
-    assert "…" in rows[2][0]
-    assert "my_package.my_module:MyActivation:alpha=0.5" in table_within(
-        120, summary_of(frames).tables[0]
-    )

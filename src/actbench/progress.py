@@ -1,25 +1,29 @@
-"""Progress on stderr: a live display on a terminal, otherwise plain lines."""
+"""Progress on stderr: a live display on a terminal, one line in a notebook, else plain lines."""
 
 from __future__ import annotations
 
+import html
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.text import Text
 
 from actbench.execution.executors import Finished, Planned, Retried
 from actbench.report.printable import printable
-from actbench.training.events import Measuring, Note, Updated
+from actbench.training.events import Measuring, Note, Progress, Updated
 
 if TYPE_CHECKING:
     from actbench.execution.executors import Event
     from actbench.study.study import Trial
-    from actbench.training.events import Progress
+
+# Live lines are at most this wide: where a terminal becomes narrower, wider ones would wrap, and
+# the display could not erase what it wrote.
+LIVE_WIDTH = 40
+# lines of running trials
+LIVE_TRIALS = 8
 
 
 def show_time(seconds: float) -> str:
@@ -31,7 +35,11 @@ def show_time(seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """Shows the finished trials, what each running trial does now, and the time left."""
+    """Shows the finished trials, what each running trial does now, and the time left.
+
+    In a notebook it is one line, which each event changes; only notes and failed trials are printed
+    above it.
+    """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
@@ -39,19 +47,11 @@ class ProgressDisplay:
         self._running: dict[Trial, Progress | Measuring] = {}
         self._trained: set[Trial] = set()  # in this run
         self._begin = time.monotonic()
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=self._console,
-        )
-        self._task = self._bars.add_task("trials", total=0, count="", left="", visible=False)
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
+        self._line = None if quiet else _notebook_line()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._line is None and self._console.is_terminal:
             self._live.start()
         return self
 
@@ -60,7 +60,10 @@ class ProgressDisplay:
 
     def _print(self, text: str) -> None:
         """Print a line without interpreting markup or control characters in it."""
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        if self._line is not None:
+            print(printable(text))  # noqa: T201 - plain text of the cell
+        else:
+            self._console.print(Text(printable(text)), soft_wrap=True)
 
     def __call__(self, event: Event) -> None:
         """Show an event of the run, unless user code closed stderr."""
@@ -71,7 +74,6 @@ class ProgressDisplay:
             return
         if isinstance(event, Planned):
             self._total, self._done, self._begin = event.trials, 0, time.monotonic()
-            self._bars.update(self._task, total=event.trials, visible=event.trials > 0)
         elif isinstance(event, Finished):
             self._finish(event)
         elif isinstance(event, Retried):
@@ -83,15 +85,8 @@ class ProgressDisplay:
                 self._trained.add(event.trial)
             if self._verbose:
                 self._print(_progress_line(event))
-        fraction = self._done + sum(map(self._share, self._running.values()))
-        elapsed = time.monotonic() - self._begin
-        left = elapsed * (self._total - fraction) / fraction if fraction > 0 else 0.0
-        self._bars.update(
-            self._task,
-            completed=fraction,
-            count=f"{self._done}/{self._total}",
-            left=f"about {show_time(left)} left" if fraction > 0 else "",
-        )
+        if self._line is not None and self._total:
+            self._line.show(self._fraction, self._state())
 
     def _finish(self, event: Finished) -> None:
         self._done += 1
@@ -100,6 +95,8 @@ class ProgressDisplay:
         outcome = f"{event.status}: {event.reason}" if event.reason else event.status
         if record.clean is not None and record.clean.accuracy is not None and not event.reason:
             outcome = f"test accuracy {record.clean.accuracy:.2%}"
+            if self._line is not None:
+                return
         self._print(
             f"[{self._done}/{self._total}] {record.activation}, seed {record.seed}: "
             f"{outcome} ({show_time(event.seconds)})"
@@ -112,8 +109,80 @@ class ProgressDisplay:
             return 0.9 + 0.1 * share if event.trial in self._trained else share
         return 0.9 * (event.epoch - 1 + event.step / event.steps) / event.epochs
 
+    @property
+    def _fraction(self) -> float:
+        """The finished part of the trials, in [0, 1]."""
+        share = self._done + sum(map(self._share, self._running.values()))
+        return min(1.0, share / self._total) if self._total else 0.0
+
+    def _state(self) -> str:
+        """Return the number of finished trials, and the time left or taken."""
+        elapsed, fraction = time.monotonic() - self._begin, self._fraction
+        counted = f"{self._done}/{self._total} trials"
+        if self._done >= self._total:
+            return f"{counted}, {show_time(elapsed)}"
+        if fraction == 0:
+            return counted
+        return f"{counted}, about {show_time(elapsed * (1 - fraction) / fraction)} left"
+
     def _render(self) -> Group:
-        return Group(*(Text("  " + _progress_line(p)) for p in self._running.values()), self._bars)
+        """Return the lines of the live display, none wider than ``LIVE_WIDTH``."""
+        width = min(LIVE_WIDTH, self._console.width)
+        running = list(self._running.values())
+        lines = [_live_line(progress, width) for progress in running[:LIVE_TRIALS]]
+        if len(running) > LIVE_TRIALS:
+            lines.append(f"  and {len(running) - LIVE_TRIALS} more")
+        if self._total:
+            state = self._state()
+            filled = round(self._fraction * (room := max(0, width - len(state) - 1)))
+            done, rest = "━─" if self._console.encoding.startswith("utf") else "=-"
+            lines.append(f"{done * filled}{rest * (room - filled)} {state}".strip())
+        return Group(*(Text(line[:width], no_wrap=True) for line in lines))
+
+
+class _NotebookLine:
+    """A line of a notebook cell that can be changed."""
+
+    def __init__(self, display: Any) -> None:
+        self._display, self._handle, self._shown = display, None, 0.0
+
+    def show(self, fraction: float, state: str) -> None:
+        """Show a bar and a text, at most four times a second and at the end."""
+        now = time.monotonic()
+        if self._handle is not None and fraction < 1 and now < self._shown + 0.25:
+            return
+        self._shown = now
+        bar = f'<progress value="{fraction:.4f}" max="1"></progress> {html.escape(state)}'
+        content = {"text/plain": state, "text/html": bar}
+        if self._handle is None:
+            self._handle = self._display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+
+def _notebook_line() -> _NotebookLine | None:
+    """Return the line of a notebook cell; ``None`` outside of notebooks."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    from IPython.display import display
+
+    return _NotebookLine(display)
+
+
+def _live_line(progress: Progress | Measuring, width: int) -> str:
+    """Return a running trial's epoch and loss in one line; its name is shortened to fit."""
+    if isinstance(progress, Measuring):
+        state = f"  {progress.number}/{progress.count}  {progress.what}"[: width // 2]
+    else:
+        state = f"  {progress.epoch}/{progress.epochs}  {progress.loss:.3f}"
+    if isinstance(progress, Progress) and progress.test_accuracy is not None:
+        state = f"  {progress.epoch}/{progress.epochs}  {progress.test_accuracy:.1%}"
+    name, room = printable(str(progress.trial)), max(1, width - len(state) - 2)
+    if len(name) > room:
+        name = f"{name[: room // 2]}…{name[len(name) - (room - 1 - room // 2) :]}"
+    return f"  {name}{state}"
 
 
 def _progress_line(progress: Progress | Measuring) -> str:

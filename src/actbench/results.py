@@ -85,6 +85,12 @@ class Results(Frames):
 
         return trained_network(Store(self.folder), self.study, activation, seed)
 
+    def _repr_html_(self) -> str:
+        """Return the answer as a table, with the warnings, for a notebook."""
+        from actbench.report.html import to_notebook
+
+        return to_notebook(self, self.folder)
+
     def __repr__(self) -> str:
         study, stored, planned = self.study, len(self.records), len(self.study.trials())
         return (

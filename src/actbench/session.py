@@ -75,6 +75,7 @@ def run_study(
 
         stack.enter_context(generators_kept())
         plan = prepare_study(resolved)
+        from actbench.report.answer import interim_analysis
         from actbench.report.write import write_report
 
         if options.restart and is_locked:
@@ -105,6 +106,8 @@ def run_study(
             frames = write_report(store, plan.study)
             grows = options.until_decided and frames.undecided()
             grown = next_interim_analysis(plan.study) if grows else None
+            if options.until_decided:
+                on_event(Note(interim_analysis(frames)))
             if grown is None:
                 write_inputs(store, study, plan.study, until_decided=options.until_decided)
                 return

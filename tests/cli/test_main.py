@@ -94,6 +94,15 @@ def test_a_list_has_every_name_once(
         assert listed.count(name) == 1
 
 
+@pytest.mark.parametrize("width", [80, 40])
+@pytest.mark.parametrize("what", ["activations", "datasets", "models", "corruptions", "attacks"])
+def test_a_list_fits_the_terminal(
+    what: str, width: int, actbench_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert max(map(len, actbench_here("list", what).out.splitlines())) <= width
+
+
 def test_the_list_of_corruptions_shows_constants_by_size_within_80_columns(
     actbench_here: Callable[..., Outcome],
 ) -> None:
@@ -114,7 +123,7 @@ def test_the_list_of_activations_shows_what_they_compute(
     actbench_here: Callable[..., Outcome],
 ) -> None:
     head, _, *rows = actbench_here("list", "activations").out.splitlines()
-    for part in ("parameters", "f(−1)", "f(0)", "f(1)", "monotone", "trainable"):
+    for part in ("parameters", "f(−1)", "f(0)", "f(1)", "monotone", "learned"):
         assert part in head
     (leaky,) = (row for row in rows if row.startswith("leaky_relu"))
     assert leaky.split() == ["leaky_relu", "negative_slope=0.01", "-0.01", "0", "1", "yes", "0"]

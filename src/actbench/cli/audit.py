@@ -181,7 +181,7 @@ def _print(document: AuditDocument) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from actbench.cli.summary import table_within
+    from actbench.cli.tables import print_table
     from actbench.report.audit import failed_checks, sentences, terminal_tables
     from actbench.report.printable import printable
 
@@ -192,7 +192,8 @@ def _print(document: AuditDocument) -> None:
             console.print(Text(printable(sentence)))
         show()
         for table in terminal_tables(audit_):
-            show(f"{printable(table_within(console.width, table))}\n")
+            print_table(table.rows, table.headers, right=table.headers[1:])
+            show()
         for name, kind, printed, expected, why in failed_checks(audit_).rows:
             text = f"⚠ {name}: {kind} {printed}, expected {expected}: {why}"
             console.print(Text(printable(text), "yellow"))

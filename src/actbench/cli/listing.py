@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from actbench.cli.tables import print_table
 from actbench.cli.terminal import show
 from actbench.errors import UsageError
 from actbench.study.levels import SEVERITIES
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 @click.group(name="list")
 def list_() -> None:
     """Show the names that `actbench run` knows."""
+
+
+_WRAPPED = frozenset({"parameters", "what it is"})
 
 
 @list_.command()
@@ -40,8 +44,8 @@ def activations() -> None:
                 str(check.trainable_parameters),
             ]
         )
-    headers = ["name", "parameters", "f(−1)", "f(0)", "f(1)", "monotone", "trainable"]
-    _print_table(rows, headers)
+    headers = ["name", "parameters", "f(−1)", "f(0)", "f(1)", "monotone", "learned"]
+    print_table(rows, headers, wrapped={"parameters"}, right=headers[2:5])
 
 
 @list_.command()
@@ -49,7 +53,7 @@ def datasets() -> None:
     """Data sets."""
     from actbench.data.datasets import DATASETS
 
-    _print_table([[name, entry.help] for name, entry in DATASETS.items()], ["name", ""])
+    _print_described([[name, entry.help] for name, entry in DATASETS.items()])
     show("\nYour own function, package.module:function or ./file.py:function, returns x_train,")
     show("y_train, x_test and y_test; docs/images.md describes it.")
 
@@ -86,7 +90,7 @@ def models(specs: tuple[str, ...], image_size: int, classes: int) -> None:
 
     headers = ["weights", "multiply-adds"]
     if specs:
-        _print_table([[spec, *size(spec)] for spec in specs], ["name", *headers])
+        print_table([[spec, *size(spec)] for spec in specs], ["name", *headers], right=headers)
         return
     rows = []
     for name, entry in MODELS.items():
@@ -95,7 +99,8 @@ def models(specs: tuple[str, ...], image_size: int, classes: int) -> None:
         except UsageError:  # its images are larger
             numbers = ["–", "–"]
         rows.append([name, _parameters(entry), *numbers, entry.help])
-    _print_table(rows, ["name", "parameters", *headers, ""])
+    columns = ["name", "parameters", *headers, "what it is"]
+    print_table(rows, columns, wrapped=_WRAPPED, right=headers)
 
 
 @list_.command()
@@ -155,7 +160,9 @@ def attacks() -> None:
     for name, entry in ATTACKS.items():
         cost = resolve(name).cost(classes=10)
         rows.append([name, _parameters(entry), f"{cost.forward} + {cost.backward}", entry.help])
-    _print_table(rows, ["name", "parameters", "forward + backward passes", ""])
+    print_table(
+        rows, ["name", "parameters", "forward + backward passes", "what it is"], wrapped=_WRAPPED
+    )
 
 
 @list_.command()
@@ -201,7 +208,7 @@ def claims() -> None:
         of_rows = ", ".join(str(len(table.table.rows)) for table in claim.tables)
         verified = "no" if claim.unverified else "yes"
         rows.append([name, claim.title, of_rows, verified])
-    _print_table(rows, ["name", "", "rows of its tables", "verified"])
+    print_table(rows, ["name", "what it is", "rows of its tables", "verified"], wrapped=_WRAPPED)
 
 
 def _parameters(entry: Entry[Any]) -> str:
@@ -214,10 +221,8 @@ def _parameters(entry: Entry[Any]) -> str:
 
 def _print_with_parameters(registry: Registry[Any]) -> None:
     rows = [[name, _parameters(entry), entry.help] for name, entry in registry.items()]
-    _print_table(rows, ["name", "parameters", ""])
+    print_table(rows, ["name", "parameters", "what it is"], wrapped=_WRAPPED)
 
 
-def _print_table(rows: list[list[str]], headers: list[str]) -> None:
-    from tabulate import tabulate
-
-    show(tabulate(rows, headers=headers, disable_numparse=True))
+def _print_described(rows: list[list[str]]) -> None:
+    print_table(rows, ["name", "what it is"], wrapped={"what it is"})

@@ -284,22 +284,27 @@ def report(folder: Path, *, as_json: bool) -> int:
 def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> None:
     """Compare the verdicts of the studies in several results folders.
 
-    The studies may differ in data, network and recipe; baseline and margin must be the same. With
-    --paired, compare each trial with the one of the same activation and seed in the first folder,
-    for example one in another precision.
+    The studies may differ in data, network and recipe; baseline and margin must be the same. The
+    output is a table in a terminal, otherwise Markdown. With --paired, compare each trial with the
+    one of the same activation and seed in the first folder, for example one in another precision.
     """
     from actbench.analysis.studies import read_studies
-    from actbench.report.paired_studies import paired_studies_files
-    from actbench.report.studies import studies_figures, studies_files
+    from actbench.cli.summary import print_comparison
+    from actbench.report.paired_studies import paired_studies_files, paired_studies_terminal
+    from actbench.report.studies import studies_figures, studies_files, studies_terminal
     from actbench.store.store import Store
 
     studies = read_studies(folders)
-    files = paired_studies_files(studies) if paired else studies_files(studies)
+    if out is not None or not sys.stdout.isatty():
+        files = paired_studies_files(studies) if paired else studies_files(studies)
     if out is not None:
         figures = {} if paired else studies_figures(studies)
         for name, text in {**files, **figures}.items():
             Store(out).write_text(name, text)
-    show(next(text for name, text in files.items() if name.endswith(".md")), newline=False)
+    if sys.stdout.isatty():
+        print_comparison(*(paired_studies_terminal if paired else studies_terminal)(studies))
+    else:
+        show(next(text for name, text in files.items() if name.endswith(".md")), newline=False)
 
 
 @cli.command()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rich.table import Table as Grid
+from rich.text import Text
+
+from actbench.cli.tables import name_length, print_table, styled, terminal
 from actbench.cli.terminal import show
+from actbench.report.formatting import DASH
 from actbench.report.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from actbench.report.summary import Summary
@@ -21,51 +27,57 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     if as_json:
         show(json.dumps({"folder": str(folder), **summary.content}))
         return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
+    console = terminal()
     for warning in summary.warnings:
         console.print(Text(f"⚠ {printable(warning)}", "yellow"))
-    for table in summary.tables:
-        show(f"{printable(table.title)}\n")
-        show(f"{printable(table_within(console.width, table))}\n")
-        for warning in table.warnings:
-            console.print(Text(f"⚠ {printable(warning)}", "yellow"))
-    for sentence in summary.sentences:
-        name, dash, rest = printable(sentence).partition(" — ")
-        console.print(Text.assemble((name, "bold"), dash, *_coloured(rest)))
-    where = printable(f"Results written to {folder}; read {folder / 'summary.md'}")
-    console.print(Text(where), soft_wrap=True)
+    console.print(Text(printable(summary.answer.title), "bold"))
+    print_answer(summary.answer)
+    show()
+    for line in summary.lines:
+        console.print(Text(printable(line)))
+    console.print(Text(printable(f"report: {folder / 'report.html'}")), soft_wrap=True)
 
 
-def table_within(width: int, table: Table) -> str:
-    """Return a table as text; names are shortened to fit ``width`` characters."""
-    from tabulate import tabulate
-
-    def text(longest: int) -> str:
-        return tabulate(
-            [[shortened(name, longest), *cells] for name, *cells in table.rows],
-            headers=table.headers,
-            disable_numparse=True,
-            colalign=("left", *["right"] * (len(table.headers) - 1)),
-        )
-
-    longest = max((len(name) for name, *_ in table.rows), default=12)
-    excess = max(map(len, text(longest).splitlines())) - width
-    return text(longest if excess <= 0 else max(12, longest - excess))
+def print_comparison(lines: Sequence[str], tables: Sequence[Table]) -> None:
+    """Print a comparison of studies: lines, then tables with an activation in the first column."""
+    console = terminal()
+    for line in lines:
+        console.print(Text(printable(line)))
+    for table in tables:
+        console.print()
+        console.print(Text(printable(table.title), "bold"))
+        print_table(table.rows, table.headers, wrapped={"metric"}, right={"n", "p (Holm)"})
 
 
-def shortened(text: str, longest: int) -> str:
-    """Return the text with its middle removed if it is longer than ``longest`` (at least 1)."""
-    if len(text) <= longest:
-        return text
-    head = longest // 2
-    return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
+def print_answer(table: Table) -> None:
+    """Print the table of ``answer_table`` in a form that fits the terminal."""
+    rows = [
+        [name, label, n, mean, _with_interval(difference, ends, " "), _stacked(verdict)]
+        for name, label, n, mean, difference, ends, verdict in table.rows
+    ]
+    name, label, n, mean, difference, _, verdict = table.headers
+    headers = [name, label, n, mean, f"{difference} [95 %]", verdict]
+    if name_length(rows, headers) is not None:
+        print_table(rows, headers, right={n, mean})
+        return
+    # an interval is below its difference, and n only in the report
+    console = terminal()
+    for name, rows_of_name in groupby(table.rows, key=lambda row: row[0]):
+        console.print(Text(printable(name), "bold"), overflow="fold")
+        grid = Grid.grid(padding=(0, 1, 0, 0))
+        grid.add_column(min_width=10, no_wrap=True)
+        grid.add_column(min_width=16)
+        grid.add_column()
+        for _, label, _, mean, difference, ends, verdict in rows_of_name:
+            shown = _with_interval(difference, ends, "\n") or f"{mean} %"
+            grid.add_row(Text(f" {label}"), Text(shown), styled(_stacked(verdict)))
+        console.print(grid)
 
 
-def _coloured(sentence: str) -> list[str | tuple[str, str]]:
-    colours = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow"}
-    colours |= {"identical": "yellow"}
-    parts = re.split(rf"(?<=: )({'|'.join(colours)})", sentence)
-    return [(part, colours[part]) if part in colours else part for part in parts]
+def _with_interval(difference: str, ends: str, separator: str) -> str:
+    return difference if ends in ("", DASH) else f"{difference}{separator}{ends}"
+
+
+def _stacked(verdict: str) -> str:
+    """Return the counts of several verdicts one below the other."""
+    return verdict.replace(", ", "\n")

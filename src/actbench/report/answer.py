@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.analysis.verdicts import VERDICTS
+from actbench.analysis.verdicts import NO_VERDICT, VERDICTS
 from actbench.report.formatting import (
     DASH,
     MASKED,
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 HEADLINES = {
     "clean_accuracy": "clean",
     "corrupted_accuracy": "corrupted",
-    "matched_accuracy": "matched clean",
+    "matched_accuracy": "matched",
 }
 UNDER_ATTACK = "under attack"
+MANY = 1000  # seeds beyond which nobody is advised to run them
 MATCHED = "corrupted accuracy, at matched clean accuracy"
 
 
@@ -230,39 +231,39 @@ def remedy(frames: Frames) -> Remedy | None:
     if planned and len(study.seeds) >= planned[-1]:
         return Remedy(f"{sentence}, in a new study", "")
     most = needed.rpartition("–")[2]
-    beyond = not planned and most.isdigit() and int(most) > MAX_SEEDS_UNTIL_DECIDED
-    return Remedy(sentence, f"--until-decided{f' --max-seeds {most}' if beyond else ''}")
+    if planned or not most.isdigit() or int(most) <= MAX_SEEDS_UNTIL_DECIDED:
+        return Remedy(sentence, "--until-decided")
+    return Remedy(sentence, f"--until-decided --max-seeds {most}" if int(most) <= MANY else "")
 
 
 def answer_table(frames: Frames) -> Table:
     """Return the answer as one table, a row for each activation and headline metric."""
-    found = answer_of(frames)
+    found, study = answer_of(frames), frames.study
     short = {_label(frames, name): text for name, text in HEADLINES.items()}
-    study = frames.study
-    rows = []
-    for label, mean in zip(found.columns, found.baseline, strict=True):
-        if mean != DASH:
-            n = _n(frames, study.baseline, str(frames.finished(study.baseline)))
-            rows.append(
-                [study.baseline, short.get(label, label), n, mean.split(" ")[0], "", "", ""]
-            )
-    for activation, cells in found.rows.items():
-        for label, cell in zip(found.columns, cells, strict=True):
-            if cell is None:
-                continue
-            rows.append(
-                [
-                    activation,
-                    short.get(label, label),
-                    _n(frames, activation, cell.n),
-                    cell.mean,
-                    cell.difference,
-                    cell.interval,
-                    cell.verdict + (MASKED if cell.masked else ""),
-                ]
-            )
+    short[UNDER_ATTACK] = "attacked"
+    labels = [short[column] for column in found.columns]
+    n = _n(frames, study.baseline, str(frames.finished(study.baseline)))
+    rows = [
+        [study.baseline, label, n, mean.partition(" ")[0], "", "", "baseline"]
+        for label, mean in zip(labels, found.baseline, strict=True)
+        if mean != DASH
+    ]
+    rows += [
+        [
+            activation,
+            label,
+            _n(frames, activation, cell.n),
+            cell.mean if cell.mean != DASH else "",
+            cell.difference,
+            cell.interval,
+            cell.verdict + (MASKED if cell.masked else ""),
+        ]
+        for activation, cells in found.rows.items()
+        for label, cell in zip(labels, cells, strict=True)
+        if cell is not None
+    ]
     return Table(
-        title=f"{study.data_label}, {study.model}: differences from {study.baseline}, in points",
+        title=f"{study.data_label}, {study.model}: differences from {study.baseline} in points",
         headers=[
             "activation",
             "accuracy",
@@ -277,7 +278,45 @@ def answer_table(frames: Frames) -> Table:
     )
 
 
+def interim_analysis(frames: Frames) -> str:
+    """Return which interim analysis of the study this is, at which level, and what follows."""
+    study = frames.study
+    planned, seeds = study.interim_analyses, len(study.seeds)
+    lead = f"interim analysis {planned.index(seeds) + 1} of {len(planned)}, after {seeds} seeds, "
+    lead += f"at the level {frames.level:.3g}: "
+    rows = frames.primary_comparisons
+    still = int(rows["verdict"].isin(["undecided", NO_VERDICT]).sum())
+    if frames.baseline_at_chance:
+        return f"{lead}stops, as the baseline is at chance and more seeds do not help"
+    if not frames.undecided():
+        return f"{lead}stops, as all {len(rows)} comparisons are decided"
+    lead += f"{still} of {len(rows)} comparisons undecided; "
+    if seeds == planned[-1]:
+        return f"{lead}stops, as it is the last"
+    return f"{lead}the next is after {planned[planned.index(seeds) + 1]} seeds"
+
+
+def answer_lines(frames: Frames) -> list[str]:
+    """Return what to know of the answer, a line each: what it left out, and what to do next."""
+    study, lines = frames.study, []
+    if len(study.activations) == 1:
+        lines.append(f"Only {study.baseline} was run, so there is nothing to compare it with.")
+    if study.corruptions and len(study.activations) > 1:
+        lines.append("matched: corrupted accuracy at matched clean accuracy")
+    if masked := [name for name in study.activations if frames.masking(name)]:
+        names = ", ".join(masked)
+        lines.append(f"{MASKED.strip()} masked gradients may have raised robust accuracy: {names}")
+    if study.tune_lr and study.learning_rates:
+        rates = ", ".join(f"{name} {rate:g}" for name, rate in study.learning_rates)
+        lines.append(f"learning rates chosen: {rates}")
+    if study.interim_analyses:
+        lines.append(interim_analysis(frames))
+    if found := remedy(frames):
+        lines.append(str(found))
+    return lines
+
+
 def _n(frames: Frames, activation: str, n: str) -> str:
-    """Return the number of pairs, of how many seeds if some have no result."""
+    """Return the number of pairs, ``4/5`` if some of five seeds have no result."""
     lost = lost_trials(frames, activation) or lost_trials(frames, frames.study.baseline)
-    return f"{n} of {len(frames.study.seeds)}" if n and lost else n
+    return f"{n}/{len(frames.study.seeds)}" if n and lost else n

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from actbench.analysis.verdicts import VERDICTS
-from actbench.report.answer import answer_of, remedy
+from actbench.report.answer import answer_lines, answer_of, remedy
 from actbench.report.figures.axes import finished, seeds_of
 from actbench.report.figures.registry import STRIP, caption
 from actbench.report.figures.series import HUES, series_styles
@@ -43,6 +43,7 @@ from actbench.study.toml import study_to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from actbench.analysis.frames import Frames
     from actbench.report.table import Table
@@ -151,7 +152,23 @@ def to_html(
     )
 
 
-def report_templates() -> Environment:
+def to_notebook(frames: Frames, folder: Path) -> str:
+    """Return the answer, with what to know of it, as HTML for the output of a notebook cell."""
+    templates, answer = _templates(), answer_of(frames)
+    return templates.get_template("notebook.html").render(
+        study=frames.study,
+        style=Markup(templates.get_template("answer.css").render()),  # noqa: S704 - our own file
+        stored=len(frames.records),
+        planned=len(frames.study.trials()),
+        warnings=study_warnings(frames),
+        answer=answer,
+        answer_bars=headline_bars(frames, list(answer.rows.values())),
+        lines=answer_lines(frames),
+        page=str(folder / "report.html"),
+    )
+
+
+def _templates() -> Environment:
     """Return the templates of the report, which escape everything that is not markup."""
     return Environment(
         loader=PackageLoader("actbench.report"),
@@ -165,7 +182,7 @@ def report_templates() -> Environment:
 
 def render_page(template: str, version: str, **values: Any) -> str:
     """Return a page from a template, with the style and the script that all pages share."""
-    templates = report_templates()
+    templates = _templates()
     styles = (templates.get_template(name).render() for name in ("report.css", "answer.css"))
     script = templates.get_template("report.js").render()
     return templates.get_template(template).render(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.analysis.paired_studies import compare_paired_studies
 from actbench.report.formatting import difference, metric_label, p_value
 from actbench.report.markdown import escape_markdown, to_markdown
-from actbench.report.studies import warnings_markdown
+from actbench.report.studies import warnings_markdown, warnings_text
 from actbench.report.table import Table
 from actbench.report.tables import to_csv
 
@@ -34,6 +34,30 @@ def paired_studies_files(studies: Mapping[str, Frames]) -> dict[str, str]:
     return {"counterparts.md": _markdown(studies, table), "counterparts.csv": to_csv(table)}
 
 
+def paired_studies_terminal(studies: Mapping[str, Frames]) -> tuple[list[str], list[Table]]:
+    """Return the comparison for a terminal: the lines above, and a table for each other study.
+
+    Raises:
+        UsageError: as ``compare_paired_studies``.
+    """
+    table = compare_paired_studies(studies)
+    reference, *others = studies
+    lines = warnings_text(studies)
+    lines += [f"{name}: {_what_differs(studies[reference], studies[name])}" for name in others]
+    return lines, [_paired_table(studies, table, name) for name in others]
+
+
+def _paired_table(studies: Mapping[str, Frames], table: pd.DataFrame, other: str) -> Table:
+    reference = next(iter(studies))
+    rows = [
+        _row(row, studies[reference].metrics[row["metric"]])
+        for row in table[table["study"] == other].to_dict("records")
+        if row["metric"] in _SHOWN
+    ]
+    headers = ["activation", "metric", "difference", "n", "p (Holm)", "verdict"]
+    return Table(f"{other} against {reference}", headers, rows)
+
+
 def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
     reference, *others = studies
     first = studies[reference]
@@ -47,13 +71,7 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
         f"±{100 * first.study.margin:g} points.",
     ]
     for other in others:
-        rows = [
-            _row(row, first.metrics[row["metric"]])
-            for row in table[table["study"] == other].to_dict("records")
-            if row["metric"] in _SHOWN
-        ]
-        headers = ["activation", "metric", "difference", "n", "p (Holm)", "verdict"]
-        paired = Table(f"{other} against {reference}", headers, rows)
+        paired = _paired_table(studies, table, other)
         parts += [
             escape_markdown(f"## {paired.title}"),
             escape_markdown(_what_differs(first, studies[other])),

@@ -48,12 +48,9 @@ def studies_figures(studies: Mapping[str, Frames]) -> dict[str, str]:
 
 def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame, over: pd.DataFrame) -> str:
     first = next(iter(studies.values())).study
-    questions = table.drop_duplicates(["activation", "metric"])
-    counts = questions["agreement"].value_counts()
-    counted = ", ".join(f"{counts.get(word, 0)} {word}" for word in AGREEMENTS)
     parts = [
         "# Studies side by side",
-        f"{len(questions)} comparisons: {counted}.",
+        _counted(table),
         *warnings_markdown(studies),
         to_markdown(_comparison_table(studies, table)),
         "Each cell is the difference from the baseline, paired by seed, with its 95 % t interval, "
@@ -76,9 +73,60 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame, over: pd.DataF
     return "\n\n".join(parts) + "\n"
 
 
+def studies_terminal(studies: Mapping[str, Frames]) -> tuple[list[str], list[Table]]:
+    """Return the comparison for a terminal: the lines above, and a table with a row per study.
+
+    Raises:
+        UsageError: as ``compare_studies``.
+    """
+    table, metrics = compare_studies(studies), metrics_for(())
+    numbers = {name: str(number) for number, name in enumerate(studies, start=1)}
+    rows = []
+    for _, part in table.groupby(["activation", "metric"], sort=False):
+        for position, row in enumerate(part.to_dict("records")):
+            metric, first = metrics[row["metric"]], position == 0
+            rows.append(
+                [
+                    row["activation"],
+                    metric_label(metric) if first else "",
+                    numbers[row["study"]],
+                    difference(row, points=metric.kind == "fraction") if row["n"] else DASH,
+                    row["verdict"],
+                    row["agreement"] if first else "",
+                ]
+            )
+    baseline = next(iter(studies.values())).study.baseline
+    headers = ["activation", "metric", "#", "difference [95 %]", "verdict", "verdicts"]
+    least, most = (getattr(table.groupby("study")["n"], end)() for end in ("min", "max"))
+    lines = [
+        f"#{number}: {name}, n = {least[name]}"
+        + (f" to {most[name]}" if least[name] < most[name] else "")
+        for name, number in numbers.items()
+    ]
+    lines += warnings_text(studies)
+    lines.append(_counted(table))
+    return lines, [Table(f"differences from {baseline}", headers, rows)]
+
+
 def _over_settings(studies: Mapping[str, Frames], over: pd.DataFrame) -> list[str]:
     shown = settings_table(studies, over)
     return [f"## {shown.title}", to_markdown(shown), escape_markdown(shown.note)]
+
+
+def warnings_text(studies: Mapping[str, Frames]) -> list[str]:
+    """Return each study's warnings as lines."""
+    return [
+        f"⚠ {name}: {warning}"
+        for name, frames in studies.items()
+        for warning in study_warnings(frames)
+    ]
+
+
+def _counted(table: pd.DataFrame) -> str:
+    questions = table.drop_duplicates(["activation", "metric"])
+    counts = questions["agreement"].value_counts()
+    counted = ", ".join(f"{counts.get(word, 0)} {word}" for word in AGREEMENTS)
+    return f"{len(questions)} comparisons: {counted}."
 
 
 def warnings_markdown(studies: Mapping[str, Frames]) -> list[str]:

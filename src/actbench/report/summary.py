@@ -25,16 +25,16 @@ class Summary:
 
     Attributes:
         warnings: shown before the verdicts.
-        tables: a row per activation each.
-        sentences: the verdicts, ``activation — …`` each.
+        answer: a row per activation and headline metric.
+        lines: what to know of the answer, and what decides what is undecided.
         planned: how many trials the study has.
         complete: whether all of them are stored and none diverged or crashed.
         content: the study and its tables: trials, summary, comparisons, attacks, sensitivity.
     """
 
     warnings: list[str]
-    tables: list[Table]
-    sentences: list[str]
+    answer: Table
+    lines: list[str]
     planned: int
     complete: bool
     content: dict[str, Any]
@@ -51,9 +51,9 @@ class Summary:
             ValueError: the text is something else.
         """
         summary = from_plain(cls, parse_json(text))
-        for table in summary.tables:
-            if any(len(row) != len(table.headers) for row in table.rows):
-                raise ValueError(f"the table {table.title!r} has rows that do not fit its headers")
+        table = summary.answer
+        if len(table.headers) != 7 or any(len(row) != len(table.headers) for row in table.rows):
+            raise ValueError(f"the table {table.title!r} has rows that do not fit its headers")
         return summary
 
 
@@ -75,16 +75,14 @@ def read_summary(folder: Path) -> Summary:
 def summary_of(frames: Frames) -> Summary:
     """Return the summary of a study's frames."""
     # not at the top: the terminal shows a stored summary without loading pandas
-    from actbench.report.robustness import attack_table
-    from actbench.report.sentences import verdict_sentences
-    from actbench.report.tables import compact_table
+    from actbench.report.answer import answer_lines, answer_table
     from actbench.report.warnings import study_warnings
 
     warnings = study_warnings(frames)
     return Summary(
         warnings=warnings,
-        tables=[table for table in (compact_table(frames), attack_table(frames)) if table],
-        sentences=verdict_sentences(frames),
+        answer=answer_table(frames),
+        lines=answer_lines(frames),
         planned=len(frames.study.trials()),
         complete=frames.complete,
         content={

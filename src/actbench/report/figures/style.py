@@ -121,9 +121,17 @@ def sample_size(counts: Iterable[int], unit: str) -> str:
     return f"n = {most} {unit}" if most == 1 else f"n = {most} {unit}s"
 
 
+class ShownFigure(Figure):
+    """A figure that notebooks show, also without ``%matplotlib inline``."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Return a PNG of twice the resolution at which notebooks show it, and its width there."""
+        return to_png(self), {"width": round(WIDTH * PNG_DPI / 2)}
+
+
 def new_figure(name: str, title: str, height: float) -> Figure:
     """Return an empty figure of the common width, ``height`` inches high."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = ShownFigure(figsize=(WIDTH, height), layout="constrained")
     figure.set_label(name)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, hspace=0.04, wspace=0.04)  # type: ignore[union-attr, call-arg]
     figure.suptitle(title, x=0.012, ha="left", fontsize=10.5, fontweight="bold")

@@ -1,0 +1,123 @@
+"""Progress: narrow lines on a terminal, one line in a notebook, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from actbench.execution.executors import Finished, Note, Planned
+from actbench.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
+from actbench.study.study import Study, Trial
+from actbench.training.events import Progress
+from helpers.synthetic import synthetic_records
+
+LONG = "my_package.my_module:MyActivation:alpha=0.5"
+STUDY = Study(activations=("relu", LONG), seeds=10, epochs=4, corruptions=())
+
+
+def finished(status: str = "ok") -> Finished:
+    failed = {} if status == "ok" else {("relu", 0): status}
+    record = next(iter(synthetic_records(STUDY, failed=failed).values()))
+    return Finished(record, 12.0, {})
+
+
+def rendered(display: ProgressDisplay, width: int) -> list[str]:
+    console = Console(width=width, file=sys.stdout)
+    with console.capture() as capture:
+        console.print(display._render())
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [200, 80, 40, 30])
+def test_live_lines_stay_narrow_so_that_no_resize_wraps_them(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    display = ProgressDisplay()
+    display(Planned(20))
+    for trial in STUDY.trials():
+        display(Progress(trial, 2, 4, 17, 100, 1.234))
+    lines = rendered(display, width)
+    assert max(map(len, lines)) <= min(width, LIVE_WIDTH)
+    assert len(lines) == LIVE_TRIALS + 2
+    assert "and 12 more" in lines[-2]
+    assert "0/20 trials" in lines[-1]
+    assert lines[0].split()[-2:] == ["2/4", "1.234"]
+
+
+def test_the_bar_grows_with_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    display = ProgressDisplay()
+    display(Planned(2))
+    (before,) = rendered(display, 80)
+    display(finished())
+    (half,) = rendered(display, 80)
+    display(finished())
+    (done,) = rendered(display, 80)
+    counts = [line.count("━") or line.count("=") for line in (before, half, done)]
+    assert counts[0] == 0 < counts[1] < counts[2]
+    assert "2/2 trials" in done
+
+
+class Shown:
+    """What a notebook shows: each display, with its latest content."""
+
+    def __init__(self) -> None:
+        self.contents: list[dict[str, str]] = []
+
+    def __call__(self, content: dict[str, str], *, raw: bool, display_id: bool) -> Any:
+        """Show a new display and return its handle, as IPython's ``display`` does."""
+        assert raw
+        assert display_id
+        self.contents.append(content)
+        place = len(self.contents) - 1
+        return SimpleNamespace(update=lambda new, raw: self.contents.__setitem__(place, new))
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    shown = Shown()
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=shown))
+    return shown
+
+
+def test_in_a_notebook_progress_is_one_line(
+    notebook: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressDisplay() as display:
+        display(Note("a note <b>"))
+        display(Planned(2))
+        display(Progress(Trial("relu", 0), 1, 4, 100, 100, 0.5))
+        display(finished())
+        display(finished("diverged"))
+    (content,) = notebook.contents
+    assert content["text/plain"].startswith("2/2 trials, ")
+    assert 'value="1.0000"' in content["text/html"]
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[0] == "a note <b>"
+    assert len(printed.out.splitlines()) == 2
+    assert "diverged" in printed.out
+
+
+def test_quiet_shows_nothing_in_a_notebook_either(
+    notebook: Shown, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressDisplay(quiet=True) as display:
+        display(Planned(1))
+        display(finished())
+    assert notebook.contents == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_elsewhere_every_trial_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay() as display:
+        display(Planned(1))
+        display(finished())
+    assert capsys.readouterr().err.startswith("[1/1] relu, seed 0: test accuracy ")
