@@ -263,7 +263,7 @@ def test_a_notebook_shows_the_answer_with_all_names_escaped(tmp_path: Path) -> N
     shown = actbench.load(folder)._repr_html_()
     assert "✓" in shown
     assert "<b>better</b>" in shown
-    assert "+4.00" in shown
+    assert "+4.20" in shown
     assert str(folder / "report.html") in shown
     assert "&lt;script&gt;" in shown
     assert "<script" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -144,7 +145,8 @@ class _NotebookLine:
     """A line of a notebook cell that can be changed."""
 
     def __init__(self, display: Any) -> None:
-        self._display, self._handle, self._shown = display, None, 0.0
+        self._display, self._shown = display, 0.0
+        self._handle: Any = None
 
     def show(self, fraction: float, state: str) -> None:
         """Show a bar and a text, at most four times a second and at the end."""
@@ -166,9 +168,7 @@ def _notebook_line() -> _NotebookLine | None:
     shell = ipython.get_ipython() if ipython else None
     if shell is None or not hasattr(shell, "kernel"):
         return None
-    from IPython.display import display
-
-    return _NotebookLine(display)
+    return _NotebookLine(importlib.import_module("IPython.display").display)
 
 
 def _live_line(progress: Progress | Measuring, width: int) -> str:

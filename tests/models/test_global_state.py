@@ -160,7 +160,7 @@ def test_code_that_closes_the_standard_streams_ends_neither_the_run_nor_its_outp
     arguments = ("--activation", "closes:act", "--workers", "0", "--out", "out")
     done = run_process("run", *SMALL, *arguments, cwd=tmp_path)
     assert done.code == 0, done.err
-    assert done.out.splitlines()[-1] == "Results written to out; read out/summary.md"
+    assert done.out.splitlines()[-1] == "report: out/report.html"
     assert "[2/2] relu, seed 0: test accuracy" in done.err
     assert "Traceback" not in done.err
     assert len(list((tmp_path / "out" / "trials").glob("*.json"))) == 2

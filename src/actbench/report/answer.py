@@ -140,7 +140,8 @@ def _mean(means: pd.DataFrame, activation: str, metric: str) -> str:
     """Return the mean ± standard deviation of a fraction in percent, or a dash."""
     if activation not in means.index or metric == "matched_accuracy":
         return DASH
-    return percent(means.loc[activation, f"{metric}_mean"], means.loc[activation, f"{metric}_std"])
+    mean, spread = (means[f"{metric}_{part}"] for part in ("mean", "std"))
+    return percent(mean[activation], spread[activation])
 
 
 def cell_of(frames: Frames, row: Mapping[Any, Any]) -> Cell:
@@ -224,7 +225,7 @@ def remedy(frames: Frames) -> Remedy | None:
     if undecided.empty or frames.baseline_at_chance:
         return None
     study, ends = frames.study, undecided[["seeds_needed_low", "seeds_needed_high"]]
-    needed = seeds_range(ends.max().mask(ends.isna().any()))
+    needed = seeds_range(ends.max().mask(ends.isna().any()).to_dict())
     sentence = f"{len(undecided)} of {len(rows)} comparisons undecided: "
     sentence += f"about {needed} seeds needed" if needed != DASH else "more seeds needed"
     planned = study.interim_analyses
@@ -303,9 +304,12 @@ def answer_lines(frames: Frames) -> list[str]:
         lines.append(f"Only {study.baseline} was run, so there is nothing to compare it with.")
     if study.corruptions and len(study.activations) > 1:
         lines.append("matched: corrupted accuracy at matched clean accuracy")
-    if masked := [name for name in study.activations if frames.masking(name)]:
-        names = ", ".join(masked)
-        lines.append(f"{MASKED.strip()} masked gradients may have raised robust accuracy: {names}")
+    hits = {name: len(frames.masking(name)) for name in study.activations}
+    if masked := [f"{name} {n}/{frames.finished(name)}" for name, n in hits.items() if n]:
+        lines.append(
+            f"{MASKED.strip()} accuracy under attack may be overstated, as there are signs of "
+            f"masked gradients in trials of {', '.join(masked)}; the report has the reasons"
+        )
     if study.tune_lr and study.learning_rates:
         rates = ", ".join(f"{name} {rate:g}" for name, rate in study.learning_rates)
         lines.append(f"learning rates chosen: {rates}")

@@ -63,10 +63,10 @@ def comparison_groups(frames: Frames) -> list[Group]:
     cells: dict[str, dict[str, list[Cell | None]]] = {name: {} for name in GROUPS}
     found = {(r["activation"], r["metric"]): r for r in frames.comparisons.to_dict("records")}
     for metric in frames.metrics.values():
-        rows = [found.get((activation, metric.name)) for activation in activations]
-        if any(row and math.isfinite(row["difference"]) for row in rows):
+        of = [found.get((activation, metric.name)) for activation in activations]
+        if any(row and math.isfinite(row["difference"]) for row in of):
             group = cells[_group_of(metric)]
-            group[metric.name] = [cell_of(frames, row) if row else None for row in rows]
+            group[metric.name] = [cell_of(frames, row) if row else None for row in of]
     margin = 100 * frames.study.margin
     groups = []
     for name, by_metric in cells.items():
