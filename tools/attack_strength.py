@@ -47,8 +47,6 @@ class OnUnitRange(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
-        if images.requires_grad:  # the reference cannot use gradients in another memory layout
-            images.register_hook(torch.Tensor.contiguous)
         return self.logits(images)
 
 
@@ -77,6 +75,7 @@ def main() -> None:
     data = study_images(prepare(study.dataset, study.data_dir), study)
     network = OnUnitRange(trained_network(study, data)).eval()
     images = (normalise(data.test_images[: options.images]) + 1) / 2
+    images = images.contiguous()  # the reference flattens them with `view`
     labels = data.test_labels[: options.images].clone()
     with torch.no_grad():
         clean = percent(network(images).argmax(1) == labels)
