@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from actbench.models.activations import resolve_activation
-from actbench.models.build import build_network
+from actbench.models.build import build_network, build_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,8 +44,8 @@ def blocks(kind: str) -> list[str]:
 
 def test_every_code_block_has_a_kind_that_is_tested() -> None:
     kinds = {kind.partition(" file=")[0] for kind, _ in BLOCKS}
-    assert kinds == {"python", "sh", ""}  # files and scripts, commands, the folder of images
-    assert len(blocks("sh")) == 4
+    assert kinds == {"python", "sh", ""}  # files and scripts, commands, the folder and a note
+    assert len(blocks("sh")) == 5
 
 
 @pytest.mark.parametrize("text", blocks("sh"))
@@ -56,7 +56,7 @@ def test_a_command_of_the_page_runs(
     assert name == "actbench"
     if "imagefolder" in arguments:
         rng = np.random.default_rng(0)
-        (layout,) = blocks("")
+        (layout,) = [text for text in blocks("") if text.startswith("images/")]
         for path in map(Path, layout.split()):
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
@@ -75,6 +75,11 @@ def test_a_script_of_the_page_runs(
     exec(compile(text, "script.py", "exec"), {"__name__": "__main__"})
     assert "my_activations:LearnedLeak — clean accuracy" in capsys.readouterr().out
     assert (folder / "results" / "mine" / "summary.md").exists()
+
+
+def test_the_converted_network_of_the_page_has_the_note_that_it_shows(folder: Path) -> None:
+    network, _ = build_network("my_plain_networks:Plain", resolve_activation("prelu"), 10, 0)
+    assert build_notes(network) == [text.strip() for text in blocks("") if "replaced" in text]
 
 
 def test_the_learned_leak_of_the_page_has_one_slope_per_channel(folder: Path) -> None:
