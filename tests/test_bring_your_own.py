@@ -45,7 +45,7 @@ def blocks(kind: str) -> list[str]:
 def test_every_code_block_has_a_kind_that_is_tested() -> None:
     kinds = {kind.partition(" file=")[0] for kind, _ in BLOCKS}
     assert kinds == {"python", "sh", ""}  # files and scripts, commands, the folder and a note
-    assert len(blocks("sh")) == 5
+    assert len(blocks("sh")) == 6
 
 
 @pytest.mark.parametrize("text", blocks("sh"))
