@@ -16,7 +16,7 @@ import pytest
 from actbench.report.samples import SAMPLES_FILE, samples_to_png
 from actbench.report.write import write_report
 from actbench.store.store import Store
-from actbench.study.study import DEFAULT_ACTIVATIONS, Study
+from actbench.study.study import Study
 from helpers.synthetic import synthetic_records
 from report.test_write import samples_of
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 WIDTHS = (400, 1000, 1600)
+SLOPES = ("relu", *(f"leaky_relu:{slope}" for slope in ("0.01", "0.05", "0.1", "0.2", "0.3")))
 NOISES = ("gaussian_noise", "shot_noise", "contrast")
 LONG = "a_package.with_a_long_name.activations:ActivationWithALongName"
 
@@ -45,7 +46,7 @@ def browser() -> Iterator[playwright.Browser]:
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of the page of a study with all that a report can show."""
     study = Study(
-        activations=(*DEFAULT_ACTIVATIONS, LONG),
+        activations=(*SLOPES, LONG),
         seeds=4,
         epochs=2,
         corruptions=NOISES,
