@@ -34,6 +34,7 @@ from actbench.execution.executors import Finished
 from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
+from actbench.store.stored_study import Work
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, Trial
 from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
@@ -125,7 +126,7 @@ class Workers:
                 records.append(event.record)
 
         begin = time.perf_counter()
-        self.workers.run(study, study.trials(), self.folder, hear)
+        self.workers.run(study, [*map(Work, study.trials())], self.folder, hear)
         seconds = time.perf_counter() - begin
         failed = [f"{r.activation}, seed {r.seed}: {r.reason}" for r in records if r.status != "ok"]
         if failed:
@@ -192,7 +193,7 @@ def sweep(bench: Bench) -> dict[str, Any]:
         found["start"] = workers.start
         found["trained"], _ = workers.run(replace(study, corruptions=()))
         found["trained and evaluated"], records = workers.run(study)
-    found["mean accuracy"] = sum(r.clean_accuracy or 0 for r in records) / trials
+    found["mean accuracy"] = sum(r.clean.accuracy for r in records) / trials
     return found
 
 

@@ -29,8 +29,9 @@ def seconds_of(study: Study, workers: int, *, on_ray: bool) -> tuple[float, floa
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder))
             with store.locked():
-                store.begin(plan.study)
-                run_trials(plan, store, plan.study.trials(), executor, lambda _: None)
+                stored = store.open(plan.study)
+                stored.begin()
+                run_trials(stored, plan.data_folder, stored.pending(), executor, lambda _: None)
         return started - begin, time.perf_counter() - started
     finally:
         executor.close()

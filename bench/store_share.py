@@ -16,7 +16,10 @@ from actbench.execution.plan import prepare_study
 from actbench.execution.trials import prepare_corruptions, run_trials
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.store import Store
+from actbench.store.weights import Weights
 from actbench.study.study import Study
+from actbench.training import trial as trial_module
+from actbench.training.events import Updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,21 +55,26 @@ def main() -> None:
     configure_malloc()
     plan = prepare_study(Study(seeds=arguments.seeds))
     prepare_corruptions(plan)
-    restoring, saving, storing = Stopwatch(), Stopwatch(), Stopwatch()
-    Checkpoint.restore = restoring.around(Checkpoint.restore)  # type: ignore[method-assign]
-    Checkpoint.save = saving.around(Checkpoint.save)  # type: ignore[method-assign]
+    watches = {name: Stopwatch() for name in ("checkpoints", "weights", "records")}
+    saved = watches["checkpoints"]
+    Checkpoint.restore = saved.around(Checkpoint.restore)  # type: ignore[method-assign]
+    Checkpoint.save = saved.around(Checkpoint.save)  # type: ignore[method-assign]
+    for name in ("weights_content", "checksum_of"):
+        found = getattr(trial_module, name)
+        setattr(trial_module, name, watches["weights"].around(found))
+    Weights.save = watches["weights"].around(Weights.save)  # type: ignore[method-assign]
     trials: list[float] = []
 
     class Timed(InProcess):
-        """Times the end of a trial: its record is written and its checkpoint removed."""
+        """Times what is done with each record: it is written, and its checkpoint removed."""
 
-        def run(self, study, trials, data_folder, on_event, checkpoints=None):  # type: ignore
-            write = storing.around(on_event)
+        def run(self, study, works, data_folder, on_event, folder=None):  # type: ignore
+            write = watches["records"].around(on_event)
 
             def tell_timed(event: Event) -> None:
-                (write if isinstance(event, Finished) else on_event)(event)
+                (write if isinstance(event, Finished | Updated) else on_event)(event)
 
-            super().run(study, trials, data_folder, tell_timed, checkpoints)
+            super().run(study, works, data_folder, tell_timed, folder)
 
     def note(event: Event) -> None:
         if isinstance(event, Finished):
@@ -75,16 +83,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         store = Store(Path(folder))
         with store.locked():
-            store.begin(plan.study)
-            run_trials(plan, store, plan.study.trials(), Timed(), note)
-    for what, watch in (("checkpoint", saving), ("record", storing)):
+            stored = store.open(plan.study)
+            stored.begin()
+            run_trials(stored, plan.data_folder, stored.pending(), Timed(), note)
+    for what, watch in watches.items():
         laps = sorted(watch.laps)
-        median, per_trial = statistics.median(laps), len(laps) / len(trials)
-        print(f"{what}: {median:.2f} ms [{laps[0]:.2f}, {laps[-1]:.2f}], {per_trial:.1f} per trial")
-    spent = sum(restoring.laps) + sum(saving.laps) + sum(storing.laps)
-    total = sum(trials) + sum(storing.laps)
+        per_trial = sum(laps) / len(trials)
+        print(f"{what}: {per_trial:.2f} ms per trial, {len(laps) / len(trials):.1f} calls")
+    spent = sum(sum(watch.laps) for watch in watches.values())
     print(
-        f"{spent / total:.2%} of {len(trials)} trials' time, "
+        f"{spent / sum(trials):.2%} of {len(trials)} trials' time, "
         f"{statistics.median(trials) / 1000:.2f} s each"
     )
 

@@ -35,6 +35,7 @@ from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
+from actbench.training.events import Progress
 from actbench.training.trial import STEPS_BETWEEN_REPORTS
 from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from interleaved import Ratio, own_process
@@ -138,12 +139,13 @@ def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[
         plan = prepare_study(study)
         store = Store(folder)
         with store.locked():
-            store.begin(plan.study)
+            stored = store.open(plan.study)
+            stored.begin()
             prepare_corruptions(plan)
             run_trials(
-                plan,
-                store,
-                plan.study.trials(),
+                stored,
+                plan.data_folder,
+                stored.pending(),
                 executor,
                 lambda event: events.append((time.perf_counter(), event)),
             )
@@ -168,9 +170,7 @@ def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
     The rate between the first and the last report inside the epoch is scaled to the complete epoch.
     """
     reports = [
-        (at, event)
-        for at, event in events
-        if not isinstance(event, Finished) and event.trial == trial
+        (at, event) for at, event in events if isinstance(event, Progress) and event.trial == trial
     ]
     (first, first_report), *_, (last, last_report), (tested, end) = reports
     finished, took = next(

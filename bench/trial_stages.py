@@ -26,7 +26,7 @@ from actbench.attacks.base import Attack
 from actbench.data.images import open_images, prepare
 from actbench.execution.executors import configure_malloc
 from actbench.study.toml import study_from_toml
-from actbench.training import measure as evaluation
+from actbench.training import measurements
 from actbench.training import trial as trial_module
 from actbench.training.trial import finish
 from machine import machine
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 STAGES = {
     (trial_module, "train"): "training, with a clean test after each epoch",
-    (trial_module, "corrupted_test_images"): "corrupted images",
-    (trial_module, "predict"): "evaluation: logits",
-    (trial_module, "score"): "evaluation: measures of them",
-    (trial_module, "calibration_error"): "evaluation: measures of them",
-    (trial_module, "input_gradient_norm"): "input gradients",
-    (evaluation, "masking_checks"): "masking guard",
+    (measurements, "corrupted_test_images"): "corrupted images",
+    (measurements, "predict"): "evaluation: logits",
+    (measurements, "score"): "evaluation: measures of them",
+    (measurements, "calibration_error"): "evaluation: measures of them",
+    (measurements, "input_gradient_norm"): "input gradients",
+    (measurements, "masking_checks"): "masking guard",
 }
 
 

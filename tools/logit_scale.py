@@ -20,7 +20,7 @@ from actbench.data.images import normalise, prepare, study_images
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study
-from actbench.training.measurements import withstood
+from actbench.training.measurements import result_of_attack
 from actbench.training.trial import finish, train
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def main() -> None:
             for levels in options.levels:
                 epsilon = levels / 255 * (L2_UNIT if attack.norm == "l2" else 1)
                 result = attack(predict, images, labels, epsilon, attack.generator(epsilon))
-                attacked.append(withstood(attack, epsilon, result, labels, classes))
+                attacked.append(result_of_attack(attack, epsilon, result, labels, classes))
                 correct.setdefault((attack.spec, levels, epsilon), {})[scale] = result.correct
         found = masking_of(masking_checks(predict, images, labels), attacked, classes).warnings
         warnings.append([f"× {scale}", "; ".join(found) or "none"])

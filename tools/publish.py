@@ -1,7 +1,8 @@
 """Copy the files of a results folder that readers open, with its records in one archive.
 
-    python tools/publish.py FOLDER DESTINATION [--no-report]
+    python tools/publish.py FOLDER DESTINATION [--no-report] [--weights]
 
+Without ``--weights``, a measurement that is added to the copy trains its trials again.
 ``actbench report DESTINATION`` builds everything again from the copy, including all figures.
 """
 
@@ -25,7 +26,9 @@ COLOURS = 128  # for lines, bands and their blended edges
 EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
 
 
-def publish(folder: Path, destination: Path, *, with_report: bool) -> None:
+def publish(
+    folder: Path, destination: Path, *, with_report: bool, with_weights: bool = False
+) -> None:
     """Copy the published files of a results folder to a new folder.
 
     Raises:
@@ -43,6 +46,9 @@ def publish(folder: Path, destination: Path, *, with_report: bool) -> None:
             (destination / "figures").mkdir(exist_ok=True)
             shrink(folder / "figures" / name, destination / "figures" / name)
     pack(folder, destination / TRIALS_ARCHIVE)
+    if with_weights:
+        weights = Store(folder).weights
+        shutil.copytree(weights, destination / weights.name, copy_function=shutil.copyfile)
 
 
 def shrink(figure: Path, destination: Path) -> None:
@@ -67,8 +73,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("destination", type=Path)
     parser.add_argument("--no-report", action="store_true", help="leave out report.html")
+    parser.add_argument("--weights", action="store_true", help="copy the trained weights too")
     asked = parser.parse_args()
-    publish(asked.folder, asked.destination, with_report=not asked.no_report)
+    publish(
+        asked.folder,
+        asked.destination,
+        with_report=not asked.no_report,
+        with_weights=asked.weights,
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Run one of::
 
     python tools/soak.py kills --times 100
+    python tools/soak.py measuring --times 20
     python tools/soak.py workers --times 10
     python tools/soak.py bytes
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -37,11 +39,11 @@ SAME_BYTES = (
     "study.toml",
 )
 SMALL = (
-    *("--train-images", "64", "--seeds", "2", "--corruptions", "gaussian_noise"),
-    *("--attacks", "pgd:steps=2", "--attack-images", "16"),
+    *("--train-images", "64", "--seeds", "2", "--corruptions", "noise"),
+    *("--attacks", "pgd:steps=20,square:queries=50", "--attack-images", "64"),
     *("--activation", "rrelu", "--workers", "2", "--quiet"),
 )
-
+RESULTS = ("clean", "corruptions", "gradients", "attacks")
 
 TARGETS = ("group", "main", "worker")
 SECONDS_TO_END = 2
@@ -73,7 +75,14 @@ def finish(folder: Path, *options: str) -> tuple[int, str]:
 
 
 def check_same(one: Path, other: Path) -> None:
-    names = [*SAME_BYTES, *(f"trials/{path.name}" for path in (one / "trials").iterdir())]
+    names = [
+        *SAME_BYTES,
+        *(
+            f"{part}/{path.name}"
+            for part in ("trials", "weights")
+            for path in (one / part).iterdir()
+        ),
+    ]
     for name in names:
         check((one / name).read_bytes() == (other / name).read_bytes(), f"{name} has other bytes")
     left = [str(p) for p in other.rglob("*") if p.suffix in {".making", ".corrupt", ".pt"}]
@@ -112,6 +121,26 @@ def kill(process: subprocess.Popen[str], target: str, draw: random.Random) -> No
             os.kill(draw.choice(alive), signal.SIGKILL)
 
 
+def parts_of(folder: Path) -> dict[str, dict[str, object]]:
+    """Return what is stored of each trial: the training part, the weights' time and the results."""
+    found = {}
+    for path in folder.glob("trials/*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        results = {
+            json.dumps(result, sort_keys=True)
+            for name in RESULTS
+            for result in (content[name] if isinstance(content[name], list) else [content[name]])
+            if result is not None
+        }
+        weights = folder / "weights" / f"{path.stem}.safetensors"
+        trained = {k: v for k, v in content.items() if k not in (*RESULTS, "checksum")}
+        found[path.name] = {
+            "trained": (trained, weights.stat().st_mtime_ns),
+            "results": results,
+        }
+    return found
+
+
 def kills(times: int, draw: random.Random, work: Path) -> str:
     """SIGKILL at random moments, count the remaining processes, resume, compare the bytes.
 
@@ -123,7 +152,8 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
     begin = time.monotonic()
     check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
     longest = time.monotonic() - begin
-    folder, stored, finished, kills_in_trials = work / "killed", {}, 0, 0
+    folder, stored, finished, in_training, in_measuring = work / "killed", {}, 0, 0, 0
+    complete = {name: len(part["results"]) for name, part in parts_of(work / "undisturbed").items()}
     targets: Counter[str] = Counter()
     for number in range(times):
         target = TARGETS[number % len(TARGETS)]
@@ -131,9 +161,13 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(draw.uniform(0, longest))
         under_way = bool(list(folder.glob("checkpoints/*.pt")))
+        measuring = any(
+            len(part["results"]) < complete[name] for name, part in parts_of(folder).items()
+        )
         ended = process.poll()
         check(ended in (None, 0), f"a run ended by itself with {ended}")
-        kills_in_trials += ended is None and under_way
+        in_training += ended is None and under_way
+        in_measuring += ended is None and measuring
         targets[target] += ended is None
         kill(process, target, draw)
         check_no_orphans(process, target)
@@ -143,10 +177,11 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
             # a worker that dies before any trial has begun ends the run with the reason
             before_all = ended == 1 and "no trial could start" in err
             check(ended == 0 or before_all, f"without a worker it ended with {ended}: {err}")
-        now = {path.name: path.stat() for path in folder.glob("trials/*.json")}
+        now = parts_of(folder)
         for name, before in stored.items():
             check(name in now, f"{name} is lost")
-            check(now[name].st_mtime_ns == before.st_mtime_ns, f"{name} was done twice")
+            check(now[name]["trained"] == before["trained"], f"{name} was trained twice")
+            check(now[name]["results"] >= before["results"], f"results of {name} are lost")
         stored = now
         if ended == 0:
             check_same(work / "undisturbed", folder)
@@ -157,7 +192,8 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
     return (
         f"{times} kills within {longest:.1f} s of the start "
         f"({', '.join(f'{n} of {target}' for target, n in targets.items())} before it had ended), "
-        f"{kills_in_trials} of them with a trial under way; no process was left after "
+        f"{in_training} of them with a trial in training and {in_measuring} with one that is "
+        f"partly measured; no process was left after "
         f"{SECONDS_TO_END} s; {finished + 1} studies finished with the bytes of an undisturbed run"
     )
 
@@ -226,7 +262,49 @@ def same_bytes(times: int, draw: random.Random, work: Path) -> str:
     return f"the bytes of one worker: {', '.join(way.name for way in ways)}"
 
 
-SOAKS = {"kills": kills, "workers": workers, "bytes": same_bytes}
+def measuring(times: int, draw: random.Random, work: Path) -> str:
+    """SIGKILL runs that only measure a trained study, at random moments: nothing is trained."""
+    options = ("--epochs", "2")
+    check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
+    bare = ("--corruptions", "none", "--attacks", "none")
+    check(finish(work / "bare", *options, *bare)[0] == 0, "a run that measures little ends with 0")
+    begin = time.monotonic()
+    shutil.copytree(work / "bare", work / "killed")
+    check(finish(work / "killed", *options)[0] == 0, "a run that only measures ends with 0")
+    longest = time.monotonic() - begin
+    check_same(work / "undisturbed", work / "killed")
+    trained = {name: part["trained"] for name, part in parts_of(work / "bare").items()}
+    complete = {name: len(part["results"]) for name, part in parts_of(work / "undisturbed").items()}
+    killed = in_measuring = finished = 0
+    folder = work / "killed"
+    while killed < times:
+        shutil.rmtree(folder)
+        shutil.copytree(work / "bare", folder)
+        for _ in range(3):
+            process = start(folder, *options)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(draw.uniform(longest / 4, longest))
+            if process.poll() is not None:
+                process.communicate()
+                break
+            counts = {name: len(part["results"]) for name, part in parts_of(folder).items()}
+            in_measuring += any(1 < count < complete[name] for name, count in counts.items())
+            killed += 1
+            kill(process, "group", draw)
+            check_no_orphans(process, "group")
+            process.communicate()
+        check(finish(folder, *options)[0] == 0, "a resumed run ends with 0")
+        check_same(work / "undisturbed", folder)
+        now = {name: part["trained"] for name, part in parts_of(folder).items()}
+        check(now == trained, "a trial was trained again")
+        finished += 1
+    return (
+        f"{killed} kills of runs that only measure, {in_measuring} of them with a partly measured "
+        f"trial; {finished} studies finished without training, with the bytes of measuring at once"
+    )
+
+
+SOAKS = {"kills": kills, "measuring": measuring, "workers": workers, "bytes": same_bytes}
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from actbench.attacks.registry import ATTACKS, expand, resolve
 from actbench.errors import UsageError
 from actbench.store.result import MaskingChecks
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
-from actbench.training.measurements import withstood
+from actbench.training.measurements import result_of_attack
 from helpers.attacked_network import (
     TRAINED_ON,
     SmallCNN,
@@ -375,7 +375,7 @@ def result_with(spec: str, epsilon: float, correct: Tensor) -> AttackResult:
     """Return the results of an attack that these images withstand."""
     labels = torch.zeros(len(correct), dtype=torch.int64)
     attacked = Attacked(torch.zeros(0), correct, correct)
-    return withstood(resolve(spec), epsilon, attacked, labels, 10)
+    return result_of_attack(resolve(spec), epsilon, attacked, labels, 10)
 
 
 def checks_of(

@@ -16,7 +16,7 @@ from actbench.attacks.ensemble import AutoAttack
 from actbench.attacks.fab import FAB
 from actbench.attacks.registry import ATTACKS, expand, resolve
 from actbench.errors import UsageError
-from actbench.training.measurements import withstood
+from actbench.training.measurements import result_of_attack
 from helpers.attacked_network import TRAINED_ON, enlarged_digits, trained_network
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_what_square_finds_after_the_white_box_attacks_is_a_sign_of_masking(
 
     images, labels = digits[0][:500], network(digits[0][:500]).argmax(1)
     attacked = Ensemble()(network, images, labels, 0.1, seeded())
-    result = withstood(Ensemble(), 0.1, attacked, labels, 10)
+    result = result_of_attack(Ensemble(), 0.1, attacked, labels, 10)
     assert white_box_excess([result]) == (((0.1, len(broken) / 500),) if warned else ())
 
 

@@ -96,6 +96,7 @@ def stored_form(result: TrialResult, weights: str = "") -> TrialRecord:
                 white_box=not score.attack.startswith("square"),
                 accuracy=float(mask.mean()),
                 correct=pack_counts(mask),
+                black_box_gain=0.0,
                 class_correct=by_class(mask),
                 class_images=by_class(np.ones(count)),
                 environment=environment,
@@ -103,7 +104,7 @@ def stored_form(result: TrialResult, weights: str = "") -> TrialRecord:
             for score in result.attacks
             for mask in [first(score.accuracy, count)]
         ]
-    of_these = replace(trained, class_images=by_class(np.ones(images)))
+    of_these = replace(trained, image_size=32, class_images=by_class(np.ones(images)))
     return of_these.with_results(results)
 
 

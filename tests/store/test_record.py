@@ -69,6 +69,7 @@ ATTACK = AttackResult(
     white_box=True,
     accuracy=1.0,
     correct=bits(1),
+    black_box_gain=0.0,
     class_correct=(1, 0),
     class_images=(1, 0),
 )
@@ -80,6 +81,7 @@ TRAINED = TrialRecord(
     activation_check={"at_zero": 0.0, "monotone": True},
     history=(EpochRecord(1, 2.5, 2.25, 0.1 + 0.2, {"conv1": 1e-300, "fc": 1 / 3}),),
     weights=f"sha256:{'0' * 64}",
+    image_size=32,
     class_images=(1, 1),
 )
 RECORD = TRAINED.with_results([ATTACK, GRADIENTS, NOISE, CLEAN])
@@ -208,7 +210,8 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
         {"history": [asdict(replace(RECORD.history[0], epoch=2))]},
         "epochs of its history",
     ),
-    "no classes": ({"class_images": []}, "class_images is empty"),
+    "no classes": ({"class_images": []}, "class_images or image_size is empty"),
+    "no size": ({"image_size": 0}, "class_images or image_size is empty"),
     "weights without a checksum": ({"weights": "abc"}, "weights is 'abc'"),
     "a severity of 6": (
         severity(4, severity=6),
@@ -234,7 +237,7 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
         "accuracy has a value, and the measurement failed",
     ),
     "an attack on more images than there are": (attack(images=3), "there are 2 test images"),
-    "an attack without a norm": (attack(norm=""), "accuracy, norm or white_box is empty"),
+    "an attack without a norm": (attack(norm=""), "norm is empty"),
     "an attack on other classes": (attack(class_images=[1, 1]), "a sum of 2, and images is 1"),
     "an attack with ε = 0": (attack(epsilon=0.0), "epsilon is 0"),
     "checks of no images": (gradients(images=0), "images is 0"),

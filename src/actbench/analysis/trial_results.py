@@ -151,7 +151,7 @@ def white_box_excess(attacked: Iterable[AttackResult]) -> tuple[tuple[float, flo
     """Return (ε, excess) where white-box attacks are weaker than black-box ones beyond chance.
 
     The excess is the difference in accuracy under all white-box and under all black-box attacks in
-    the same norm, which needs one of each, or an ensemble of both.
+    the same norm, which needs one of each.
 
     Attacks of equal strength are as likely to be the only one to break an image, so of the m
     images that only one kind breaks, the difference has standard deviation √m at most (McNemar
@@ -162,11 +162,10 @@ def white_box_excess(attacked: Iterable[AttackResult]) -> tuple[tuple[float, flo
     left: dict[tuple[str, float], dict[bool, NDArray[np.bool_]]] = {}
     found = []
     for result in attacked:
+        if result.white_box and (result.black_box_gain or 0.0) > ALLOWED_GAIN:
+            found.append((result.epsilon, result.black_box_gain or 0.0))
         kinds = left.setdefault((result.norm, result.epsilon), {})
         correct, kind = unpack_counts(result.correct) > 0, bool(result.white_box)
-        gain = result.black_box_gain or 0
-        if gain > ALLOWED_GAIN:
-            found.append((result.epsilon, gain))
         kinds[kind] = kinds[kind] & correct if kind in kinds else correct
     for (_, epsilon), kinds in sorted(left.items(), key=lambda item: item[0]):
         if len(kinds) == 2:

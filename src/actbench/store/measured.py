@@ -213,8 +213,7 @@ class AttackResult(Result):
         white_box: whether the attack uses gradients.
         accuracy: the share of these classified correctly, unchanged and attacked.
         correct: which images these are (``values.unpack_counts``).
-        black_box_gain: the share of the images that only its part without gradients broke, if it
-            has one.
+        black_box_gain: the share of the images that only its part without gradients broke.
         class_correct: their number by class.
         class_images: the number of attacked images by class.
     """
@@ -244,15 +243,16 @@ class AttackResult(Result):
         if self.failure:
             return self._check_empty()
         _check_attacked(self.images, class_images)
-        if self.accuracy is None or self.white_box is None or self.norm == "":
-            raise ValueError("accuracy, norm or white_box is empty")
+        for name in ("norm", "white_box", "accuracy", "black_box_gain"):
+            if getattr(self, name) in (None, ""):
+                raise ValueError(f"{name} is empty")
         mean = checked_counts(self.correct, self.images, 1, "correct")
-        check_mean(mean, [self.accuracy], "correct", "accuracy")
+        check_mean(mean, [self.accuracy or 0.0], "correct", "accuracy")
         if sum(self.class_images) != self.images:
             raise ValueError(
                 f"class_images has a sum of {sum(self.class_images)}, and images is {self.images}"
             )
-        _check_classes(self.class_correct, self.class_images, self.accuracy)
+        _check_classes(self.class_correct, self.class_images, self.accuracy or 0.0)
         return None
 
 

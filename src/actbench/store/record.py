@@ -83,7 +83,7 @@ class TrialRecord:
         environment: the id of an entry of ``environment.json``; empty for a crashed trial.
         notes: sentences on the training for the reader.
         weights: the checksum of the file of the trained weights; empty if they cannot be stored.
-        image_size: the height and width of the images in pixels.
+        image_size: the pixels of an image's side; 0 if it is not trained.
         class_images: the number of test images by class.
         clean: the results on the test images.
         corruptions: the results under each corruption.
@@ -103,7 +103,7 @@ class TrialRecord:
     environment: str = ""
     notes: tuple[str, ...] = ()
     weights: Checksum = ""
-    image_size: Count = 32
+    image_size: CountFrom0 = 0
     class_images: tuple[CountFrom0, ...] = ()
     clean: CleanResult | None = None
     corruptions: tuple[CorruptionResult, ...] = ()
@@ -241,8 +241,8 @@ def _check_complete(record: TrialRecord) -> None:
         return
     if not record.history:
         raise ValueError("history is empty, and its status is ok")
-    if sum(record.class_images) == 0:
-        raise ValueError("class_images is empty, and its status is ok")
+    if sum(record.class_images) == 0 or record.image_size == 0:
+        raise ValueError("class_images or image_size is empty, and its status is ok")
     if record != record.with_results(()):
         raise ValueError("its measurements are not in their order, or one is there twice")
     for measurement, result in results.items():

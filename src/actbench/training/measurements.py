@@ -202,22 +202,23 @@ def attack_result(
     attack = resolve(spec)
     generator = attack.generator(epsilon)
     attacked = attack(subject.logits, as_pixels(images), labels.clone(), epsilon, generator)
-    return withstood(attack, epsilon, attacked, labels, subject.classes)
+    return result_of_attack(attack, epsilon, attacked, labels, subject.classes)
 
 
-def withstood(
+def result_of_attack(
     attack: Attack, epsilon: float, attacked: Attacked, labels: torch.Tensor, classes: int
 ) -> AttackResult:
-    """Return the results of an attack, given which images withstand it.
+    """Return the results of an attack that was run.
 
     Args:
         attack: the attack.
         epsilon: the largest perturbation.
-        attacked: the attack's result on N images.
-        labels: int64 (N,).
+        attacked: what it returned.
+        labels: int64 (N,), those of the attacked images.
         classes: the number of classes.
     """
     correct = attacked.correct
+    broken_by_black_box = attacked.white_box_correct & ~correct
     return AttackResult(
         attack=attack.spec,
         epsilon=epsilon,
@@ -226,7 +227,7 @@ def withstood(
         white_box=attack.white_box,
         accuracy=float(correct.double().mean()),
         correct=pack_counts(correct.cpu().numpy()),
-        black_box_gain=(attacked.black_box_gain or None) if attack.white_box else None,
+        black_box_gain=float(broken_by_black_box.double().mean()),
         class_correct=by_class(labels[correct], classes),
         class_images=by_class(labels, classes),
     )
