@@ -7,7 +7,7 @@ import torch
 
 from actbench.analysis.claims import Claim, claim_from_toml, claim_names, read_claim
 from actbench.analysis.consistency import FOLLOWS, check_table
-from actbench.corruptions.registry import SUITES
+from actbench.corruptions.specs import SUITES
 from actbench.errors import UsageError
 from actbench.models.activations import ACTIVATIONS
 from actbench.study.fields import settings_of
