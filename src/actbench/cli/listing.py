@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actbench.cli.tables import print_table
+from actbench.cli.tables import print_table, terminal
 from actbench.cli.terminal import show
 from actbench.errors import UsageError
 from actbench.study.levels import SEVERITIES
@@ -54,8 +54,11 @@ def datasets() -> None:
     from actbench.data.datasets import DATASETS
 
     _print_described([[name, entry.help] for name, entry in DATASETS.items()])
-    show("\nYour own function, package.module:function or ./file.py:function, returns x_train,")
-    show("y_train, x_test and y_test; docs/images.md describes it.")
+    show()
+    terminal().print(
+        "Your own function, package.module:function or ./file.py:function, returns x_train, "
+        "y_train, x_test and y_test; docs/images.md describes it."
+    )
 
 
 @list_.command()
@@ -109,9 +112,10 @@ def corruptions() -> None:
     from actbench.corruptions.registry import CORRUPTIONS
     from actbench.corruptions.specs import OF_FILES, SUITES
 
-    lines = [*textwrap.wrap(_CORRUPTIONS, _WIDTH), ""]
+    lines = [*_wrapped(_CORRUPTIONS, "", ""), ""]
     for name, entry in CORRUPTIONS.items():
-        lines += [*_wrapped(f"{name}  {entry.help.removeprefix('Return ')}", "", "    "), _HEADER]
+        lines += [*_wrapped(f"{name}  {entry.help.removeprefix('Return ')}", "", "    ")]
+        lines += [_HEADER] if _width() >= len(_HEADER) else []
         for parameter, constant in entry.parameters.items():
             lines += _published_values(parameter, constant)
         lines.append("")
@@ -121,7 +125,6 @@ def corruptions() -> None:
     show("\n".join(lines))
 
 
-_WIDTH = 80
 _CORRUPTIONS = """\
 A name alone is measured at severities 1 to 5, with the published constants below: those for 32
 pixels if the shorter side of the images is below 48 pixels, for 64 below 128, for 224 from there.
@@ -132,14 +135,22 @@ corruption too."""
 _HEADER = "  severity".ljust(20) + "".join(f"{severity:>8}" for severity in SEVERITIES)
 
 
+def _width() -> int:
+    return min(80, terminal().width)
+
+
 def _published_values(name: str, constant: Any) -> list[str]:
     """Return a constant's help and a line of values for each size; equal ones share a line."""
     sizes: dict[tuple[str, ...], list[str]] = {}
     for side, values in constant.published.items():
         texts = tuple(value_text(value) for value in values)
         sizes.setdefault(texts, []).append(str(side))
+    about = _wrapped(f"{name}: {constant.help} ({constant.rule.expected})", "  ", "      ")
+    if _width() < len(_HEADER):
+        narrow = (f"{', '.join(s)} px: {', '.join(texts)}" for texts, s in sizes.items())
+        return [*about, *(line for text in narrow for line in _wrapped(text, "    ", "      "))]
     return [
-        *_wrapped(f"{name}: {constant.help} ({constant.rule.expected})", "  ", "      "),
+        *about,
         *(
             f"    {', '.join(sides)} px".ljust(20) + "".join(f"{text:>8}" for text in texts)
             for texts, sides in sizes.items()
@@ -148,7 +159,7 @@ def _published_values(name: str, constant: Any) -> list[str]:
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=later)
+    return textwrap.wrap(text, _width(), initial_indent=first, subsequent_indent=later)
 
 
 @list_.command()
