@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,8 @@ from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, prepare
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
-from actbench.study.study import Study, Trial, trial_id
+from actbench.study.measurements import Measurement, measurements_of
+from actbench.study.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +72,8 @@ def test_a_study_reads_them_under_their_names(
     assert by_name["fog"] == [clean] * 5
     assert len(by_name["gaussian_noise:sigma=0/0.5"]) == 2
     assert by_name["gaussian_noise:sigma=0/0.5"][0] == clean
-    assert (
-        "read from published files, <code>sha256:" in (tmp_path / "out" / "report.html").read_text()
-    )
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "read from published files, caustic_refraction <code>sha256:" in page
 
     # the study repeats with these files, and with no others
     again = ("run", "--config", str(Path("out") / "study.toml"), "--workers", "0", "--out", "again")
@@ -82,7 +82,7 @@ def test_a_study_reads_them_under_their_names(
     np.save(files / "fog.npy", changed)
     refused = actbench_here(*again)
     assert refused.code == 2
-    assert "the published corruptions are not the study's" in refused.err
+    assert "the published file of fog is not the study's" in refused.err
 
 
 def damage(name: str, files: Path) -> None:
@@ -178,15 +178,13 @@ def test_levels_are_computed_and_names_are_read_from_files(published: Path) -> N
         assert (same.int() - data.test_images.int()).abs().max() <= 1
 
 
-def test_a_trials_name_depends_on_the_files_content_not_on_their_path(
-    published: Path,
-) -> None:
-    def name(**changes: object) -> str:
-        study = Study(activations=("relu",), corruptions=("fog",), **changes)  # type: ignore[arg-type]
-        return trial_id(prepare_study(study).study, Trial("relu", 0))
+def test_a_measurement_depends_on_the_files_content_not_on_their_path(published: Path) -> None:
+    def measurement(**changes: Any) -> Measurement:
+        study = Study(activations=("relu",), corruptions=("fog",), **changes)
+        return measurements_of(prepare_study(study).study, 360)[1]
 
-    assert name(cifar10c=str(published)) == name(cifar10c=f"{published}/.")
-    assert name(cifar10c=str(published)) != name()
+    assert measurement(cifar10c=str(published)) == measurement(cifar10c=f"{published}/.")
+    assert measurement(cifar10c=str(published)) != measurement()
 
 
 def made_files(folder: Path, labels: torch.Tensor, side: int) -> None:
@@ -200,7 +198,8 @@ def test_files_of_a_hundred_classes_and_of_another_size_are_checked_alike(tmp_pa
     labels = torch.arange(100).roll(3)
     made_files(tmp_path, labels, side=64)
     folder = str(tmp_path)
-    checksum = check_published(folder, ["snow"], labels, (64, 64, 3))
+    ((name, checksum),) = check_published(folder, ["snow"], labels, (64, 64, 3))
+    assert name == "snow"
     assert checksum.startswith("sha256:")
     blocks = np.load(tmp_path / "snow.npy").reshape(5, 100, 64, 64, 3)
     for severity in (1, 5):
