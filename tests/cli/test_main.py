@@ -200,8 +200,8 @@ def test_json_of_a_dry_run_lists_the_trials(actbench_here: Callable[..., Outcome
     assert json.loads(done.out) == {
         "folder": "out",
         "trials": [
-            {"activation": "relu", "seed": 0, "stored": False},
-            {"activation": "tanh", "seed": 0, "stored": False},
+            {"activation": "relu", "seed": 0, "stored": False, "trained": False},
+            {"activation": "tanh", "seed": 0, "stored": False, "trained": False},
         ],
     }
 
