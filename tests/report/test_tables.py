@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from actbench.analysis.frames import Frames
+from actbench.analysis.trial_results import stored_results
 from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
 from actbench.report.summary import summary_of
@@ -286,7 +287,7 @@ def test_a_study_without_any_result_still_has_all_its_tables(status: str) -> Non
 
 
 def test_a_study_in_progress_shows_what_is_stored(tiny_run: TinyRun) -> None:
-    records = Store(tiny_run.folder).open(tiny_run.study).records()
+    records = stored_results(Store(tiny_run.folder), tiny_run.study)
     some = dict(list(records.items())[:3])
     frames = Frames(tiny_run.study, some)
     assert len(frames.trials) == 3
@@ -301,7 +302,7 @@ def test_one_seed_shows_no_deviation() -> None:
 
 
 def test_the_same_records_give_the_same_bytes(tiny_run: TinyRun) -> None:
-    records = Store(tiny_run.folder).open(tiny_run.study).records()
+    records = stored_results(Store(tiny_run.folder), tiny_run.study)
     turned = dict(reversed(records.items()))
     for name, content in derived_files(Frames(tiny_run.study, turned)).items():
         assert (tiny_run.folder / name).read_text(encoding="utf-8") == content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -65,11 +67,12 @@ def test_the_selected_weights_are_measured_on_the_test_images_once(
 ) -> None:
     seen: list[int] = []
 
-    def watched(network: torch.nn.Module, images: torch.Tensor, *rest: str) -> torch.Tensor:
+    def watched(network: torch.nn.Module, images: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen.append(len(images))
         return predict(network, images, *rest)
 
-    monkeypatch.setattr("actbench.training.trial.predict", watched)
+    for module in ("trial", "measurements"):
+        monkeypatch.setattr(f"actbench.training.{module}.predict", watched)
     # a rate at which accuracy goes up and down
     study = Study(
         epochs=4, validation=0.2, select=select, learning_rate=0.3, batch_size=20, corruptions=()
