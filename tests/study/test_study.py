@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actbench.errors import UsageError
+from actbench.store.format1 import names_of_format1
 from actbench.store.store import Store
 from actbench.study.fields import MAX_SEED
 from actbench.study.recipe import ADVERSARIES, resolve
@@ -339,10 +340,10 @@ def test_a_study_of_an_earlier_version_keeps_its_recipe_and_its_trials_names() -
     former = "momentum = 0.5\naugmentation = 'none'\n"
     study = study_from_toml(former, "'my.toml'")
     assert (study.optimizer, study.augment) == ("sgd:momentum=0.5", ())
-    assert trial_id(study, Trial("relu", 0)) == "relu-seed0-cca413663e1a"
+    assert names_of_format1(study)(Trial("relu", 0)) == "relu-seed0-cca413663e1a"
     other = study_from_toml("momentum = 0\naugmentation = 'flip'\n", "'my.toml'")
-    assert trial_id(other, Trial("relu", 0)) == "relu-seed0-d49d12c9aeda"
-    assert trial_id(Study(kernels="torch"), Trial("relu", 0)) == "relu-seed0-2842f584559d"
+    assert names_of_format1(other)(Trial("relu", 0)) == "relu-seed0-d49d12c9aeda"
+    assert names_of_format1(Study(kernels="torch"))(Trial("relu", 0)) == "relu-seed0-2842f584559d"
 
 
 def test_equal_recipes_are_equal_studies() -> None:
