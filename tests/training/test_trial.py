@@ -207,8 +207,10 @@ class Act(torch.nn.Module):
     spec = f"{user_module(source)}:Act"
     built: list[torch.nn.Module] = []
 
-    def build(*arguments: Any) -> tuple[torch.nn.Module, dict[str, torch.nn.Module]]:
-        network, layers = build_network(*arguments)
+    def build(
+        *arguments: Any, **options: Any
+    ) -> tuple[torch.nn.Module, dict[str, torch.nn.Module]]:
+        network, layers = build_network(*arguments, **options)
         built.append(network)
         return network, layers
 
