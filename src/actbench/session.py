@@ -20,6 +20,7 @@ from actbench.errors import (
 from actbench.execution.executors import Planned
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
+    has_samples,
     keep_resolved,
     make_executor,
     prepare_corruptions,
@@ -249,10 +250,11 @@ def _run_pending(
         notes += stored_elsewhere(stored)
     for note in notes:
         on_event(Note(note))
+    if pending or not has_samples(plan, stored.store):
+        write_samples(plan, stored.store)
     if not pending:
         return
     prepare_corruptions(plan, pending)
-    write_samples(plan, stored.store)
     try:
         run_trials(
             stored,

@@ -16,7 +16,7 @@ from actbench.execution.environment import environment_of
 from actbench.execution.executors import Finished, default_workers
 from actbench.execution.local import InProcess, LocalWorkers
 from actbench.execution.ray_tasks import RayTasks
-from actbench.report.samples import SAMPLES_FILE, samples_to_png
+from actbench.report.samples import SAMPLES_FILE, samples_from_png, samples_to_png
 from actbench.store.environment import with_batch
 from actbench.store.pace import Pace
 from actbench.store.weights import Weights
@@ -52,7 +52,7 @@ def run_trials(
 
     The record of an unfinished trial is stored when it is trained and after each measurement, but
     not so often that this takes more than ``SHARE`` of the time. Without ``keep_weights``, a
-    trial's weights are removed when it is finished.
+    trial's weights are removed when nothing is left to measure or to retry.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
@@ -82,7 +82,7 @@ def run_trials(
         elif isinstance(event, Finished):
             stored.write(event.record)
             note(event)
-            if not keep_weights:
+            if not keep_weights and not event.record.failures(study):
                 Weights(store.weights, event.record.trial_id).path.unlink(missing_ok=True)
         on_event(event)
 
@@ -186,6 +186,17 @@ def prepare_corruptions(plan: Plan, works: Iterable[Work] = ()) -> None:
         if name in missing or None in records or not records:
             for severity in severities(name):
                 corrupted_test_images(data, name, severity)
+
+
+def has_samples(plan: Plan, store: Store) -> bool:
+    """Return whether the folder has what ``write_samples`` stores, for these corruptions."""
+    if not plan.study.corruptions:
+        return True
+    try:
+        samples_from_png((store.folder / SAMPLES_FILE).read_bytes(), plan.study.corruptions)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def write_samples(plan: Plan, store: Store) -> None:

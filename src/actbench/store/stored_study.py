@@ -135,14 +135,14 @@ class StoredStudy(Reading[TrialRecord]):
         _remove_empty(store.weights)
 
     def remove_weights(self) -> None:
-        """Remove the weights of the study's trials that need no further measurement.
+        """Remove the weights of the study's trials with nothing left to measure or to retry.
 
         Raises:
             ResultsFolderError: see ``Store.check_in_place``, or a record cannot be read.
         """
         self.store.check_in_place()
         for name, record in self.records().items():
-            if not record.missing(self.study):
+            if not record.missing(self.study) and not record.failures(self.study):
                 Weights(self.store.weights, name).path.unlink(missing_ok=True)
         _remove_empty(self.store.weights)
 
