@@ -9,7 +9,6 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 
 from actbench.store.values import (
     Count,
-    CountFrom0,
     Epsilon,
     Layer,
     Name,
@@ -22,7 +21,7 @@ from actbench.store.values import (
 from actbench.study.levels import severities
 from actbench.study.measurements import Measurement
 
-ByClass = tuple[CountFrom0, ...]
+ByClass = tuple[int, ...]  # checked with the number of images, not one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +247,7 @@ class AttackResult(Result):
                 raise ValueError(f"{name} is empty")
         mean = checked_counts(self.correct, self.images, 1, "correct")
         check_mean(mean, [self.accuracy or 0.0], "correct", "accuracy")
-        if sum(self.class_images) != self.images:
+        if sum(self.class_images) != self.images or min(self.class_images) < 0:
             raise ValueError(
                 f"class_images has a sum of {sum(self.class_images)}, and images is {self.images}"
             )
@@ -286,7 +285,7 @@ def _check_classes(correct: ByClass, images: ByClass, accuracy: float) -> None:
         ValueError: they are not of these classes, or do not give the accuracy.
     """
     if len(correct) != len(images) or any(
-        found > of for found, of in zip(correct, images, strict=True)
+        not 0 <= found <= of for found, of in zip(correct, images, strict=True)
     ):
         raise ValueError("class_correct is not a number of images for each class")
     check_mean(sum(correct) / sum(images), [accuracy], "class_correct", "accuracy")

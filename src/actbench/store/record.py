@@ -7,6 +7,7 @@ added to it later, in an order of their own, so that the bytes do not depend on 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -243,8 +244,10 @@ def _check_complete(record: TrialRecord) -> None:
         raise ValueError("history is empty, and its status is ok")
     if sum(record.class_images) == 0 or record.image_size == 0:
         raise ValueError("class_images or image_size is empty, and its status is ok")
-    if record != record.with_results(()):
-        raise ValueError("its measurements are not in their order, or one is there twice")
+    for found in (record.corruptions, record.gradients, record.attacks):
+        order = [_order(result.measurement) for result in found]
+        if any(later <= before for before, later in itertools.pairwise(order)):
+            raise ValueError("its measurements are not in their order, or one is there twice")
     for measurement, result in results.items():
         try:
             result.check(record.class_images)
