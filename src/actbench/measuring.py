@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError, in_a_line
-from actbench.study.levels import is_name
+from actbench.study.levels import is_name, level_labels
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from actbench.study.measurements import measurements_of
 from actbench.study.study import Study
@@ -38,7 +38,8 @@ class Measurements:
 
     Attributes:
         clean: one row: images, accuracy, loss (nats), ece, logit_margin, input_gradient_norm.
-        corruptions: a row per corruption × severity: accuracy, loss, ece.
+        corruptions: a row per corruption × severity: accuracy, loss, ece, and ``level``, which
+            says what the severity is, such as ``σ = 0.1``.
         attacks: a row per attack × ε: images, accuracy.
         classes: a row per class and row of the others: ``measured`` is ``clean``, a corruption or
             an attack; images, correct, accuracy.
@@ -279,11 +280,11 @@ def _frames(
         clean=pd.DataFrame([{"images": sum(images), **{k: getattr(clean, k) for k in measures}}]),
         corruptions=pd.DataFrame(
             [
-                (one.corruption, s.severity, s.accuracy, s.loss, s.ece)
+                (one.corruption, s.severity, s.accuracy, s.loss, s.ece, label)
                 for one in corrupted
-                for s in one.severities
+                for s, label in zip(one.severities, level_labels(one.corruption), strict=True)
             ],
-            columns=["corruption", "severity", "accuracy", "loss", "ece"],
+            columns=["corruption", "severity", "accuracy", "loss", "ece", "level"],
         ),
         attacks=pd.DataFrame(
             [(hit.attack, hit.epsilon, hit.images, hit.accuracy) for hit in attacked],

@@ -11,6 +11,7 @@ from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.registry import CORRUPTIONS
 from actbench.corruptions.specs import canonical, expand, resolve
 from actbench.errors import UsageError
+from actbench.measuring import measure
 from actbench.study.levels import level_labels, severities
 from actbench.study.specs import value_text
 from helpers.corrupted_images import natural_images
@@ -172,3 +173,13 @@ def test_sizes_between_the_published_ones_have_the_constants_of_the_nearest_belo
     for size, side in sides.items():
         assert published_side(size, size) == published_side(size, 300) == side
     assert set(sides.values()) == set(PUBLISHED_SIDES)
+
+
+def test_levels_of_any_classifier_are_named_too() -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 10))
+    specs = ["gaussian_noise:0.1/0.2", "fog"]
+    found = measure(network, images_of(32), torch.tensor([0, 1]), corruptions=specs).corruptions
+    assert list(found["level"]) == [
+        *("σ = 0.1", "σ = 0.2"),
+        *(f"severity {severity}" for severity in range(1, 6)),
+    ]
