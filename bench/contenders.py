@@ -10,12 +10,15 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+import torchvision
+from torch import nn
 
 from actbench.data import images as data
 from actbench.data.images import ImageData, normalise
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.models.networks import layers as models
+from actbench.models.networks.registry import resolve_model
 from actbench.study.study import Study, Trial
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import predict
@@ -103,3 +106,40 @@ def plain_training(images: int) -> Callable[[], object]:
     model = plain_loop.make_cnn(negative_slope=0.01)
     optimizer = plain_loop.make_optimizer(model)
     return lambda: plain_loop.train_epoch(model, loader, optimizer)
+
+
+def plain_steps(images: int, model: str) -> Callable[[], object]:
+    """Return training steps of a ResNet in plain PyTorch, channels_last, on prepared batches.
+
+    The batches are normalised and in memory; activations overwrite their input. It does nothing
+    else that actbench does: no flips, no gradient norms, no losses that are kept.
+    """
+    network = _plain_resnet(model).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    data = synthetic_data(images, test_images=1)
+    batches = [
+        (normalise(part), labels)
+        for part, labels in zip(
+            data.train_images.split(BATCH_SIZE), data.train_labels.split(BATCH_SIZE), strict=True
+        )
+    ]
+
+    def train_epoch() -> None:
+        for batch, labels in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(network(batch), labels).backward()
+            optimizer.step()
+
+    return train_epoch
+
+
+def _plain_resnet(model: str) -> nn.Module:
+    if model == "resnet18":
+        network = torchvision.models.resnet18(num_classes=CLASSES)
+        network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+        return network
+    _, build = resolve_model(model)
+    activation = resolve_activation("relu")
+    overwriting = dataclasses.replace(activation, build=partial(nn.ReLU, inplace=True))
+    return build(overwriting, CLASSES, 32)

@@ -6,12 +6,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from actbench.data.images import prepare
 from actbench.execution.trials import make_executor
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from cifar_shaped import write_image_folder
-from contenders import BATCH_SIZE, our_evaluation, our_training, plain_training
+from contenders import BATCH_SIZE, our_evaluation, our_training, plain_steps, plain_training
 from interleaved import Contender
 
 if TYPE_CHECKING:
@@ -32,6 +34,17 @@ def test_plain_loop(compare: Compare) -> None:
         Contender(partial(our_training, images, kernels="native")) as ours,
     ):
         compare({"plain loop": plain, "one worker": ours}, rounds=7)
+
+
+@pytest.mark.parametrize(("model", "steps", "rounds"), [("resnet20", 10, 12), ("resnet18", 2, 7)])
+def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> None:
+    """A step of a ResNet with actbench against a plain one on prepared batches, channels_last."""
+    images = steps * BATCH_SIZE
+    with (
+        Contender(partial(our_training, images, model=model)) as ours,
+        Contender(partial(plain_steps, images, model)) as plain,
+    ):
+        compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
 
 
 def test_native_training(compare: Compare) -> None:

@@ -24,6 +24,7 @@ from actbench.models.build import build_network, has_native_step
 from actbench.models.global_state import changes, settings_kept
 from actbench.models.initialisation import gain_of
 from actbench.models.native.conv_pool import prepare as compile_kernels
+from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import study_code
 from actbench.models.user_code import module_file
@@ -131,7 +132,8 @@ def _prepared(study: Study) -> Plan:
     dataset = resolve_dataset(study.dataset)
     specs = [model, *(factory.spec for factory in factories), *filter(is_import_path, names)]
     specs += [dataset] if DATASETS.parse(dataset).imported else []
-    files = {text.partition(":")[0]: module_file(text.partition(":")[0]) for text in specs}
+    names_of_code = dict.fromkeys(text.partition(":")[0] for text in specs)
+    files = {name: module_file(name) for name in names_of_code if name not in LIBRARIES}
     notes += [f"{name} is read from {file}" for name, file in files.items() if file is not None]
     notes += [*changes(specs), *([note] if note else [])]
     resolved = dataclasses.replace(
