@@ -129,6 +129,32 @@ def test_the_list_of_activations_shows_what_they_compute(
     assert leaky.split() == ["leaky_relu", "negative_slope=0.01", "-0.01", "0", "1", "yes", "0"]
 
 
+def test_the_list_of_models_shows_their_sizes(actbench_here: Callable[..., Outcome]) -> None:
+    head, _, *rows = actbench_here("list", "models").out.splitlines()
+    assert head.split() == ["name", "parameters", "weights", "multiply-adds"]
+    (resnet,) = (row for row in rows if row.startswith("resnet20"))
+    assert resnet.split()[:4] == ["resnet20", "269,722", "40.6", "M"]
+    (vgg,) = (
+        row
+        for row in actbench_here("list", "models", "--image-size", "28").out.splitlines()
+        if row.startswith("vgg")
+    )
+    assert "–" in vgg
+
+
+def test_the_sizes_of_given_models_are_shown(actbench_here: Callable[..., Outcome]) -> None:
+    specs = ("wrn:depth=10,width=1", "torchvision:resnet18")
+    done = actbench_here("list", "models", *specs, "--classes", "7", "--image-size", "64")
+    _, _, first, second = done.out.splitlines()
+    assert first.split()[0] == specs[0]
+    assert second.split()[:2] == [specs[1], f"{11_181_642 - 3 * 513:,}"]
+    wrong = actbench_here("list", "models", "vgg", "--image-size", "28")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "actbench: model 'vgg' takes images of 32×32 pixels or more, not 28×28\n",
+    )
+
+
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = run_process("--version", cwd=tmp_path)
     assert done == type(done)(0, f"actbench, version {actbench.__version__}\n", "")

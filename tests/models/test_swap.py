@@ -300,6 +300,14 @@ def test_a_copy_of_a_converted_network_is_independent() -> None:
         assert network(IMAGES).any()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_new_activations_are_in_the_models_mode_and_type(training: bool) -> None:
+    network = network_of(SharedModule).double().train(training)
+    converted = swap_activations(network, "prelu", IMAGES.double())
+    assert {module.training for module in converted.modules()} == {training}
+    assert {p.dtype for p in converted.parameters()} == {torch.float64}
+
+
 def test_slopes_for_each_channel_are_made() -> None:
     network = swapped_of(SharedModule, "prelu:channels=true")
     assert [len(m.weight) for m in network.modules() if hasattr(m, "init")] == [4, 4, 4]

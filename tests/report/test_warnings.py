@@ -190,3 +190,17 @@ def test_every_document_shows_the_warnings_before_the_verdicts(
     for text in documents.values():
         assert text.index(same) < text.index(note) < text.index("over relu")
     assert summary_of(with_an_identical_one).warnings == [same, note]
+
+
+def test_what_was_replaced_in_the_network_is_told_once_with_the_recipe() -> None:
+    study = Study(activations=("relu", "tanh"), seeds=2, model="torchvision:resnet18")
+    note = "activations replaced: 9 modules (9 ReLU), 0 calls; 17 activations in all"
+    records = {
+        name: dataclasses.replace(record, notes=(note,))
+        for name, record in synthetic_records(study).items()
+    }
+    frames = Frames(study, records)
+    assert frames.notes() == []
+    files = {**derived_files(frames), "report.html": to_html(frames, {}, {}, "0")}
+    for name in ("summary.md", "summary.tex", "report.html"):
+        assert files[name].count(f"The network is torchvision:resnet18; {note}.") == 1

@@ -30,6 +30,7 @@ from actbench.analysis.variance import variance_sources
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
 from actbench.store.values import unpack_counts
 from actbench.study.levels import severities
+from actbench.study.notes import REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -298,13 +299,21 @@ class Frames:
             for name, n in self._identical.items()
         ]
         counts = Counter(
-            (r.activation, note) for r in self.records for note in (*r.notes, *r.output_warnings)
+            (r.activation, note)
+            for r in self.records
+            for note in (*r.notes, *r.output_warnings)
+            if not note.startswith(REPLACED)
         )
         stored = Counter(r.activation for r in self.records)
         return found + [
             f"{name}, {count} of {stored[name]} trials: {note}."
             for (name, note), count in counts.items()
         ]
+
+    def replaced_activations(self) -> list[str]:
+        """Return what was replaced in the network for the activations, a note for each answer."""
+        notes = (note for record in self.records for note in record.notes)
+        return list(dict.fromkeys(note for note in notes if note.startswith(REPLACED)))
 
     @cached_property
     def _unflagged(self) -> pd.DataFrame:

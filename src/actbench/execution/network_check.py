@@ -69,7 +69,7 @@ class _Check:
         self._study = replace(study, kernels="torch", device="cpu")
         self._activation, self._data = activation, data
         spec = MODELS.parse(study.model)
-        self._subject = f"model {spec.name!r}"
+        self._subject = f"model {(spec.name if spec.imported else study.model)!r}"
         if ACTIVATIONS.parse(activation.spec).imported:
             self._subject = f"activation {activation.spec!r} in {self._subject}"
 

@@ -169,6 +169,10 @@ def has_native_step(
 ) -> bool:
     """Return whether the network has a convolution that pools, with one of the activations."""
     _, factory = resolve_model(model)
+    # the layers are the same for all activations that commute with the maximum
+    activation = next((a for a in activations if a.commutes_with_max), None)
+    if activation is None:
+        return False
     with torch.random.fork_rng(devices=[]):
-        networks = (factory(a, num_classes, image_size) for a in activations if a.commutes_with_max)
-        return any(isinstance(m, PoolingConv2d) for network in networks for m in network.modules())
+        network = factory(activation, num_classes, image_size)
+    return any(isinstance(module, PoolingConv2d) for module in network.modules())

@@ -25,6 +25,7 @@ from actbench.models.tracing import (
     rewrite,
     traceable,
 )
+from actbench.study.notes import REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ class Swapped:
     def __str__(self) -> str:
         modules, calls = sum(self.modules.values()), sum(self.calls.values())
         text = (
-            f"activations replaced: {modules} modules{_listed(self.modules)}, "
+            f"{REPLACED}{modules} modules{_listed(self.modules)}, "
             f"{calls} calls{_listed(self.calls)}; {self.activations} activations in all"
         )
         if self.shared:
@@ -234,7 +235,7 @@ def fill_slots(
         module = modules[owner]
         original = getattr(module, name)
         found.setdefault(owner, {})[name] = original
-        setattr(module, name, make(original))
+        setattr(module, name, make(original).train(module.training))
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # or its fast path computes ReLU or GELU itself
     return found

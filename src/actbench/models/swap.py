@@ -47,17 +47,17 @@ def swap_activations(
             inputs, or calls functions in code that cannot be traced by ``torch.fx``.
     """
     factory = resolve_activation(activation)
+    like = next(model.parameters(), torch.empty(0))
     if inputs is None:
         inputs = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        first = next(model.parameters(), None)
-        inputs = inputs if first is None else inputs.to(first.device, first.dtype)
+        inputs = inputs.to(like.device, like.dtype)
     subject = f"the network {type(model).__name__}"
     try:
         copied = copy.deepcopy(model)
     except Exception as error:  # the network is the user's
         raise UsageError(f"{subject} cannot be copied: {in_a_line(error)}") from error
     sites = find_sites(subject, lambda: copy.deepcopy(model), inputs)
-    replace_activations(copied, sites, lambda _: factory().to(inputs.device))
+    replace_activations(copied, sites, lambda _: factory().to(like.device, like.dtype))
     if any(nn.parameter.is_lazy(p) for p in copied.parameters()):
         with generators_kept():
             materialise(copied, inputs)

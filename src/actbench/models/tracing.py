@@ -125,7 +125,7 @@ def rewrite(
     if not new and not any(rewired):
         return None
     for name, original in new:
-        owner.add_module(name, make(original))
+        owner.add_module(name, make(original).train(owner.training))
     _install(owner, graphs)
     return functions
 

@@ -23,7 +23,7 @@ from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables
 from actbench.report.samples import SAMPLES_FILE
 from actbench.report.sentences import (
-    describe_recipe,
+    describe_study,
     variant_label,
     verdict_sentences,
     verdicts_by_activation,
@@ -144,7 +144,7 @@ def to_html(
         strip=strip,
         activations=_toggles(frames),
         pictures=_without_repetition(drawn.values()),
-        recipe=describe_recipe(study),
+        recipe=describe_study(frames),
         variant_label=variant_label(study),
         machine=machine,
         toml=study_to_toml(study),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables
-from actbench.report.sentences import describe_recipe, variant_label
+from actbench.report.sentences import describe_study, variant_label
 from actbench.report.tables import compact_table, comparison_table, sensitivity_table
 from actbench.report.warnings import study_warnings
 
@@ -163,7 +163,7 @@ def summary_latex(frames: Frames) -> str:
             columns="lrrrrr",
             caption=f"{name}: accuracy, mean ± standard deviation over n seeds.",
             note="Drop, in points, is clean less corrupted accuracy; mCE is the error under "
-            f"corruption relative to that of {study.baseline}. {describe_recipe(study)} {warnings}",
+            f"corruption relative to that of {study.baseline}. {describe_study(frames)} {warnings}",
         )
     ]
     sensitivity = sensitivity_table(frames)

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from actbench.report.formatting import METRICS_NOT_CORRECTED, number
 from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables
-from actbench.report.sentences import describe_recipe, variant_label, verdict_sentences
+from actbench.report.sentences import describe_study, variant_label, verdict_sentences
 from actbench.report.tables import (
     accuracy_tables,
     comparison_table,
@@ -54,7 +54,7 @@ def summary_markdown(frames: Frames) -> str:
         *(f"**Warning:** {escape_markdown(warning)}" for warning in study_warnings(frames)),
         "\n".join(f"- {escape_markdown(sentence)}" for sentence in verdict_sentences(frames)),
         "Differences are paired by seed, with their 95 % t interval. "
-        f"{escape_markdown(describe_recipe(study))}",
+        f"{escape_markdown(describe_study(frames))}",
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
         to_markdown(summary_table(frames)),

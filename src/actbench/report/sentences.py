@@ -189,6 +189,14 @@ def _validation(study: Study) -> str:
     )
 
 
+def describe_study(frames: Frames) -> str:
+    """Return the recipe, and what was replaced in a network that is written with its own ReLU."""
+    network = (
+        f"The network is {frames.study.model}; {note}." for note in frames.replaced_activations()
+    )
+    return " ".join([describe_recipe(frames.study), *network])
+
+
 def _rates(study: Study) -> str:
     rates = [f"{study.learning_rate_of(name):g} for {name}" for name in study.activations]
     if study.tune_lr:
