@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from actbench.models.build import build_network
 from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
-from actbench.training import steps as steps_module
+from actbench.training import cuda_graphs
 from actbench.training.cuda_graphs import DeferredSteps
 from actbench.training.steps import Steps
 from helpers.runs import TINY
@@ -61,10 +62,10 @@ def _own_stream() -> Iterator[None]:
 
 
 def losses_of(
-    taker: type[Steps], spec: str, data: ImageData, place: str
+    taker: type[Steps], spec: str, data: ImageData, place: str, study: Study = STUDY
 ) -> tuple[list[float], Any]:
     network, _ = build_network("cnn", resolve_activation(spec), 10, 0)
-    steps = taker(network.to(place), data.to(place), STUDY, Trial(spec, 0))
+    steps = taker(network.to(place), data.to(place), study, Trial(spec, 0))
     return [loss for epoch in (1, 2) for loss in steps.begin(epoch)], steps
 
 
@@ -95,10 +96,37 @@ def test_captured_steps_equal_launched_steps(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captured, _ = losses_of(DeferredSteps, "prelu", data, "cuda")
-    monkeypatch.setattr(steps_module, "STEPS_BEFORE_CAPTURE", 10**9)
+    monkeypatch.setattr(cuda_graphs, "STEPS_BEFORE_CAPTURE", 10**9)
     launched, steps = losses_of(DeferredSteps, "prelu", data, "cuda")
     assert not steps._graphs
     assert captured == launched
+
+
+@pytest.mark.parametrize("optimizer", ["sgd:momentum=0.9", "adam"])
+def test_a_recipe_is_captured_with_its_changing_rates_and_draws(
+    optimizer: str, data: ImageData
+) -> None:
+    study = replace(
+        STUDY, optimizer=optimizer, learning_rate=1e-3, schedule="cosine:warmup=0.1",
+        augment=("flip", "crop:2", "cutout:6"), clip_gradients=1.0, steps=90,
+    )  # fmt: skip
+    expected, _ = losses_of(Steps, "relu", data, "cpu", study)
+    found, steps = losses_of(DeferredSteps, "relu", data, "cuda", study)
+    assert steps._graphs
+    assert len(found) == 90
+    assert found[:30] == pytest.approx(expected[:30], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"train_against": "pgd"}, {"optimizer": "rmsprop", "schedule": "cosine"}]
+)
+def test_a_recipe_that_needs_the_host_in_each_step_is_not_captured(
+    recipe: dict[str, str], data: ImageData
+) -> None:
+    study = replace(STUDY, learning_rate=1e-3, **recipe)
+    losses, steps = losses_of(DeferredSteps, "relu", data, "cuda", study)
+    assert not steps._graphs
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("spec", ["rrelu", f"{__name__}:ReadsOnTheHost"])

@@ -37,9 +37,10 @@ def split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     Raises:
         UsageError: the share of every class is less than half an image.
     """
+    labels = labels.cpu()
     generator = torch.Generator().manual_seed(seed_for("validation", seed))
     order = torch.randperm(len(labels), generator=generator)
-    shuffled = labels.cpu()[order]
+    shuffled = labels[order]
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label, count in enumerate(labels.bincount().tolist()):
         chosen = min(round(share * count), max(count - 1, 0))
