@@ -107,7 +107,8 @@ def _reach(cells: Iterable[Cell | None], margin: float) -> float:
     if not ends:
         return 2 * margin or 1.0
     widest = [float(np.nanmax(of)) for of in ends]
-    usual = min(max(widest), 4 * float(np.median(widest)))
+    usual = 4 * float(np.median(widest))
+    usual = max(widest) if max(widest) <= 2 * usual else usual
     return max(2 * margin, usual, *(float(middle) for _, middle, _ in ends)) or 1.0
 
 
