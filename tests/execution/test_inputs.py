@@ -178,10 +178,10 @@ def test_a_folder_in_use_is_refused(copy: Path, actbench_here: Callable[..., Out
 
 FORGERIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "text for a count": lambda summary: summary.update(planned="8"),
-    "no tables": lambda summary: summary.pop("tables"),
-    "a table without rows": lambda summary: summary["tables"][0].update(rows=[[]]),
-    "a row of numbers": lambda summary: summary["tables"][0].update(rows=[[1, 2]]),
-    "a nested sentence": lambda summary: summary.update(sentences=[[[["x"]]]]),
+    "no answer": lambda summary: summary.pop("answer"),
+    "a row without cells": lambda summary: summary["answer"].update(rows=[[]]),
+    "a row of numbers": lambda summary: summary["answer"].update(rows=[[1] * 7]),
+    "a nested line": lambda summary: summary.update(lines=[[[["x"]]]]),
 }
 
 
