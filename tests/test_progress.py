@@ -13,6 +13,7 @@ from actbench.execution.executors import Finished, Note, Planned
 from actbench.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
 from actbench.study.study import Study, Trial
 from actbench.training.events import Progress
+from helpers.stored import stored_form
 from helpers.synthetic import synthetic_records
 
 LONG = "my_package.my_module:MyActivation:alpha=0.5"
@@ -22,7 +23,7 @@ STUDY = Study(activations=("relu", LONG), seeds=10, epochs=4, corruptions=())
 def finished(status: str = "ok") -> Finished:
     failed = {} if status == "ok" else {("relu", 0): status}
     record = next(iter(synthetic_records(STUDY, failed=failed).values()))
-    return Finished(record, 12.0, {})
+    return Finished(stored_form(record), 12.0, status, record.reason)
 
 
 def rendered(display: ProgressDisplay, width: int) -> list[str]:

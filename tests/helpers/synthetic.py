@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from actbench.analysis.frames import Frames
 from actbench.store.record import EpochRecord
 from actbench.store.result import AttackScore, CorruptionScore, MaskingChecks, TrialResult
+from actbench.store.store import Store
 from actbench.store.values import pack_counts
 from actbench.study.levels import SEVERITIES, severities
 from actbench.study.study import Study, Trial, trial_id
+from helpers.stored import stored_form
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 LAYERS = ("conv1", "conv2", "fc")
 IMAGES = 50  # attacked
@@ -96,3 +103,23 @@ def _record(study: Study, trial: Trial, layers: tuple[str, ...]) -> TrialResult:
         attacks=attacks,
         masking=MaskingChecks(IMAGES, 10, 0.0, 0.0, (), 0.0, 0.0) if attacks else None,
     )
+
+
+def synthetic_store(folder: Path, study: Study, **options: Any) -> Store:
+    """Write the records of every trial to a results folder, and return its store."""
+    store = Store(folder)
+    stored = store.open(study)
+    stored.begin()
+    for record in synthetic_records(study, **options).values():
+        stored.write(stored_form(record))
+    return store
+
+
+def synthetic_samples(corruptions: tuple[str, ...]) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    """Return noise in place of one image under each corruption and severity from 0 to 5."""
+    draw = np.random.default_rng(0)
+    return {
+        (name, level): draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        for name in corruptions
+        for level in range(6)
+    }

@@ -18,8 +18,7 @@ from actbench.report.samples import SAMPLES_FILE, samples_from_png, samples_to_p
 from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.stored import stored_form
-from helpers.synthetic import synthetic_records
+from helpers.synthetic import synthetic_records, synthetic_samples, synthetic_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,32 +51,15 @@ def study_of(**changes: object) -> Study:
     return Study(**values)  # type: ignore[arg-type]
 
 
-def store_of(folder: Path, study: Study, **options: object) -> Store:
-    store = Store(folder)
-    store.open(study).begin()
-    for record in synthetic_records(study, **options).values():  # type: ignore[arg-type]
-        store.open(study).write(stored_form(record))
-    return store
-
-
-def samples_of(corruptions: tuple[str, ...]) -> dict[tuple[str, int], np.ndarray]:
-    draw = np.random.default_rng(0)
-    return {
-        (name, level): draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        for name in corruptions
-        for level in range(6)
-    }
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with its report, with one diverged trial and a strip of samples."""
     study = study_of()
-    store = store_of(
+    store = synthetic_store(
         tmp_path_factory.mktemp("results"), study, failed={("leaky_relu:0.1", 2): "diverged"}
     )
     store.write_environment(ENVIRONMENT)
-    store.write_bytes(SAMPLES_FILE, samples_to_png(samples_of(NOISES)))
+    store.write_bytes(SAMPLES_FILE, samples_to_png(synthetic_samples(NOISES)))
     write_report(store, study)
     return store.folder
 
@@ -161,7 +143,7 @@ def test_written_again_every_file_has_the_same_bytes(folder: Path) -> None:
 
 def test_a_figure_that_the_records_no_longer_give_is_removed(tmp_path: Path) -> None:
     study = study_of(activations=("relu",), corruptions=(), seeds=1, epochs=1)
-    store = store_of(tmp_path, study)
+    store = synthetic_store(tmp_path, study)
     store.write_text("figures/severity.svg", "stale")
     store.write_text("figures/mine.svg", "kept")
     write_report(store, study)
@@ -295,14 +277,16 @@ def test_a_study_without_any_result_has_a_page() -> None:
 
 
 def test_samples_are_read_back_as_they_were_stored() -> None:
-    samples = samples_of(NOISES)
+    samples = synthetic_samples(NOISES)
     content = samples_to_png(samples)
     found = samples_from_png(content, NOISES)
     assert found.keys() == samples.keys()
     assert all(np.array_equal(found[key], samples[key]) for key in samples)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", samples_to_png(samples_of(NOISES[:1]))])
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", samples_to_png(synthetic_samples(NOISES[:1]))]
+)
 def test_samples_that_do_not_fit_are_left_out(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         samples_from_png(content, NOISES)
