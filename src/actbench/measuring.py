@@ -156,16 +156,15 @@ def _data(images: Any, labels: Any) -> ImageData:
     from actbench.data.cache import checksum
     from actbench.data.images import ImageData
 
-    images, labels = (
-        value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
-        for value in (images, labels)
-    )
+    images, labels = _tensor(images, "images"), _tensor(labels, "labels")
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[3] != 3 or not all(shape):
         raise UsageError(
             f"images are {images.dtype} of shape {shape}; they must be uint8 of shape (N, S, S, 3)"
         )
-    integers = not (labels.dtype.is_floating_point or labels.dtype in (torch.bool, torch.complex64))
+    integers = not (
+        labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool
+    )
     if not integers or tuple(labels.shape) != shape[:1] or int(labels.min()) < 0:
         raise UsageError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be "
@@ -181,6 +180,22 @@ def _data(images: Any, labels: Any) -> ImageData:
         flip=False,
         checksum=checksum({"images": images}),
     )
+
+
+def _tensor(value: Any, name: str) -> torch.Tensor:
+    """Return a tensor or array as a tensor on the CPU.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(f"{name} are not numbers in a tensor or an array") from None
 
 
 def _subject(network: nn.Module, data: ImageData, normalisation: Normalisation) -> Subject:
