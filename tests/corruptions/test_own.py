@@ -150,17 +150,32 @@ def test_images_are_made_again_when_the_source_changes(
     assert int(corrupted_test_images(data, spec, 1).max()) == 0
 
 
-def test_a_study_measures_it_and_refuses_its_folder_to_another_source(
-    mine: str, tmp_path: Path, actbench_here: Callable[..., Outcome]
+def test_a_study_measures_it_again_without_training_when_its_source_changes(
+    mine: str,
+    tmp_path: Path,
+    actbench_here: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--workers", "0")
     asked = (*asked, "--activation", "relu", "--corruptions", f"{mine}:darker,fog", "--out", "out")
     done = actbench_here(*asked)
     assert done.code == 0, done.err
+    weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "weights").iterdir()}
+    assert weights
+    before = pd.read_csv(tmp_path / "out" / "corruptions.csv").set_index("corruption")["loss"]
     table = pd.read_csv(tmp_path / "out" / "corruptions.csv")
     assert list(table["corruption"].unique()) == [f"{mine}:darker", "fog"]
     assert list(table["level"]) == 2 * [f"severity {severity}" for severity in range(1, 6)]
-    assert "sha256" in (tmp_path / "out" / "study.toml").read_text()
+
+    (tmp_path / "mine.py").write_text(MINE.replace("* (1 - 0.1 * severity)", "* 0"))
+    monkeypatch.delitem(sys.modules, str(tmp_path / "mine.py"))  # as in another process
+    done = actbench_here(*asked)
+    assert done.code == 0, done.err
+    after = pd.read_csv(tmp_path / "out" / "corruptions.csv").set_index("corruption")["loss"]
+    assert len(set(after[f"{mine}:darker"])) == 1  # every image is black now
+    assert len(set(before[f"{mine}:darker"])) == 5
+    assert list(after["fog"]) == list(before["fog"])
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
 
 
 def test_a_study_with_a_wrong_one_ends_before_any_training(

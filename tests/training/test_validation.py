@@ -92,7 +92,8 @@ def test_the_selected_weights_are_measured_on_the_test_images_after_training(
     training = finish(train(network, data, plain, Trial("relu", 1), lambda _: None))
     assert training.history == record.history[:until]
     expected = score(predict(network, data.test_images), data.test_labels)
-    assert (record.clean_accuracy, record.clean_loss) == (expected.accuracy, expected.loss)
+    assert record.clean is not None
+    assert (record.clean.accuracy, record.clean.loss) == (expected.accuracy, expected.loss)
 
 
 def test_held_out_images_are_not_trained_on_nor_augmented(data: ImageData) -> None:

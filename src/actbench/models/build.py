@@ -59,9 +59,10 @@ def build_network(
     recording = dataclasses.replace(activation, build=build_activation)
     noise = _noise(image_size)
     with torch.random.fork_rng(devices=[]):
-        needs = _Needs(images=_is_lazy(activation()))
         if is_external(model, activation):
             needs = _needs(lambda: factory(activation, num_classes, image_size), noise)
+        else:
+            needs = _Needs(images=_is_lazy(activation()))
         torch.manual_seed(seed_for("initial weights", seed))
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
         initial = factory(identity, num_classes, image_size)

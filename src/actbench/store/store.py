@@ -155,13 +155,12 @@ class Store:
             )
 
     def has_trials_of(self, spec: str) -> bool:
-        """Return whether a trial with this activation, network or corruption is stored."""
+        """Return whether a trial of the stored study with this activation or network is stored."""
         return spec in self._specs_with_trials(self.study())
 
     def _specs_with_trials(self, there: Study) -> set[str]:
         records = self.open(there).records().values()
-        of_all = (there.model, *there.corruptions)
-        return {spec for record in records for spec in (record.activation, *of_all)}
+        return {spec for record in records for spec in (record.activation, there.model)}
 
     def _with_unused_code_of(self, study: Study, there: Study) -> Study:
         """Return the stored study with another's sources where no trial of its own is stored."""

@@ -256,8 +256,7 @@ def conflicts(there: Study, here: Study) -> list[str]:
         if name in code
         else f"its trials of {name} are stored without a checksum of the source"
         for name, checksum in here.code
-        if name in (*there.activations, there.model, *there.corruptions)
-        and code.get(name) != checksum
+        if name in (*there.activations, there.model) and code.get(name) != checksum
     ]
     return found + [
         f"the learning rate of {name} is {rates[name]} there and {others[name]} here"
