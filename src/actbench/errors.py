@@ -69,6 +69,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known are {', '.join(names)}" if names else ""
 
 
+def encodable(text: str) -> str:
+    """Return the text, with lone surrogates (from file names) escaped: UTF-8 has none."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def in_a_line(error: BaseException) -> str:
     """Return an exception's type and message, the message in at most 200 characters."""
     message = " ".join(str(error).split())

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.analysis.trial_results import result_of
-from actbench.errors import ResultsFolderError, UnavailableError
+from actbench.errors import ResultsFolderError, UnavailableError, encodable
 from actbench.execution.environment import environment_of
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord
 from actbench.store.store import CHECKPOINTS_FOLDER
 from actbench.store.weights import WEIGHTS_FOLDER, Weights
 from actbench.study.study import trial_id
-from actbench.training.diagnostics import encodable
 from actbench.training.events import Measuring, Note, Progress, Updated
 
 if TYPE_CHECKING:

@@ -148,11 +148,6 @@ class InactiveUnits:
         return tuple(found)
 
 
-def encodable(text: str) -> str:
-    """Return the text, with lone surrogates (from file names) escaped: UTF-8 has none."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def attempt(what: str, measure: Callable[[], T], notes: list[str]) -> T | None:
     """Return what ``measure`` returns; if it raises, add a line to ``notes`` and return None.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from actbench.errors import ResultsFolderError, UnavailableError, in_a_line
+from actbench.errors import ResultsFolderError, UnavailableError, encodable, in_a_line
 from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import build_network, build_notes
 from actbench.models.global_state import keep_working_folder, settings_kept
@@ -24,7 +24,7 @@ from actbench.store.weights import (
 )
 from actbench.study.study import trial_id
 from actbench.training.cuda_graphs import DeferredSteps
-from actbench.training.diagnostics import encodable, untrained_note
+from actbench.training.diagnostics import untrained_note
 from actbench.training.events import Measuring, Note, Progress, Updated
 from actbench.training.measure import predict, score
 from actbench.training.measurements import Subject, by_class, measure
