@@ -36,9 +36,9 @@ import torch
 
 import actbench
 from actbench.analysis.frames import read_frames
+from actbench.cache import cache_folder, cached_images
 from actbench.cli import main as cli
 from actbench.cli.summary import print_summary
-from actbench.data.cache import cache_folder, cached_images
 from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study

@@ -153,7 +153,7 @@ def _data(images: Any, labels: Any) -> ImageData:
     """
     import torch
 
-    from actbench.data.cache import checksum
+    from actbench.cache import checksum
     from actbench.data.images import ImageData
 
     images, labels = _tensor(images, "images"), _tensor(labels, "labels")

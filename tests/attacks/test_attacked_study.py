@@ -212,12 +212,17 @@ SIGN = "50.0% of 50 images have an input gradient of zero"
 def guarded() -> Frames:
     """Three seeds of two activations, the gradients of one masked in a single trial."""
     study = Study(
-        activations=("relu", "tanh", "elu"), seeds=3, corruptions=(), attacks=("fgsm", "square")
+        activations=("relu", "tanh", "elu"),
+        seeds=3,
+        corruptions=(),
+        attacks=("fgsm", "square"),
+        attack_images=MASKED.images,
     )
     records = {}
     for name, record in synthetic_records(study).items():
         hit = (record.activation, record.seed) == ("tanh", 1)
-        records[name] = dataclasses.replace(record, masking=MASKED) if hit else record
+        masking = MASKED if hit else clean_masking()
+        records[name] = dataclasses.replace(record, masking=masking)
     return Frames(study, records)
 
 
@@ -248,8 +253,9 @@ def test_the_tables_mark_each_cell_and_state_the_reason(guarded: Frames) -> None
 def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
     drawn = figures(guarded)["attacks"]
     page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "0")
-    (before, _, after) = page.partition("<figcaption")
-    assert 'class="warning">tanh: accuracy under attack may be overstated' in before
+    (answer, _, after) = page.partition("<figcaption")
+    assert answer.count("⚠ masked gradients?") == len(guarded.study.epsilons) * 2 + 1  # and one sum
+    assert 'class="warning">tanh: accuracy under attack may be overstated' in after
     assert SIGN in after
     assert SIGN in caption("attacks", guarded)
     labels = [text.get_text() for legend in drawn.legends for text in legend.get_texts()]

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import actbench
+from actbench.cache import cache_folder
 from actbench.data.arrays import NAMES
-from actbench.data.cache import cache_folder
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UnavailableError, UsageError
 from actbench.study.study import Study

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
+from actbench.cache import cached_images, checksum
 from actbench.data import datasets
-from actbench.data.cache import cached_images, checksum
 from actbench.data.images import ImageData, normalise, open_images, prepare, study_images
 from actbench.errors import UnavailableError, UsageError
 from actbench.study.registry import Entry

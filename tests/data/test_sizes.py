@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import actbench
+from actbench.cache import scratch_images
 from actbench.data import datasets
-from actbench.data.cache import scratch_images
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UnavailableError, UsageError
 from actbench.execution.plan import prepare_study
@@ -141,12 +141,6 @@ def test_a_study_of_images_of_another_size_runs(
         assert samples.size == (6 * size, size)
 
 
-def test_published_corruptions_of_another_size_are_refused() -> None:
-    study = Study(image_size=48, cifar10c="folder", train_images=64, corruptions=("fog",))
-    with pytest.raises(UsageError, match="have images of 32×32 pixels, and the study's have 48×48"):
-        prepare_study(study)
-
-
 # arrays that are written through a file
 
 
@@ -194,7 +188,7 @@ def test_a_folder_of_images_is_read_without_keeping_them_in_memory(tmp_path: Pat
 def test_a_cache_without_space_for_the_images_is_one_line(tmp_path: Path) -> None:
     script = (
         "import resource, sys\n"
-        "from actbench.data.cache import scratch_images\n"
+        "from actbench.cache import scratch_images\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "scratch_images(10, 32)\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from actbench.store.environment import _deciding
+from actbench.store.environment import deciding_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ def differences(
 
 def _difference(entry: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:
     """Return what differs; without an id an entry is an earlier version's, which stored less."""
-    there, here = _deciding(entry), _deciding(usual)
+    there, here = deciding_parts(entry), deciding_parts(usual)
     both_whole = "id" in entry and "id" in usual
     return [
         f"{what} {there.get(what, 'not set')} instead of {here.get(what, 'not set')}"

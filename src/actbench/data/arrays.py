@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.data.cache import scratch_images
+from actbench.cache import scratch_images
 from actbench.data.pictures import fitted, needs_image_size, own_size, resizing_notes
 from actbench.errors import UsageError
 from actbench.study.fields import shown

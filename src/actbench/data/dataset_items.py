@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actbench.cache import scratch_images
 from actbench.data.arrays import as_rgb_levels, class_names, missing_classes
-from actbench.data.cache import scratch_images
 from actbench.data.pictures import needs_image_size, own_size, resizing_notes
 from actbench.data.reading import as_rgb, resized
 from actbench.errors import UsageError

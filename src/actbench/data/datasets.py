@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actbench.cache import cache_folder, refuse_link
 from actbench.data.array_files import DIGEST_RULE, npz, stored_arrays
-from actbench.data.cache import cache_folder, refuse_link
 from actbench.data.folders import (
     Source,
     add_files,

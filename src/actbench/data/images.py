@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from actbench.cache import cache_folder, checksum, data_path, read_tensors, store_tensors
 from actbench.data.array_files import STORED
-from actbench.data.cache import cache_folder, checksum, data_path, read_tensors, store_tensors
 from actbench.data.datasets import find_source
 from actbench.data.folders import check_apart
 from actbench.data.suspects import suspect_images

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actbench.data.cache import scratch_images
+from actbench.cache import scratch_images
 from actbench.data.reading import decode, resized, warnings_recorded
 from actbench.errors import UsageError
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from actbench.store.environment import PACKAGES, _deciding
+from actbench.store.environment import PACKAGES, deciding_parts
 from actbench.training.devices import gpu_names
 
 # PyTorch, oneDNN, MKL and OpenBLAS choose their kernels by these.
@@ -47,7 +47,7 @@ def environment_of(device: str, kernels: str) -> dict[str, Any]:
         found["compiler"] = compiler_version()
     if device == "cuda":
         found["gpus"] = sorted(set(gpu_names()))
-    deciding = json.dumps(_deciding(found), sort_keys=True)
+    deciding = json.dumps(deciding_parts(found), sort_keys=True)
     return {"id": hashlib.sha256(deciding.encode()).hexdigest()[:16], **found}
 
 

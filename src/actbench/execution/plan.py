@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from actbench.attacks.registry import expand as expand_attacks
+from actbench.cache import cache_limit
 from actbench.corruptions.own import check_own_corruptions
 from actbench.corruptions.published import check_published
 from actbench.corruptions.specs import expand as expand_corruptions
-from actbench.data.cache import cache_limit
 from actbench.data.datasets import DATASETS, resolve_dataset
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError

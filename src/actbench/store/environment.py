@@ -20,7 +20,7 @@ _LABELS = {
 }
 
 
-def _deciding(environment: Mapping[str, Any]) -> dict[str, str]:
+def deciding_parts(environment: Mapping[str, Any]) -> dict[str, str]:
     """Return what may change the bits of results, as texts by readable names."""
     parts = {label: environment[name] for name, label in _LABELS.items() if name in environment}
     if "GPU" in parts:

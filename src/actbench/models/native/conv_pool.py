@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from actbench.data.cache import cache_path, storing
+from actbench.cache import cache_path, storing
 from actbench.errors import UnavailableError
 
 SOURCE = Path(__file__).with_suffix(".cpp")
