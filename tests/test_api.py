@@ -70,7 +70,17 @@ def test_importing_the_package_loads_none_of_the_heavy_libraries() -> None:
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    assert set(actbench.__all__) == {"Results", "RunOptions", "Study", "load", "measure", "run"}
+    assert set(actbench.__all__) == {
+        "Results",
+        "RunOptions",
+        "Study",
+        "load",
+        "measure",
+        "arrays",
+        "from_dataset",
+        "swap_activations",
+        "run",
+    }
     for name in actbench.__all__:
         assert name in dir(actbench)
         assert getattr(actbench, name).__doc__

@@ -92,7 +92,7 @@ def test_a_trial_of_any_network(
         activations=("relu", "leaky_relu:0"),
         epochs=2,
         batch_size=4,
-        augmentation="flip",
+        augment=("flip",),
         learning_rate=0.001,
         corruptions=(),
         kernels="torch",
@@ -123,7 +123,8 @@ def test_a_trial_of_any_network(
     }
     assert list(alone.history[0].grad_norms) == list(weights)
     assert all(norm > 0 for norm in alone.history[0].grad_norms.values())
-    assert list(alone.inactive) == list(layers)
+    assert alone.clean is not None
+    assert list(alone.clean.inactive) == list(layers)
     assert all(
         p.is_contiguous(memory_format=torch.channels_last) for p in weights.values() if p.dim() == 4
     )
