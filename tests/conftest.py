@@ -51,7 +51,7 @@ def _ctrl_c_is_heard() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_figure() -> Iterator[None]:
-    """Draw one figure a report in this process: it takes most of a short run, and few tests look."""
+    """Draw one figure a report in this process: drawing is slow, and few tests look."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "figures", lambda frames: {"differences": differences(frames)})
         yield
