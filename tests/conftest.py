@@ -12,9 +12,6 @@ import pytest
 import torch
 
 import actbench
-from actbench.report import write
-from actbench.report.figures.forest import differences
-from actbench.report.figures.registry import figures
 from helpers.runs import (
     TINY_STUDY,
     Outcome,
@@ -47,20 +44,6 @@ def _one_thread() -> None:
 def _ctrl_c_is_heard() -> None:
     """Let processes of the tests receive Ctrl-C, even if the tests run in a shell's background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_figure() -> Iterator[None]:
-    """Draw one figure a report in this process: drawing is slow, and few tests look."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "figures", lambda frames: {"differences": differences(frames)})
-        yield
-
-
-@pytest.fixture
-def every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw all figures, as the command does."""
-    monkeypatch.setattr(write, "figures", figures)
 
 
 @pytest.fixture
