@@ -20,7 +20,7 @@ from actbench.report.figures.style import FAINT, GRID, INK, PAPER, SHADE
 from actbench.report.formatting import METRICS_NOT_CORRECTED
 from actbench.report.grid import comparison_groups, headline_bars
 from actbench.report.printable import printable
-from actbench.report.robustness import robustness_tables
+from actbench.report.robustness import masking_warnings, robustness_tables
 from actbench.report.samples import SAMPLES_FILE
 from actbench.report.sentences import (
     describe_study,
@@ -118,7 +118,9 @@ def to_html(
         "report.html",
         version,
         study=study,
-        warnings=[_split(warning) for warning in study_warnings(frames)],
+        warnings=[
+            _split(warning) for warning in (*study_warnings(frames), *masking_warnings(frames))
+        ],
         chance_note=chance_note(frames),
         sensitivity=sensitivity_table(frames),
         planned=len(study.trials()),
