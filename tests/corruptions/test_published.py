@@ -209,3 +209,10 @@ def test_files_of_a_hundred_classes_and_of_another_size_are_checked_alike(tmp_pa
         check_published(folder, ["snow"], labels, (32, 32, 3))
     with pytest.raises(UsageError, match="CIFAR-100-C to cifar100"):
         check_published(folder, ["snow"], labels % 10, (64, 64, 3))
+
+
+def test_files_of_another_size_than_the_studys_images_are_refused(published: Path) -> None:
+    study = Study(image_size=48, cifar10c=str(published), train_images=64, corruptions=("fog",))
+    expected = "its images have 32×32 pixels, and the study's have 48×48"
+    with pytest.raises(UsageError, match=expected):
+        prepare_study(study)

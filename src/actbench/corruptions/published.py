@@ -71,7 +71,7 @@ def check_published(
         images = _open(folder, name)
         whole = (len(expected), *shape)
         if images.dtype != np.uint8 or images.shape != whole:
-            raise _wrong(folder, name, images, f"uint8 of shape {whole}")
+            raise _wrong(folder, name, images, f"uint8 of shape {whole}{_sizes(images, whole)}")
         digest = hashlib.sha256(np.ascontiguousarray(images).data)
         checksums.append((name, f"sha256:{digest.hexdigest()}"))
     return tuple(checksums)
@@ -103,6 +103,14 @@ def _open(folder: str, name: str) -> npt.NDArray[Any]:
         raise UnavailableError(
             f"{str(path)!r} is truncated or not a .npy file: {' '.join(reason.split())[:120]}"
         ) from None
+
+
+def _sizes(images: npt.NDArray[Any], expected: tuple[int, ...]) -> str:
+    """Return the two sizes of images if nothing else differs, else nothing."""
+    if images.ndim != 4 or (len(images), images.shape[3]) != (expected[0], expected[3]):
+        return ""
+    sizes = [f"{height}×{width}" for _, height, width, _ in (images.shape, expected)]
+    return f", as its images have {sizes[0]} pixels, and the study's have {sizes[1]}"
 
 
 def _wrong(folder: str, name: str, found: npt.NDArray[Any], expected: str) -> UsageError:
