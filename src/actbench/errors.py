@@ -76,5 +76,5 @@ def encodable(text: str) -> str:
 
 def in_a_line(error: BaseException) -> str:
     """Return an exception's type and message, the message in at most 200 characters."""
-    message = " ".join(str(error).split())
+    message = " ".join(encodable(str(error)).split())
     return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__

@@ -298,7 +298,7 @@ def _measured(
             raise
         except (Exception, SystemExit) as error:  # user code may raise anything
             trace = encodable(traceback.format_exc())
-            result = failed(measurement, encodable(in_a_line(error)), trace, environment)
+            result = failed(measurement, in_a_line(error), trace, environment)
         record = record.with_results([result])
         if number < len(missing):
             report(Updated(record))
