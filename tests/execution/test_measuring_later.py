@@ -19,6 +19,7 @@ from actbench.data.images import open_images, prepare
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import run_trials
+from actbench.report.warnings import record_notes
 from actbench.store.store import Store
 from actbench.store.values import unpack_counts
 from actbench.study.study import Study, Trial, trial_id
@@ -363,7 +364,7 @@ def test_a_state_of_other_values_than_tensors_is_said_not_to_be_stored(
     study = replace(BARE, model=f"{user_module(ODD.format(state=state))}:Net")
     frames, _ = run_in(tmp_path / "out", study)
     assert not (tmp_path / "out" / "weights").exists()
-    assert any("its weights are not stored" in note for note in frames.notes())
+    assert any("its weights are not stored" in note for note in record_notes(frames))
     grown, text = run_in(tmp_path / "out", replace(study, corruptions=("contrast",)))
     assert "its weights could not be stored; it is trained again" in text
     assert len(trained) == 4
@@ -405,7 +406,7 @@ def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_re
         assert (row["status"], row["reason"]) == ("crashed", "ValueError: no measurement")
     else:
         assert row["status"] == "ok"
-        assert any("accuracy under attack could not be measured" in n for n in frames.notes())
+        assert any("accuracy under attack could not be measured" in n for n in record_notes(frames))
     (tmp_path / "fails").unlink()
     count = len(measured)
     run_in(tmp_path / "out", grown)

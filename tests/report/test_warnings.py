@@ -15,7 +15,7 @@ from actbench.report.html import to_html
 from actbench.report.sentences import verdict_sentences
 from actbench.report.studies import studies_files
 from actbench.report.summary import summary_of
-from actbench.report.warnings import study_warnings
+from actbench.report.warnings import record_notes, study_warnings
 from actbench.report.write import derived_files
 from actbench.study.study import Study
 from helpers.made_studies import diverged, made_frames, made_records, made_study
@@ -174,13 +174,13 @@ def test_one_result_that_differs_makes_it_a_comparison_again(
     other = dataclasses.replace(records[last], clean_loss=0.81)
     frames = Frames(with_an_identical_one.study, {**records, last: other})
     assert "identical" not in set(frames.comparisons["verdict"])
-    assert not any("to the last bit" in note for note in frames.notes())
+    assert not any("to the last bit" in note for note in record_notes(frames))
 
 
 def test_every_document_shows_the_warnings_before_the_verdicts(
     with_an_identical_one: Frames,
 ) -> None:
-    same, note = with_an_identical_one.notes()
+    same, note = record_notes(with_an_identical_one)
     assert same.startswith("elu has the results of relu to the last bit in all 3 pairs")
     assert note == "tanh, 2 of 3 trials: a layer was not watched."
     documents = {
@@ -200,7 +200,7 @@ def test_what_was_replaced_in_the_network_is_told_once_with_the_recipe() -> None
         for name, record in synthetic_records(study).items()
     }
     frames = Frames(study, records)
-    assert frames.notes() == []
+    assert record_notes(frames) == []
     files = {**derived_files(frames), "report.html": to_html(frames, {}, {}, "0")}
     for name in ("summary.md", "summary.tex", "report.html"):
         assert files[name].count(f"The network is torchvision:resnet18; {note}.") == 1

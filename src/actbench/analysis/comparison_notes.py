@@ -33,6 +33,25 @@ def note_ranks(table: pd.DataFrame) -> None:
             add_note(table, [label], f"the signed-rank test {result}")
 
 
+def note_masking(
+    table: pd.DataFrame, metrics: Mapping[str, Metric], masked: Mapping[str, int]
+) -> None:
+    """Note in place, in each row about robust accuracy, which trials have masked gradients.
+
+    Args:
+        table: the comparisons.
+        metrics: their metrics by name.
+        masked: the number of trials with signs of masked gradients by activation.
+    """
+    for label, row in table.to_dict("index").items():
+        if not metrics[row["metric"]].guarded:
+            continue
+        names = (row["activation"], row["baseline"])
+        counted = ", ".join(f"{masked[name]} of {name}" for name in names if masked[name])
+        if counted:
+            add_note(table, [label], f"signs of masked gradients in {counted}")
+
+
 def add_note(table: pd.DataFrame, labels: Iterable[object], note: str) -> None:
     """Add a note, in place, to the rows with these index labels."""
     labels = list(labels)

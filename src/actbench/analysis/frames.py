@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 
 from actbench.analysis import record_tables
 from actbench.analysis.comparison_notes import (
-    add_note,
+    note_masking,
     note_ranks,
     scored_as_chance,
     withhold_at_chance,
@@ -20,7 +19,12 @@ from actbench.analysis.comparisons import compare
 from actbench.analysis.environments import mixing_warnings
 from actbench.analysis.metric_values import metric_values
 from actbench.analysis.metrics import metrics_for
-from actbench.analysis.record_tables import correct_images, masking_signs, trial_key
+from actbench.analysis.record_tables import (
+    correct_images,
+    correct_versions,
+    masking_signs,
+    trial_key,
+)
 from actbench.analysis.robustness import matched_accuracies, mechanism_correlations
 from actbench.analysis.sequential import spending_level
 from actbench.analysis.summaries import summarise
@@ -28,9 +32,7 @@ from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activati
 from actbench.analysis.trial_results import stored_results
 from actbench.analysis.variance import variance_sources
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
-from actbench.store.values import unpack_counts
 from actbench.study.levels import severities
-from actbench.study.notes import REPLACED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,10 +130,10 @@ class Frames:
             level=self.level,
         )
         self._add_notes(table)
-        identical = table["activation"].isin(self._identical)
+        identical = table["activation"].isin(self.identical)
         table.loc[identical, "verdict"] = IDENTICAL
         table.loc[identical, "note"] = "identical to the last bit in all pairs"
-        self._note_masking(table)
+        note_masking(table, self.metrics, self._masked_trials)
         return table
 
     @property
@@ -174,7 +176,7 @@ class Frames:
             scores = {
                 trial_key(r): counts
                 for r in self.records
-                if (counts := _correct_versions(r, metric, versions)) is not None
+                if (counts := correct_versions(r, metric, versions)) is not None
             }
             part = variance_sources(scores, self.study.baseline, versions)
             part.insert(2, "metric", metric)
@@ -286,35 +288,6 @@ class Frames:
         ours = [r for r in self.records if r.activation == activation]
         return {r.seed: signs for r in ours if (signs := masking_signs(r))}
 
-    def notes(self) -> list[str]:
-        """Return the notes of the records, a sentence for each activation and note.
-
-        First come activations whose results are the baseline's to the last bit.
-        """
-        baseline = self.study.baseline
-        found = [
-            f"{name} has the results of {baseline} to the last bit in "
-            f"{'its only pair' if n == 1 else f'all {n} pairs'}: both compute the same function "
-            "on what the network gives them, or the network does not run it."
-            for name, n in self._identical.items()
-        ]
-        counts = Counter(
-            (r.activation, note)
-            for r in self.records
-            for note in (*r.notes, *r.output_warnings)
-            if not note.startswith(REPLACED)
-        )
-        stored = Counter(r.activation for r in self.records)
-        return found + [
-            f"{name}, {count} of {stored[name]} trials: {note}."
-            for (name, note), count in counts.items()
-        ]
-
-    def replaced_activations(self) -> list[str]:
-        """Return what was replaced in the network for the activations, a note for each answer."""
-        notes = (note for record in self.records for note in record.notes)
-        return list(dict.fromkeys(note for note in notes if note.startswith(REPLACED)))
-
     @cached_property
     def _unflagged(self) -> pd.DataFrame:
         return record_tables.trials_table(self.records, self._corrupted_versions)
@@ -338,7 +311,7 @@ class Frames:
         return checks
 
     @cached_property
-    def _identical(self) -> dict[str, int]:
+    def identical(self) -> dict[str, int]:
         """The activations whose trials differ from the baseline's in no bit, with their pairs."""
         return record_tables.identical_activations(self.records, self.study.baseline)
 
@@ -351,31 +324,6 @@ class Frames:
         if self.baseline_at_chance:
             withhold_at_chance(table, self.metrics)
         note_ranks(table)
-
-    def _note_masking(self, table: pd.DataFrame) -> None:
-        """Note in each row about robust accuracy how many trials have masked gradients."""
-        for label, row in table.to_dict("index").items():
-            if not self.metrics[row["metric"]].guarded:
-                continue
-            hits = {
-                name: self._masked_trials[name] for name in (row["activation"], row["baseline"])
-            }
-            counted = ", ".join(f"{count} of {name}" for name, count in hits.items() if count)
-            if counted:
-                add_note(table, [label], f"signs of masked gradients in {counted}")
-
-
-def _correct_versions(result: TrialResult, metric: str, versions: int) -> NDArray[np.int64] | None:
-    """Return under how many versions each test image was classified correctly.
-
-    None if the trial has not a result in each of the ``versions``.
-    """
-    if metric == "clean_accuracy":
-        parts: tuple[str, ...] = (result.clean_correct,) if result.clean_correct else ()
-    else:
-        parts = result.corrupted_correct if len(result.corruptions) == versions else ()
-    counts = [unpack_counts(part).astype(np.int64) for part in parts]
-    return np.sum(counts, axis=0) if counts else None
 
 
 def read_frames(store: Store, study: Study) -> Frames:

@@ -80,6 +80,19 @@ def correct_images(record: TrialResult) -> NDArray[np.uint8]:
     return unpack_counts(packed) if packed else np.zeros(0, dtype=np.uint8)
 
 
+def correct_versions(result: TrialResult, metric: str, versions: int) -> NDArray[np.int64] | None:
+    """Return under how many versions each test image was classified correctly.
+
+    None if the trial has not a result in each of the ``versions``.
+    """
+    if metric == "clean_accuracy":
+        parts: tuple[str, ...] = (result.clean_correct,) if result.clean_correct else ()
+    else:
+        parts = result.corrupted_correct if len(result.corruptions) == versions else ()
+    counts = [unpack_counts(part).astype(np.int64) for part in parts]
+    return np.sum(counts, axis=0) if counts else None
+
+
 def identical_activations(records: Records, baseline: str) -> dict[str, int]:
     """Return the activations whose results are the baseline's to the last bit, with their pairs.
 

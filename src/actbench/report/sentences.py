@@ -8,6 +8,7 @@ import pandas as pd
 
 from actbench.analysis.verdicts import IDENTICAL, ranks_disagree
 from actbench.report.formatting import DASH, difference, p_value_of, signed
+from actbench.study.notes import REPLACED
 from actbench.study.recipe import OPTIMIZERS, SGD, resolve
 
 if TYPE_CHECKING:
@@ -191,9 +192,12 @@ def _validation(study: Study) -> str:
 
 def describe_study(frames: Frames) -> str:
     """Return the recipe, and what was replaced in a network that is written with its own ReLU."""
-    network = (
-        f"The network is {frames.study.model}; {note}." for note in frames.replaced_activations()
-    )
+    notes = dict.fromkeys(note for record in frames.records for note in record.notes)
+    network = [
+        f"The network is {frames.study.model}; {note}."
+        for note in notes
+        if note.startswith(REPLACED)
+    ]
     return " ".join([describe_recipe(frames.study), *network])
 
 

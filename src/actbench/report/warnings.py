@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from actbench.analysis.verdicts import ranks_disagree
 from actbench.report.formatting import p_value_of, percent
 from actbench.report.sentences import lost_trials
+from actbench.study.notes import REPLACED
 
 if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
@@ -26,8 +28,33 @@ def study_warnings(frames: Frames) -> list[str]:
         *_lost(frames),
         *_flagged(frames),
         *_ranks(frames),
-        *frames.notes(),
+        *record_notes(frames),
         *frames.mixing(),
+    ]
+
+
+def record_notes(frames: Frames) -> list[str]:
+    """Return what the records of trials note, a sentence for each activation and note.
+
+    First come activations whose results are the baseline's to the last bit.
+    """
+    baseline = frames.study.baseline
+    found = [
+        f"{name} has the results of {baseline} to the last bit in "
+        f"{'its only pair' if n == 1 else f'all {n} pairs'}: both compute the same function "
+        "on what the network gives them, or the network does not run it."
+        for name, n in frames.identical.items()
+    ]
+    counts = Counter(
+        (record.activation, note)
+        for record in frames.records
+        for note in (*record.notes, *record.output_warnings)
+        if not note.startswith(REPLACED)
+    )
+    stored = Counter(record.activation for record in frames.records)
+    return found + [
+        f"{name}, {count} of {stored[name]} trials: {note}."
+        for (name, note), count in counts.items()
     ]
 
 
