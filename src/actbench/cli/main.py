@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import os
 import re
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -24,8 +22,8 @@ from actbench.cli.terminal import (
     log,
     open_closed_streams,
     print_error,
-    reopen_stdout,
     show,
+    stdout_to_stderr,
 )
 from actbench.errors import ActbenchError, Terminated, UsageError
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
@@ -33,9 +31,6 @@ from actbench.study.run_options import RunOptions
 from actbench.study.specs import is_import_path
 from actbench.study.study import Study
 from actbench.study.toml import read_config, study_to_toml
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -105,10 +100,12 @@ def run(
     if yes and not options.restart:
         raise UsageError("--yes confirms --restart; give that too")
     if dry_run:
-        return _list_trials(asked, folder, options, as_json=as_json)
+        from actbench.cli.dry_run import list_trials
+
+        return list_trials(asked, folder, options, as_json=as_json)
     if options.restart and not yes:
         _ask_to_restart(folder)
-    with _stdout_to_stderr(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
+    with stdout_to_stderr(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
         run_in_folder(study, folder, options, display)
     if options.shard is not None:
         from actbench.results import load
@@ -183,74 +180,6 @@ def _ask_to_restart(folder: Path) -> None:
         raise UsageError(f"--restart would rename {str(folder)!r}; give --yes to allow it")
     if not click.confirm(f"Rename {str(folder)!r} and start over?", err=True):
         raise UsageError(f"{str(folder)!r} is unchanged")
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Redirect what user code prints to stderr; stdout is open afterwards."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        reopen_stdout()
-
-
-def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
-    """Print the trials and which of them would run."""
-    from actbench.data.folders import check_apart
-    from actbench.execution.plan import check_stored, prepare_study
-    from actbench.execution.trials import keep_resolved
-    from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
-    from actbench.store.lock import Shard
-    from actbench.store.store import Store
-    from actbench.store.stored_study import Work
-
-    everything, failed, shard = options.restart, options.retry_failed, options.shard
-    check_apart(folder, study.dataset, study.data_dir)
-    store = Store(folder)
-    store.check_ours()
-    with _stdout_to_stderr():
-        plan = prepare_study(study if everything else keep_resolved(study, store))
-    if not everything:
-        check_stored(plan, store)
-        store.check_study(plan.study)
-    choice = pending_choice(plan, store, retry_failed=failed)
-    if everything:
-        choice = [(part, [*map(Work, part.study.trials())]) for part in tuning_plans(plan)]
-    to_tune = sum(len(works) for _, works in choice)
-    if not to_tune:
-        plan = with_rates(plan, store)
-        if not everything:
-            store.check_study(plan.study)
-    works = store.open(plan.study).pending(retry_failed=failed)
-    if everything or to_tune:
-        works = [*map(Work, plan.study.trials())]
-    pending = {work.trial: work.record for work in works}
-    everyone = plan.study.trials()
-    trials = everyone if shard is None else Shard.parse(shard).part(everyone)
-    rows = [
-        {
-            "activation": t.activation,
-            "seed": t.seed,
-            "stored": t not in pending,
-            "trained": t not in pending or pending[t] is not None,
-        }
-        for t in trials
-    ]
-    if as_json:
-        content = {"folder": str(folder), "trials": rows}
-        show(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
-        return 0
-    for row in rows:
-        stored = ", stored" if row["stored"] else ", to measure" if row["trained"] else ""
-        show(f"{row['activation']}, seed {row['seed']}{stored}")
-    if to_tune:
-        show(f"{to_tune} trials first, to choose learning rates")
-    to_run = [row for row in rows if not row["stored"]]
-    trained = sum(bool(row["trained"]) for row in to_run)
-    only = f" ({trained} of them only to measure)" if trained else ""
-    show(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
-    return 0
 
 
 @cli.command()

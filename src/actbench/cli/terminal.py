@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 from actbench.report.printable import printable
 
@@ -110,3 +114,13 @@ def print_error(message: str) -> None:
 
 def _cut(text: str, ends: int) -> str:
     return text if len(text) <= 2 * ends + 3 else f"{text[:ends]}...{text[-ends:]}"
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Redirect what user code prints to stderr; stdout is open afterwards."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        reopen_stdout()

@@ -1,0 +1,71 @@
+"""The trials of a run, listed without running them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from actbench.cli.terminal import show, stdout_to_stderr
+from actbench.data.folders import check_apart
+from actbench.execution.plan import check_stored, prepare_study
+from actbench.execution.trials import keep_resolved
+from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
+from actbench.store.lock import Shard
+from actbench.store.store import Store
+from actbench.store.stored_study import Work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actbench.study.run_options import RunOptions
+    from actbench.study.study import Study
+
+
+def list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
+    """Print the trials and which of them would run."""
+    everything, failed, shard = options.restart, options.retry_failed, options.shard
+    check_apart(folder, study.dataset, study.data_dir)
+    store = Store(folder)
+    store.check_ours()
+    with stdout_to_stderr():
+        plan = prepare_study(study if everything else keep_resolved(study, store))
+    if not everything:
+        check_stored(plan, store)
+        store.check_study(plan.study)
+    choice = pending_choice(plan, store, retry_failed=failed)
+    if everything:
+        choice = [(part, [*map(Work, part.study.trials())]) for part in tuning_plans(plan)]
+    to_tune = sum(len(works) for _, works in choice)
+    if not to_tune:
+        plan = with_rates(plan, store)
+        if not everything:
+            store.check_study(plan.study)
+    works = store.open(plan.study).pending(retry_failed=failed)
+    if everything or to_tune:
+        works = [*map(Work, plan.study.trials())]
+    pending = {work.trial: work.record for work in works}
+    everyone = plan.study.trials()
+    trials = everyone if shard is None else Shard.parse(shard).part(everyone)
+    rows = [
+        {
+            "activation": t.activation,
+            "seed": t.seed,
+            "stored": t not in pending,
+            "trained": t not in pending or pending[t] is not None,
+        }
+        for t in trials
+    ]
+    if as_json:
+        content = {"folder": str(folder), "trials": rows}
+        show(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
+        return 0
+    for row in rows:
+        stored = ", stored" if row["stored"] else ", to measure" if row["trained"] else ""
+        show(f"{row['activation']}, seed {row['seed']}{stored}")
+    if to_tune:
+        show(f"{to_tune} trials first, to choose learning rates")
+    to_run = [row for row in rows if not row["stored"]]
+    trained = sum(bool(row["trained"]) for row in to_run)
+    only = f" ({trained} of them only to measure)" if trained else ""
+    show(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
+    return 0
