@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from actbench.store.values import NotNegative
+from actbench.study.plain import from_plain, parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -18,6 +21,12 @@ _LABELS = {
     "compiler": "compiler",
     "gpus": "GPU",
 }
+_TYPES: dict[str, Any] = {
+    "environments": tuple[dict[str, Any], ...],
+    "start": str,
+    "packages": dict[str, str],
+    "seconds": dict[str, NotNegative],
+}
 
 
 def deciding_parts(environment: Mapping[str, Any]) -> dict[str, str]:
@@ -28,6 +37,24 @@ def deciding_parts(environment: Mapping[str, Any]) -> dict[str, str]:
     packages = environment.get("packages", {})
     parts |= {name: packages[name] for name in _DECIDING_PACKAGES if name in packages}
     return {**parts, **environment.get("variables", {})}
+
+
+def parse_environment(text: str) -> dict[str, Any]:
+    """Return the content of ``environment.json`` from its text.
+
+    Raises:
+        ValueError: it is not a JSON object, or an entry that is used has a wrong type.
+    """
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    for name, kind in _TYPES.items():
+        if name in content:
+            try:
+                from_plain(kind, content[name])
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
+    return content
 
 
 def read_environments(content: object) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
@@ -17,14 +16,12 @@ from actbench.errors import (
     reason_of,
 )
 from actbench.files import atomic_write, folder_identity
-from actbench.store.environment import read_environments
+from actbench.store.environment import parse_environment, read_environments
 from actbench.store.lock import brief_lock, exclusive_lock
 from actbench.store.record_files import RecordFiles
 from actbench.store.stored_study import StoredStudy
-from actbench.store.values import NotNegative
 from actbench.store.weights import WEIGHTS_FOLDER
-from actbench.study.plain import from_plain, parse_json
-from actbench.study.study import Study, conflicts
+from actbench.study.study import Study, conflicts, with_unused_code
 from actbench.study.toml import format_of, study_from_toml, study_to_toml
 
 if TYPE_CHECKING:
@@ -34,13 +31,6 @@ if TYPE_CHECKING:
 STUDY_FILE = "study.toml"
 CHECKPOINTS_FOLDER = "checkpoints"
 ENVIRONMENT_FILE = "environment.json"
-# types of the entries of environment.json that are used
-_ENVIRONMENT: dict[str, Any] = {
-    "environments": tuple[dict[str, Any], ...],
-    "start": str,
-    "packages": dict[str, str],
-    "seconds": dict[str, NotNegative],
-}
 
 
 class Store:
@@ -147,7 +137,7 @@ class Store:
         self.check_format()
         there = self.study()
         if there.code != study.code:
-            there = self._with_unused_code_of(study, there)
+            there = with_unused_code(there, study, self._specs_with_trials(there))
         different = conflicts(there, study)
         if different:
             raise ResultsFolderError(
@@ -161,19 +151,6 @@ class Store:
     def _specs_with_trials(self, there: Study) -> set[str]:
         records = self.open(there).records().values()
         return {spec for record in records for spec in (record.activation, there.model)}
-
-    def _with_unused_code_of(self, study: Study, there: Study) -> Study:
-        """Return the stored study with another's sources where no trial of its own is stored."""
-        used = self._specs_with_trials(there)
-        adopted = {name: code for name, code in study.code if name not in used}
-        return dataclasses.replace(
-            there,
-            code=tuple(sorted({**dict(there.code), **adopted}.items())),
-            # rates that were chosen with the old source
-            learning_rates=tuple(
-                (name, rate) for name, rate in there.learning_rates if name not in adopted
-            ),
-        )
 
     @property
     def checkpoints(self) -> Path:
@@ -272,16 +249,7 @@ class Store:
         return {}
 
     def _environment(self) -> dict[str, Any]:
-        content = parse_json((self.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it is not a JSON object")
-        for name, kind in _ENVIRONMENT.items():
-            if name in content:
-                try:
-                    from_plain(kind, content[name])
-                except ValueError as error:
-                    raise ValueError(f"{name} {error}") from None
-        return content
+        return parse_environment((self.folder / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Store when, where and how fast the study ran; no other file has times."""

@@ -32,7 +32,7 @@ from actbench.study.recipe_fields import RecipeFields
 from actbench.study.subject_fields import SubjectFields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Collection, Container
 
 STUDY_FORMAT = 2
 
@@ -235,6 +235,23 @@ def names_with(study: Study, number: int, identity: dict[str, Any]) -> Callable[
         return f"{readable}-seed{trial.seed}-{digest[:12]}"
 
     return name
+
+
+def with_unused_code(there: Study, here: Study, used: Collection[str]) -> Study:
+    """Return a stored study with another's sources of the specs of which no trial is stored.
+
+    Args:
+        there: the stored study.
+        here: the other study.
+        used: the specs of which trials are stored.
+    """
+    adopted = {name: code for name, code in here.code if name not in used}
+    rates = ((name, rate) for name, rate in there.learning_rates if name not in adopted)
+    return dataclasses.replace(
+        there,
+        code=tuple(sorted({**dict(there.code), **adopted}.items())),
+        learning_rates=tuple(rates),  # the others were chosen with the old source
+    )
 
 
 def conflicts(there: Study, here: Study) -> list[str]:
