@@ -511,8 +511,11 @@ def test_an_activation_that_changes_the_working_folder_is_measured(
         "import os\nimport torch\n\ndef moves(x):\n    os.chdir('/')\n    return torch.relu(x)\n"
     )
     options = ("--train-images", "64", "--epochs", "2", "--seeds", "1", "--workers", "0")
-    options += ("--activation", f"{user_module(source)}:moves", "--corruptions", "contrast")
+    activation = f"{user_module(source)}:moves"
+    options += ("--activation", activation, "--corruptions", "contrast")
     done = actbench_here("run", *options, "--out", "out")
     assert done.code == 0, done.err
+    assert f"{activation} changed the working folder for the whole process" in done.err
+    assert "cnn changed" not in done.err
     assert Path.cwd() == tmp_path
     assert (tmp_path / "out" / "summary.csv").is_file()

@@ -11,6 +11,7 @@ import torch
 from actbench.errors import UsageError, in_a_line
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.build import build_network, build_notes
+from actbench.models.global_state import settings_kept
 from actbench.models.networks.registry import MODELS
 from actbench.models.study_code import is_external
 from actbench.study.study import Trial
@@ -54,8 +55,10 @@ def check_networks(
     """
     found: dict[str, list[str]] = {}
     own = {factory.spec: factory for factory in activations if is_external(study.model, factory)}
+    model = MODELS.parse(study.model)
     for factory in own.values():
-        with torch.random.fork_rng(devices=[]):
+        whose = study.model if model.imported else factory.spec
+        with torch.random.fork_rng(devices=[]), settings_kept(whose):
             seed_generators("network check", study.seeds[0])
             for note in _Check(study, factory, data).run(counts or [len(data.train_images)]):
                 found.setdefault(note, []).append(factory.spec)

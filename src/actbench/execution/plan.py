@@ -124,7 +124,7 @@ def _prepared(study: Study) -> Plan:
     counts = [trained_images(study, data)]
     if study.tune_lr:
         counts.append(trained_images(study, data.validation_split(data.tuning_images)))
-    with settings_kept(model):
+    with settings_kept():
         notes = check_networks(study, factories, data, counts)
         kernels, note = resolve_kernels(study, factories, len(data.classes), data.image_size)
         if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
