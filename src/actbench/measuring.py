@@ -41,8 +41,8 @@ class Measurements:
         corruptions: a row per corruption × severity: accuracy, loss, ece, and ``level``, which
             says what the severity is, such as ``σ = 0.1``.
         attacks: a row per attack × ε: images, accuracy.
-        classes: a row per class and row of the others: ``measured`` is ``clean``, a corruption or
-            an attack; images, correct, accuracy.
+        classes: a row per class and row of the others: ``measured`` is ``clean``, a corruption
+            with its severity and level, or an attack with its ε; images, correct, accuracy.
         warnings: why accuracy under attack may be overstated, and what could not be measured.
     """
 
@@ -265,6 +265,7 @@ def _frames(
     """Return the results as frames; ``images`` is the number of images by class."""
     import pandas as pd
 
+    from actbench.analysis.breakdowns import ClassScores, class_rows
     from actbench.analysis.trial_results import masking_of
     from actbench.store.measured import AttackResult, CleanResult, CorruptionResult, GradientResult
 
@@ -272,23 +273,18 @@ def _frames(
     corrupted = [r for r in results if isinstance(r, CorruptionResult)]
     attacked = [r for r in results if isinstance(r, AttackResult)]
     checks = [r for r in results if isinstance(r, GradientResult)]
-    names: Sequence[Any] = class_names or range(len(images))
-
-    def of_classes(correct: tuple[int, ...], of: tuple[int, ...], **where: object) -> list[Any]:
-        return [
-            {**where, "class": name, "images": n, "correct": k, "accuracy": k / n if n else None}
-            for name, k, n in zip(names, correct, of, strict=True)
-        ]
-
-    by_class = of_classes(clean.class_correct, images, measured="clean")
-    for one in corrupted:
-        for s in one.severities:
-            where = {"measured": one.corruption, "severity": s.severity}
-            by_class += of_classes(s.class_correct, images, **where)
-    for hit in attacked:
-        where = {"measured": hit.attack, "epsilon": hit.epsilon}
-        by_class += of_classes(hit.class_correct, hit.class_images, **where)
-    class_columns = ["measured", "severity", "epsilon", "class", "images", "correct", "accuracy"]
+    scores = [
+        ClassScores("clean", clean.class_correct, images),
+        *(
+            ClassScores(one.corruption, s.class_correct, images, severity=s.severity)
+            for one in corrupted
+            for s in one.severities
+        ),
+        *(
+            ClassScores(hit.attack, hit.class_correct, hit.class_images, epsilon=hit.epsilon)
+            for hit in attacked
+        ),
+    ]
     measures = ("accuracy", "loss", "ece", "logit_margin", "input_gradient_norm")
     masking = [masking_of(c, attacked, len(images)).warnings for c in checks]
     return Measurements(
@@ -305,6 +301,6 @@ def _frames(
             [(hit.attack, hit.epsilon, hit.images, hit.accuracy) for hit in attacked],
             columns=["attack", "epsilon", "images", "accuracy"],
         ),
-        classes=pd.DataFrame(by_class, columns=class_columns),
+        classes=class_rows(scores, class_names),
         warnings=[*clean.output_warnings, *clean.notes, *(w for found in masking for w in found)],
     )

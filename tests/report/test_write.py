@@ -41,6 +41,7 @@ ENVIRONMENT = {
 FILES = {
     *("trials.csv", "summary.csv", "comparisons.csv", "corruptions.csv", "attacks.csv"),
     *("gradients.csv", "mechanism.csv", "sensitivity.csv", "samples.png"),
+    *("corruption_differences.csv", "class_summary.csv"),
     *("study.toml", "environment.json", "summary.md", "summary.tex"),
 }
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -126,7 +127,7 @@ parsed = functools.cache(Page)
 def test_every_derived_file_is_written(folder: Path) -> None:
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     names = ("differences", "severity", "slope", "gradient_depth", "gradient_norms", "training")
-    names = (*names, "inactive_units", "corruptions")
+    names = (*names, "inactive_units", "corruptions", "corruption_differences")
     wanted = {f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")}
     assert found >= wanted | {"report.html", "summary.md", "trials.csv", "comparisons.csv"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from actbench.analysis import record_tables
+from actbench.analysis import breakdowns, record_tables
 from actbench.analysis.comparison_notes import (
     note_masking,
     note_ranks,
@@ -107,6 +107,15 @@ class Frames:
         """A row per activation × seed × activation layer: inactive_fraction."""
         return record_tables.inactive_table(self.records)
 
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """A row per activation × seed × measurement × class: images, correct, accuracy.
+
+        ``measured`` is ``clean``, a corruption with its ``severity``, or an attack with its
+        ``epsilon``. A ``class`` is its number from 0. Empty for records that do not have it.
+        """
+        return breakdowns.classes_table(self.records)
+
     # What follows from it
 
     @cached_property
@@ -140,6 +149,24 @@ class Frames:
     def primary_comparisons(self) -> pd.DataFrame:
         """The rows of ``comparisons`` in the metrics that the study is decided by."""
         return self.comparisons[self.comparisons["metric"].isin(self.primary_metrics)]
+
+    @cached_property
+    def corruption_differences(self) -> pd.DataFrame:
+        """A row per activation × corruption × severity: the paired difference in accuracy.
+
+        Intervals are those of single rows; ``p_holm`` is corrected over all rows.
+        """
+        return breakdowns.corruption_differences(self.records, self.study.baseline)
+
+    @cached_property
+    def class_summary(self) -> pd.DataFrame:
+        """A row per activation × class on clean, corrupted (the mean) and attacked images.
+
+        Mean and standard deviation of accuracy over n trials, and the paired difference.
+        """
+        return breakdowns.class_summary(
+            self.records, self.study.baseline, self._corrupted_versions
+        )
 
     @cached_property
     def sensitivity(self) -> pd.DataFrame:

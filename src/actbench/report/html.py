@@ -245,6 +245,9 @@ def _files(study: Study, *, strip: bool, environment: bool) -> list[tuple[str, s
         "comparisons.csv": "a row per activation × metric: difference, interval, p-values, verdict",
         "corruptions.csv": "a row per activation × seed × corruption × severity",
         "attacks.csv": "a row per activation × seed × attack × ε",
+        "corruption_differences.csv": "a row per activation × corruption × severity: paired "
+        "difference, interval, p-values",
+        "class_summary.csv": "a row per activation × class on clean, corrupted and attacked images",
         "gradients.csv": "a row per activation × seed × epoch × layer",
         "mechanism.csv": "a row per mechanism: its rank correlation with corrupted accuracy",
         "sensitivity.csv": "comparisons that lost diverged trials, with these scored as chance",

@@ -9,6 +9,7 @@ import numpy as np
 
 from actbench.analysis.metrics import epsilon_text
 from actbench.analysis.verdicts import NO_VERDICT
+from actbench.report.breakdowns import class_table, level_table
 from actbench.report.formatting import (
     DASH,
     MASKED,
@@ -39,6 +40,8 @@ def robustness_tables(frames: Frames) -> list[Table]:
         _error_table(frames),
         _matched_table(frames),
         _mechanism_table(frames),
+        level_table(frames),
+        class_table(frames),
         _calibration_table(frames, "ece", "Calibration error", ", %", percent),
         _calibration_table(frames, "loss", "Negative log-likelihood", ", nats", number),
     )

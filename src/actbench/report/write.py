@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from actbench.store.store import Store
     from actbench.study.study import Study
 
+# the frames that are files of their own in a results folder
+CSV_TABLES = (
+    "trials",
+    "corruptions",
+    "gradients",
+    "attacks",
+    "mechanism",
+    "summary",
+    "comparisons",
+    "sensitivity",
+    "corruption_differences",
+    "class_summary",
+)
+
 
 def write_report(store: Store, study: Study) -> Frames:
     """Write every derived file of the folder, from its records, and return the frames.
@@ -73,14 +87,7 @@ def all_figures(store: Store, frames: Frames) -> dict[str, Figure | str]:
 def derived_files(frames: Frames) -> dict[str, str]:
     """Return every table of the results folder as text, by file name."""
     return {
-        "trials.csv": to_csv(frames.trials),
-        "corruptions.csv": to_csv(frames.corruptions),
-        "gradients.csv": to_csv(frames.gradients),
-        "attacks.csv": to_csv(frames.attacks),
-        "mechanism.csv": to_csv(frames.mechanism),
-        "summary.csv": to_csv(frames.summary),
-        "comparisons.csv": to_csv(frames.comparisons),
-        "sensitivity.csv": to_csv(frames.sensitivity),
+        **{f"{name}.csv": to_csv(getattr(frames, name)) for name in CSV_TABLES},
         "summary.md": summary_markdown(frames),
         "summary.tex": summary_latex(frames),
         SUMMARY_FILE: summary_of(frames).to_json(),

@@ -84,6 +84,7 @@ def test_every_axis_has_a_label(drawn: dict[str, Figure]) -> None:
         shown = texts(figure)
         wanted = {
             "differences": ["difference, points (right is better)"],
+            "corruption_differences": ["difference, points", "all corruptions", "shot noise"],
             "severity": ["severity", "test accuracy, %"],
             "attacks": ["ε", "1/255", "8/255", "test accuracy, %"],
             "training": ["epoch", "mean training loss, nats", "test accuracy, %"],
@@ -224,14 +225,14 @@ def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
     ("changes", "failed", "missing"),
     [
         ({"seeds": 1, "epochs": 1}, {}, ()),
-        ({"activations": ("relu",)}, {}, ("differences", "slope")),
-        ({"corruptions": (), "epochs": 1}, {}, ("severity",)),
+        ({"activations": ("relu",)}, {}, ("differences", "corruption_differences", "slope")),
+        ({"corruptions": (), "epochs": 1}, {}, ("severity", "corruption_differences")),
         ({"epochs": 2, "seeds": 2}, {}, ()),
         ({"activations": TWELVE, "seeds": 2}, {}, ()),
         ({}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
-        ({"seeds": 1}, {("relu", 0): "diverged"}, ("differences",)),
+        ({"seeds": 1}, {("relu", 0): "diverged"}, ("differences", "corruption_differences")),
         ({"activations": ("relu", "gelu", "leaky_relu:0.1")}, {}, ("slope",)),
-        ({"epochs": 30, "corruptions": NOISES[:1]}, {}, ()),
+        ({"epochs": 30, "corruptions": NOISES[:1]}, {}, ("corruption_differences",)),
     ],
     ids=str,
 )
@@ -250,7 +251,8 @@ def test_without_any_result_there_are_sentences_in_place_of_figures() -> None:
     failed = {(trial.activation, trial.seed): "crashed" for trial in study.trials()}
     drawn = figures(synthetic_frames(study, failed=failed))
     assert set(drawn) == ALL - {"slope"}
-    assert "no seed has a result for both" in str(drawn.pop("differences"))
+    for name in ("differences", "corruption_differences"):
+        assert "no seed has a result for both" in str(drawn.pop(name))
     assert set(drawn.values()) == {"There is nothing to draw yet, as no trial has a result."}
 
 
@@ -331,6 +333,22 @@ def test_differences_reach_twice_the_margin_and_are_not_squeezed_by_one_wide_int
     frames.comparisons.loc[0, columns] = [0.01, -0.9, 0.9]
     _, high = reach(frames)
     assert high < 10
+
+
+def test_differences_by_corruption_are_those_of_the_comparisons(normal: Frames) -> None:
+    """Each in the panel of its activation and the row of its corruption, in points."""
+    figure = FIGURES["corruption_differences"].target(normal)
+    rows = ("clean_accuracy", "corrupted_accuracy", *(f"accuracy_{name}" for name in NOISES))
+    of = normal.comparisons.set_index(["activation", "metric"])
+    for axes, activation in zip(figure.axes, SLOPES[1:], strict=True):
+        assert axes.get_title("left") == activation
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert labels == ["clean images", "all corruptions", "gaussian noise", "shot noise"]
+        points = {tuple(line.get_xydata()[0]) for line in axes.lines if "\n" in str(line.get_gid())}
+        wanted = {(100 * of.loc[(activation, m), "difference"], y) for y, m in enumerate(rows)}
+        assert points == wanted
+    one = figures(synthetic_frames(study_of(corruptions=NOISES[:1])))["corruption_differences"]
+    assert str(one).startswith("The study has one corruption")
 
 
 def reach(frames: Frames) -> tuple[float, float]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # the start of each column of text, in points from the right edge of the axes
 _COLUMNS = {"difference [95 % interval]": 10, "n": 146, "verdict": 170}
 _ROW = 0.27  # inches
+NO_PAIR = "There is no difference to show: no seed has a result for both of a pair."
 
 
 def differences(frames: Frames) -> Figure | str | None:
@@ -52,7 +53,7 @@ def differences(frames: Frames) -> Figure | str | None:
     estimated = np.isfinite(rows["difference"])
     metrics = [name for name in shown if name in set(rows.loc[estimated, "metric"])]
     if not metrics:
-        return "There is no difference to show: no seed has a result for both of a pair."
+        return NO_PAIR
     rows = rows[rows["metric"].isin(metrics)]
     of = series_styles(study.activations)
     others = [name for name in of if name in set(rows["activation"])]
@@ -63,7 +64,7 @@ def differences(frames: Frames) -> Figure | str | None:
     what = f"Paired differences from {shorten(study.baseline)}"
     title = study_title(study, what, sample_size(rows["n"], "pair"))
     margin = 100 * study.margin
-    return forest("differences", title, panels, margin, _reach(rows, margin))
+    return forest("differences", title, panels, margin, reach(rows, margin))
 
 
 def forest(
@@ -94,15 +95,12 @@ def forest(
             len(panels), 1, squeeze=False, sharex=True, height_ratios=ratios
         ).ravel()
         for axes, (label, rows) in zip(grid, panels.items(), strict=True):
-            axes.axvspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
-            axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
             for y, (style, row) in enumerate(rows):
-                _draw_row(axes, y, row, style, limit)
-            axes.set(xlim=(-limit, limit), ylim=(len(rows) - 0.4, -0.6))
-            axes.set_yticks(range(len(rows)), [style.label for style, _ in rows])
-            axes.tick_params(axis="y", length=0, pad=8)
-            axes.grid(visible=False, axis="y")
-            axes.spines["left"].set_visible(False)
+                draw_difference(axes, y, row, style, limit)
+                texts = (difference(row, points=True), str(row["n"]), str(row["verdict"]))
+                for x, text in zip(_COLUMNS.values(), texts, strict=True):
+                    _write_beside(axes, y, x, text)
+            difference_axes(axes, [style.label for style, _ in rows], margin, limit)
             axes.set_title(label)
         for head, x in _COLUMNS.items():
             _write_beside(grid[0], 1, x, head, heading=True)
@@ -122,25 +120,47 @@ def typical_reach(rows: pd.DataFrame, margin: float) -> float:
     return float(1.06 * max(2 * margin, usual))
 
 
-def _reach(rows: pd.DataFrame, margin: float) -> float:
-    """Return the plot's limit to either side of zero, in points."""
+def reach(rows: pd.DataFrame, margin: float) -> float:
+    """Return a limit for differences that all means are within, and most intervals, in points."""
     ends = 100 * rows[["difference", "ci_low", "ci_high"]].abs().max(axis=1).dropna()
     usual = min(ends.max(), 4 * ends.median())
     return float(1.06 * max(2 * margin, usual, 100 * rows["difference"].abs().max()))
 
 
-def _draw_row(axes: Axes, y: int, row: Mapping[Any, Any], style: SeriesStyle, limit: float) -> None:
+def difference_axes(axes: Axes, labels: Sequence[str], margin: float, limit: float) -> None:
+    """Prepare axes of differences in points: a labelled row each, zero, and the margin shaded."""
+    axes.axvspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
+    axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+    axes.set(xlim=(-limit, limit), ylim=(len(labels) - 0.4, -0.6))
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0, pad=8)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+
+
+def draw_difference(
+    axes: Axes, y: int, row: Mapping[Any, Any], style: SeriesStyle, limit: float, gid: str = ""
+) -> None:
+    """Draw a difference and its interval; an end beyond the limit is an arrow.
+
+    Args:
+        axes: from −``limit`` to ``limit`` points.
+        y: of the row.
+        row: with ``difference``, ``ci_low`` and ``ci_high``, fractions.
+        style: of the activation.
+        limit: in points.
+        gid: of all parts, as ``SeriesStyle.gid`` gives it; none unless given.
+    """
     low, mean, high = (100 * float(row[name]) for name in ("ci_low", "difference", "ci_high"))
+    mark = {"color": style.colour, "gid": gid.partition("\n")[0] or None}
     if math.isfinite(low):
-        axes.plot([max(low, -limit), min(high, limit)], [y, y], color=style.colour, linewidth=2)
+        axes.plot([max(low, -limit), min(high, limit)], [y, y], linewidth=2, **mark)
         for end, beyond, arrow in ((-limit, low < -limit, "<"), (limit, high > limit, ">")):
             if beyond:
-                axes.plot(end, y, marker=arrow, color=style.colour, markersize=6, clip_on=False)
+                axes.plot(end, y, marker=arrow, markersize=6, clip_on=False, **mark)
     if math.isfinite(mean):
-        axes.plot(mean, y, **{**style.strokes(joined=False), "markersize": 1.3 * style.size})
-    texts = (difference(row, points=True), str(row["n"]), str(row["verdict"]))
-    for x, text in zip(_COLUMNS.values(), texts, strict=True):
-        _write_beside(axes, y, x, text)
+        size = 1.3 * style.size
+        axes.plot(mean, y, **{**style.strokes(joined=False), "markersize": size, "gid": gid or None})
 
 
 def _write_beside(axes: Axes, y: float, points: float, text: str, *, heading: bool = False) -> None:

@@ -31,6 +31,7 @@ from actbench.report.figures.axes import (
     steady_ticks,
     titled,
 )
+from actbench.report.figures.by_corruption import corruption_differences
 from actbench.report.figures.forest import differences
 from actbench.report.figures.layers import gradient_depth, gradient_norms, inactive_units
 from actbench.report.figures.style import (
@@ -80,7 +81,7 @@ def caption(name: str, frames: Frames) -> str:
     text = text.replace("{baseline}", study.baseline)
     if name == "attacks":
         text = " ".join([text, *masking_warnings(frames)])
-    if name == "differences":
+    if name in ("differences", "corruption_differences"):
         return f"{text} {sample_size(frames.primary_comparisons['n'], 'pair')}."
     return f"{text} {seeds_of(finished(frames, frames.trials))}."
 
@@ -274,6 +275,14 @@ FIGURES: Registry[Callable[[Frames], Figure | str | None]] = Registry(
         "Test accuracy as a corruption grows, or by its levels. Bands are 95 % t intervals of each "
         "mean. The results of a seed vary together, so bands can overlap although the paired "
         "difference is clear: use the paired differences.",
+    ),
+    corruption_differences=Entry(
+        corruption_differences,
+        "Each activation less {baseline} under each corruption, the mean over its severities or "
+        "levels, seed by seed, with the 95 % t interval; right is better. The grey band is "
+        "±{margin} points, differences that do not matter. Intervals are not corrected for the "
+        "number of corruptions: of twenty, one excludes zero by chance. A table has the "
+        "differences at each severity.",
     ),
     attacks=Entry(
         attacks,
