@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.sequential import interim_analyses
 from actbench.data.folders import check_apart
-from actbench.errors import UsageError, did_you_mean
+from actbench.errors import UsageError, did_you_mean, in_a_line
 from actbench.models.user_code import importing
 from actbench.progress import ProgressDisplay
 from actbench.session import run_shard, run_study
@@ -21,10 +22,12 @@ from actbench.study.study import Study
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from actbench.execution.executors import Event
     from actbench.results import Results
+
+    Listener = Callable[[Event], object]
 
 
 def run(
@@ -33,7 +36,7 @@ def run(
     *,
     quiet: bool = False,
     verbose: bool = False,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | Sequence[Listener] | None = None,
     **options: Any,
 ) -> Results:
     """Run what the results folder does not hold of the study yet, and return all of its results.
@@ -46,7 +49,10 @@ def run(
         out: the results folder; ``results/<dataset>-<model>`` in the current folder unless given.
         quiet: show no progress on stderr.
         verbose: write a line every 100 steps and every epoch.
-        on_event: is called in this process with every event of the run, in place of the display.
+        on_event: a function, or several, that is called in this process with every event of the
+            run (``actbench.events``), such as a listener of ``actbench.listeners``. If it has a
+            method ``close``, that is called at the end of the run. After an exception it is called
+            no more: there is a ``RuntimeWarning``, and the run goes on.
         options: the fields of ``RunOptions``, such as ``workers=0`` or ``retry_failed=True``.
 
     Raises:
@@ -59,9 +65,64 @@ def run(
     _check_option_names(options)
     run_options = RunOptions(**options)
     with contextlib.ExitStack() as stack:
-        listener = on_event or stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
-        folder = run_in_folder(study, out, run_options, listener)
+        called = [_Guarded(listener) for listener in _listeners(on_event)]
+        display = stack.enter_context(ProgressDisplay(quiet=quiet, verbose=verbose))
+        for listener in called:
+            stack.callback(listener.close)
+
+        def report(event: Event) -> None:
+            display(event)
+            for listener in called:
+                listener(event)
+
+        folder = run_in_folder(study, out, run_options, report)
     return Results(folder)
+
+
+def _listeners(given: Any) -> list[Listener]:
+    """Return the functions to call with every event.
+
+    Raises:
+        UsageError: something else was given.
+    """
+    if given is None:
+        return []
+    listeners = list(given) if isinstance(given, (list, tuple)) else [given]
+    for listener in listeners:
+        if not callable(listener) or isinstance(listener, type):
+            raise UsageError(
+                f"on_event is {listener!r}; it must be a function of an event, or a list of these"
+            )
+    return listeners
+
+
+class _Guarded:
+    """Calls a listener until it raises an exception: what it does must not cost a run."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._failed = listener, False
+
+    def __call__(self, event: Event) -> None:
+        if not self._failed:
+            self._call(self._listener, event)
+
+    def close(self) -> None:
+        """Call the listener's own ``close``, if it has one."""
+        if (close := getattr(self._listener, "close", None)) is not None:
+            self._call(close)
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        try:
+            function(*arguments)
+        except Exception as error:  # user code
+            self._failed = True
+            name = getattr(self._listener, "__qualname__", type(self._listener).__name__)
+            warnings.warn(
+                f"on_event: {name} raised {in_a_line(error)}; it is called no more, and the run "
+                "goes on",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def run_in_folder(

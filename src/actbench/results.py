@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from actbench.analysis.frames import Frames
 from actbench.analysis.trial_results import stored_results
 from actbench.errors import UsageError, did_you_mean
+from actbench.files import atomic_write
 from actbench.report.sentences import verdict_sentences
+from actbench.report.tables import rounded
 from actbench.report.warnings import study_warnings
+from actbench.report.write import CSV_TABLES
 from actbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
     from torch import nn
+
+FRAMES = (*CSV_TABLES, "epochs", "inactive", "variance", "classes")
+"""The names of all data frames of ``Results``; the first ones are CSV files as well."""
 
 
 class Results(Frames):
@@ -84,6 +90,31 @@ class Results(Frames):
         from actbench.training.trained import trained_network
 
         return trained_network(Store(self.folder), self.study, activation, seed)
+
+    def to_parquet(self, folder: str | os.PathLike[str]) -> None:
+        """Write each data frame to ``<frame>.parquet`` in a folder, which is created.
+
+        The frames are those of ``FRAMES``. Numbers are those of the CSV files of the results
+        folder, to the bit; texts are without their protection against spreadsheets.
+
+        Raises:
+            UsageError: pyarrow is not installed, or a file cannot be written.
+        """
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError:
+            raise UsageError(
+                "to_parquet needs pyarrow, which is not installed; "
+                "pip install 'actbench[parquet]' installs it"
+            ) from None
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name in FRAMES:
+                with atomic_write(target / f"{name}.parquet") as file:
+                    rounded(getattr(self, name)).to_parquet(file, index=False)
+        except OSError as error:
+            raise UsageError(f"cannot write to {str(folder)!r}: {error.strerror}") from None
 
     def _repr_html_(self) -> str:
         """Return the answer as a table, with the warnings, for a notebook."""

@@ -224,7 +224,7 @@ def _run_pending(
     """Report what is stored of ``part``, then run its pending trials."""
     planned = len(plan.study.trials())
     to_measure = [work.record for work in pending if work.record is not None]
-    on_event(Planned(len(pending), len(to_measure)))
+    on_event(Planned(len(pending), len(to_measure), plan.study))
     notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
     if plan.note:
         notes.append(plan.note)

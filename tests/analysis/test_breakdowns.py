@@ -107,7 +107,9 @@ def test_rows_by_class_add_up_to_the_accuracies(tiny_run: TinyRun) -> None:
     assert len(clean) == len(tiny_run.results)
     assert clean["by_class"].to_numpy() == pytest.approx(clean["clean_accuracy"].to_numpy())
     corrupted = sums.rename(columns={"measured": "corruption"})
-    corrupted = corrupted.merge(frames.corruptions, on=["activation", "seed", "corruption", "severity"])
+    corrupted = corrupted.merge(
+        frames.corruptions, on=["activation", "seed", "corruption", "severity"]
+    )
     assert len(corrupted) == len(frames.corruptions) > 0
     assert corrupted["by_class"].to_numpy() == pytest.approx(corrupted["accuracy"].to_numpy())
 

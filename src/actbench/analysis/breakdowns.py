@@ -100,8 +100,9 @@ class ClassScores:
     def accuracies(self) -> Floats:
         """Accuracy by class, NaN for a class without images."""
         images = np.asarray(self.images, dtype=np.float64)
-        nothing = np.full_like(images, np.nan)
-        return np.divide(np.asarray(self.correct), images, out=nothing, where=images > 0)
+        accuracies = np.full_like(images, np.nan)
+        np.divide(np.asarray(self.correct), images, out=accuracies, where=images > 0)
+        return accuracies
 
 
 def class_scores(result: TrialResult) -> list[ClassScores]:
@@ -129,7 +130,9 @@ def class_rows(scores: Sequence[ClassScores], names: Sequence[Any] = ()) -> pd.D
         scores: of one trial or network, one at least.
         names: of the classes; their numbers from 0 unless given.
     """
-    labels = ["" if s.severity is None else level_labels(s.measured)[s.severity - 1] for s in scores]
+    labels = [
+        "" if s.severity is None else level_labels(s.measured)[s.severity - 1] for s in scores
+    ]
     where = pd.DataFrame(
         {
             "measured": [s.measured for s in scores],

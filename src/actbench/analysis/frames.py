@@ -164,9 +164,7 @@ class Frames:
 
         Mean and standard deviation of accuracy over n trials, and the paired difference.
         """
-        return breakdowns.class_summary(
-            self.records, self.study.baseline, self._corrupted_versions
-        )
+        return breakdowns.class_summary(self.records, self.study.baseline, self._corrupted_versions)
 
     @cached_property
     def sensitivity(self) -> pd.DataFrame:

@@ -60,10 +60,14 @@ class Retried:
 
 @dataclass(frozen=True)
 class Planned:
-    """The number of trials that are about to run; ``to_measure`` of them are trained already."""
+    """The number of trials that are about to run; ``to_measure`` of them are trained already.
+
+    ``study`` is the study that they belong to; None if they choose learning rates for it.
+    """
 
     trials: int
     to_measure: int = 0
+    study: Study | None = None
 
 
 Event = Planned | Note | Progress | Measuring | Updated | Finished | Retried

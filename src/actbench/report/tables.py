@@ -34,11 +34,9 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(frame: pd.DataFrame) -> str:
     """Return the frame as CSV, with an apostrophe before text that is a formula to a spreadsheet.
 
-    Numbers are rounded to 12 significant digits: processors and libraries differ in the last ones.
+    Numbers are ``rounded``.
     """
-    safe = frame.copy()
-    for column in safe.columns[[is_float_dtype(kind) for kind in safe.dtypes]]:
-        safe[column] = [float(f"{number:.12g}") for number in safe[column].astype("float64")]
+    safe = rounded(frame)
     for column in safe.columns[[not is_numeric_dtype(kind) for kind in safe.dtypes]]:
         cells = safe[column].unique()
         defused = {cell: safer for cell in cells if (safer := _defused(cell)) is not cell}
@@ -46,6 +44,17 @@ def to_csv(frame: pd.DataFrame) -> str:
             changed = [defused.get(cell, cell) for cell in safe[column]]
             safe[column] = pd.Series(changed, safe.index, dtype=object)
     return safe.to_csv(index=False, lineterminator="\n")
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with numbers of 12 significant digits.
+
+    Processors and libraries differ in the last ones.
+    """
+    table = frame.copy()
+    for column in table.columns[[is_float_dtype(kind) for kind in table.dtypes]]:
+        table[column] = [float(f"{number:.12g}") for number in table[column].astype("float64")]
+    return table
 
 
 def _defused(cell: object) -> object:

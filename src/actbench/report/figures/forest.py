@@ -152,7 +152,7 @@ def draw_difference(
         gid: of all parts, as ``SeriesStyle.gid`` gives it; none unless given.
     """
     low, mean, high = (100 * float(row[name]) for name in ("ci_low", "difference", "ci_high"))
-    mark = {"color": style.colour, "gid": gid.partition("\n")[0] or None}
+    mark: dict[str, Any] = {"color": style.colour, "gid": gid.partition("\n")[0] or None}
     if math.isfinite(low):
         axes.plot([max(low, -limit), min(high, limit)], [y, y], linewidth=2, **mark)
         for end, beyond, arrow in ((-limit, low < -limit, "<"), (limit, high > limit, ">")):
@@ -160,7 +160,9 @@ def draw_difference(
                 axes.plot(end, y, marker=arrow, markersize=6, clip_on=False, **mark)
     if math.isfinite(mean):
         size = 1.3 * style.size
-        axes.plot(mean, y, **{**style.strokes(joined=False), "markersize": size, "gid": gid or None})
+        axes.plot(
+            mean, y, **{**style.strokes(joined=False), "markersize": size, "gid": gid or None}
+        )
 
 
 def _write_beside(axes: Axes, y: float, points: float, text: str, *, heading: bool = False) -> None:
