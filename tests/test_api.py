@@ -20,7 +20,8 @@ import torch
 import actbench
 from actbench.api import default_folder, plan_interim_analyses
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.execution.executors import Note
+from actbench.events import Note
+from actbench.results import FRAMES
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from helpers.made_studies import made_folder
@@ -165,6 +166,30 @@ def test_a_run_leaves_the_global_generators_as_they_were(tmp_path: Path) -> None
     )
     actbench.run(study, tmp_path / "out", workers=0, quiet=True)
     assert states() == before
+
+
+def test_parquet_has_the_numbers_of_the_csv_files_to_the_bit(
+    results: actbench.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    results.to_parquet(tmp_path / "tables")
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == set(FRAMES)
+    for name in FRAMES:
+        table = pd.read_parquet(tmp_path / "tables" / f"{name}.parquet")
+        frame = getattr(results, name)
+        assert list(table) == list(frame)
+        assert len(table) == len(frame)
+        if (csv := results.folder / f"{name}.csv").exists():
+            printed = pd.read_csv(csv, float_precision="round_trip")
+            for column in frame.columns[[kind.kind in "fi" for kind in frame.dtypes]]:
+                found = table[column].to_numpy(np.float64, na_value=np.nan)
+                np.testing.assert_array_equal(found, printed[column].to_numpy(np.float64))
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot write to .*file'"):
+        results.to_parquet(tmp_path / "file")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r"pip install 'actbench\[parquet\]' installs it$"):
+        results.to_parquet(tmp_path / "more")
 
 
 def test_what_is_no_study_is_refused() -> None:

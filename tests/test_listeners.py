@@ -183,7 +183,8 @@ def test_mlflow_gets_a_run_for_each_trial_with_valid_names(
 
     class Client:
         def __init__(self, uri: str | None) -> None:
-            assert uri == "http://here"
+            if uri != "http://here":
+                raise OSError("no\nserver")
 
         def get_experiment_by_name(self, name: str) -> None:
             assert name == "mine"
@@ -207,6 +208,8 @@ def test_mlflow_gets_a_run_for_each_trial_with_valid_names(
     made.MlflowClient = Client  # type: ignore[attr-defined]
     made.entities = types.SimpleNamespace(Metric=metric, Param=param)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mlflow", made)
+    with pytest.raises(UsageError, match=r"^MLflow has no experiment 'mine': OSError: no server$"):
+        MLflow("mine", "http://there")
     listener = MLflow("mine", "http://here")
     replay(listener, run)
     check(logs, run, lambda name: name.replace("=", "_"))

@@ -143,17 +143,22 @@ class MLflow(Listener):
         tracking_uri: of the server or store; MLflow's own setting unless given.
 
     Raises:
-        UsageError: mlflow is not installed.
+        UsageError: mlflow is not installed, or its server or store cannot be used.
     """
 
     def __init__(self, experiment: str = "actbench", tracking_uri: str | None = None) -> None:
         super().__init__()
         self._mlflow = _import("mlflow", "mlflow")
-        self._client = self._mlflow.MlflowClient(tracking_uri)
-        found = self._client.get_experiment_by_name(experiment)
-        self._experiment = (
-            self._client.create_experiment(experiment) if found is None else found.experiment_id
-        )
+        try:
+            self._client = self._mlflow.MlflowClient(tracking_uri)
+            found = self._client.get_experiment_by_name(experiment)
+            self._experiment = (
+                self._client.create_experiment(experiment) if found is None else found.experiment_id
+            )
+        except Exception as error:  # of any kind, from the server or the store
+            raise UsageError(
+                f"MLflow has no experiment {experiment!r}: {in_a_line(error)}"
+            ) from error
 
     def _open(self, name: str, settings: Mapping[str, Any]) -> Any:
         run = self._client.create_run(self._experiment, run_name=name).info.run_id
