@@ -72,7 +72,9 @@ def all_figures(store: Store, frames: Frames) -> dict[str, Figure | str]:
 
 def derived_files(frames: Frames) -> dict[str, str]:
     """Return every table of the results folder as text, by file name."""
+    claimed = {"replication.csv": to_csv(frames.replication)} if frames.study.claim else {}
     return {
+        **claimed,
         "trials.csv": to_csv(frames.trials),
         "corruptions.csv": to_csv(frames.corruptions),
         "gradients.csv": to_csv(frames.gradients),
