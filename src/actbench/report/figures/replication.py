@@ -10,7 +10,7 @@ import numpy as np
 from actbench.analysis.claims import read_claim
 from actbench.report.figures.forest import forest, typical_reach
 from actbench.report.figures.series import series_styles
-from actbench.report.figures.style import FAINT, shorten
+from actbench.report.figures.style import FAINT, sample_size, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +47,10 @@ def replication(frames: Frames) -> Figure | str | None:
                 (published, _side(row, "source", row["source_verdict"])),
                 (style.with_label("here"), _side(row, "here", row["result"])),
             ]
-        panels[labels[title] or f"against {shorten(study.baseline)}"] = rows
+        panels[labels[str(title)] or f"against {shorten(study.baseline)}"] = rows
     margin = 100 * study.margin
-    title = f"{shorten(claim.title, 40)}: published differences and those found here"
+    found = sample_size(table["here_n"], "pair")
+    title = f"Published and found here: {shorten(claim.title, 30)}, {found}"
     return forest("replication", title, panels, margin, typical_reach(_both(table), margin))
 
 
