@@ -35,13 +35,15 @@ def write_report(store: Store, study: Study) -> Frames:
 
 
 def write_documents(store: Store, frames: Frames) -> None:
-    """Write every derived file of the folder, and remove figures that the frames do not give.
+    """Write every derived file of the folder, and remove those that the frames do not give.
 
     Raises:
         ResultsFolderError: a file cannot be written.
     """
     for name, text in derived_files(frames).items():
         store.write_text(name, text)
+    if not frames.study.claim:
+        (store.folder / "replication.csv").unlink(missing_ok=True)
     pictures = {}
     for name, figure in all_figures(store, frames).items():
         pictures[name] = figure if isinstance(figure, str) else to_svg(figure)
