@@ -9,9 +9,10 @@ from actbench.report.summary import read_summary
 from helpers.made_studies import made_folder
 
 if TYPE_CHECKING:
-    import pytest
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
     from helpers.runs import Outcome
 
