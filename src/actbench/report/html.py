@@ -77,6 +77,7 @@ _TEXT_HEADERS = {
     "result",
     "why",
     "level",
+    "published row",
     "source",
     "here",
     "setting",
