@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actbench.api import run
+    from actbench.api import claim_study, run
     from actbench.data.in_memory import arrays, from_dataset
     from actbench.measuring import measure
     from actbench.models.swap import swap_activations
@@ -24,6 +24,7 @@ __all__ = [
     "RunOptions",
     "Study",
     "arrays",
+    "claim_study",
     "from_dataset",
     "load",
     "measure",
@@ -37,6 +38,7 @@ _MODULES = {
     "RunOptions": "actbench.study.run_options",
     "Study": "actbench.study.study",
     "arrays": "actbench.data.in_memory",
+    "claim_study": "actbench.api",
     "from_dataset": "actbench.data.in_memory",
     "load": "actbench.results",
     "measure": "actbench.measuring",

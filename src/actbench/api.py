@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actbench.analysis.claims import claim_settings
 from actbench.analysis.sequential import interim_analyses
 from actbench.data.folders import check_apart
 from actbench.errors import UsageError, did_you_mean, in_a_line
@@ -18,7 +19,7 @@ from actbench.session import run_shard, run_study
 from actbench.store.lock import Shard
 from actbench.store.store import Store
 from actbench.study.run_options import MAX_SEEDS_UNTIL_DECIDED, RunOptions
-from actbench.study.study import Study
+from actbench.study.study import Study, merged
 
 if TYPE_CHECKING:
     import os
@@ -205,7 +206,27 @@ def plan_interim_analyses(study: Study, options: RunOptions) -> Study:
     return dataclasses.replace(study, seeds=tuple(seeds), interim_analyses=planned)
 
 
+def claim_study(name: str, scale: float = 1.0, **fields: Any) -> Study:
+    """Return the study that repeats a published claim (see ``actbench list claims``).
+
+    Args:
+        name: of the claim.
+        scale: the share of its epochs and seeds, in (0, 1]; below 1 it is a trial run.
+        fields: of ``Study``, in place of the claim's.
+
+    Raises:
+        UsageError: there is no such claim, or a field is wrong.
+    """
+    return Study(**merged(claim_settings(name, scale), fields))
+
+
 def default_folder(study: Study) -> Path:
-    """Return ``results/<dataset>-<model>`` without characters that are unsafe in a file name."""
+    """Return ``results/<dataset>-<model>`` without characters that are unsafe in a file name.
+
+    For a claim, ``results/<claim>``, and ``results/<claim>-scale-<scale>`` for a trial run of it.
+    """
+    if study.claim:
+        trial = f"-scale-{study.scale:g}" if study.scale != 1 else ""
+        return Path("results") / f"{study.claim}{trial}"
     name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{study.dataset}-{study.model}").strip("-.")
     return Path("results") / name[:100]

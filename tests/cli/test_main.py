@@ -22,6 +22,7 @@ from actbench.corruptions.specs import SUITES
 from actbench.data.datasets import DATASETS
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.registry import MODELS
+from actbench.study.toml import study_from_toml, study_to_toml
 from helpers.runs import TINY, run_process, same_files
 
 if TYPE_CHECKING:
@@ -590,3 +591,48 @@ def test_on_an_ascii_terminal_tables_are_ascii(tiny_run: TinyRun, tmp_path: Path
     assert done.stdout.isascii()
     assert b"baseline" in done.stdout
     assert b"?" not in done.stdout
+
+
+# claims
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--claim", "mish-squezenet"], "unknown claim 'mish-squezenet'; did you mean 'mish-squee"),
+        (["--scale", "0.1"], "scale is 0.1, a share of a claim's epochs and seeds; give claim too"),
+        (["--claim", "xu-2015-nin", "--scale", "0"], "scale is 0.0; it must be a number above 0"),
+    ],
+)
+def test_a_wrong_claim_is_one_line_before_anything_is_read(
+    arguments: list[str], message: str, actbench_here: Callable[..., Outcome]
+) -> None:
+    done = actbench_here("run", *arguments)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    assert message in line
+    assert list(Path().iterdir()) == []
+
+
+def test_a_claim_is_the_lowest_layer_under_the_file_and_the_options(
+    actbench_here: Callable[..., Outcome],
+) -> None:
+    Path("more.toml").write_text('dataset = "digits"\nmodel = "mlp"\n', encoding="utf-8")
+    options = ("--activation", "relu,mish", "--config", "more.toml", "--dry-run", "--json")
+    done = actbench_here("run", "--claim", "layeract-resnet32", "--scale", "0.1", *options)
+    content = json.loads(done.out)
+    assert content["folder"] == "results/layeract-resnet32-scale-0.1"
+    assert [(t["activation"], t["seed"]) for t in content["trials"]] == [
+        (name, seed) for seed in (11, 22, 33) for name in ("relu", "mish")
+    ]
+    trial, departs = done.err.splitlines()[:2]
+    assert "trial run of the claim layeract-resnet32 at scale 0.1: 6400 of 64000 steps" in trial
+    assert "data digits (source: cifar10)" in departs
+    assert "network mlp (source: resnet32)" in departs
+    assert "optimizer" not in departs
+
+
+def test_a_claim_and_its_scale_are_stored_and_read_again() -> None:
+    study = actbench.claim_study("layeract-resnet32", 0.1, epochs=3, seeds=2)
+    assert (study.claim, study.scale, study.epochs, study.steps) == ("layeract-resnet32", 0.1, 3, 0)
+    assert study_from_toml(study_to_toml(study), "study.toml") == study

@@ -163,7 +163,7 @@ def _compare_row(
     correlation: float | None,
     tests: int,
 ) -> dict[str, Any]:
-    ours, theirs = (_sample(each, table) for each in (row, baseline))
+    ours, theirs = (sample_of(each, table) for each in (row, baseline))
     assert row.mean is not None and baseline.mean is not None  # noqa: S101, PT018
     factor = _factor(table)
     found: dict[str, Any] = {
@@ -235,7 +235,7 @@ def _factor(table: PublishedTable) -> float:
     return 0.01 if table.unit == "percent" else 1.0
 
 
-def _sample(row: PublishedRow, table: PublishedTable) -> Sample | None:
+def sample_of(row: PublishedRow, table: PublishedTable) -> Sample | None:
     """Return the row's mean, deviation and n as fractions, or None if it lacks one of them."""
     if row.mean is None or row.n is None:
         return None

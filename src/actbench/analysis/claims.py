@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from actbench.analysis.printed import parse_number, parse_pair
 from actbench.analysis.published_tables import PublishedRow, PublishedTable
 from actbench.errors import UsageError, did_you_mean
+from actbench.study.fields import is_number
+from actbench.study.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower"]
 
+METRICS = ("clean_accuracy", "corrupted_accuracy")
 _NUMBERS = ("mean", "sd", "se", "ci_half", "p", "d", "difference")
 _CLAIM = {
     "title": str,
@@ -32,10 +35,12 @@ _CLAIM = {
     "unverified": list,
     "study": dict,
     "unstated": list,
+    "corrupted_images": str,
     "tables": list,
 }
 _TABLE = {
     "title": str,
+    "label": str,
     "metric": str,
     "unit": str,
     "better": str,
@@ -43,12 +48,16 @@ _TABLE = {
     "reference": str,
     "test_images": int,
     "n": int,
+    "corruptions": list,
+    "repeats": bool,
     "rows": list,
 }
 _ROW = {
     "name": str,
     "activation": str,
     "n": int,
+    "corruptions": list,
+    "severity": int,
     "interval": str,
     "unverified": list,
 } | dict.fromkeys(_NUMBERS, str)
@@ -80,15 +89,19 @@ class ClaimTable:
 
     Attributes:
         table: its numbers as printed; the baseline is empty if it compares nothing.
-        metric: the column of a study's trials that it is to be compared with.
+        metric: ``clean_accuracy`` or ``corrupted_accuracy``, the mean over a row's corruptions.
         better: which means are better.
         test_images: of which each run's accuracy is a share; 0 if it is a mean over other sets.
+        repeats: whether it prints the runs of an earlier table again.
+        label: its title in a figure, which is short.
     """
 
     table: PublishedTable
     metric: str
     better: Better
     test_images: int
+    repeats: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,7 @@ class Claim:
         unstated: what the source does not say about its protocol.
         notes: sentences on the figures.
         unverified: what nobody could check against the source.
+        corrupted_images: where the source has its corrupted images from; "" if it has none.
     """
 
     name: str
@@ -119,6 +133,7 @@ class Claim:
     unstated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
+    corrupted_images: str = ""
 
 
 def claim_names() -> list[str]:
@@ -167,14 +182,40 @@ def claim_from_toml(text: str, name: str) -> Claim:
         values["url"],
         tables,
         values["study"],
-        *(tuple(values.get(key, ())) for key in ("unstated", "notes", "unverified")),
+        **{key: tuple(values.get(key, ())) for key in ("unstated", "notes", "unverified")},
+        corrupted_images=values.get("corrupted_images", ""),
     )
+
+
+def claim_settings(name: str, scale: float = 1.0) -> dict[str, Any]:
+    """Return the fields of the study that repeats a claim, as ``Study`` takes them.
+
+    Args:
+        name: of the claim.
+        scale: the share of its epochs (or steps) and seeds, above 0; they are rounded, to one epoch
+            or step and to two seeds at least. What the claim does not state is a share of the
+            default.
+
+    Raises:
+        UsageError: there is no such claim.
+    """
+    fields = {**read_claim(name).study, "claim": name, "scale": scale}
+    if not is_number(0, 1, above=True)(scale) or scale == 1:
+        return fields
+    default = Study()
+    length = "steps" if "steps" in fields else "epochs"
+    seeds = fields.get("seeds", list(default.seeds))
+    seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
+    fields[length] = max(1, round(scale * fields.get(length, default.epochs)))
+    fields["seeds"] = seeds[: max(2, round(scale * len(seeds)))]
+    return fields
 
 
 def _table(values: Mapping[str, Any], where: str) -> ClaimTable:
     _check(values, _TABLE, ("title", "metric", "unit", "rows"), where)
+    shared = {key: values[key] for key in ("n", "corruptions") if key in values}
     rows = tuple(
-        _row(row, values.get("n"), f"{where}, row {number}")
+        _row({**shared, **row}, f"{where}, row {number}")
         for number, row in enumerate(values["rows"], 1)
     )
     names = [row.name for row in rows]
@@ -185,6 +226,7 @@ def _table(values: Mapping[str, Any], where: str) -> ClaimTable:
         ("better", ("higher", "lower")),
         ("baseline", names),
         ("reference", names),
+        ("metric", METRICS),
     ):
         if key in values and values[key] not in allowed:
             raise UsageError(f"{where}: {key} is {values[key]!r}; it must be one of {allowed}")
@@ -192,11 +234,16 @@ def _table(values: Mapping[str, Any], where: str) -> ClaimTable:
         raise UsageError(f"{where}: two rows have one name")
     table = PublishedTable(values["title"], rows, values["unit"], baseline, reference or names[0])
     return ClaimTable(
-        table, values["metric"], values.get("better", "higher"), values.get("test_images", 0)
+        table,
+        values["metric"],
+        values.get("better", "higher"),
+        values.get("test_images", 0),
+        values.get("repeats", False),
+        values.get("label", ""),
     )
 
 
-def _row(values: Mapping[str, Any], n: int | None, where: str) -> PublishedRow:
+def _row(values: Mapping[str, Any], where: str) -> PublishedRow:
     _check(values, _ROW, ("name", "mean"), where)
     numbers = {
         key: _parsed(parse_number, values[key], f"{where}: {key}")
@@ -209,8 +256,10 @@ def _row(values: Mapping[str, Any], n: int | None, where: str) -> PublishedRow:
         ends = {"ci_low": low, "ci_high": high}
     return PublishedRow(
         values["name"],
-        n=values.get("n", n),
+        n=values.get("n"),
         activation=values.get("activation", ""),
+        corruptions=tuple(values.get("corruptions", ())),
+        severity=values.get("severity", 0),
         unverified=tuple(values.get("unverified", ())),
         **numbers,
         **ends,
@@ -233,7 +282,8 @@ def _check(
     for key, value in values.items():
         if key not in types:
             raise UsageError(f"{where} has an unknown key {key!r}{did_you_mean(key, types)}")
-        if not isinstance(value, types[key]) or isinstance(value, bool):
+        is_flag = isinstance(value, bool)
+        if not isinstance(value, types[key]) or (is_flag and types[key] is not bool):
             raise UsageError(f"{where}: {key} is {value!r}, which has the wrong type")
     missing = [key for key in required if key not in values]
     if missing:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from actbench.analysis import breakdowns, record_tables
+from actbench.analysis.claims import read_claim
 from actbench.analysis.comparison_notes import (
     note_masking,
     note_ranks,
@@ -25,6 +26,7 @@ from actbench.analysis.record_tables import (
     masking_signs,
     trial_key,
 )
+from actbench.analysis.replication import REPLICATION_COLUMNS, replicate
 from actbench.analysis.robustness import matched_accuracies, mechanism_correlations
 from actbench.analysis.sequential import spending_level
 from actbench.analysis.summaries import summarise
@@ -207,6 +209,13 @@ class Frames:
             part.insert(2, "metric", metric)
             parts.append(part)
         return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def replication(self) -> pd.DataFrame:
+        """A row per published row of the study's claim: see ``replicate``; empty without one."""
+        if not self.study.claim:
+            return pd.DataFrame(columns=list(REPLICATION_COLUMNS))
+        return replicate(read_claim(self.study.claim), self)
 
     @cached_property
     def metric_values(self) -> pd.DataFrame:

@@ -44,6 +44,8 @@ class PublishedRow:
         difference: from the reference.
         activation: the spec of the same activation here, if there is one.
         unverified: the fields that nobody could check against the source.
+        corruptions: over which its accuracy is a mean; empty for clean images.
+        severity: of these; 0 for the mean over all.
     """
 
     name: str
@@ -59,6 +61,8 @@ class PublishedRow:
     difference: Printed | None = None
     activation: str = ""
     unverified: tuple[str, ...] = ()
+    corruptions: tuple[str, ...] = ()
+    severity: int = 0
 
     @property
     def is_tested(self) -> bool:

@@ -126,7 +126,8 @@ def _of_claim(name: str, number: int | None, given: dict[str, Any]) -> AuditDocu
     from actbench.analysis.audit import audit as audit_of
     from actbench.analysis.claims import read_claim
     from actbench.analysis.published_tables import find_row
-    from actbench.report.audit import AuditDocument, claim_facts
+    from actbench.report.audit import AuditDocument
+    from actbench.report.claims import claim_facts
 
     fixed = ("columns", "reference", "n", "unit", "spread", "better", "test_images")
     refused = next((option for option in fixed if given[option]), None)

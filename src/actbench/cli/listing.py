@@ -210,7 +210,7 @@ def adversaries() -> None:
 
 @list_.command()
 def claims() -> None:
-    """Published tables that `actbench audit --claim NAME` recomputes."""
+    """Published tables, which `audit --claim NAME` recomputes and `run --claim NAME` repeats."""
     from actbench.analysis.claims import claim_names, read_claim
 
     rows = []

@@ -29,7 +29,7 @@ from actbench.errors import ActbenchError, Terminated, UsageError
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.specs import is_import_path
-from actbench.study.study import Study
+from actbench.study.study import Study, merged
 from actbench.study.toml import read_config, study_to_toml
 
 
@@ -51,7 +51,9 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Read settings from a study.toml; command-line options override it.",
 )
-@click.option("--out", type=Folder(), help="[default: results/<dataset>-<model>]")
+@click.option(
+    "--out", type=Folder(), help="[default: results/<dataset>-<model>, or results/<claim>]"
+)
 @click.option("--yes", is_flag=True, help="Do not ask before --restart renames the folder.")
 @click.option("--dry-run", is_flag=True, help="List the trials and write nothing.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -82,11 +84,9 @@ def run(
         raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
     if given.get("steps") and "epochs" in given:
         raise UsageError("--epochs and --steps both say how long to train; give one")
-    if "epochs" in given:
-        values.pop("steps", None)
-    elif given.get("steps") or values.get("steps"):
-        values.pop("epochs", None)  # a stored study has those that its steps are
-    study = Study(**{**values, **given})
+    study = Study(**merged(_of_claim({**values, **given}), values, given))
+    if study.claim and not quiet:
+        _log_claim(study)
     if config:
         _warn_of_code(config, study, set(values) - set(given))
 
@@ -121,6 +121,24 @@ def run(
     summary = read_summary(folder)
     print_summary(summary, folder, as_json=as_json)
     return int(not summary.complete)
+
+
+def _of_claim(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of the claim that the values name; empty if they name none."""
+    claim = values.get("claim")
+    if not isinstance(claim, str) or not claim:
+        return {}
+    from actbench.analysis.claims import claim_settings
+
+    return claim_settings(claim, values.get("scale", 1.0))
+
+
+def _log_claim(study: Study) -> None:
+    """Write that a run of a claim is a trial run, and where it departs from the protocol."""
+    from actbench.report.claims import departures, trial_run
+
+    for line in filter(None, (trial_run(study), departures(study))):
+        log(f"claim {study.claim}: {line}")
 
 
 def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from actbench.analysis.claims import read_claim
 from actbench.attacks.registry import expand as expand_attacks
 from actbench.cache import cache_limit
 from actbench.corruptions.own import check_own_corruptions
@@ -80,6 +81,8 @@ def prepare_study(study: Study) -> Plan:
 def _prepared(study: Study) -> Plan:
 
     cache_limit()  # raises if it is invalid
+    if study.claim:
+        read_claim(study.claim)  # raises if there is none
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
     model, _ = resolve_model(study.model)
     names = expand_corruptions(study.corruptions, study.cifar10c)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.verdicts import NO_VERDICT, VERDICTS
+from actbench.report.claims import claim_line
 from actbench.report.formatting import (
     DASH,
     MASKED,
@@ -299,7 +300,8 @@ def interim_analysis(frames: Frames) -> str:
 
 def answer_lines(frames: Frames) -> list[str]:
     """Return what to know of the answer, a line each: what it left out, and what to do next."""
-    study, lines = frames.study, []
+    study = frames.study
+    lines = [claim_line(frames)] if study.claim else []
     if len(study.activations) == 1:
         lines.append(f"Only {study.baseline} was run, so there is nothing to compare it with.")
     if study.corruptions and len(study.activations) > 1:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from actbench.analysis.audit import Audit
-    from actbench.analysis.claims import Claim
     from actbench.report.html import Picture
 
 # the columns that fit a terminal of 80 characters
@@ -44,17 +43,6 @@ class AuditDocument:
     title: str
     audits: Sequence[Audit]
     facts: Sequence[tuple[str, str]] = ()
-
-
-def claim_facts(claim: Claim) -> list[tuple[str, str]]:
-    """Return what is known of a published claim, as pairs of a name and a text."""
-    return [
-        ("Claim", claim.statement),
-        ("Source", f"{claim.source}. {claim.url}"),
-        *(("Note", note) for note in claim.notes),
-        *(("Unverified", text) for text in claim.unverified),
-        *([("Not stated by the source", "; ".join(claim.unstated))] if claim.unstated else []),
-    ]
 
 
 def audit_files(document: AuditDocument) -> dict[str, str]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from actbench.analysis.verdicts import VERDICTS
 from actbench.report.answer import answer_lines, answer_of, remedy
+from actbench.report.claims import RULE, claim_facts_of, replication_tables
 from actbench.report.figures.axes import finished, seeds_of
 from actbench.report.figures.registry import STRIP, caption
 from actbench.report.figures.series import HUES, series_styles
@@ -76,6 +77,12 @@ _TEXT_HEADERS = {
     "result",
     "why",
     "level",
+    "published row",
+    "source",
+    "here",
+    "setting",
+    "in the source",
+    "in this study",
 }
 
 
@@ -137,6 +144,10 @@ def to_html(
             (v.replace(" ", "-"), v) for v in VERDICTS if v in set(frames.comparisons["verdict"])
         ],
         comparisons=_verdict_third(comparisons),
+        claim_facts=claim_facts_of(frames),
+        claim_figure=drawn.pop("replication", None),
+        claim_tables=replication_tables(frames),
+        claim_rule=RULE,
         summary=summary_table(frames),
         accuracies=_accuracies(frames),
         corruptions=[corruption_label(name) for name in study.corruptions],
@@ -252,6 +263,8 @@ def _files(study: Study, *, strip: bool, environment: bool) -> list[tuple[str, s
         "mechanism.csv": "a row per mechanism: its rank correlation with corrupted accuracy",
         "sensitivity.csv": "comparisons that lost diverged trials, with these scored as chance",
     }
+    if study.claim:
+        files["replication.csv"] = "a row per published row of the claim: both differences, result"
     if study.tune_lr:
         files["tuning.csv"] = "the learning rates that were compared"
     if strip:

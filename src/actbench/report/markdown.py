@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from actbench.report.claims import RULE, claim_facts_of, replication_tables
 from actbench.report.formatting import METRICS_NOT_CORRECTED, number
 from actbench.report.printable import printable
 from actbench.report.robustness import robustness_tables
@@ -55,6 +56,7 @@ def summary_markdown(frames: Frames) -> str:
         "\n".join(f"- {escape_markdown(sentence)}" for sentence in verdict_sentences(frames)),
         "Differences are paired by seed, with their 95 % t interval. "
         f"{escape_markdown(describe_study(frames))}",
+        *_claim(frames),
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
         to_markdown(summary_table(frames)),
@@ -84,6 +86,15 @@ def summary_markdown(frames: Frames) -> str:
                 to_markdown(means_table(frames, part, "epoch", "grad_norm", number)),
             ]
     return "\n\n".join(parts) + "\n"
+
+
+def _claim(frames: Frames) -> list[str]:
+    parts = [f"{name}: {escape_markdown(text)}" for name, text in claim_facts_of(frames)]
+    if parts:
+        parts = [f"## The published claim {frames.study.claim}", *parts, RULE]
+    for table in replication_tables(frames):
+        parts += [f"### {escape_markdown(table.title)}", to_markdown(table)]
+    return parts
 
 
 def _comparison_note(frames: Frames) -> str:

@@ -49,13 +49,15 @@ def write_report(store: Store, study: Study) -> Frames:
 
 
 def write_documents(store: Store, frames: Frames) -> None:
-    """Write every derived file of the folder, and remove figures that the frames do not give.
+    """Write every derived file of the folder, and remove those that the frames do not give.
 
     Raises:
         ResultsFolderError: a file cannot be written.
     """
     for name, text in derived_files(frames).items():
         store.write_text(name, text)
+    if not frames.study.claim:
+        (store.folder / "replication.csv").unlink(missing_ok=True)
     pictures = {}
     for name, figure in all_figures(store, frames).items():
         pictures[name] = figure if isinstance(figure, str) else to_svg(figure)
@@ -86,7 +88,9 @@ def all_figures(store: Store, frames: Frames) -> dict[str, Figure | str]:
 
 def derived_files(frames: Frames) -> dict[str, str]:
     """Return every table of the results folder as text, by file name."""
+    claimed = {"replication.csv": to_csv(frames.replication)} if frames.study.claim else {}
     return {
+        **claimed,
         **{f"{name}.csv": to_csv(getattr(frames, name)) for name in CSV_TABLES},
         "summary.md": summary_markdown(frames),
         "summary.tex": summary_latex(frames),

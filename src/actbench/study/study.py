@@ -23,8 +23,10 @@ from actbench.study.fields import (
     check_settings,
     is_integer,
     is_number,
+    number,
     setting,
     settings_of,
+    text,
 )
 from actbench.study.measurement_fields import MeasurementFields
 from actbench.study.recipe import canonical_recipe, former_names
@@ -32,7 +34,7 @@ from actbench.study.recipe_fields import RecipeFields
 from actbench.study.subject_fields import SubjectFields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container
+    from collections.abc import Callable, Collection, Container, Mapping
 
 STUDY_FORMAT = 2
 
@@ -76,6 +78,22 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
         "The numbers of seeds after which until_decided compares; empty for a fixed number.",
         flag=None,
     )
+    claim: str = setting(
+        "",
+        text("the name of a published claim", empty=True),
+        COMPARED,
+        "Repeat this published study and compare the results with its tables: its recipe is used "
+        "where nothing else is given; see `actbench list claims`.",
+        metavar="NAME",
+    )
+    scale: float = setting(
+        1.0,
+        number(0, 1, above=True),
+        COMPARED,
+        "The share of the claim's epochs and seeds to run; below 1 it is a trial run, which says "
+        "nothing about the claim.",
+        metavar="SHARE",
+    )
     code: tuple[tuple[str, str], ...] = setting(
         (),
         Rule(
@@ -110,6 +128,10 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
             raise UsageError(
                 f"interim_analyses is {list(self.interim_analyses)}, so there must be that many "
                 f"seeds, not {len(self.seeds)}"
+            )
+        if self.scale != 1 and not self.claim:
+            raise UsageError(
+                f"scale is {self.scale:g}, a share of a claim's epochs and seeds; give claim too"
             )
         if self.baseline not in self.activations:
             object.__setattr__(self, "activations", (self.baseline, *self.activations))
@@ -163,6 +185,8 @@ _NOT_IDENTITY = _MEASURED | {
     "baseline",
     "margin",
     "interim_analyses",
+    "claim",
+    "scale",
     "dataset_name",
     "data_dir",
     "data_notes",
@@ -179,6 +203,23 @@ class Trial:
 
     def __str__(self) -> str:
         return f"{self.activation}, seed {self.seed}"
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that layers of settings give together, a later one over an earlier one.
+
+    Epochs and steps replace each other; of one layer that has both, steps above 0 count, as a
+    stored study has the epochs that its steps are.
+    """
+    fields: dict[str, Any] = {}
+    for layer in layers:
+        if layer.get("steps"):
+            fields.pop("epochs", None)
+            layer = {name: value for name, value in layer.items() if name != "epochs"}
+        elif "epochs" in layer:
+            fields.pop("steps", None)
+        fields |= layer
+    return fields
 
 
 def next_interim_analysis(study: Study) -> Study | None:

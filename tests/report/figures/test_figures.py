@@ -50,6 +50,7 @@ def study_of(**changes: object) -> Study:
         "epochs": 3,
         "corruptions": NOISES,
         "attacks": ATTACKS,
+        "claim": "layeract-resnet32",
     }
     values.update(changes)
     return Study(**values)  # type: ignore[arg-type]
@@ -225,12 +226,20 @@ def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
     ("changes", "failed", "missing"),
     [
         ({"seeds": 1, "epochs": 1}, {}, ()),
-        ({"activations": ("relu",)}, {}, ("differences", "corruption_differences", "slope")),
+        (
+            {"activations": ("relu",)},
+            {},
+            ("differences", "replication", "corruption_differences", "slope"),
+        ),
         ({"corruptions": (), "epochs": 1}, {}, ("severity", "corruption_differences")),
         ({"epochs": 2, "seeds": 2}, {}, ()),
         ({"activations": TWELVE, "seeds": 2}, {}, ()),
         ({}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
-        ({"seeds": 1}, {("relu", 0): "diverged"}, ("differences", "corruption_differences")),
+        (
+            {"seeds": 1},
+            {("relu", 0): "diverged"},
+            ("differences", "replication", "corruption_differences"),
+        ),
         ({"activations": ("relu", "gelu", "leaky_relu:0.1")}, {}, ("slope",)),
         ({"epochs": 30, "corruptions": NOISES[:1]}, {}, ("corruption_differences",)),
     ],
@@ -253,6 +262,7 @@ def test_without_any_result_there_are_sentences_in_place_of_figures() -> None:
     assert set(drawn) == ALL - {"slope"}
     for name in ("differences", "corruption_differences"):
         assert "no seed has a result for both" in str(drawn.pop(name))
+    assert "No published difference was measured" in str(drawn.pop("replication"))
     assert set(drawn.values()) == {"There is nothing to draw yet, as no trial has a result."}
 
 
@@ -299,7 +309,7 @@ def test_hostile_names_are_drawn_as_they_are() -> None:
     for name, figure in drawn.items():
         shown = texts(figure)
         assert not any(len(text) > 120 for text in shown)
-        assert name == "slope" or shorten(HOSTILE[1]) in shown
+        assert name in ("slope", "replication") or shorten(HOSTILE[1]) in shown
         parts = ElementTree.fromstring(to_svg(figure)).iter()
         assert not any(part.tag.endswith("script") for part in parts)
 

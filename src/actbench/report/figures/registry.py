@@ -34,6 +34,7 @@ from actbench.report.figures.axes import (
 from actbench.report.figures.by_corruption import corruption_differences
 from actbench.report.figures.forest import differences
 from actbench.report.figures.layers import gradient_depth, gradient_norms, inactive_units
+from actbench.report.figures.replication import replication
 from actbench.report.figures.style import (
     FAINT,
     figure_style,
@@ -269,6 +270,12 @@ FIGURES: Registry[Callable[[Frames], Figure | str | None]] = Registry(
         "Each activation less {baseline}, seed by seed, with the 95 % t interval of the mean. The "
         "grey band is ±{margin} points, differences that do not matter. An arrow is an interval "
         "that extends beyond the frame.",
+    ),
+    replication=Entry(
+        replication,
+        "Each activation less {baseline}, as published (grey: its source's verdict) and as found "
+        "here (the result of the comparison with it), with 95 % t intervals: of independent runs "
+        "in the source, of pairs here. The grey band is ±{margin} points.",
     ),
     severity=Entry(
         severity,
