@@ -105,7 +105,7 @@ def run(
     if yes and not options.restart:
         raise UsageError("--yes confirms --restart; give that too")
     if dry_run:
-        return _list_trials(asked, folder, options, as_json=as_json)
+        return _list_trials(asked, folder, options, as_json=as_json, quiet=quiet)
     if options.restart and not yes:
         _ask_to_restart(folder)
     with _stdout_to_stderr(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
@@ -195,12 +195,16 @@ def _stdout_to_stderr() -> Iterator[None]:
         reopen_stdout()
 
 
-def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
+def _list_trials(
+    study: Study, folder: Path, options: RunOptions, *, as_json: bool, quiet: bool
+) -> int:
     """Print the trials and which of them would run."""
     from actbench.data.folders import check_apart
+    from actbench.execution.estimate import estimate
     from actbench.execution.plan import check_stored, prepare_study
     from actbench.execution.trials import keep_resolved
     from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
+    from actbench.progress import ProgressDisplay
     from actbench.store.lock import Shard
     from actbench.store.store import Store
     from actbench.store.stored_study import Work
@@ -209,8 +213,8 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     store.check_ours()
-    with _stdout_to_stderr():
-        plan = prepare_study(study if everything else keep_resolved(study, store))
+    with _stdout_to_stderr(), ProgressDisplay(quiet=quiet) as display:
+        plan = prepare_study(study if everything else keep_resolved(study, store), display)
     if not everything:
         check_stored(plan, store)
         store.check_study(plan.study)
@@ -250,6 +254,11 @@ def _list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bo
     trained = sum(bool(row["trained"]) for row in to_run)
     only = f" ({trained} of them only to measure)" if trained else ""
     show(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
+    own = [work for work in works if work.trial in set(trials)]
+    with _stdout_to_stderr():
+        line = estimate([*choice, (plan, own)], options)
+    if line:
+        show(line)
     return 0
 
 
