@@ -28,6 +28,8 @@ STUDY = actbench.Study(
     epochs=2,
     train_images=256,
     learning_rate=0.05,
+    optimizer="sgd:momentum=0.9",
+    schedule="constant",
     corruptions=["contrast", "gaussian_noise"],
     attacks=["fgsm", "square:queries=3"],
     attack_images=30,
