@@ -213,8 +213,8 @@ def _different(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) -> str:
     """Return a warning that this processor has no bfloat16 arithmetic, with the measured slowdown.
 
-    The slowdown is the ratio of the shortest times of a training step on one thread, in ``ROUNDS``
-    of ``TIMED_STEPS`` steps, the precisions measured in turn.
+    The slowdown is the ratio of the shortest of ``ROUNDS`` times of a training step on one thread
+    (see ``step_seconds``), the precisions measured in turn.
     """
     seconds: dict[str, list[float]] = {"bf16": [], "fp32": []}
     for _ in range(ROUNDS):
