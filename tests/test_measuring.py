@@ -28,6 +28,8 @@ STUDY = actbench.Study(
     epochs=2,
     train_images=256,
     learning_rate=0.05,
+    optimizer="sgd:momentum=0.9",
+    schedule="constant",
     corruptions=["contrast", "gaussian_noise"],
     attacks=["fgsm", "square:queries=3"],
     attack_images=30,
@@ -126,7 +128,7 @@ def test_a_trial_that_diverged_has_no_network(tmp_path: Path) -> None:
 
 
 def test_networks_of_format_1_were_not_stored() -> None:
-    published = actbench.load(ROOT / "results" / "published" / "digits-cnn")
+    published = actbench.load(ROOT / "results" / "published" / "cifar10-jpeg-cnn")
     with pytest.raises(ResultsFolderError, match="whose networks were not stored"):
         published.network("relu", seed=0)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from actbench.execution.executors import Finished, Note, Planned
+from actbench import progress
+from actbench.execution.executors import Finished, Note, Planned, Stage
 from actbench.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
 from actbench.study.study import Study, Trial
-from actbench.training.events import Progress
+from actbench.training.events import Measuring, Progress
 from helpers.stored import stored_form
 from helpers.synthetic import synthetic_records
 
@@ -122,3 +125,44 @@ def test_elsewhere_every_trial_is_a_line(capsys: pytest.CaptureFixture[str]) -> 
         display(Planned(1))
         display(finished())
     assert capsys.readouterr().err.startswith("[1/1] relu, seed 0: test accuracy ")
+
+
+def test_a_stage_is_shown_in_place_of_the_trials_until_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    display = ProgressDisplay()
+    assert rendered(display, 80)[-1].split()[-1] == "starting"
+    display(Stage("reading images", 3200, 6000))
+    (line,) = rendered(display, 80)
+    assert line.endswith(" reading images 3,200/6,000")
+    assert len(line) == LIVE_WIDTH
+    display(Planned(4))
+    display(Stage("starting workers"))
+    assert rendered(display, 80)[-1].endswith(" starting workers")
+    display(Progress(Trial("relu", 0), 1, 4, 100, 100, 0.5))
+    assert "0/4 trials" in rendered(display, 80)[-1]
+
+
+class Awaited(io.StringIO):
+    """A stream that sets an event when a text was written to it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.found = text, threading.Event()
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        if self.text in text:
+            self.found.set()
+        return super().write(text)
+
+
+def test_without_a_terminal_a_long_wait_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Awaited("relu, seed 0: measurement 2/3, autoattack")
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "SILENCE", 0.01)
+    with ProgressDisplay() as display:
+        display(Planned(1))
+        display(Measuring(Trial("relu", 0), "autoattack", 2, 3))
+        assert stream.found.wait(60)

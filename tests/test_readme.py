@@ -52,7 +52,9 @@ def cut(command: str, images: Path, module: str) -> list[str]:
     arguments = shlex.split(command.replace("DIR", shlex.quote(str(images))))[1:]
     if arguments[0] != "run":
         return arguments
-    few = ["--max-seeds", "5"] if "--until-decided" in arguments else ["--seeds", "1"]
+    few = (
+        ["--seeds", "2", "--max-seeds", "5"] if "--until-decided" in arguments else ["--seeds", "1"]
+    )
     if "--activation" not in arguments:
         few += ["--activation", "leaky_relu:0.1"]
     return [*arguments, *CUT.split(), *few]

@@ -103,7 +103,7 @@ def test_another_study_is_refused_with_the_differing_fields(
             *("run", *TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy), *more)
         )
         assert done.code == 3
-        assert "learning_rate is 0.01 there and 0.02 here" in done.err
+        assert "learning_rate is 0.002 there and 0.02 here" in done.err
         assert len(done.err.splitlines()) == 1
     restart = ("--lr", "0.02", "--dry-run", "--restart")
     assert actbench_here("run", *TINY_STUDY, "--out", str(copy), *restart).code == 0
@@ -174,7 +174,18 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
 ) -> None:
     done = actbench_here(
         *("run", "--train-images", "128", "--epochs", "1", "--seeds", "1", "--batch-size", "16"),
-        *("--lr", "1e5", "--activation", "relu", "--activation", "tanh"),
+        *(
+            "--optimizer",
+            "sgd:momentum=0.9",
+            "--schedule",
+            "constant",
+            "--lr",
+            "1e5",
+            "--activation",
+            "relu",
+            "--activation",
+            "tanh",
+        ),
         *("--workers", "0", "--json", "--quiet", "--out", "diverged"),
     )
     assert done.code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +13,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from actbench.execution.executors import Finished, Planned, Retried
+from actbench.execution.executors import Finished, Planned, Retried, Stage
+from actbench.report.formatting import duration
 from actbench.report.printable import printable
 from actbench.training.events import Measuring, Note, Progress, Updated
 
@@ -25,42 +27,52 @@ if TYPE_CHECKING:
 LIVE_WIDTH = 40
 # lines of running trials
 LIVE_TRIALS = 8
-
-
-def show_time(seconds: float) -> str:
-    """Return a duration as text: ``48 s``, ``12 min``, ``3 h 05 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+# seconds without a line, where there is no live display, after which one says what is done now
+SILENCE = 60.0
 
 
 class ProgressDisplay:
-    """Shows the finished trials, what each running trial does now, and the time left.
+    """Shows what the run does: a stage such as reading images, or its trials and the time left.
 
     In a notebook it is one line, which each event changes; only notes and failed trials are printed
-    above it.
+    above it. Where there is neither a terminal nor a notebook, a line says what is done now when
+    nothing was printed for ``SILENCE`` seconds.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._total, self._done, self._verbose = 0, 0, verbose
         self._running: dict[Trial, Progress | Measuring] = {}
+        self._stage: Stage | None = Stage("starting")
         self._trained: set[Trial] = set()  # in this run
         self._begin = time.monotonic()
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
         self._line = None if quiet else _notebook_line()
+        self._printed, self._ended = time.monotonic(), threading.Event()
 
     def __enter__(self) -> Self:
         if self._line is None and self._console.is_terminal:
             self._live.start()
+        elif self._line is None and not self._console.quiet:
+            threading.Thread(target=self._break_silence, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._stage = None  # what is shown last stays
         self._live.stop()
+        if self._line is not None and self._total:
+            self._line.show(self._fraction, self._state())
+
+    def _break_silence(self) -> None:
+        """Print what the run does now whenever nothing was printed for ``SILENCE`` seconds."""
+        while not self._ended.wait(max(0.0, self._printed + SILENCE - time.monotonic())):
+            if time.monotonic() >= self._printed + SILENCE:
+                self._print(", ".join([self._state(), *map(_progress_line, self._now())]))
 
     def _print(self, text: str) -> None:
         """Print a line without interpreting markup or control characters in it."""
+        self._printed = time.monotonic()
         if self._line is not None:
             print(printable(text))  # noqa: T201 - plain text of the cell
         else:
@@ -73,6 +85,7 @@ class ProgressDisplay:
         if isinstance(event, Note):
             self._print(event.text)
             return
+        self._stage = event if isinstance(event, Stage) else None
         if isinstance(event, Planned):
             self._total, self._done, self._begin = event.trials, 0, time.monotonic()
         elif isinstance(event, Finished):
@@ -80,13 +93,13 @@ class ProgressDisplay:
         elif isinstance(event, Retried):
             self._running.pop(event.trial, None)
             self._print(f"{event.trial}: {event.reason}; retrying")
-        elif not isinstance(event, Updated):
+        elif not isinstance(event, (Stage, Updated)):
             self._running[event.trial] = event
             if not isinstance(event, Measuring):
                 self._trained.add(event.trial)
             if self._verbose:
                 self._print(_progress_line(event))
-        if self._line is not None and self._total:
+        if self._line is not None:
             self._line.show(self._fraction, self._state())
 
     def _finish(self, event: Finished) -> None:
@@ -100,7 +113,7 @@ class ProgressDisplay:
                 return
         self._print(
             f"[{self._done}/{self._total}] {record.activation}, seed {record.seed}: "
-            f"{outcome} ({show_time(event.seconds)})"
+            f"{outcome} ({duration(event.seconds)})"
         )
 
     def _share(self, event: Progress | Measuring) -> float:
@@ -110,30 +123,39 @@ class ProgressDisplay:
             return 0.9 + 0.1 * share if event.trial in self._trained else share
         return 0.9 * (event.epoch - 1 + event.step / event.steps) / event.epochs
 
+    def _now(self) -> list[Progress | Measuring]:
+        """Return where each running trial is; none are shown beside a stage."""
+        return [] if self._stage is not None else list(self._running.values())
+
     @property
     def _fraction(self) -> float:
-        """The finished part of the trials, in [0, 1]."""
+        """The finished part of the stage or of the trials, in [0, 1]."""
+        if self._stage is not None:
+            return self._stage.done / self._stage.count if self._stage.count else 0.0
         share = self._done + sum(map(self._share, self._running.values()))
         return min(1.0, share / self._total) if self._total else 0.0
 
     def _state(self) -> str:
-        """Return the number of finished trials, and the time left or taken."""
+        """Return the stage, or the number of finished trials and the time left or taken."""
+        if self._stage is not None:
+            counted = f" {self._stage.done:,}/{self._stage.count:,}" if self._stage.count else ""
+            return f"{self._stage.what}{counted}"
         elapsed, fraction = time.monotonic() - self._begin, self._fraction
         counted = f"{self._done}/{self._total} trials"
         if self._done >= self._total:
-            return f"{counted}, {show_time(elapsed)}"
+            return f"{counted}, {duration(elapsed)}"
         if fraction == 0:
             return counted
-        return f"{counted}, about {show_time(elapsed * (1 - fraction) / fraction)} left"
+        return f"{counted}, about {duration(elapsed * (1 - fraction) / fraction)} left"
 
     def _render(self) -> Group:
         """Return the lines of the live display, none wider than ``LIVE_WIDTH``."""
         width = min(LIVE_WIDTH, self._console.width)
-        running = list(self._running.values())
+        running = self._now()
         lines = [_live_line(progress, width) for progress in running[:LIVE_TRIALS]]
         if len(running) > LIVE_TRIALS:
             lines.append(f"  and {len(running) - LIVE_TRIALS} more")
-        if self._total:
+        if self._total or self._stage is not None:
             state = self._state()
             filled = round(self._fraction * (room := max(0, width - len(state) - 1)))
             done, rest = "━─" if self._console.encoding.startswith("utf") else "=-"

@@ -17,7 +17,7 @@ from actbench.errors import (
     Terminated,
     UsageError,
 )
-from actbench.execution.executors import Planned
+from actbench.execution.executors import Planned, Stage
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
     has_samples,
@@ -68,6 +68,7 @@ def run_study(
                 if _has_nothing_to_do(study, store, options):
                     _report_nothing_to_do(store, options, on_event)
                     return
+        on_event(Stage("loading PyTorch"))
         resolved = study if options.restart else keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
@@ -75,7 +76,7 @@ def run_study(
         from actbench.models.global_state import generators_kept
 
         stack.enter_context(generators_kept())
-        plan = prepare_study(resolved)
+        plan = prepare_study(resolved, on_event)
         from actbench.report.answer import interim_analysis
         from actbench.report.write import write_report
 
@@ -89,9 +90,11 @@ def run_study(
         stack.enter_context(_source_changes_explained(store))
         retry_failed = options.retry_failed
         if plan.study.tune_lr:
-            from actbench.execution.tuning import TUNING_FILE, tune
+            from actbench.execution.tuning import TUNING_FILE, pending_choice, tune
             from actbench.report.tables import to_csv
 
+            choice = pending_choice(plan, store, retry_failed=retry_failed)
+            _note_estimate(choice, options, on_event)
             plan, table = tune(plan, store, executor, on_event, retry_failed=retry_failed)
             if len(table):
                 store.write_text(TUNING_FILE, to_csv(table))
@@ -104,6 +107,7 @@ def run_study(
             _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
             _clean_up(stored, options)
             retry_failed = False
+            on_event(Stage("writing the report"))
             frames = write_report(store, plan.study)
             grows = options.until_decided and frames.undecided()
             grown = next_interim_analysis(plan.study) if grows else None
@@ -113,6 +117,19 @@ def run_study(
                 write_inputs(store, study, plan.study, until_decided=options.until_decided)
                 return
             plan = dataclasses.replace(plan, study=grown)
+
+
+def _note_estimate(
+    parts: Sequence[tuple[Plan, Sequence[Work]]],
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Report about how long trials will take."""
+    from actbench.execution.estimate import estimate
+
+    on_event(Stage("timing a few steps"))
+    if line := estimate(parts, options):
+        on_event(Note(line))
 
 
 @contextlib.contextmanager
@@ -175,6 +192,7 @@ def run_shard(
                 if _has_nothing_to_do(study, store, options):
                     _report_nothing_to_do(store, options, on_event)
                     return
+        on_event(Stage("loading PyTorch"))
         resolved = keep_resolved(study, store)
         executor = make_executor(resolved, options)
         stack.callback(executor.close)
@@ -182,7 +200,7 @@ def run_shard(
         from actbench.models.global_state import generators_kept
 
         stack.enter_context(generators_kept())
-        plan = prepare_study(resolved)
+        plan = prepare_study(resolved, on_event)
         from actbench.execution.tuning import tuning_plans
         from actbench.report.write import write_report
 
@@ -207,6 +225,7 @@ def run_shard(
                 return
             if not has_active_shards(store.folder):
                 _clean_up(stored, options)
+            on_event(Stage("writing the report"))
             write_report(store, plan.study)
             write_inputs(store, study, plan.study, until_decided=False)
 
@@ -251,10 +270,12 @@ def _run_pending(
     for note in notes:
         on_event(Note(note))
     if pending or not has_samples(plan, stored.store):
+        prepare_corruptions(plan, pending, on_event)
         write_samples(plan, stored.store)
     if not pending:
         return
-    prepare_corruptions(plan, pending)
+    _note_estimate([(plan, pending)], options, on_event)
+    on_event(Stage("starting workers"))
     try:
         run_trials(
             stored,

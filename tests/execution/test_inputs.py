@@ -159,7 +159,21 @@ def test_a_study_with_the_users_own_code_has_no_checksum(copy: Path) -> None:
 def test_failed_trials_are_work_to_do_only_on_request(
     actbench_here: Callable[..., Outcome],
 ) -> None:
-    command = ("run", "--train-images", "128", "--epochs", "1", "--seeds", "1", "--lr", "1e5")
+    command = (
+        "run",
+        "--train-images",
+        "128",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--lr",
+        "1e5",
+        "--optimizer",
+        "sgd:momentum=0.9",
+        "--schedule",
+        "constant",
+    )
     command += ("--corruptions", "none", "--batch-size", "16", "--workers", "0", "--out", "out")
     command += ("--activation", "relu", "--activation", "tanh")
     assert actbench_here(*command).code == 1

@@ -162,7 +162,13 @@ def test_other_trials_continue_while_an_epoch_is_running(data: ImageData) -> Non
 
 def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: Path) -> None:
     study = Study(
-        activations=("relu", "tanh"), seeds=(0,), learning_rate=1e6, epochs=2, train_images=300
+        activations=("relu", "tanh"),
+        seeds=(0,),
+        learning_rate=1e6,
+        optimizer="sgd:momentum=0.9",
+        schedule="constant",
+        epochs=2,
+        train_images=300,
     )
     found, expected = records_of(side_by_side(study, folder, 2)), one_by_one(study, folder)
     assert found == expected

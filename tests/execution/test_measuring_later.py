@@ -240,7 +240,7 @@ class PlainCNN(torch.nn.Module):
 def test_plain_pytorch_gets_the_stored_accuracy_from_the_weights_to_the_image(
     tmp_path: Path,
 ) -> None:
-    study = replace(BARE, activations=("relu",), train_images=400, epochs=4, learning_rate=0.05)
+    study = replace(BARE, activations=("relu",), train_images=400, epochs=4)
     frames, _ = run_in(tmp_path / "out", study)
     network = PlainCNN()
     network.load_state_dict(load_file(weights_of(tmp_path / "out")))

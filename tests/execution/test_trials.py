@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 import torch
 
+from actbench.api import run
 from actbench.errors import UsageError
-from actbench.execution.executors import Finished
+from actbench.execution.estimate import estimate
+from actbench.execution.executors import Finished, Stage
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import run_trials
+from actbench.execution.trials import baseline_first, run_trials
 from actbench.store.store import Store
+from actbench.store.stored_study import Work
+from actbench.study.run_options import RunOptions
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training.events import Progress
 
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
-    from actbench.store.stored_study import Work
     from helpers.runs import Outcome, TinyRun
 
 QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
@@ -114,10 +119,58 @@ def test_a_study_that_grows_runs_only_the_new_trials(tmp_path: Path) -> None:
     grown = quick_study(activations=("relu", "tanh"), seeds=(0, 7))
     assert finished(run_here(grown, tmp_path / "results")) == [
         Trial("tanh", 0),
-        Trial("tanh", 7),
         Trial("relu", 7),
+        Trial("tanh", 7),
     ]
     assert run_here(grown, tmp_path / "results") == []
+
+
+def test_the_baseline_of_each_seed_comes_first_and_then_its_longest_trials() -> None:
+    study = Study(activations=("relu", "leaky_relu:0.1", "tanh"), baseline="leaky_relu:0.1")
+    study = dataclasses.replace(study, seeds=(3, 1))
+    works = [*map(Work, study.trials())]
+    assert [str(work.trial) for work in baseline_first(works, study.baseline)] == [
+        f"{activation}, seed {seed}"
+        for seed in (3, 1)
+        for activation in ("leaky_relu:0.1", "tanh", "relu")
+    ]
+
+
+def test_a_run_says_how_long_its_trials_will_take(tmp_path: Path) -> None:
+    plan = prepare_study(quick_study(activations=("relu", "tanh"), epochs=2))
+    works = [*map(Work, plan.study.trials())]
+    line = estimate([(plan, works)], RunOptions(workers=1))
+    assert re.fullmatch(r"2 trials: about \d+ s", line)
+    assert re.fullmatch(
+        r"2 trials on 2 cores: about \d+ s", estimate([(plan, works)], RunOptions(workers=9))
+    )
+    long = dataclasses.replace(plan, study=dataclasses.replace(plan.study, epochs=10**6))
+    assert re.fullmatch(
+        r"2 trials: about \d+ h \d\d min", estimate([(long, works)], RunOptions(workers=1))
+    )
+    attacked = dataclasses.replace(plan, study=dataclasses.replace(plan.study, attacks=("fgsm",)))
+    assert estimate([(attacked, works)], RunOptions(workers=1)).endswith(", without the attacks")
+    assert estimate([(plan, [])], RunOptions()) == ""
+    assert estimate([(plan, works)], RunOptions(executor="ray")) == ""
+
+
+def test_a_run_reports_what_it_waits_for(tmp_path: Path) -> None:
+    study = quick_study(corruptions=("contrast:factor=0.5/0.25",))
+    events: list[Event] = []
+    run(study, tmp_path / "out", workers=0, on_event=events.append)
+    stages = [event for event in events if isinstance(event, Stage)]
+    names = list(dict.fromkeys(stage.what for stage in stages))
+    assert names[0] == "loading PyTorch"
+    assert names[-4:] == [
+        "making corrupted images",
+        "timing a few steps",
+        "starting workers",
+        "writing the report",
+    ]
+    assert [(s.done, s.count) for s in stages if s.what == "making corrupted images"] == [
+        (0, 2),
+        (1, 2),
+    ]
 
 
 def test_a_record_is_stored_before_its_end_is_reported(tmp_path: Path) -> None:

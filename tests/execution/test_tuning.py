@@ -45,6 +45,8 @@ TUNED = Study(
     train_images=200,
     epochs=2,
     batch_size=16,
+    optimizer="sgd:momentum=0.9",
+    schedule="constant",
     corruptions=(),
     tune_lr=GRID,
 )

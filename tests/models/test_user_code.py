@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LEAKY = "import torch\n\ndef act(x):\n    return torch.where(x > 0, x, 0.1 * x)\n"
 RELU_ID = "relu-seed0-2f6476b2a93d"  # as stored since format 2 of records
+FIRST_RECIPE = {"optimizer": "sgd:momentum=0.9", "learning_rate": 0.01, "schedule": "constant"}
 SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
 
 
@@ -111,10 +112,11 @@ def test_an_installed_package_is_identified_by_its_version_and_torch_is_ignored(
 
 
 def test_user_code_changes_the_names_of_its_own_trials_only() -> None:
-    study = Study(activations=("relu", "mine:act"))
+    study = Study(activations=("relu", "mine:act"), **FIRST_RECIPE)
     coded = dataclasses.replace(study, code=(("mine:act", "sha256:1"),))
     relu, own = Trial("relu", 0), Trial("mine:act", 0)
-    assert trial_id(Study(), relu) == RELU_ID == trial_id(coded, relu)
+    assert trial_id(study, relu) == RELU_ID == trial_id(coded, relu)
+    assert trial_id(Study(), relu) != RELU_ID
     assert trial_id(coded, own) != trial_id(study, own)
     network = dataclasses.replace(study, model="mine:Net")
     coded = dataclasses.replace(network, code=(("mine:Net", "sha256:1"),))

@@ -163,7 +163,9 @@ def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
 def test_a_diverging_trial_diverges_at_the_same_step_when_resumed(
     data: ImageData, tmp_path: Path
 ) -> None:
-    study = replace(STUDY, learning_rate=30.0, epochs=9)
+    study = replace(
+        STUDY, learning_rate=30.0, optimizer="sgd:momentum=0.9", schedule="constant", epochs=9
+    )
     uninterrupted = finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
     assert uninterrupted.status == "diverged"
     assert uninterrupted.history, "it diverged in its first epoch: nothing is tested"

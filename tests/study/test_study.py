@@ -25,23 +25,25 @@ from actbench.study.study import (
 from actbench.study.toml import read_config, study_from_toml, study_to_toml
 
 
-def test_the_default_study_is_relu_and_five_leaky_slopes_with_five_seeds_on_digits() -> None:
+def test_the_default_study_is_relu_and_two_leaky_slopes_with_ten_seeds_on_digits() -> None:
     study = Study()
     assert study.dataset == "digits"
     assert study.model == "cnn"
     assert study.baseline == "relu"
-    assert study.activations == (
-        "relu",
-        *(f"leaky_relu:{slope}" for slope in (0.01, 0.05, 0.1, 0.2, 0.3)),
-    )
-    assert study.seeds == (0, 1, 2, 3, 4)
+    assert study.activations == ("relu", "leaky_relu:0.1", "leaky_relu:0.5")
+    assert study.seeds == tuple(range(10))
+    assert study.corruptions == ("gaussian_noise:sigma=0.05/0.1/0.2/0.4/0.8",)
 
 
-def test_the_default_recipe_is_that_of_the_original_experiment() -> None:
+def test_the_default_recipe_is_adam_with_a_cosine() -> None:
     study = Study()
     recipe = (study.epochs, study.batch_size, study.learning_rate, study.optimizer)
-    assert recipe == (10, 64, 0.01, "sgd:momentum=0.9")
-    assert (study.schedule, study.augment, study.normalise) == ("constant", ("auto",), "half")
+    assert recipe == (10, 64, 0.002, "adam")
+    assert (study.schedule, study.augment, study.normalise) == (
+        "cosine:warmup=0.1",
+        ("auto",),
+        "half",
+    )
     assert study.weight_decay == 0
 
 
@@ -261,7 +263,7 @@ def test_a_trial_id_changes_with_everything_that_decides_the_training() -> None:
         "epochs": 3,
         "batch_size": 3,
         "learning_rate": 0.3,
-        "optimizer": "adam",
+        "optimizer": "adamw",
         "schedule": "cosine",
         "steps": 3,
         "clip_gradients": 1.0,
@@ -309,11 +311,11 @@ def test_a_configuration_of_format_1_is_read_unless_it_has_a_checksum_of_publish
 ) -> None:
     path = tmp_path / "study.toml"
     path.write_text('format = 1\nepochs = 3\ncifar10c_checksum = ""\n')
-    assert read_config(path) == {"epochs": 3}
+    assert read_config(path) == {"epochs": 3, "schedule": "constant"}
     path.write_text(f'format = 1\ncifar10c_checksum = "sha256:{"0" * 64}"\n')
     with pytest.raises(UsageError, match="has a cifar10c_checksum, which was of all published"):
         read_config(path)
-    assert Store(tmp_path).study() == Study(kernels="torch")
+    assert Store(tmp_path).study() == Study(kernels="torch", schedule="constant")
 
 
 def test_a_study_gets_new_seeds_up_to_its_last_interim_analysis() -> None:
@@ -337,13 +339,18 @@ def test_a_deeply_nested_value_is_refused_in_one_line(text: str) -> None:
 
 def test_a_study_of_an_earlier_version_keeps_its_recipe_and_its_trials_names() -> None:
     # the names are those that the earlier version gave
-    former = "momentum = 0.5\naugmentation = 'none'\n"
-    study = study_from_toml(former, "'my.toml'")
+    def written(fields: str) -> Study:
+        text = f"format = 1\nlearning_rate = 0.01\ncorruptions = ['noise']\n{fields}"
+        return study_from_toml(text, "'my.toml'")
+
+    study = written("momentum = 0.5\naugmentation = 'none'\n")
     assert (study.optimizer, study.augment) == ("sgd:momentum=0.5", ())
+    assert study.schedule == "constant"
     assert names_of_format1(study)(Trial("relu", 0)) == "relu-seed0-cca413663e1a"
-    other = study_from_toml("momentum = 0\naugmentation = 'flip'\n", "'my.toml'")
+    other = written("momentum = 0\naugmentation = 'flip'\n")
     assert names_of_format1(other)(Trial("relu", 0)) == "relu-seed0-d49d12c9aeda"
-    assert names_of_format1(Study(kernels="torch"))(Trial("relu", 0)) == "relu-seed0-2842f584559d"
+    first = written("momentum = 0.9\n")
+    assert names_of_format1(first)(Trial("relu", 0)) == "relu-seed0-2842f584559d"
 
 
 def test_equal_recipes_are_equal_studies() -> None:

@@ -80,7 +80,13 @@ def test_seeds_differ(data: ImageData) -> None:
 def test_training_is_sgd_with_momentum_on_cross_entropy(
     weight_decay: float, data: ImageData
 ) -> None:
-    ours, training, _ = trained(data, weight_decay=weight_decay, learning_rate=0.05)
+    ours, training, _ = trained(
+        data,
+        weight_decay=weight_decay,
+        learning_rate=0.05,
+        optimizer="sgd:momentum=0.9",
+        schedule="constant",
+    )
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
     speed = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
     losses = []
@@ -117,7 +123,7 @@ def test_the_history_holds_the_test_scores_after_every_epoch(data: ImageData) ->
 
 
 def test_training_learns(data: ImageData) -> None:
-    _, training, _ = trained(data, epochs=15, batch_size=16, learning_rate=0.02)
+    _, training, _ = trained(data, epochs=15, batch_size=16)
     losses = [epoch.train_loss for epoch in training.history]
     assert losses[-1] < losses[0] / 4
     assert training.history[-1].test_accuracy > 0.6
@@ -164,7 +170,12 @@ def test_a_loss_that_is_not_finite_ends_training_within_its_step(data: ImageData
 
 def test_a_learning_rate_of_a_million_ends_as_diverged_with_the_step(data: ImageData) -> None:
     study = Study(
-        learning_rate=1e6, epochs=3, activations=("leaky_relu:0.1",), baseline="leaky_relu:0.1"
+        learning_rate=1e6,
+        optimizer="sgd:momentum=0.9",
+        schedule="constant",
+        epochs=3,
+        activations=("leaky_relu:0.1",),
+        baseline="leaky_relu:0.1",
     )
     record = finish(run_trial(study, study.trials()[0], data, lambda _: None))
     assert record.status == "diverged"

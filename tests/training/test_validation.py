@@ -75,7 +75,14 @@ def test_the_selected_weights_are_measured_on_the_test_images_after_training(
         monkeypatch.setattr(f"actbench.training.{module}.predict", watched)
     # a rate at which accuracy goes up and down
     study = Study(
-        epochs=4, validation=0.2, select=select, learning_rate=0.3, batch_size=20, corruptions=()
+        epochs=4,
+        validation=0.2,
+        select=select,
+        learning_rate=0.3,
+        optimizer="sgd:momentum=0.9",
+        schedule="constant",
+        batch_size=20,
+        corruptions=(),
     )
     record = finish(run_trial(study, Trial("relu", 1), data, lambda _: None))
     held_out = len(split(data.train_labels, 0.2, 1)[1])
@@ -88,7 +95,14 @@ def test_the_selected_weights_are_measured_on_the_test_images_after_training(
     # the same weights, from a training that stops there and selects nothing
     until = best if select == "best" else 4
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 1)
-    plain = Study(epochs=until, validation=0.2, learning_rate=0.3, batch_size=20)
+    plain = Study(
+        epochs=until,
+        validation=0.2,
+        learning_rate=0.3,
+        optimizer="sgd:momentum=0.9",
+        schedule="constant",
+        batch_size=20,
+    )
     training = finish(train(network, data, plain, Trial("relu", 1), lambda _: None))
     assert training.history == record.history[:until]
     expected = score(predict(network, data.test_images), data.test_labels)

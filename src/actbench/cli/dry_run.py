@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from actbench.cli.terminal import show, stdout_to_stderr
 from actbench.data.folders import check_apart
+from actbench.execution.estimate import estimate
 from actbench.execution.plan import check_stored, prepare_study
 from actbench.execution.trials import keep_resolved
 from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
+from actbench.progress import ProgressDisplay
 from actbench.store.lock import Shard
 from actbench.store.store import Store
 from actbench.store.stored_study import Work
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
     from actbench.study.study import Study
 
 
-def list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: bool) -> int:
+def list_trials(
+    study: Study, folder: Path, options: RunOptions, *, as_json: bool, quiet: bool
+) -> int:
     """Print the trials and which of them would run."""
     everything, failed, shard = options.restart, options.retry_failed, options.shard
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     store.check_ours()
-    with stdout_to_stderr():
-        plan = prepare_study(study if everything else keep_resolved(study, store))
+    with stdout_to_stderr(), ProgressDisplay(quiet=quiet) as display:
+        plan = prepare_study(study if everything else keep_resolved(study, store), display)
     if not everything:
         check_stored(plan, store)
         store.check_study(plan.study)
@@ -68,4 +72,9 @@ def list_trials(study: Study, folder: Path, options: RunOptions, *, as_json: boo
     trained = sum(bool(row["trained"]) for row in to_run)
     only = f" ({trained} of them only to measure)" if trained else ""
     show(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
+    own = [work for work in works if work.trial in set(trials)]
+    with stdout_to_stderr():
+        line = estimate([*choice, (plan, own)], options)
+    if line:
+        show(line)
     return 0

@@ -102,7 +102,7 @@ def run(
     if dry_run:
         from actbench.cli.dry_run import list_trials
 
-        return list_trials(asked, folder, options, as_json=as_json)
+        return list_trials(asked, folder, options, as_json=as_json, quiet=quiet)
     if options.restart and not yes:
         _ask_to_restart(folder)
     with stdout_to_stderr(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:

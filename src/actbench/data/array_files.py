@@ -43,7 +43,7 @@ def npz(dataset: str, data_dir: str) -> Source:
     def fingerprint() -> str:
         return f"{dataset} {path.resolve()} {size_and_time(path)}"
 
-    return Source(fingerprint, lambda size: _read_npz(path, size))
+    return Source(fingerprint, lambda size, _: _read_npz(path, size))
 
 
 def _read_npz(path: Path, size: int) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def stored_arrays(dataset: str, data_dir: str, *, digest: str) -> Source:
             )
         return found
 
-    def read(size: int) -> dict[str, Any]:
+    def read(size: int, _: object) -> dict[str, Any]:
         tensors, about = stored()
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         notes = about["notes"]

@@ -45,7 +45,7 @@ def _digits(dataset: str, data_dir: str) -> Source:
     return Source(lambda: f"{dataset} {version('scikit-learn')}", _read_digits, OWN_SIZE)
 
 
-def _read_digits(size: int) -> dict[str, Any]:
+def _read_digits(size: int, _: object) -> dict[str, Any]:
     from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -93,7 +93,7 @@ class _Torchvision:
         root = folder_of(data_dir) if data_dir else cache_folder() / "datasets"
         return Source(
             lambda: f"{dataset} {root.resolve()} {self._fingerprint(root)}",
-            lambda size: self._read(dataset, root, size or OWN_SIZE),
+            lambda size, _: self._read(dataset, root, size or OWN_SIZE),
             OWN_SIZE,
         )
 

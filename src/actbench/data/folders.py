@@ -35,7 +35,8 @@ class Source:
     Attributes:
         fingerprint: returns a text that changes when the data does, such as a digest of the files'
             names, sizes and times of change; None if only reading tells.
-        read: takes the side of the images, S, or 0 for the data's own; returns ``train_images``,
+        read: takes the side of the images, S, or 0 for the data's own, and a function that is
+            called with the number of images that are read and of all; returns ``train_images``,
             ``test_images`` (uint8, (N, S, S, 3)), ``train_labels``, ``test_labels`` (int64, (N,)),
             ``classes`` (their names), ``flip`` (whether a mirrored image keeps its label),
             ``notes`` (a sentence for each thing that was done to the images) and ``own_size`` (the
@@ -44,7 +45,7 @@ class Source:
     """
 
     fingerprint: Callable[[], str] | None
-    read: Callable[[int], dict[str, Any]]
+    read: Callable[[int, Callable[[int, int], None]], dict[str, Any]]
     own_size: int = 0
 
 
@@ -72,7 +73,12 @@ def image_folder(dataset: str, data_dir: str) -> Source:
         add_files(digest, part, found)
         parts[part] = [name for name, _, _ in found]
     classes = _class_names(root, parts)
-    return Source(digest.hexdigest, lambda size: _read_image_folder(root, parts, classes, size))
+    return Source(
+        digest.hexdigest,
+        lambda size, report: _read_image_folder(
+            root, parts, classes, PictureReader(root, size, report)
+        ),
+    )
 
 
 def check_apart(folder: Path, dataset: str, data_dir: str) -> None:
@@ -143,11 +149,10 @@ def _composed(name: str) -> str:
 
 
 def _read_image_folder(
-    root: Path, parts: dict[str, list[str]], classes: list[str], size: int
+    root: Path, parts: dict[str, list[str]], classes: list[str], reader: PictureReader
 ) -> dict[str, Any]:
     index = {name: label for label, name in enumerate(classes)}
     content: dict[str, Any] = {"classes": classes, "flip": True}
-    reader = PictureReader(root, size)
     for part, names in parts.items():
         labelled = [(name, index[_composed(name.partition("/")[0])]) for name in names]
         order = alternating(labelled)

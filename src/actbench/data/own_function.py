@@ -38,7 +38,7 @@ def function_source(spec: Spec, data_dir: str) -> Source:
     if spec.value is not None:
         raise UsageError(f"dataset {spec.name!r}: give its parameters by name")
     parameters = {**spec.parameters, **_data_dir(spec, function, data_dir)}
-    return Source(None, lambda size: _content(spec, function, parameters, size))
+    return Source(None, lambda size, _: _content(spec, function, parameters, size))
 
 
 def _data_dir(spec: Spec, function: Callable[..., Any], data_dir: str) -> dict[str, str]:

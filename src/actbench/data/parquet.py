@@ -60,7 +60,12 @@ def parquet(dataset: str, data_dir: str, *, image: str, label: str) -> Source:
         add_files(digest, "", [file for file in _files(root) if root / file[0] in _all(splits)])
         return digest.hexdigest()
 
-    return Source(fingerprint, lambda size: _Reader(root, splits, image, label).read(size))
+    return Source(
+        fingerprint,
+        lambda size, report: _Reader(root, splits, image, label).read(
+            PictureReader(root, size, report)
+        ),
+    )
 
 
 def _all(splits: dict[str, list[Path]]) -> set[Path]:
@@ -110,13 +115,13 @@ class _Reader:
     def __init__(self, root: Path, splits: dict[str, list[Path]], image: str, label: str) -> None:
         self._root, self._splits, self._image, self._label = root, splits, image, label
 
-    def read(self, size: int) -> dict[str, Any]:
+    def read(self, reader: PictureReader) -> dict[str, Any]:
         """Return the content of a ``Source``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         content: dict[str, Any] = {"flip": False}
-        reader, names = PictureReader(self._root, size), None
+        names = None
         try:
             for part, paths in self._splits.items():
                 files = [pq.ParquetFile(path) for path in paths]

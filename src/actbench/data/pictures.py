@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Half of the range is one bit of eight.
 MAX_UNUSED = 0.5
+IMAGES_BETWEEN_REPORTS = 100
 
 
 def own_size(sizes: Iterable[tuple[int, int]]) -> int:
@@ -74,8 +75,17 @@ class PictureReader:
             first image, which all others must have too.
     """
 
-    def __init__(self, root: Path, size: int) -> None:
-        self.size = size
+    def __init__(
+        self, root: Path, size: int, report: Callable[[int, int], None] = lambda done, count: None
+    ) -> None:
+        """Prepare to read files.
+
+        Args:
+            root: the folder.
+            size: the side of the images, or 0.
+            report: called with the number of images that are read, and of all, of each ``read``.
+        """
+        self.size, self._report = size, report
         self._root = root
         self._must_fit = size == 0
         self._first = ""
@@ -109,10 +119,11 @@ class PictureReader:
                         self._check_size(name, decode(content, 0, str(self._root / name)).size)
                     images = scratch_images(count, self.size)
                 places = images[start : start + len(files)]
-                for (name, _), image in zip(
-                    files, pool.map(self._read_one, files, places), strict=True
-                ):
+                found = zip(files, pool.map(self._read_one, files, places), strict=True)
+                for number, ((name, _), image) in enumerate(found, start=start + 1):
                     self._count(name, image)
+                    if number % IMAGES_BETWEEN_REPORTS == 0:
+                        self._report(number, count)
                 start += len(files)
         return images
 

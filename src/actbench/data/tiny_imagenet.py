@@ -69,7 +69,13 @@ def tiny_imagenet(dataset: str, data_dir: str) -> Source:
             raise UsageError(f"cannot read {str(root)!r}: {reason_of(error)}") from None
         return digest.hexdigest()
 
-    return Source(fingerprint, lambda size: _read(root, wnids, train, test, size), OWN_SIZE)
+    return Source(
+        fingerprint,
+        lambda size, report: _read(
+            root, wnids, train, test, PictureReader(root, size or OWN_SIZE, report)
+        ),
+        OWN_SIZE,
+    )
 
 
 def _read(
@@ -77,11 +83,10 @@ def _read(
     wnids: Sequence[str],
     train: Sequence[tuple[str, str]],
     test: Sequence[tuple[str, str]],
-    size: int,
+    reader: PictureReader,
 ) -> dict[str, Any]:
     order = sorted(wnids)
     index = {wnid: label for label, wnid in enumerate(order)}
-    reader = PictureReader(root, size or OWN_SIZE)
     content: dict[str, Any] = {"classes": _class_names(root, order), "flip": True}
     parts = {
         "train": alternating([(name, index[wnid]) for name, wnid in train]),

@@ -70,7 +70,19 @@ class Planned:
     study: Study | None = None
 
 
-Event = Planned | Note | Progress | Measuring | Updated | Finished | Retried
+@dataclass(frozen=True)
+class Stage:
+    """What a run does now that is not a trial, such as ``reading images``.
+
+    ``done`` of ``count`` is done; both are 0 if it is not counted.
+    """
+
+    what: str
+    done: int = 0
+    count: int = 0
+
+
+Event = Planned | Stage | Note | Progress | Measuring | Updated | Finished | Retried
 RETRIES = 2
 """How often a trial is retried whose process ended, before it counts as crashed."""
 

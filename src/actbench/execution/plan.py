@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from actbench.analysis.claims import read_claim
 from actbench.attacks.registry import expand as expand_attacks
@@ -19,6 +16,8 @@ from actbench.corruptions.specs import expand as expand_corruptions
 from actbench.data.datasets import DATASETS, resolve_dataset
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError
+from actbench.execution.estimate import TIMED_STEPS, step_seconds
+from actbench.execution.executors import Stage
 from actbench.execution.network_check import check_networks
 from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import build_network, has_native_step
@@ -31,23 +30,21 @@ from actbench.models.study_code import study_code
 from actbench.models.user_code import module_file
 from actbench.study.levels import is_name
 from actbench.study.specs import is_import_path
-from actbench.study.study import Trial
 from actbench.training.devices import has_bfloat16, resolve_device, resolve_precision
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.recipe import resolve_recipe, trained_images
-from actbench.training.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from actbench.data.images import ImageData
+    from actbench.execution.executors import Event
     from actbench.models.activations import ActivationCheck, ActivationFactory
     from actbench.store.store import Store
     from actbench.study.study import Study
 
 PUBLISHED_SIZE = 32
-TIMED_STEPS = 3
 ROUNDS = 3
 
 
@@ -68,18 +65,17 @@ class Plan:
     note: str = ""
 
 
-def prepare_study(study: Study) -> Plan:
-    """Return the plan for a study after checking all of it.
+def prepare_study(study: Study, on_event: Callable[[Event], None] = lambda event: None) -> Plan:
+    """Return the plan for a study after checking all of it; ``on_event`` is told what takes time.
 
     Raises:
         UsageError: a name, a parameter or the data is wrong.
     """
     with settings_kept(fresh=True):
-        return _prepared(study)
+        return _prepared(study, on_event)
 
 
-def _prepared(study: Study) -> Plan:
-
+def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
     cache_limit()  # raises if it is invalid
     if study.claim:
         read_claim(study.claim)  # raises if there is none
@@ -98,7 +94,12 @@ def _prepared(study: Study) -> Plan:
             gain_of(factory)  # raises if it has no gain
     rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
     checks = {factory.spec: check_activation(factory) for factory in factories}
-    data_folder = prepare(study.dataset, study.data_dir, study.image_size)
+    data_folder = prepare(
+        study.dataset,
+        study.data_dir,
+        study.image_size,
+        lambda done, count: on_event(Stage("reading images", done, count)),
+    )
     read, data = open_images(data_folder), study_images(data_folder, study)
     checksum, own_size = read.checksum, read.own_size
     if study.data_checksum not in ("", checksum):
@@ -127,9 +128,12 @@ def _prepared(study: Study) -> Plan:
     counts = [trained_images(study, data)]
     if study.tune_lr:
         counts.append(trained_images(study, data.validation_split(data.tuning_images)))
+    on_event(Stage("checking the networks"))
     with settings_kept():
         notes = check_networks(study, factories, data, counts)
-        kernels, note = resolve_kernels(study, factories, len(data.classes), data.image_size)
+        kernels, note = resolve_kernels(
+            study, factories, len(data.classes), data.image_size, on_event
+        )
         if precision == "bf16" and device == "cpu" and not has_bfloat16("cpu"):
             notes.append(slow_bfloat16(study, factories[0], data))
     dataset = resolve_dataset(study.dataset)
@@ -212,27 +216,14 @@ def _different(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) -> str:
     """Return a warning that this processor has no bfloat16 arithmetic, with the measured slowdown.
 
-    The slowdown is the ratio of the shortest of ``ROUNDS`` times of ``TIMED_STEPS`` training steps
-    on one thread, the precisions measured in turn.
+    The slowdown is the ratio of the shortest of ``ROUNDS`` times of a training step on one thread
+    (see ``step_seconds``), the precisions measured in turn.
     """
-    few = data.train_subset(min(TIMED_STEPS * study.batch_size, len(data.train_images)))
     seconds: dict[str, list[float]] = {"bf16": [], "fp32": []}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            for _ in range(ROUNDS):
-                for precision, times in seconds.items():
-                    network, _ = build_network(
-                        study.model, activation, len(data.classes), 0, image_size=data.image_size
-                    )
-                    timed = dataclasses.replace(study, precision=precision)
-                    steps = Steps(network, few, timed, Trial(activation.spec, 0))
-                    begin = time.perf_counter()
-                    list(steps.begin(1))
-                    times.append(time.perf_counter() - begin)
-    finally:
-        torch.set_num_threads(threads)
+    for _ in range(ROUNDS):
+        for precision, times in seconds.items():
+            timed = dataclasses.replace(study, precision=precision, kernels="torch")
+            times.append(step_seconds(timed, activation.spec, data, TIMED_STEPS))
     ratio = min(seconds["bf16"]) / min(seconds["fp32"])
     return (
         "precision is bf16, and this processor has no bfloat16 arithmetic: a training step of "
@@ -242,7 +233,11 @@ def slow_bfloat16(study: Study, activation: ActivationFactory, data: ImageData) 
 
 
 def resolve_kernels(
-    study: Study, activations: Sequence[ActivationFactory], num_classes: int, image_size: int
+    study: Study,
+    activations: Sequence[ActivationFactory],
+    num_classes: int,
+    image_size: int,
+    on_event: Callable[[Event], None],
 ) -> tuple[str, str]:
     """Return ``native`` or ``torch``, and a note for the user, which may be empty.
 
@@ -271,6 +266,7 @@ def resolve_kernels(
         study.model, activations, num_classes, image_size=image_size
     ):
         return "torch", ""
+    on_event(Stage("compiling kernels"))
     try:
         compile_kernels()
     except UsageError as error:

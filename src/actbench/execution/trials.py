@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.analysis.environments import differences
 from actbench.errors import UsageError
 from actbench.execution.environment import environment_of
-from actbench.execution.executors import Finished, default_workers
+from actbench.execution.executors import Finished, Stage, default_workers
 from actbench.execution.local import InProcess, LocalWorkers
 from actbench.execution.ray_tasks import RayTasks
 from actbench.report.samples import SAMPLES_FILE, samples_from_png, samples_to_png
@@ -87,7 +87,9 @@ def run_trials(
         on_event(event)
 
     store.make_trial_folders()
-    executor.run(study, longest_first(works), data_folder, handle, store.folder.absolute())
+    executor.run(
+        study, baseline_first(works, study.baseline), data_folder, handle, store.folder.absolute()
+    )
 
 
 def stored_elsewhere(stored: StoredStudy) -> list[str]:
@@ -109,21 +111,23 @@ def stored_elsewhere(stored: StoredStudy) -> list[str]:
     ]
 
 
-def longest_first(works: Iterable[Work]) -> list[Work]:
-    """Return the trials sorted so that each seed's longest come first: the workers finish together.
+def baseline_first(works: Iterable[Work], baseline: str) -> list[Work]:
+    """Return the trials sorted so that each seed's baseline comes first, then its longest trials.
 
-    An activation that a network cannot apply after the pooling layer computes four times as many
-    values. The seeds keep their order, so that an interrupted study has complete pairs.
+    The seeds keep their order, so that an interrupted study has pairs. An activation that a network
+    cannot apply after the pooling layer computes four times as many values; these trials come
+    before others so that the workers finish together.
     """
     from actbench.models.activations import resolve_activation
 
-    def is_shorter(work: Work) -> bool:
-        return resolve_activation(work.trial.activation).commutes_with_max
+    def rank(work: Work) -> tuple[bool, bool]:
+        activation = work.trial.activation
+        return activation != baseline, resolve_activation(activation).commutes_with_max
 
     by_seed: dict[int, list[Work]] = {}
     for work in works:
         by_seed.setdefault(work.trial.seed, []).append(work)
-    return [work for part in by_seed.values() for work in sorted(part, key=is_shorter)]
+    return [work for part in by_seed.values() for work in sorted(part, key=rank)]
 
 
 def keep_resolved(study: Study, store: Store) -> Study:
@@ -168,7 +172,9 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
     return LocalWorkers(["cpu"] * count, trial_timeout=timeout)
 
 
-def prepare_corruptions(plan: Plan, works: Iterable[Work] = ()) -> None:
+def prepare_corruptions(
+    plan: Plan, works: Iterable[Work] = (), on_event: Callable[[Event], None] = lambda event: None
+) -> None:
     """Create the corrupted test sets that trials share, unless the cache has them.
 
     Only those that ``works`` lack; all of the study's if one of them is not trained, or without
@@ -180,12 +186,16 @@ def prepare_corruptions(plan: Plan, works: Iterable[Work] = ()) -> None:
     data = study_images(plan.data_folder, plan.study)
     records = [work.record for work in works]
     missing = {m.spec for r in records if r is not None for m in r.missing(plan.study)}
-    for name in plan.study.corruptions:
-        if plan.study.cifar10c and is_name(name):
-            continue
-        if name in missing or None in records or not records:
-            for severity in severities(name):
-                corrupted_test_images(data, name, severity)
+    needed = [
+        (name, severity)
+        for name in plan.study.corruptions
+        if not (plan.study.cifar10c and is_name(name))
+        and (name in missing or None in records or not records)
+        for severity in severities(name)
+    ]
+    for number, (name, severity) in enumerate(needed):
+        on_event(Stage("making corrupted images", number, len(needed)))
+        corrupted_test_images(data, name, severity)
 
 
 def has_samples(plan: Plan, store: Store) -> bool:

@@ -21,6 +21,14 @@ METRICS_NOT_CORRECTED = (
 )
 
 
+def duration(seconds: float) -> str:
+    """Return a duration as text: ``48 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def percent(mean: float, spread: float | None = None) -> str:
     """Return a fraction as percent with two decimals, ± its standard deviation if given.
 

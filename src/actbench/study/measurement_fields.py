@@ -25,7 +25,7 @@ class MeasurementFields:
     """What is measured on a trained network."""
 
     corruptions: tuple[str, ...] = setting(
-        ("noise",),
+        ("gaussian_noise:sigma=0.05/0.1/0.2/0.4/0.8",),
         texts("a list of corruptions or suites", empty=True),
         MEASURED,
         "Corruptions such as fog,gaussian_noise:sigma=0.1/0.4, or suites of them, or none; see "

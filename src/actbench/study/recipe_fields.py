@@ -56,14 +56,14 @@ class RecipeFields:
     )
     batch_size: int = setting(64, integer(1), TRAINED, "Images per step.", metavar="N")
     optimizer: str = setting(
-        "sgd:momentum=0.9",
+        "adam",
         text("an optimizer such as sgd:momentum=0.9 or adamw"),
         TRAINED,
         "The optimizer; see `actbench list optimizers`.",
         metavar="SPEC",
     )
     learning_rate: float = setting(
-        0.01,
+        0.002,
         number(0, MAX_RATE, above=True),
         TRAINED,
         "The learning rate; with a schedule, the largest one.",
@@ -71,7 +71,7 @@ class RecipeFields:
         metavar="RATE",
     )
     schedule: str = setting(
-        "constant",
+        "cosine:warmup=0.1",
         text("a schedule such as step:at=0.5/0.75,factor=0.1 or cosine:warmup=0.05"),
         TRAINED,
         "The learning rate at each step; see `actbench list schedules`.",

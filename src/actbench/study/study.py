@@ -191,7 +191,15 @@ _NOT_IDENTITY = _MEASURED | {
     "data_dir",
     "data_notes",
 }
-_DEFAULTS = {**as_plain(Study()), "kernels": "torch"}
+# The values that the names of trials leave out: the defaults of the version that had each first.
+_LEFT_OUT = {
+    **as_plain(Study()),
+    "kernels": "torch",
+    "optimizer": "sgd:momentum=0.9",
+    "learning_rate": 0.01,
+    "corruptions": ["noise"],
+    "schedule": "constant",
+}
 
 
 @dataclass(frozen=True)
@@ -236,9 +244,9 @@ def trial_id(study: Study, trial: Trial) -> str:
     """Return the trial's name in the store: readable, safe as a file name, and unique.
 
     Its last twelve characters are from the SHA-256 of everything that decides the trial's training.
-    Fields with their default value are left out, so that a new field does not change the names of
-    stored trials. Of ``learning_rates`` and ``code``, only the entries of the trial's activation
-    and network count.
+    Fields with the value that was their first default are left out, so that neither a new field nor
+    a new default changes the names of stored trials. Of ``learning_rates`` and ``code``, only the
+    entries of the trial's activation and network count.
     """
     return trial_names(study)(trial)
 
@@ -263,7 +271,7 @@ def names_with(study: Study, number: int, identity: dict[str, Any]) -> Callable[
         }
         values = {**identity, **own}
         decides = {
-            k: v for k, v in values.items() if v != _DEFAULTS.get(k) and k not in of_the_study
+            k: v for k, v in values.items() if v != _LEFT_OUT.get(k) and k not in of_the_study
         }
         decides = former_names(decides)
         readable = re.sub(r"[^A-Za-z0-9.=-]+", "_", activation).strip("._")[:60]

@@ -21,14 +21,7 @@ from actbench.study.fields import (
 )
 
 DEFAULT_BASELINE = "relu"
-DEFAULT_ACTIVATIONS = (
-    "relu",
-    "leaky_relu:0.01",
-    "leaky_relu:0.05",
-    "leaky_relu:0.1",
-    "leaky_relu:0.2",
-    "leaky_relu:0.3",
-)
+DEFAULT_ACTIVATIONS = ("relu", "leaky_relu:0.1", "leaky_relu:0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +100,7 @@ class SubjectFields:
         metavar="SPEC",
     )
     seeds: tuple[int, ...] = setting(
-        (0, 1, 2, 3, 4),
+        tuple(range(10)),
         Rule(
             are_different(is_integer(0, MAX_SEED)),
             f"a count from 1 to {MAX_SEED_COUNT}, "

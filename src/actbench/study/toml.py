@@ -65,6 +65,8 @@ def study_values(text: str, source: str, *, stored: bool = False) -> dict[str, A
             f"{source} has a cifar10c_checksum, which was of all published files together; remove "
             "it to run the study with the present files"
         )
+    if found == 1:  # without a schedule
+        values.setdefault("schedule", "constant")
     try:
         values = renamed(values)
     except UsageError as error:

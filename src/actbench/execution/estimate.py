@@ -1,0 +1,132 @@
+"""How long trials will take, from a few timed training steps."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import timeit
+from typing import TYPE_CHECKING
+
+import torch
+
+from actbench.data.images import study_images
+from actbench.execution.executors import default_workers
+from actbench.models.global_state import settings_kept
+from actbench.report.formatting import duration
+from actbench.study.levels import severities
+from actbench.study.measurements import measurements_of
+from actbench.study.study import Trial
+from actbench.training.measure import predict
+from actbench.training.recipe import trained_images
+from actbench.training.steps import Steps
+from actbench.training.trial import trial_network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from actbench.data.images import ImageData
+    from actbench.execution.plan import Plan
+    from actbench.store.record import TrialRecord
+    from actbench.store.stored_study import Work
+    from actbench.study.run_options import RunOptions
+    from actbench.study.study import Study
+
+TIMED_STEPS = 4  # the first, which is slower, does not count
+TIMED_IMAGES = 256
+CLEAN_PASSES = 4  # a prediction, and the gradient in the images
+TIMED_SECONDS = 2.0  # no other activation is timed after these
+
+
+def estimate(parts: Iterable[tuple[Plan, Sequence[Work]]], options: RunOptions) -> str:
+    """Return a line that says about how long trials will take; empty if that is not known.
+
+    Training steps and the evaluation of images are timed, and the time for anything else is left
+    out. It is not known for GPUs and Ray, or if there is nothing to do but attacks.
+
+    Args:
+        parts: plans, each with trials that are to be run.
+        options: how they are run.
+    """
+    found = [(plan, works) for plan, works in parts if works]
+    if not found or found[0][0].study.device != "cpu" or options.executor == "ray":
+        return ""
+    seconds = sum(_seconds(plan, works) for plan, works in found)
+    if not seconds:
+        return ""
+    count = sum(len(works) for _, works in found)
+    workers = default_workers() if options.workers is None else options.workers
+    workers = max(1, min(workers, count))
+    attacks = ", without the attacks" if any(plan.study.attacks for plan, _ in found) else ""
+    which = f"{count} trials on {workers} cores" if workers > 1 else f"{count} trials"
+    return f"{which}: about {duration(seconds / workers)}{attacks}"
+
+
+def _seconds(plan: Plan, works: Sequence[Work]) -> float:
+    """Return the seconds of trials, one after another on one thread.
+
+    Each activation is timed, or as many as ``TIMED_SECONDS`` allow.
+    """
+    study = plan.study
+    data = study_images(plan.data_folder, study)
+    speeds: dict[str, tuple[float, float]] = {}
+    begin = time.perf_counter()
+    for activation in dict.fromkeys(work.trial.activation for work in works):
+        if time.perf_counter() - begin < TIMED_SECONDS:
+            speeds[activation] = _speeds(study, activation, data)
+    seconds = 0.0
+    for work in works:
+        step, image = speeds.get(work.trial.activation) or max(speeds.values())
+        steps, images = _amount(study, work.record, data)
+        seconds += steps * step + images * image
+    return seconds
+
+
+def _amount(study: Study, record: TrialRecord | None, data: ImageData) -> tuple[int, int]:
+    """Return the training steps of a trial and the images that it evaluates, but for attacks."""
+    tests, steps, images = len(data.test_images), 0, 0
+    if record is None:
+        count = trained_images(study, data)
+        in_epoch = math.ceil(count / study.batch_size)
+        steps = study.steps or study.epochs * in_epoch
+        scored = len(data.train_images) - count if study.validation else tests
+        images = math.ceil(steps / in_epoch) * scored
+    missing = measurements_of(study, tests) if record is None else record.missing(study)
+    for measurement in missing:
+        if measurement.kind == "clean":
+            images += CLEAN_PASSES * tests
+        elif measurement.kind == "corruption":
+            images += len(severities(measurement.spec)) * tests
+    return steps, images
+
+
+def _speeds(study: Study, activation: str, data: ImageData) -> tuple[float, float]:
+    """Return the seconds of a training step and of the evaluation of one image."""
+    step = step_seconds(study, activation, data, TIMED_STEPS)
+    network, _ = trial_network(
+        study, Trial(activation, study.seeds[0]), len(data.classes), data.image_size
+    )
+    some = data.test_images[:TIMED_IMAGES]
+    with settings_kept(), torch.random.fork_rng(devices=[]):
+        torch.set_num_threads(1)
+        passes = timeit.repeat(lambda: predict(network, some, study.precision), repeat=2, number=1)
+    return step, min(passes) / len(some)
+
+
+def step_seconds(study: Study, activation: str, data: ImageData, steps: int) -> float:
+    """Return the mean seconds of a trial's first training steps without the very first.
+
+    They are taken on one thread.
+    """
+    trial = Trial(activation, study.seeds[0])
+    with settings_kept(), torch.random.fork_rng(devices=[]):
+        torch.set_num_threads(1)
+        few = data.train_subset(min(steps * study.batch_size, len(data.train_images)))
+        network, _ = trial_network(study, trial, len(data.classes), data.image_size)
+        losses = Steps(network, few, study, trial).begin(1)
+        found = []
+        begin = time.perf_counter()
+        for _ in losses:
+            found.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+    return statistics.fmean(found[1:] or found)
