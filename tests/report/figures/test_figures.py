@@ -352,11 +352,11 @@ def test_differences_by_corruption_are_those_of_the_comparisons(normal: Frames) 
     of = normal.comparisons.set_index(["activation", "metric"])
     for axes, activation in zip(figure.axes, SLOPES[1:], strict=True):
         assert axes.get_title("left") == activation
-        labels = [label.get_text() for label in axes.get_yticklabels()]
-        assert labels == ["clean images", "all corruptions", "gaussian noise", "shot noise"]
         points = {tuple(line.get_xydata()[0]) for line in axes.lines if "\n" in str(line.get_gid())}
         wanted = {(100 * of.loc[(activation, m), "difference"], y) for y, m in enumerate(rows)}
         assert points == wanted
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["clean images", "all corruptions", "gaussian noise", "shot noise"]
     one = figures(synthetic_frames(study_of(corruptions=NOISES[:1])))["corruption_differences"]
     assert str(one).startswith("The study has one corruption")
 
