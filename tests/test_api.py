@@ -72,7 +72,7 @@ def test_importing_the_package_loads_none_of_the_heavy_libraries() -> None:
 
 def test_the_public_names_are_exactly_these() -> None:
     names = {"Results", "RunOptions", "Study", "arrays", "from_dataset", "load", "measure", "run"}
-    assert set(actbench.__all__) == names | {"swap_activations"}
+    assert set(actbench.__all__) == names | {"claim_study", "swap_activations"}
     for name in actbench.__all__:
         assert name in dir(actbench)
         assert getattr(actbench, name).__doc__

@@ -164,8 +164,8 @@ def test_the_page_is_wellformed_with_one_heading_of_the_first_level(page: str) -
     assert page.startswith("<!doctype html>")
     assert len(found.all("h1")) == 1
     assert found.all("html") == [{"lang": "en"}]
-    assert len(found.all("figure")) == len(found.all("figcaption")) == 8
-    assert sum(svg.get("role") == "img" for svg in found.all("svg")) == 8
+    assert len(found.all("figure")) == len(found.all("figcaption")) == 9
+    assert sum(svg.get("role") == "img" for svg in found.all("svg")) == 9
     named = [t for t in found.all("table") if {"aria-label", "aria-labelledby"} & set(t)]
     assert len(found.all("table")) == len(found.all("caption")) + len(named)
     assert {cell.get("scope") for cell in found.all("th")} == {"col", "row", "rowgroup"}
@@ -242,7 +242,7 @@ def test_the_page_shows_what_failed_and_how_it_was_measured(page: str) -> None:
     text = parsed(page).text
     assert "1 of 9 trials have no result" in text
     assert "the loss was not finite at step 3 <of epoch 1>" in text
-    for words in ("SGD with learning rate 0.01", "A processor <model>", "torch 2.10", "0, 1, 2"):
+    for words in ("adam with learning rate 0.002", "A processor <model>", "torch 2.10", "0, 1, 2"):
         assert words in text
 
 

@@ -221,7 +221,7 @@ def test_another_study_is_refused_with_every_differing_field(store: Store) -> No
     for part in (
         "holds another study",
         "epochs is 10 there and 3 here",
-        "learning_rate is 0.01 there and 0.5 here",
+        "learning_rate is 0.002 there and 0.5 here",
         "--out",
     ):
         assert part in str(error.value)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Records = Sequence[TrialResult]
-    BySeed = Mapping[int, Floats]
+    BySeed = Mapping[int, Floats | float]
 
 _INTERVAL = ("difference", "ci_low", "ci_high")
 DIFFERENCE_COLUMNS = (
@@ -56,24 +56,21 @@ def corruption_differences(records: Records, baseline: str) -> pd.DataFrame:
         and ``p_holm`` the same after Holm's correction over all rows: whoever looks for the
         largest of them makes all these tests.
     """
-    scores: dict[tuple[str, str], dict[int, list[float]]] = {}
+    scores: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
     for record in records:
         for score in record.corruptions:
-            by_seed = scores.setdefault((record.activation, score.corruption), {})
-            by_seed.setdefault(record.seed, []).append(score.accuracy)
-    arrays = {
-        key: {seed: np.array(found) for seed, found in by_seed.items()}
-        for key, by_seed in scores.items()
-    }
+            levels = scores.setdefault((record.activation, score.corruption), {})
+            levels.setdefault(score.severity, {})[record.seed] = score.accuracy
     parts = []
-    for (activation, corruption), ours in arrays.items():
+    for (activation, corruption), levels in scores.items():
         if activation == baseline:
             continue
         labels = level_labels(corruption)
-        paired = _paired(ours, arrays.get((baseline, corruption), {}), len(labels))
-        names = {"activation": activation, "baseline": baseline, "corruption": corruption}
-        places = {"severity": range(1, 1 + len(labels)), "level": labels}
-        parts.append(pd.DataFrame({**names, **places, **paired}))
+        for severity in sorted(levels):
+            theirs = scores.get((baseline, corruption), {}).get(severity, {})
+            names = {"activation": activation, "baseline": baseline, "corruption": corruption}
+            place = {"severity": severity, "level": labels[severity - 1]}
+            parts.append(pd.DataFrame({**names, **place, **_paired(levels[severity], theirs, 1)}))
     table = _stacked(parts, DIFFERENCE_COLUMNS[:-1])
     return table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64)))
 
@@ -220,7 +217,7 @@ def class_summary(records: Records, baseline: str, versions: int) -> pd.DataFram
 
 
 def _paired(ours: BySeed, theirs: BySeed, length: int) -> dict[str, Any]:
-    """Return the columns ``n``, difference, interval and p-value of arrays of shape (length,)."""
+    """Return the columns ``n``, difference, interval and p-value of a seed's values, of shape (length,)."""
     seeds = [seed for seed in ours if seed in theirs]
     sides = [
         np.array([side[seed] for seed in seeds]).reshape(len(seeds), length).T
