@@ -62,9 +62,9 @@ def test_help_of_run_names_every_option_with_its_default(
         "digits",
         "cnn",
         "relu",
-        "0.01",
-        "sgd:momentum=0.9",
-        "noise",
+        "0.002",
+        "adam",
+        "gaussian_noise:sigma=0.05/0.1/0.2/0.4/0.8",
         "results/<dataset>-<model>",
     ):
         assert f"default: {default}]" in text
@@ -486,7 +486,7 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     # a part of the tiny study, whose trials are the same to the last bit
-    part = [*TINY, *("--activation", "prelu", "--activation", "rrelu", "--seeds", "1")]
+    part = [*TINY, "--activation", "prelu,rrelu", "--seeds", "1"]
     asked = ["run", *part, "--workers", "1", "--out", "out"]
     with subprocess.Popen(
         [sys.executable, "-m", "actbench", *asked],
@@ -545,7 +545,7 @@ def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
         "import sys\n"
         "from actbench.execution import plan\n"
         "from actbench.cli import main as cli\n"
-        "plan.prepare_study = lambda _: sys.stdin.read()\n"
+        "plan.prepare_study = lambda *_: sys.stdin.read()\n"
         "cli.main(['run', '--workers', '1', '--out', 'out'])\n"
     )
     with subprocess.Popen(

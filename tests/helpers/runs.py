@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 
 
 # two epochs of two steps each: a trial of it takes about a second
-TINY = ("--train-images", "128", "--epochs", "2", "--seeds", "2")
+TINY = ("--train-images", "128", "--epochs", "2", "--seeds", "2", "--corruptions", "noise")
 
 
 TINY_ACTIVATIONS = ("relu", "leaky_relu:0", "prelu", "rrelu")
 
 
-TINY_STUDY = (
-    *(*TINY, "--corruptions", "noise"),
-    *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)),
-)
+TINY_STUDY = (*TINY, *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)))
 
 
 @dataclass(frozen=True)
