@@ -65,7 +65,7 @@ def test_help_of_run_names_every_option_with_its_default(
         "0.002",
         "adam",
         "gaussian_noise:sigma=0.05/0.1/0.2/0.4/0.8",
-        "results/<dataset>-<model>",
+        "results/<dataset>-<model>, or results/<claim>",
     ):
         assert f"default: {default}]" in text
 
