@@ -38,8 +38,9 @@ from actbench.store.stored_study import Work
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, Trial
 from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
-from actbench.training.cuda_graphs import DeferredSteps
-from actbench.training.devices import compute_devices, enter, set_precision
+from actbench.training.cuda import set_precision
+from actbench.training.deferred import DeferredSteps
+from actbench.training.devices import compute_devices, enter
 from actbench.training.steps import Steps
 from cifar_shaped import synthetic_images
 from machine import machine

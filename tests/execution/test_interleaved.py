@@ -19,7 +19,7 @@ from actbench.store.checkpoint import Checkpoint
 from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
-from actbench.training.cuda_graphs import DeferredSteps
+from actbench.training.deferred import DeferredSteps
 from actbench.training.trial import finish, train
 
 if TYPE_CHECKING:

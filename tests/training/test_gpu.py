@@ -17,8 +17,8 @@ from actbench.models.build import build_network
 from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
-from actbench.training import cuda_graphs
-from actbench.training.cuda_graphs import DeferredSteps
+from actbench.training import cuda
+from actbench.training.deferred import DeferredSteps
 from actbench.training.steps import Steps
 from helpers.runs import TINY
 
@@ -96,7 +96,7 @@ def test_captured_steps_equal_launched_steps(
     data: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captured, _ = losses_of(DeferredSteps, "prelu", data, "cuda")
-    monkeypatch.setattr(cuda_graphs, "STEPS_BEFORE_CAPTURE", 10**9)
+    monkeypatch.setattr(cuda, "STEPS_BEFORE_CAPTURE", 10**9)
     launched, steps = losses_of(DeferredSteps, "prelu", data, "cuda")
     assert not steps._graphs
     assert captured == launched

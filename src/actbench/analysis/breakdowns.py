@@ -217,7 +217,10 @@ def class_summary(records: Records, baseline: str, versions: int) -> pd.DataFram
 
 
 def _paired(ours: BySeed, theirs: BySeed, length: int) -> dict[str, Any]:
-    """Return the columns ``n``, difference, interval and p-value of a seed's values, of shape (length,)."""
+    """Return the columns ``n``, difference, interval and p-value.
+
+    The values of a seed have the shape (length,), or are one number if ``length`` is 1.
+    """
     seeds = [seed for seed in ours if seed in theirs]
     sides = [
         np.array([side[seed] for seed in seeds]).reshape(len(seeds), length).T

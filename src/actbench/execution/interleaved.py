@@ -16,7 +16,8 @@ from actbench.data.images import study_images
 from actbench.execution.executors import Finished, Retried, given_up, run_one, timed_out
 from actbench.store.stored_study import Work
 from actbench.study.study import Study
-from actbench.training.devices import enter, set_precision
+from actbench.training.cuda import on_gpu, own_stream, set_precision
+from actbench.training.devices import enter
 from actbench.training.events import Updated
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class InterleavedTrials:
     def __init__(self, device: str, at_once: int, trial_timeout: float | None = None) -> None:
         enter(device)
         self._device, self._at_once, self._timeout = device, at_once, trial_timeout
-        self._deferred = at_once > 1 or device != "cpu"
+        self._deferred = at_once > 1 or on_gpu(device)
         self._waiting: deque[_Task] = deque()
         self._running: list[_RunningTrial] = []
 
@@ -133,9 +134,9 @@ class InterleavedTrials:
     def _start(self, task: _Task) -> _RunningTrial:
         start, study = time.perf_counter(), task.study
         stream: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        if self._device != "cpu":
+        if on_gpu(self._device):
             set_precision(study.precision)
-            stream = torch.cuda.stream(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
+            stream = own_stream(self._device)
         data_study = Study(**{name: getattr(study, name) for name in _DATA_FIELDS})
         data = _images(self._device, task.data_folder, data_study)
         steps = run_one(study, task.work, data, task.report, task.folder, deferred=self._deferred)
@@ -165,6 +166,6 @@ class InterleavedTrials:
 def _images(device: str, folder: Path, study: Study) -> ImageData:
     """Return a study's images (see ``data.images.study_images``) on the device."""
     data = study_images(folder, study).to(device)
-    if device != "cpu":
+    if on_gpu(device):
         torch.cuda.synchronize(device)  # before other streams read them
     return data

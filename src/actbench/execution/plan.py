@@ -237,7 +237,7 @@ def resolve_kernels(
     activations: Sequence[ActivationFactory],
     num_classes: int,
     image_size: int,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> tuple[str, str]:
     """Return ``native`` or ``torch``, and a note for the user, which may be empty.
 

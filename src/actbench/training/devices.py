@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from actbench.errors import UsageError
-
-# read once by CUDA and its libraries, when a process first uses them
-_BEFORE_CUDA = {
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS sums in the same order on every stream
-    "CUDA_DEVICE_MAX_CONNECTIONS": "32",  # hardware queues; streams that share one serialise
-}
 
 
 def resolve_device(asked: str, precision: str) -> str:
@@ -98,32 +91,14 @@ def _gpu_values(what: str) -> list[str]:
 
 
 def enter(device: str) -> None:
-    """Make this process compute on a device, deterministically.
+    """Make this process compute on a device with one thread, deterministically.
 
-    A GPU's libraries choose deterministic algorithms if they have them. Call it before anything
-    else uses a GPU.
+    Call it before anything else uses a GPU.
     """
     import torch
+
+    from actbench.training.cuda import enter_gpu, on_gpu
 
     torch.set_num_threads(1)
-    if device == "cpu":
-        return
-    for name, value in _BEFORE_CUDA.items():
-        os.environ.setdefault(name, value)
-    torch.cuda.set_device(device)
-    # the rest is for libraries and graphs, which raise no OutOfMemoryError
-    torch.cuda.set_per_process_memory_fraction(0.9)
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def set_precision(precision: str) -> None:
-    """Let this process's GPU round the factors of products to TF32 in that precision only.
-
-    By default, PyTorch allows it for convolutions.
-    """
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if on_gpu(device):
+        enter_gpu(device)

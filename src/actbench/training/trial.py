@@ -23,7 +23,7 @@ from actbench.store.weights import (
     weights_content,
 )
 from actbench.study.study import trial_id
-from actbench.training.cuda_graphs import DeferredSteps
+from actbench.training.deferred import DeferredSteps
 from actbench.training.diagnostics import untrained_note
 from actbench.training.events import Measuring, Note, Progress, Updated
 from actbench.training.measure import predict, score

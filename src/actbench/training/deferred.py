@@ -1,17 +1,13 @@
-"""Training steps on a GPU, queued an epoch at a time and replayed from CUDA graphs."""
+"""Training steps that are queued on the device an epoch at a time."""
 
 from __future__ import annotations
 
-import gc
-import pickle
-import random
-from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from actbench.data.batches import epoch_order, take
+from actbench.training.cuda import StepGraphs, on_gpu
 from actbench.training.steps import Steps, seed_generators
 
 if TYPE_CHECKING:
@@ -23,20 +19,14 @@ if TYPE_CHECKING:
     from actbench.data.images import ImageData
     from actbench.study.study import Study, Trial
 
-STEPS_BEFORE_CAPTURE = 3  # libraries choose algorithms and take memory in the first ones
-STEPS_IN_A_GRAPH = 8
-
 
 class DeferredSteps(Steps):
     """Queues all steps of an epoch on the device before it reads their losses.
 
     Other trials can use the host meanwhile. The order of the images, the position in it and the
-    losses stay on the device: a step needs nothing from the host. After the first few steps, a GPU
-    captures the steps as CUDA graphs and replays them, which saves launching their dozens of
-    kernels one by one. The steps of a network that draws random numbers while it trains, or that
-    cannot be captured, are launched each time: a graph would repeat the numbers drawn on the host,
-    and those drawn on the device would depend on other trials. So are the steps of a recipe that
-    draws noise by the step, or whose optimizer reads a changing learning rate on the host.
+    losses stay on the device: a step needs nothing from the host. So a GPU can replay the steps
+    from ``StepGraphs``, unless the recipe draws noise by the step or its optimizer reads a changing
+    learning rate on the host.
     """
 
     def __init__(
@@ -58,18 +48,13 @@ class DeferredSteps(Steps):
         self._rates = torch.zeros(self.count, device=device)
         self._step_of_epoch = 0
         self._rates_on_device = (
-            study.schedule != "constant"
-            and device.type == "cuda"
-            and self.optimizer.takes_rates_on_device
+            study.schedule != "constant" and on_gpu(device) and self.optimizer.takes_rates_on_device
         )
-        self._may_capture = (
-            device.type == "cuda"
-            and (study.schedule == "constant" or self._rates_on_device)
-            and not (self._augmentation.draws_noise or self._objective.draws)
+        needs_host = (study.schedule != "constant" and not self._rates_on_device) or (
+            self._augmentation.draws_noise or self._objective.draws
         )
-        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self._may_capture else None
-        self._taken: Counter[int] = Counter()
+        replayed = on_gpu(device) and not needs_host
+        self._graphs = StepGraphs(self.optimizer.zero_grad) if replayed else None
 
     def begin(self, epoch: int) -> Iterator[float]:
         """Queue an epoch; return an iterator that waits for its end and yields its losses."""
@@ -102,21 +87,13 @@ class DeferredSteps(Steps):
     def _take(self, epoch: int, size: int, times: int) -> None:
         """Take ``times`` steps with batches of one size."""
         while times > 0:
-            several = STEPS_IN_A_GRAPH if times >= STEPS_IN_A_GRAPH else 1
-            if self._may_capture and self._taken[size] >= STEPS_BEFORE_CAPTURE:
-                graph = self._graphs.get((size, several)) or self._captured(epoch, size, several)
-                if graph is not None:
-                    graph.replay()
-                    self._step_of_epoch += several
-                    times -= several
-                    continue
-            before = _generator_states() if self._may_capture else None
-            self._step(epoch, size)
-            if self._may_capture and _generator_states() != before:
-                self._may_capture = False
-            self._step_of_epoch += 1
-            self._taken[size] += 1
-            times -= 1
+            taken = 1
+            if self._graphs is None:
+                self._step(epoch, size)
+            else:
+                taken = self._graphs.take(lambda: self._step(epoch, size), size, times)
+            self._step_of_epoch += taken
+            times -= taken
 
     def _step(self, epoch: int, size: int) -> None:
         device, step = self._order.device, self._step_of_epoch
@@ -138,37 +115,3 @@ class DeferredSteps(Steps):
         here = self._all_positions == self._position
         self._losses.copy_(torch.where(here, loss.detach(), self._losses))
         self._position += 1
-
-    def _captured(self, epoch: int, size: int, times: int) -> torch.cuda.CUDAGraph | None:
-        """Return ``times`` steps as a graph; None, and no further attempt, if capturing fails.
-
-        ``torch.cuda.graph`` is not used: it would wait for the queued work of other trials.
-        """
-        graph = torch.cuda.CUDAGraph()
-        gc.disable()  # it could free another graph's memory during the capture
-        try:
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                for _ in range(times):
-                    self._step(epoch, size)
-            finally:
-                graph.capture_end()
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:  # such as a value that is read on the host
-            self._may_capture = False
-            self._graphs.clear()
-            self.optimizer.zero_grad()
-            return None
-        finally:
-            gc.enable()
-        self._graphs[size, times] = graph
-        return graph
-
-
-def _generator_states() -> list[bytes]:
-    """Return the states of the global generators, which change when a layer draws."""
-    states = [torch.get_rng_state(), torch.cuda.get_rng_state()]
-    numpy = np.random.get_state(legacy=False)  # noqa: NPY002
-    others = pickle.dumps((numpy, random.getstate()))
-    return [*(state.numpy().tobytes() for state in states), others]
