@@ -270,6 +270,16 @@ def test_the_new_activation_is_what_the_network_computes() -> None:
         assert torch.equal(converted(IMAGES), expected)
 
 
+class Doubled(nn.ReLU):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_subclass_with_code_of_its_own_keeps_it() -> None:
+    network = swap_activations(nn.Sequential(Doubled(inplace=True), nn.Flatten()), "tanh", IMAGES)
+    assert torch.equal(network(IMAGES), 2 * IMAGES.tanh().flatten(1))
+
+
 def test_the_fast_path_of_a_transformer_computes_the_new_activation() -> None:
     network, reference = network_of(Transformer), Transformer(torch.tanh)
     reference.load_state_dict(network.state_dict())
@@ -356,6 +366,19 @@ class Fails(Net):
         return self.fc(F.relu(x))
 
 
+class WithoutGradient(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            x = F.relu(self.conv1(x))
+        return self.end(x)
+
+
+class Hooked(SharedModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+
+
 class Uncopied(Net):
     def __deepcopy__(self, memo: object) -> None:
         raise RuntimeError("no copies\nof this")
@@ -371,6 +394,8 @@ class Uncopied(Net):
         (OnlyInTraining, "other activations in training than in evaluation"),
         (LooksAtClasses, "changes what it computes"),
         (Fails, "fails in training on inputs of shape (4, 3, 8, 8): RuntimeError"),
+        (WithoutGradient, "changes which parameters get a gradient"),
+        (Hooked, "has a forward hook on its activation act"),
         (Uncopied, "the network Uncopied cannot be copied: RuntimeError: no copies of this"),
     ],
 )

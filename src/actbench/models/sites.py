@@ -117,8 +117,7 @@ def find_sites(subject: str, make_copy: Callable[[], nn.Module], inputs: torch.T
     """
     with generators_kept():
         original, probe, trial = make_copy(), make_copy(), make_copy()
-        if any(isinstance(module, torch.jit.ScriptModule) for module in original.modules()):
-            raise UsageError(f"{subject} is compiled by TorchScript; give the Python module")
+        _check_module(subject, original)
         expected = [_run(subject, original, inputs, training=mode) for mode in (True, False)]
         slots = tuple(_slots(subject, probe))
         fill_slots(probe, slots, Watched)
@@ -142,7 +141,40 @@ def find_sites(subject: str, make_copy: Callable[[], nn.Module], inputs: torch.T
             "probably because one of them overwrites a tensor that is read elsewhere; "
             f"{INSTEAD}"
         )
+    if _trained(original, expected[0]) != _trained(trial, found[0]):
+        raise UsageError(
+            f"replacing the activations of {subject} by themselves changes which parameters get a "
+            f"gradient, because torch.fx does not see torch.no_grad and the like; {INSTEAD}"
+        )
     return sites
+
+
+def _check_module(subject: str, network: object) -> None:
+    """Raise ``UsageError`` if a network is no Python module, or replacing would lose a hook."""
+    if not isinstance(network, nn.Module):
+        found = f"class {network.__name__}" if isinstance(network, type) else type(network).__name__
+        raise UsageError(f"{subject} is built as {found}; it must be a torch.nn.Module")
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError(f"{subject} is compiled by TorchScript; give the Python module")
+        in_place = getattr(module, "_compiled_call_impl", None) is not None
+        if in_place or type(module).__module__.startswith("torch._dynamo"):
+            raise UsageError(f"{subject} is compiled by torch.compile; give the Python module")
+        if _is_activation(module) and (module._forward_hooks or module._forward_pre_hooks):
+            raise UsageError(
+                f"{subject} has a forward hook on its activation {name}, which would be lost with "
+                "the activation; put what the hook does into the network"
+            )
+
+
+def _trained(network: nn.Module, outputs: Any) -> set[str]:
+    """Return the names of the parameters that get a gradient from the outputs."""
+    leaves = [t for t in tree_leaves(outputs) if isinstance(t, torch.Tensor) and t.requires_grad]
+    try:
+        torch.autograd.backward(leaves, [torch.ones_like(t) for t in leaves])
+    except RuntimeError:  # the check before training reports it
+        return set()
+    return {name for name, p in network.named_parameters() if p.grad is not None}
 
 
 def _replaced_by_themselves(
@@ -205,7 +237,9 @@ def _is_activation(value: object) -> bool:
     if isinstance(value, nn.Module):
         kind = type(value)
         own = kind.__module__.startswith("timm.layers") and kind.__name__ in TIMM_MODULES
-        return isinstance(value, MODULES) or own
+        # a subclass with code of its own is a network around an activation
+        unchanged = kind.forward in {module.forward for module in MODULES}
+        return own or (isinstance(value, MODULES) and unchanged)
     function = value.func if isinstance(value, functools.partial) else value
     try:
         return function in FUNCTIONS

@@ -57,6 +57,12 @@ def two(act, classes): raise AssertionError
 def three(width, depth, classes): raise AssertionError
 built = nn.Linear(1, 1)
 def nothing(classes): return nn.Sequential(nn.Flatten(), nn.Linear(3072, classes))
+def forgot_to_return(classes): made(nn.ReLU, classes)
+def returns_a_class(classes): return Net
+def compiled(classes):
+    network = made(nn.ReLU, classes)
+    network.compile()
+    return network
 """
 TAKE_A_FACTORY = ("factory", "other_names", "act_with_default", "with_size", "anything", "partly")
 CONVERTED = (
@@ -117,9 +123,20 @@ def test_a_function_is_not_called_with_what_it_does_not_take(
     assert message in str(error.value)
 
 
-def test_a_network_without_activations_is_refused_with_its_name(module: str) -> None:
-    with pytest.raises(UsageError, match=f"model '{module}:nothing' has no activation to replace"):
-        build_network(f"{module}:nothing", resolve_activation("tanh"), 7, 0)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", "has no activation to replace"),
+        ("forgot_to_return", "is built as NoneType; it must be a torch.nn.Module"),
+        ("returns_a_class", "is built as class Net; it must be a torch.nn.Module"),
+        ("compiled", "is compiled by torch.compile; give the Python module"),
+    ],
+)
+def test_a_network_that_cannot_be_converted_is_refused_with_its_name(
+    name: str, message: str, module: str
+) -> None:
+    with pytest.raises(UsageError, match=f"model '{module}:{name}' {message}"):
+        build_network(f"{module}:{name}", resolve_activation("tanh"), 7, 0)
 
 
 @pytest.mark.parametrize("name", ["plain", "Net"])
