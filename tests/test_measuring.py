@@ -189,7 +189,8 @@ def test_a_function_may_normalise_and_tensors_may_be_given() -> None:
     def normalise(pixels: torch.Tensor) -> torch.Tensor:
         return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
-    one = actbench.measure(Plain(), images, labels, normalisation=(MEAN, STD), **MEASURED)
+    arrays = np.array(MEAN), np.array(STD)
+    one = actbench.measure(Plain(), images, labels, normalisation=arrays, **MEASURED)
     two = actbench.measure(
         Plain(),
         torch.from_numpy(images),
@@ -203,9 +204,36 @@ def test_a_function_may_normalise_and_tensors_may_be_given() -> None:
     assert list(two.classes["class"][:7]) == list("abcdefg")
 
 
+class Views(nn.Module):
+    """A classifier whose code takes contiguous images only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = Plain()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.plain(x.view(len(x), -1).view_as(x))
+
+
+def test_networks_of_other_layouts_and_types_and_callers_without_gradients_are_measured() -> None:
+    images, labels = some_images(20)
+    asked = {"corruptions": ["contrast"], "attacks": ["fgsm", "apgd:steps=2"], "epsilons": [0.01]}
+    one = actbench.measure(Plain(), images, labels, **asked)
+    reversed_ = np.ascontiguousarray(images[::-1])[::-1]
+    for network in (Views(), Plain().double(), Views().double()):
+        with torch.inference_mode():
+            two = actbench.measure(network, reversed_, labels.astype(">u2"), **asked)
+        assert not two.warnings
+        for name in ("clean", "corruptions", "attacks"):
+            left, right = (getattr(found, name).select_dtypes("number") for found in (one, two))
+            np.testing.assert_allclose(left, right, rtol=1e-4, err_msg=name)
+
+
 def test_measuring_draws_from_no_global_generator_and_changes_no_network() -> None:
     images, labels = some_images()
-    network = Plain()
+    network = Plain().train()
+    network.layers[1].eval()
+    modes = [module.training for module in network.modules()]
     before = {name: value.clone() for name, value in network.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
     actbench.measure(network, images, labels, **MEASURED)
@@ -213,6 +241,7 @@ def test_measuring_draws_from_no_global_generator_and_changes_no_network() -> No
     assert np.random.get_state(legacy=False)["state"]["pos"] == states[1]  # noqa: NPY002
     assert all(torch.equal(value, before[k]) for k, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+    assert [module.training for module in network.modules()] == modes
 
 
 def test_a_softmax_in_a_classifier_gives_a_warning() -> None:
@@ -226,6 +255,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no network": ({"network": len}, "network is builtin_function_or_method; it must be"),
     "grey images": ({"images": IMAGES[..., :1]}, "images are torch.uint8 of shape (4, 32, 32, 1)"),
     "images in [0, 1]": ({"images": IMAGES / 255}, "images are torch.float64 of shape"),
+    "images that are not square": ({"images": IMAGES[:, :28]}, "of shape (4, 28, 32, 3)"),
+    "one class": (
+        {"network": nn.Sequential(nn.Flatten(), nn.Linear(3072, 1)), "labels": 0 * LABELS},
+        "logits of two classes or more",
+    ),
+    "names in a text": ({"class_names": "abcdefg"}, "class_names is 'abcdefg'; it must be a list"),
+    "one ε": ({"attacks": ["fgsm"], "epsilons": 0.1}, "epsilons is 0.1; it must be a list"),
+    "a mean that is no number": ({"normalisation": (np.nan, 1)}, "normalisation is (nan, 1)"),
     "no images": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "of shape (0, 32, 32, 3)"),
     "too few labels": ({"labels": LABELS[:3]}, "of shape (3,); they must be 4 integers"),
     "labels of text": ({"labels": np.array(["a"] * 4)}, "labels are not numbers"),

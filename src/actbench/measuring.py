@@ -70,10 +70,11 @@ def measure(
 
     Two networks that are measured on the same images get the same corrupted images and the same
     random numbers in attacks, so that their results can be compared. The network is evaluated on
-    the device that it is on, in evaluation mode; its mode is restored.
+    the device that it is on, in evaluation mode; the mode of each module is restored.
 
     Args:
-        network: maps float32 images (N, 3, S, S) to logits (N, classes).
+        network: maps images (N, 3, S, S) to logits (N, classes). The images are float32 and
+            channels_last; if it fails on these, contiguous and of the type of its parameters.
         images: uint8 (N, S, S, 3), values from 0 to 255.
         labels: integers (N,) from 0.
         corruptions: names, specs or suites, as in ``Study``.
@@ -101,11 +102,12 @@ def measure(
 
     if not isinstance(network, torch.nn.Module):
         raise UsageError(f"network is {type(network).__name__}; it must be a torch.nn.Module")
-    data = _data(images, labels)
+    with torch.inference_mode(False):
+        data = _data(images, labels)
     study = Study(
         corruptions=_texts(corruptions, "corruptions"),
         attacks=_texts(attacks, "attacks"),
-        epsilons=tuple(epsilons),
+        epsilons=_numbers(epsilons),
         attack_images=attack_images,
         cifar10c=cifar10c,
     )
@@ -123,8 +125,9 @@ def measure(
         cifar10c_checksums=published,
     )
     place = next((str(p.device) for p in network.parameters()), "cpu")
-    was_training = network.training
-    with generators_kept(), settings_kept():
+    modes = [(module, module.training) for module in network.modules()]
+    class_names = _texts(class_names, "class_names")
+    with generators_kept(), settings_kept(), torch.inference_mode(False), torch.enable_grad():
         try:
             subject = _subject(network.eval(), data.to(place), normalisation)
             if class_names and len(class_names) != subject.classes:
@@ -135,7 +138,8 @@ def measure(
             planned = measurements_of(study, len(data.test_labels))
             results = [result_of(subject, data.to(place), study, 0, m) for m in planned]
         finally:
-            network.train(was_training)
+            for module, mode in modes:
+                module.training = mode
     return _frames(results, by_class(data.test_labels, subject.classes), class_names)
 
 
@@ -143,6 +147,13 @@ def _texts(given: Sequence[str], name: str) -> tuple[str, ...]:
     if isinstance(given, str):
         raise UsageError(f"{name} is {given!r}; it must be a list such as [{given!r}]")
     return tuple(given)
+
+
+def _numbers(given: Any) -> tuple[float, ...]:
+    try:
+        return tuple(given)
+    except TypeError:
+        raise UsageError(f"epsilons is {given!r}; it must be a list such as [{given!r}]") from None
 
 
 def _data(images: Any, labels: Any) -> ImageData:
@@ -158,19 +169,20 @@ def _data(images: Any, labels: Any) -> ImageData:
 
     images, labels = _tensor(images, "images"), _tensor(labels, "labels")
     shape = tuple(images.shape)
-    if images.dtype != torch.uint8 or len(shape) != 4 or shape[3] != 3 or not all(shape):
+    square = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3
+    if images.dtype != torch.uint8 or not square or not all(shape):
         raise UsageError(
             f"images are {images.dtype} of shape {shape}; they must be uint8 of shape (N, S, S, 3)"
         )
     integers = not (
         labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool
     )
-    if not integers or tuple(labels.shape) != shape[:1] or int(labels.min()) < 0:
+    if not integers or tuple(labels.shape) != shape[:1] or int(labels.long().min()) < 0:
         raise UsageError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be "
             f"{shape[0]} integers from 0"
         )
-    images, labels = images.contiguous(), labels.long()
+    images, labels = images.contiguous(), labels.long().clone()
     return ImageData(
         train_images=images[:0],
         train_labels=labels[:0],
@@ -188,12 +200,14 @@ def _tensor(value: Any, name: str) -> torch.Tensor:
     Raises:
         UsageError: it is neither.
     """
+    import numpy as np
     import torch
 
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     try:
-        return torch.as_tensor(value)
+        array = np.ascontiguousarray(value)  # PyTorch has no negative strides
+        return torch.tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
     except (TypeError, ValueError, RuntimeError):
         raise UsageError(f"{name} are not numbers in a tensor or an array") from None
 
@@ -209,17 +223,24 @@ def _subject(network: nn.Module, data: ImageData, normalisation: Normalisation) 
     from actbench.training.measurements import Subject, as_pixels
 
     least = int(data.test_labels.max()) + 1
-    if normalisation == TOOLS_OWN:
-        subject = Subject(network, least)
-    else:
+    subject = Subject(network, least)
+    if repr(normalisation) != repr(TOOLS_OWN):  # arrays have no single truth value
         pixels = _normalising(normalisation)
         subject = Subject(
             network, least, inputs=lambda images: pixels(as_pixels(images)), pixels=pixels
         )
     few = data.test_images[:2]
-    try:
+
+    def logits_of(subject: Subject) -> Any:
         with torch.no_grad():
-            logits: Any = subject.logits(as_pixels(few))
+            return subject.logits(as_pixels(few))
+
+    try:
+        try:
+            logits = logits_of(subject)
+        except Exception:
+            subject = _plainer(subject)
+            logits = logits_of(subject)
     except Exception as error:
         raise UsageError(
             f"the network fails on {len(few)} images ({in_a_line(error)}); is it trained for "
@@ -231,7 +252,28 @@ def _subject(network: nn.Module, data: ImageData, normalisation: Normalisation) 
             f"the network returns {found} for {len(few)} images with labels up to {least - 1}; "
             f"it must return logits ({len(few)}, classes)"
         )
+    if found[1] < 2 or not logits.is_floating_point():
+        raise UsageError(
+            f"the network returns {logits.dtype} of shape {found}; it must return floating-point "
+            "logits of two classes or more"
+        )
     return dataclasses.replace(subject, classes=int(found[1]))
+
+
+def _plainer(subject: Subject) -> Subject:
+    """Return the subject with contiguous images, of the type of its parameters.
+
+    A network whose code has ``.view`` fails on others.
+    """
+    import torch
+
+    parameters = (p.dtype for p in subject.network.parameters() if p.is_floating_point())
+    dtype, before = next(parameters, torch.float32), subject
+    return dataclasses.replace(
+        subject,
+        inputs=lambda images: before.inputs(images).contiguous().to(dtype),
+        pixels=lambda images: before.pixels(images).contiguous().to(dtype),
+    )
 
 
 def _normalising(normalisation: Any) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -249,7 +291,7 @@ def _normalising(normalisation: Any) -> Callable[[torch.Tensor], torch.Tensor]:
             torch.as_tensor(value, dtype=torch.float32).expand(3)[:, None, None]
             for value in normalisation
         )
-        if not bool((std > 0).all()):
+        if not bool((std > 0).all() and mean.isfinite().all() and std.isfinite().all()):
             raise ValueError
     except (TypeError, ValueError, RuntimeError):
         raise UsageError(

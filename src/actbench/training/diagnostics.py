@@ -86,7 +86,8 @@ class InactiveUnits:
             self._calls.clear()
 
         self._axis.__enter__()
-        self._handles.append(self._network.register_forward_pre_hook(begin))
+        if self._layers:  # modules of TorchScript take no hooks
+            self._handles.append(self._network.register_forward_pre_hook(begin))
         for name, layer in self._layers.items():
 
             def watch(
