@@ -208,7 +208,9 @@ def test_mlflow_gets_a_run_for_each_trial_with_valid_names(
     made.MlflowClient = Client  # type: ignore[attr-defined]
     made.entities = types.SimpleNamespace(Metric=metric, Param=param)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mlflow", made)
-    with pytest.raises(UsageError, match=r"^MLflow has no experiment 'mine': OSError: no server$"):
+    with pytest.raises(
+        UsageError, match=r"^MLflow cannot open the experiment 'mine': OSError: no server$"
+    ):
         MLflow("mine", "http://there")
     listener = MLflow("mine", "http://here")
     replay(listener, run)

@@ -157,7 +157,7 @@ class MLflow(Listener):
             )
         except Exception as error:  # of any kind, from the server or the store
             raise UsageError(
-                f"MLflow has no experiment {experiment!r}: {in_a_line(error)}"
+                f"MLflow cannot open the experiment {experiment!r}: {in_a_line(error)}"
             ) from error
 
     def _open(self, name: str, settings: Mapping[str, Any]) -> Any:

@@ -121,7 +121,7 @@ def measure(
     study = dataclasses.replace(
         study,
         corruptions=names,
-        attacks=expand_attacks(study.attacks),
+        attacks=expand_attacks(study.attacks, study.epsilons),
         cifar10c_checksums=published,
     )
     place = next((str(p.device) for p in network.parameters()), "cpu")

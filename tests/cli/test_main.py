@@ -385,6 +385,8 @@ def test_a_long_argument_is_not_echoed_whole(
         ("run --select best", 2, "needs held-out images: give validation too"),
         ("run --validation 0.0001", 2, "validation is 0.0001, which holds out no image"),
         ("run --train-against pgd:epsilon=8/0", 2, "epsilon is '8/0'; it must be a number"),
+        ("run --train-against trades:epsilon=8", 2, "give a fraction such as 8/255"),
+        ("run --attacks pgd,square --epsilons 8", 2, "give fractions such as 8/255"),
         ("run --batch-size 0", 2, "batch_size is 0"),
         ("run --train-images 5000", 2, "the data has 1437 training images"),
         ("run --augment rotate", 2, "unknown augmentation 'rotate'"),

@@ -13,7 +13,7 @@ from actbench.errors import UsageError
 from actbench.study.registry import Entry, Registry, documented, parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from actbench.attacks.base import Attack
 
@@ -45,12 +45,14 @@ def resolve(text: str) -> Attack:
     return ATTACKS[spec.name].target(**ATTACKS.bind(spec))
 
 
-def expand(names: Iterable[str], classes: int | None = None) -> tuple[str, ...]:
+def expand(
+    names: Iterable[str], epsilons: Collection[float] = (), classes: int | None = None
+) -> tuple[str, ...]:
     """Return the canonical specs of attacks, each once; only ``none`` means no attack.
 
     Raises:
         UsageError: as ``resolve``, or ``none`` is given with others, or an attack cannot be used
-            with this number of ``classes``.
+            with this number of ``classes``, or in the L∞ norm alone with such large ``epsilons``.
     """
     specs = tuple(names)
     if specs == ("none",):
@@ -61,4 +63,9 @@ def expand(names: Iterable[str], classes: int | None = None) -> tuple[str, ...]:
     if classes is not None:
         for attack in attacks:
             attack.check_classes(classes)
+    if max(epsilons, default=0) > 1 and {attack.norm for attack in attacks} == {"linf"}:
+        raise UsageError(
+            f"epsilons has {max(epsilons):g}, but pixels are in [0, 1], so an ε in the L∞ norm is "
+            "at most 1; give fractions such as 8/255"
+        )
     return tuple(dict.fromkeys(attack.spec for attack in attacks))

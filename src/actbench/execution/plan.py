@@ -120,7 +120,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
                 f"the published file of {name} is not the study's: its checksum is {found}, and "
                 f"the study was made with {checksum_there}"
             )
-    attacks = expand_attacks(study.attacks, len(data.classes))
+    attacks = expand_attacks(study.attacks, study.epsilons, len(data.classes))
     device = resolve_device(study.device, study.precision)
     precision = resolve_precision(study.precision, device, study.kernels)
     study = dataclasses.replace(study, model=model, device=device, precision=precision)

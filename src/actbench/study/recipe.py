@@ -207,12 +207,16 @@ AUGMENTATIONS: Registry[type[Change]] = Registry(
     cutout=_entry(Cutout),
     gaussian_noise=_entry(PixelNoise),
 )
+_IN_RANGE = Rule(
+    lambda p: p["epsilon"] <= 1 or p.get("norm") == "l2",
+    "epsilon is for pixels in [0, 1], so at most 1 in the L∞ norm; give a fraction such as 8/255",
+)
 ADVERSARIES: Registry[type[Adversary]] = Registry(
     "adversarial training",
     none=_entry(NoAdversary),
-    pgd=_entry(PGD),
-    trades=_entry(Trades),
-    fgsm=_entry(FGSM),
+    pgd=_entry(PGD, _IN_RANGE),
+    trades=_entry(Trades, _IN_RANGE),
+    fgsm=_entry(FGSM, _IN_RANGE),
     gaussian_noise=_entry(GaussianNoise),
 )
 
