@@ -1,4 +1,4 @@
-"""Shared fixtures: a separate cache, the command as a real process, one tiny study."""
+"""Shared fixtures: a separate cache, the command line, one tiny study, no figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from helpers.runs import (
     TINY_STUDY,
     Outcome,
     TinyRun,
-    run_process,
+    run_here,
+    without_figures,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep prepared data out of the user's cache, in child processes as well."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # the processes of pytest-xdist share it, so that nothing is prepared twice
+        root = tmp_path_factory.getbasetemp()
+        root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+        patch.setenv("ACTBENCH_CACHE", str(root / "cache"))
         patch.setenv("PYTHONPATH", str(Path(actbench.__file__).parents[1]))
         patch.setenv("PYTHONIOENCODING", "utf-8")
         patch.setenv("COLUMNS", "300")
@@ -46,37 +50,29 @@ def _ctrl_c_is_heard() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_figures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Write reports without figures, unless the module has the mark ``figures``."""
+    if request.node.get_closest_marker("figures"):
+        yield
+        return
+    with without_figures():
+        yield
+
+
 @pytest.fixture
-def actbench_here(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
-    """Return a function that runs the command line in this process, in a temporary folder.
-
-    Trials run in this process too, so a test that fails shows where.
-    """
-    from actbench.cli import main as cli
-
+def actbench_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Return ``run_here`` in the test's temporary folder."""
     monkeypatch.chdir(tmp_path)
-    # changes that the command makes to its process must end with the test
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-
-    def run(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main([*arguments])
-        printed = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), printed.out, printed.err)
-
-    return run
+    return lambda *arguments: run_here(*arguments, cwd=Path.cwd())
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """Return the tiny study, run once by a real process with one worker; read-only."""
-    folder = tmp_path_factory.mktemp("tiny") / "one-worker"
-    outcome = run_process(
-        "run", *TINY_STUDY, "--workers", "1", "--out", str(folder), cwd=folder.parent
-    )
+    """Return the tiny study, run once in this process, without figures; read-only."""
+    folder = tmp_path_factory.mktemp("tiny") / "in-process"
+    with without_figures():
+        outcome = run_here("run", *TINY_STUDY, "--out", str(folder), cwd=folder.parent)
     assert outcome.code == 0, outcome.err
     return TinyRun(folder, outcome)
 

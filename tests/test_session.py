@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from actbench.analysis.record_tables import TRIAL_COLUMNS
-from helpers.runs import SAME_BYTES, TINY_ACTIVATIONS, TINY_STUDY, run_process, same_files
+from helpers.runs import SAME_BYTES, TINY_ACTIVATIONS, TINY_STUDY, run_here, run_process, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,9 @@ def copy(tiny_run: TinyRun, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def test_two_workers_give_the_bytes_of_one(tiny_run: TinyRun, tmp_path: Path) -> None:
+def test_two_workers_of_a_real_process_give_the_bytes_of_none(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
     folder = tmp_path / "two-workers"
     done = run_process("run", *TINY_STUDY, "--workers", "2", "--out", str(folder), cwd=tmp_path)
     assert done.code == 0, done.err
@@ -79,7 +81,7 @@ def test_the_tables_have_their_columns_and_rows(tiny_run: TinyRun) -> None:
 
 def test_the_same_command_again_has_nothing_to_do(copy: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (copy / "trials").iterdir()}
-    done = run_process("run", *TINY_STUDY, "--out", str(copy), cwd=tmp_path)
+    done = run_here("run", *TINY_STUDY, "--out", str(copy), cwd=tmp_path)
     assert done.code == 0
     assert "all 8 trials are stored already" in done.err
     assert {path: path.stat().st_mtime_ns for path in (copy / "trials").iterdir()} == before
@@ -164,7 +166,7 @@ def test_a_folder_in_use_is_refused_and_its_holder_named(copy: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        done = run_process("run", *TINY_STUDY, "--out", str(copy), cwd=copy.parent)
+        done = run_here("run", *TINY_STUDY, "--out", str(copy), cwd=copy.parent)
     assert done.code == 3
     assert f"process {holder.pid} on " in done.err
 

@@ -24,7 +24,7 @@ from actbench.store.store import Store
 from actbench.store.values import unpack_counts
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import trial as trial_module
-from helpers.runs import TINY, run_process, same_files
+from helpers.runs import TINY, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -423,10 +423,10 @@ def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_re
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
 def test_a_run_killed_in_mid_measurement_resumes_without_training(tmp_path: Path) -> None:
-    asked = ["run", *TINY, "--activation", "relu", "--seeds", "1", "--workers", "1", "--verbose"]
+    asked = ["run", *TINY, "--activation", "relu", "--seeds", "1", "--verbose"]
     asked += ["--corruptions", "contrast,gaussian_noise", "--out"]
     with subprocess.Popen(
-        [sys.executable, "-m", "actbench", *asked, "killed"],
+        [sys.executable, "-m", "actbench", *asked, "killed", "--workers", "1"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -438,11 +438,11 @@ def test_a_run_killed_in_mid_measurement_resumes_without_training(tmp_path: Path
             if line.startswith("relu, seed 0: measurement 2/3"):
                 break
         os.killpg(process.pid, signal.SIGKILL)
-    again = run_process(*asked, "killed", cwd=tmp_path)
+    again = run_here(*asked, "killed", cwd=tmp_path)
     assert again.code == 0, again.err
     assert "epoch" not in again.err
     assert "0 trials to train; 1 are trained already" in again.err
-    assert run_process(*asked, "undisturbed", cwd=tmp_path).code == 0
+    assert run_here(*asked, "undisturbed", cwd=tmp_path).code == 0
     assert same_files(tmp_path / "undisturbed", tmp_path / "killed") == []
 
 
@@ -469,7 +469,7 @@ def test_a_worker_that_dies_in_a_measurement_loses_no_training(
     spec = f"{user_module(DIES.format(condition=condition))}:act"
     asked = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--verbose")
     asked += ("--activation", spec, "--baseline", spec, "--corruptions", "contrast")
-    done = run_process(*asked, "--workers", "1", "--out", "out", cwd=tmp_path)
+    done = run_here(*asked, "--workers", "1", "--out", "out", cwd=tmp_path)
     assert done.code == int(always), done.err
     assert done.err.count("epoch 1/1, test loss") == 1
     assert done.err.count("; retrying") == (2 if always else 1)

@@ -13,7 +13,7 @@ from actbench.errors import ResultsFolderError, UsageError
 from actbench.store.lock import Shard, brief_lock, has_active_shards, shard_lock
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.runs import TINY_STUDY, run_process, same_files
+from helpers.runs import TINY_STUDY, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_the_last_of_several_concurrent_shards_writes_the_bytes_of_one_run(
         encoding="utf-8",
     )
     with first:
-        second = run_process(*shard_of("2/2", folder), cwd=tmp_path)
+        second = run_here(*shard_of("2/2", folder), cwd=tmp_path)
         out, err = first.communicate()
     assert first.returncode == second.code == 0, err + second.err
     assert sorted([out != "", second.out != ""]) == [False, True], "one of them is the last"

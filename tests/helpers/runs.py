@@ -1,7 +1,9 @@
-"""The command as a real process, and the tiny study that many tests run."""
+"""The command in this process or as a real one, and the tiny study that many tests run."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -9,10 +11,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
 from actbench.analysis.trial_results import stored_results
 from actbench.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from actbench.store.record import TrialRecord
@@ -21,13 +26,18 @@ if TYPE_CHECKING:
 
 
 # two epochs of two steps each: a trial of it takes about a second
-TINY = ("--train-images", "128", "--epochs", "2", "--seeds", "2", "--corruptions", "noise")
+TINY = ("--train-images", "128", "--epochs", "2", "--seeds", "2")
 
 
 TINY_ACTIVATIONS = ("relu", "leaky_relu:0", "prelu", "rrelu")
 
 
-TINY_STUDY = (*TINY, *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)))
+# the recipe and the measurements of the tiny study, for a part of its trials
+TINY_PART = (*TINY, "--corruptions", "noise")
+TINY_STUDY = (
+    *TINY_PART,
+    *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)),
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,48 @@ def same_files(one: Path, other: Path) -> list[str]:
     """Return the names of the files that differ between two results folders."""
     names = [*SAME_BYTES, *(f"trials/{p.name}" for p in sorted((one / "trials").iterdir()))]
     return [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
+
+
+@contextlib.contextmanager
+def without_figures() -> Iterator[None]:
+    """Draw one small picture in place of a report's figures, which take most of its time.
+
+    Other processes draw them all.
+    """
+    from matplotlib.figure import Figure
+
+    from actbench.report import write
+
+    picture = Figure(figsize=(0.1, 0.1))
+    picture.set_label("training")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "all_figures", lambda *_: {"training": picture})
+        yield
+
+
+def run_here(*arguments: str, cwd: Path) -> Outcome:
+    """Return the outcome of the command line with these arguments, run in this process.
+
+    Trials run here too, unless ``--workers`` is among the arguments.
+    """
+    from actbench.cli import main as cli
+
+    workers = ("--workers", "0") if arguments[0] == "run" and "--workers" not in arguments else ()
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(contextlib.redirect_stdout(streams[0]))
+        stack.enter_context(contextlib.redirect_stderr(streams[1]))
+        # changes that the command makes to its process must end with it
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(cli.signal, "signal", lambda *_: None)
+        ended = stack.enter_context(pytest.raises(SystemExit))
+        cli.main([*arguments, *workers])
+    printed = []
+    for stream in streams:
+        stream.seek(0)
+        printed.append(stream.read())
+    return Outcome(int(ended.value.code or 0), *printed)
 
 
 def run_process(*arguments: str, cwd: Path) -> Outcome:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from actbench.models.global_state import changes, settings_kept
-from helpers.runs import run_process
+from helpers.runs import run_here, run_process
 
 SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
 CHANGED = {
@@ -92,9 +92,7 @@ class Act(torch.nn.Module):
 
 def test_what_a_module_changes_on_import_or_when_called_reaches_no_trial(tmp_path: Path) -> None:
     (tmp_path / "meddling.py").write_text(MEDDLING, encoding="utf-8")
-    alone = run_process(
-        *("run", *SMALL, "--activation", "relu", "--workers", "1", "--out", "out"), cwd=tmp_path
-    )
+    alone = run_here("run", *SMALL, "--activation", "relu", "--out", "out", cwd=tmp_path)
     assert alone.code == 0, alone.err
     expected = relu_records(tmp_path)
     for workers in ("0", "1"):

@@ -18,7 +18,7 @@ from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
-from helpers.runs import TINY_STUDY, run_process
+from helpers.runs import TINY_STUDY, run_here, run_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_edited_activation_is_refused_by_name_until_the_edit_is_undone(tmp_path: Path) -> None:
     def run(*more: str) -> Outcome:
-        arguments = ("--activation", "mine:act", "--workers", "1", "--out", "out", *more)
+        arguments = ("--activation", "mine:act", "--workers", "0", "--out", "out", *more)
         return run_process("run", *SMALL, *arguments, cwd=tmp_path)
 
     write(tmp_path, mine=LEAKY)
@@ -73,7 +73,7 @@ def test_an_edited_activation_is_refused_by_name_until_the_edit_is_undone(tmp_pa
     assert as_before.code == 0
     assert "all 2 trials are stored already" in as_before.err
     write(tmp_path, mine="raise RuntimeError('imported')")
-    reported = run_process("report", "out", cwd=tmp_path)
+    reported = run_here("report", "out", cwd=tmp_path)
     assert (reported.code, reported.out) == (0, as_before.out)
 
 

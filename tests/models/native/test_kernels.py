@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 has_compiler = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
 )
-SMALL = ("run", *TINY, "--activation", "leaky_relu:0.1", "--workers", "0", "--out", "small")
+QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
+SMALL = (*QUICK, "--activation", "leaky_relu:0.1", "--workers", "0", "--out", "small")
 
 
 @pytest.fixture
@@ -128,28 +129,16 @@ def test_auto_is_native_and_is_stored_in_the_folder(tiny_run: TinyRun) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ("--activation", "tanh", "--baseline", "tanh"),
-        ("--precision", "bf16"),
-        ("--kernels", "torch"),
+        {"activations": ("tanh",), "baseline": "tanh"},
+        {"activations": ("relu",), "precision": "bf16"},
+        {"activations": ("relu",), "kernels": "torch"},
     ],
 )
 def test_auto_is_torch_if_nothing_native_would_be_computed(
-    options: tuple[str, ...], tmp_path: Path, actbench_here: Callable[..., Outcome]
+    options: dict[str, Any],
 ) -> None:
-    short = (
-        "run",
-        "--train-images",
-        "64",
-        "--epochs",
-        "1",
-        "--seeds",
-        "1",
-        "--corruptions",
-        "none",
-    )
-    done = actbench_here(*short, *options, "--workers", "0", "--out", "small")
-    assert done.code == 0, done.err
-    assert stored(tmp_path / "small") == {"torch"}
+    study = Study(train_images=64, epochs=1, seeds=1, corruptions=(), **options)
+    assert prepare_study(study).study.kernels == "torch"
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -174,8 +163,8 @@ def test_without_a_compiler_pytorch_computes_and_one_line_reports_it(
 def test_a_folder_keeps_its_first_kernels(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    assert actbench_here(*SMALL, "--seeds", "1", "--kernels", "torch").code == 0
-    grown = actbench_here(*SMALL)
+    assert actbench_here(*SMALL, "--kernels", "torch").code == 0
+    grown = actbench_here(*SMALL, "--seeds", "2")
     assert grown.code == 0, grown.err
     assert stored(tmp_path / "small") == {"torch"}
     mixed = actbench_here(*SMALL, "--kernels", "native")
@@ -208,8 +197,8 @@ def test_a_native_folder_is_not_continued_without_a_compiler(
 def test_the_dry_run_uses_the_kernels_of_the_folder(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    assert actbench_here(*SMALL, "--seeds", "1", "--kernels", "torch").code == 0
-    listed = actbench_here(*SMALL, "--dry-run", "--json")
+    assert actbench_here(*SMALL, "--kernels", "torch").code == 0
+    listed = actbench_here(*SMALL, "--seeds", "2", "--dry-run", "--json")
     assert [trial["stored"] for trial in json.loads(listed.out)["trials"]] == [True] * 2 + [
         False
     ] * 2
