@@ -117,7 +117,9 @@ def run_here(*arguments: str, cwd: Path) -> Outcome:
     """
     from actbench.cli import main as cli
 
-    workers = ("--workers", "0") if arguments[0] == "run" and "--workers" not in arguments else ()
+    workers = (
+        ("--workers", "0") if arguments[:1] == ("run",) and "--workers" not in arguments else ()
+    )
     streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(cwd))
