@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from actbench.report.formatting import difference, interval, p_value, p_value_of
+from actbench.report.formatting import difference, interval, number, p_value, p_value_of
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,22 @@ def test_a_difference_without_both_ends_of_an_interval_is_shown_without_one(low:
     row = {"difference": -0.01, "ci_low": low, "ci_high": math.nan}
     assert difference(row, points=True) == "−1.00"
     assert interval(low, math.nan, points=True) == "–"
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "text"),
+    [
+        (0.2, 0.0424, "0.200 ± 0.042"),
+        (1.0, 0.0301, "1.000 ± 0.030"),
+        (0.999, 0.0996, "1.00 ± 0.10"),
+        (-103.24, 4.12, "−103.2 ± 4.1"),
+        (1234.6, 250.0, "1235 ± 250"),
+        (2e7, 1e5, "2e+07 ± 1e+05"),
+        (3e-8, 2e-9, "3e−08 ± 2e−09"),
+        (0.5, 0.0, "0.5 ± 0"),
+        (0.5, math.nan, "0.5 ± –"),
+        (math.nan, 0.1, "–"),
+    ],
+)
+def test_a_mean_has_the_decimals_of_its_deviation(mean: float, spread: float, text: str) -> None:
+    assert number(mean, spread) == text

@@ -14,6 +14,7 @@ DASH = "–"
 # marks every number that masked gradients may have raised
 MASKED = " ⚠"
 MINUS = "−"
+_MAX_DECIMALS = 6
 # a note on every table of many metrics
 METRICS_NOT_CORRECTED = (
     "Metrics are not corrected for one another: if many do not differ, a few come out as better "
@@ -38,17 +39,26 @@ def percent(mean: float, spread: float | None = None) -> str:
 
 
 def number(mean: float, spread: float | None = None) -> str:
-    """Return a number with three significant digits, ± its standard deviation if given."""
-    return _with_spread(mean, spread, "{:.3g}")
+    """Return a number with three significant digits, ± its standard deviation if given.
+
+    A deviation has two significant digits, and the mean as many decimals; both have three
+    significant digits if that were more than six decimals, or the mean is a million or more.
+    """
+    form = "{:.3g}"
+    if spread is not None and math.isfinite(spread) and spread > 0 and abs(mean) < 1e6:
+        decimals = int(f"{spread:.1e}".partition("e")[2])
+        if 1 - decimals <= _MAX_DECIMALS:
+            form = f"{{:.{max(0, 1 - decimals)}f}}"
+    return _with_spread(mean, spread, form)
 
 
 def _with_spread(mean: float, spread: float | None, form: str) -> str:
     if not math.isfinite(mean):
         return DASH
-    shown = form.format(mean).replace("-", MINUS)
-    if spread is None:
-        return shown
-    return f"{shown} ± {form.format(spread) if math.isfinite(spread) else DASH}"
+    text = form.format(mean)
+    if spread is not None:
+        text = f"{text} ± {form.format(spread) if math.isfinite(spread) else DASH}"
+    return text.replace("-", MINUS)
 
 
 def signed(value: float, *, points: bool) -> str:
