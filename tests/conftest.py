@@ -32,7 +32,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         root = tmp_path_factory.getbasetemp()
         root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
         patch.setenv("ACTBENCH_CACHE", str(root / "cache"))
-        patch.setenv("PYTHONPATH", str(Path(actbench.__file__).parents[1]))
+        path = (Path(actbench.__file__).parents[1], Path(__file__).parent)  # the latter for helpers
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, path)))
         patch.setenv("PYTHONIOENCODING", "utf-8")
         patch.setenv("COLUMNS", "300")
         yield

@@ -32,8 +32,11 @@ def test_two_workers_of_a_real_process_give_the_bytes_of_none(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     folder = tmp_path / "two-workers"
-    done = run_process("run", *TINY_STUDY, "--workers", "2", "--out", str(folder), cwd=tmp_path)
+    asked = ("run", *TINY_STUDY, "--workers", "2", "--out", str(folder))
+    command = (sys.executable, "-m", "actbench")
+    done = run_process(*asked, cwd=tmp_path, command=command)
     assert done.code == 0, done.err
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".png", ".svg"}
     assert same_files(tiny_run.folder, folder) == []
 
 

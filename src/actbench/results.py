@@ -67,12 +67,14 @@ class Results(Frames):
         Raises:
             UsageError: there is no such figure, or this study has no data for it.
         """
-        from actbench.report.write import all_figures
+        from actbench.report.figures.registry import FIGURES, STRIP
+        from actbench.report.write import figure_of
 
-        drawn = all_figures(Store(self.folder), self)
-        if name not in drawn:
-            raise UsageError(f"this study has no figure {name!r}{did_you_mean(name, drawn)}")
-        figure = drawn[name]
+        figure = figure_of(Store(self.folder), self, name)
+        if figure is None:
+            known = [*FIGURES, STRIP]
+            hint = "" if name in known else did_you_mean(name, known)
+            raise UsageError(f"this study has no figure {name!r}{hint}")
         if isinstance(figure, str):
             raise UsageError(f"this study has no figure {name!r}: {figure}")
         return figure

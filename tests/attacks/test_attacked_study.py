@@ -102,7 +102,7 @@ def test_the_report_shows_robust_accuracy_with_paired_differences(results: Resul
     assert "on the first 40 test images" in summary
     page = (results.folder / "report.html").read_text(encoding="utf-8")
     assert "Accuracy under attack, %" in page
-    assert (results.folder / "figures" / "attacks.svg").exists()
+    assert results.plot("attacks").axes
     compared = set(results.comparisons["metric"])
     assert {robust_metric(a, e) for a in ATTACKS for e in ATTACKED.epsilons} <= compared
 

@@ -23,7 +23,7 @@ from actbench.data.datasets import DATASETS
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.registry import MODELS
 from actbench.study.toml import study_from_toml, study_to_toml
-from helpers.runs import TINY_PART, TINY_STUDY, run_here, run_process, same_files
+from helpers.runs import COMMAND, TINY_PART, TINY_STUDY, run_here, run_process, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +157,7 @@ def test_the_sizes_of_given_models_are_shown(actbench_here: Callable[..., Outcom
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
-    done = run_process("--version", cwd=tmp_path)
+    done = run_process("--version", cwd=tmp_path, command=(sys.executable, "-m", "actbench"))
     assert done == type(done)(0, f"actbench, version {actbench.__version__}\n", "")
 
 
@@ -289,7 +289,7 @@ def test_a_run_goes_on_where_stderr_is_closed_full_or_not_read(
 ) -> None:
     if shutil.which("bash") is None or ("full" in stderr and not Path("/dev/full").exists()):
         pytest.skip("the system has no bash or no /dev/full")
-    asked = [sys.executable, "-m", "actbench", *QUICK, "--workers", workers]
+    asked = [*COMMAND, *QUICK, "--workers", workers]
     command = f"{shlex.join(asked)} {stderr}"
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False
@@ -498,7 +498,7 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
     part = [*TINY_PART, *("--activation", "prelu", "--activation", "rrelu", "--seeds", "1")]
     asked = ["run", *part, "--out", "out", "--workers", "1"]
     with subprocess.Popen(
-        [sys.executable, "-m", "actbench", *asked],
+        [*COMMAND, *asked],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -577,7 +577,7 @@ def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
 
 
 def test_a_command_without_standard_streams_writes_whole_files(tmp_path: Path) -> None:
-    asked = f"{sys.executable} -m actbench {' '.join(QUICK)} --workers 1"
+    asked = shlex.join([*COMMAND, *QUICK, "--workers", "1"])
     done = subprocess.run(
         ["sh", "-c", f"{asked} <&- >&- 2>&-"],
         cwd=tmp_path,

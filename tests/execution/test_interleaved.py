@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,7 @@ SPECS = ("relu", "leaky_relu:0.1", "prelu", "rrelu", DRAWING)
 STUDY = Study(
     activations=SPECS, seeds=(0, 1), epochs=2, train_images=150, corruptions=("shot_noise",)
 )
+LAYERS = replace(STUDY, activations=SPECS[:-1])
 
 
 class DrawsWhereverItCan(nn.Module):
@@ -100,6 +102,12 @@ def one_by_one(study: Study, folder: Path) -> dict[str, TrialRecord]:
     return records_of(events)
 
 
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[str, TrialRecord]:
+    """Return the records of ``LAYERS``, each trial run by itself."""
+    return one_by_one(LAYERS, folder)
+
+
 def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
     interleaved = InterleavedTrials("cpu", at_once)
     for work in works_of(study):
@@ -111,27 +119,27 @@ def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("at_once", [2, 7])
-def test_interleaved_trials_have_the_records_of_single_trials(at_once: int, folder: Path) -> None:
-    study = Study(**{**vars(STUDY), "activations": SPECS[:-1]})
-    assert records_of(side_by_side(study, folder, at_once)) == one_by_one(study, folder)
+def test_interleaved_trials_have_the_records_of_single_trials(
+    at_once: int, folder: Path, alone: dict[str, TrialRecord]
+) -> None:
+    assert records_of(side_by_side(LAYERS, folder, at_once)) == alone
 
 
 def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> None:
-    alone = [
-        finish(
-            run_one(STUDY, work, open_images(folder).train_subset(150), ignore, None, deferred=True)
-        )
-        for work in works_of(STUDY)
+    study = replace(STUDY, activations=("relu", "rrelu", DRAWING))
+    few = open_images(folder).train_subset(150)
+    single = [
+        finish(run_one(study, work, few, ignore, None, deferred=True)) for work in works_of(study)
     ]
-    assert records_of(side_by_side(STUDY, folder, 10)) == records_of(alone)
+    assert records_of(side_by_side(study, folder, 6)) == records_of(single)
 
 
 @pytest.mark.parametrize("model", ["resnet20", "deep_cnn:depth=4"])
 def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
     model: str, data: ImageData
 ) -> None:
-    study = Study(model=model, epochs=2, batch_size=60, augment=("flip",), weight_decay=0.01)
-    few = data.train_subset(150)
+    study = Study(model=model, epochs=2, batch_size=24, augment=("flip",), weight_decay=0.01)
+    few = data.train_subset(60)
     trained = []
     for deferred in (False, True):
         network, _ = build_network(model, resolve_activation("relu"), 10, 0)
@@ -141,11 +149,11 @@ def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
 
 
 def test_progress_is_reported_at_the_same_steps_either_way(data: ImageData) -> None:
-    study = Study(epochs=1, batch_size=5, train_images=600)
+    study = Study(epochs=1, batch_size=2, train_images=240)
     reported: dict[bool, list[Progress]] = {False: [], True: []}
     for deferred, heard in reported.items():
         network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-        few = data.train_subset(600)
+        few = data.train_subset(240)
         finish(train(network, few, study, Trial("relu", 0), heard.append, deferred=deferred))
     assert reported[True] == reported[False]
     assert [progress.step for progress in reported[True]] == [100, 120]
@@ -216,15 +224,16 @@ def test_a_trial_that_does_not_fit_in_memory_by_itself_crashes(
     assert finished.record.reason == "OutOfMemoryError: a GPU would have no memory left"
 
 
-def test_workers_with_several_trials_give_the_records_of_one_trial_at_a_time(folder: Path) -> None:
-    study = Study(**{**vars(STUDY), "activations": SPECS[:-1]})
+def test_workers_with_several_trials_give_the_records_of_one_trial_at_a_time(
+    folder: Path, alone: dict[str, TrialRecord]
+) -> None:
     events: list[Any] = []
     workers = LocalWorkers(["cpu", "cpu"], at_once=3)
     try:
-        workers.run(study, works_of(study), folder, events.append)
+        workers.run(LAYERS, works_of(LAYERS), folder, events.append)
     finally:
         workers.close()
-    assert records_of(events) == one_by_one(study, folder)
+    assert records_of(events) == alone
 
 
 def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(

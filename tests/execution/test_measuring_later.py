@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from actbench.store.store import Store
 from actbench.store.values import unpack_counts
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import trial as trial_module
-from helpers.runs import TINY, run_here, same_files
+from helpers.runs import COMMAND, TINY, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -426,7 +425,7 @@ def test_a_run_killed_in_mid_measurement_resumes_without_training(tmp_path: Path
     asked = ["run", *TINY, "--activation", "relu", "--seeds", "1", "--verbose"]
     asked += ["--corruptions", "contrast,gaussian_noise", "--out"]
     with subprocess.Popen(
-        [sys.executable, "-m", "actbench", *asked, "killed", "--workers", "1"],
+        [*COMMAND, *asked, "killed", "--workers", "1"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
-from helpers.runs import TINY
+from helpers.runs import COMMAND, TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +59,7 @@ def run_of(
     asked = ("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--verbose")
     asked += ("--corruptions", "none", "--activation", spec, "--out", str(folder), *options)
     with subprocess.Popen(
-        [sys.executable, "-m", "actbench", *asked],
+        [*COMMAND, *asked],
         cwd=folder.parent,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
@@ -168,8 +167,10 @@ def replaced(folder: Path) -> None:
         (folder / name).write_text("another run's")
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-@pytest.mark.parametrize("change", [renamed, deleted, emptied, replaced])
+@pytest.mark.parametrize(
+    ("change", "workers"),
+    [(renamed, "0"), (renamed, "1"), (deleted, "1"), (emptied, "1"), (replaced, "0")],
+)
 def test_a_folder_that_is_moved_under_a_run_is_noticed_and_nothing_more_is_written(
     change: Callable[[Path], None], workers: str, spec: str, tmp_path: Path
 ) -> None:

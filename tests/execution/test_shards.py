@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +12,7 @@ from actbench.errors import ResultsFolderError, UsageError
 from actbench.store.lock import Shard, brief_lock, has_active_shards, shard_lock
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.runs import TINY_STUDY, run_here, same_files
+from helpers.runs import COMMAND, TINY_STUDY, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +88,7 @@ def test_the_last_of_several_concurrent_shards_writes_the_bytes_of_one_run(
 ) -> None:
     folder = tmp_path / "shared"
     first = subprocess.Popen(
-        [sys.executable, "-m", "actbench", *shard_of("1/2", folder)],
+        [*COMMAND, *shard_of("1/2", folder)],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

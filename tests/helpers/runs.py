@@ -17,7 +17,7 @@ from actbench.analysis.trial_results import stored_results
 from actbench.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from actbench.store.record import TrialRecord
@@ -95,18 +95,12 @@ def same_files(one: Path, other: Path) -> list[str]:
 
 @contextlib.contextmanager
 def without_figures() -> Iterator[None]:
-    """Draw one small picture in place of a report's figures, which take most of its time.
-
-    Other processes draw them all.
-    """
-    from matplotlib.figure import Figure
-
+    """Draw one small picture in place of a report's figures, in this process."""
     from actbench.report import write
+    from helpers.no_figures import small_picture
 
-    picture = Figure(figsize=(0.1, 0.1))
-    picture.set_label("training")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "all_figures", lambda *_: {"training": picture})
+        patch.setattr(write, "all_figures", small_picture)
         yield
 
 
@@ -137,10 +131,14 @@ def run_here(*arguments: str, cwd: Path) -> Outcome:
     return Outcome(int(ended.value.code or 0), *printed)
 
 
-def run_process(*arguments: str, cwd: Path) -> Outcome:
-    """Return the outcome of ``python -m actbench`` with these arguments, a real process."""
+# the command as a process that draws no figures
+COMMAND = (sys.executable, "-m", "helpers.no_figures")
+
+
+def run_process(*arguments: str, cwd: Path, command: Sequence[str] = COMMAND) -> Outcome:
+    """Return the outcome of a command with these arguments, a real process."""
     done = subprocess.run(
-        [sys.executable, "-m", "actbench", *arguments],
+        [*command, *arguments],
         cwd=cwd,
         env=os.environ,
         capture_output=True,

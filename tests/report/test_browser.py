@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.figures
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 WIDTHS = (400, 1000, 1600)
 SLOPES = ("relu", *(f"leaky_relu:{slope}" for slope in ("0.01", "0.05", "0.1", "0.2", "0.3")))

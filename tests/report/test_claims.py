@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from actbench.cli.summary import print_summary
 from actbench.report.summary import read_summary
 from helpers.made_studies import made_folder
@@ -12,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pytest
-
     from helpers.runs import Outcome
+
+pytestmark = pytest.mark.figures
 
 ACCURACIES = {
     "relu": (0.860, 0.864, 0.868, 0.871),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from actbench.store.result import TrialResult
 
+pytestmark = pytest.mark.figures
+
 STUDY = Study(
     activations=("relu", "leaky_relu:0.1", "leaky_relu:0.3"),
     seeds=2,

@@ -23,6 +23,8 @@ from helpers.synthetic import synthetic_records, synthetic_samples, synthetic_st
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.figures
+
 SLOPES = ("relu", "leaky_relu:0.01", "leaky_relu:0.1")
 NOISES = ("gaussian_noise", "shot_noise")
 SCRIPT = "<script>alert('x')</script>"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -181,6 +182,7 @@ def to_notebook(frames: Frames, folder: Path) -> str:
     )
 
 
+@cache
 def _templates() -> Environment:
     """Return the templates of the report, which escape everything that is not markup."""
     return Environment(

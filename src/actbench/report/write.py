@@ -77,13 +77,20 @@ def all_figures(store: Store, frames: Frames) -> dict[str, Figure | str]:
 
     In place of a figure that would show nothing is a sentence.
     """
-    drawn = figures(frames)
+    strip = figure_of(store, frames, STRIP)
+    return {**figures(frames), STRIP: strip} if strip else figures(frames)
+
+
+def figure_of(store: Store, frames: Frames, name: str) -> Figure | str | None:
+    """Return one of ``all_figures``; None if the study has none of this name."""
+    if name != STRIP:
+        return FIGURES[name].target(frames) if name in FIGURES else None
     try:
         content = (store.folder / SAMPLES_FILE).read_bytes()
         samples = samples_from_png(content, frames.study.corruptions)
     except (OSError, ValueError):
-        return drawn
-    return {**drawn, STRIP: corruption_strip(samples)} if samples else drawn
+        return None
+    return corruption_strip(samples) if samples else None
 
 
 def derived_files(frames: Frames) -> dict[str, str]:
