@@ -35,6 +35,8 @@ SAME_BYTES = (
     "mechanism.csv",
     "summary.csv",
     "comparisons.csv",
+    "corruption_differences.csv",
+    "class_summary.csv",
     "summary.md",
     "study.toml",
 )
