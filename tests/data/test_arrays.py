@@ -94,7 +94,8 @@ def test_labels_may_be_integers_of_any_type_and_in_a_column(kind: Any) -> None:
         labels = [torch.from_numpy(part) for part in labels]
     else:
         labels = [part.astype(kind) for part in labels]
-    data = stored(torch.from_numpy(x_train), labels[0], x_test, labels[1])
+    graph = torch.from_numpy(x_train / 255).requires_grad_()
+    data = stored(graph, labels[0], torch.from_numpy(x_test), labels[1])
     assert_holds(data, [x_train, y_train, x_test, y_test])
 
 

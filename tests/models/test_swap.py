@@ -396,6 +396,7 @@ class Uncopied(Net):
         (Fails, "fails in training on inputs of shape (4, 3, 8, 8): RuntimeError"),
         (WithoutGradient, "changes which parameters get a gradient"),
         (Hooked, "has a forward hook on its activation act"),
+        (Fails, "(perhaps it needs larger images)"),
         (Uncopied, "the network Uncopied cannot be copied: RuntimeError: no copies of this"),
     ],
 )

@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from actbench.errors import UsageError
@@ -106,6 +107,7 @@ def test_an_integer_is_accepted_for_a_number() -> None:
         ("dataset", ""),
         ("dataset", 3),
         ("dataset", "two\nlines"),
+        ("dataset", np.zeros((3, 2))),
         ("dataset_name", "tab\there"),
         ("data_checksum", "sha256:abc"),
         ("train_images", -1),

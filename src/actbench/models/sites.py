@@ -304,9 +304,11 @@ def _run(subject: str, network: nn.Module, inputs: torch.Tensor, *, training: bo
         raise
     except (Exception, SystemExit) as error:  # the network is the user's
         when = "training" if training else "evaluation"
+        small = isinstance(error, RuntimeError) and inputs.shape[-1] < 224
+        hint = " (perhaps it needs larger images)" if small else ""
         raise UsageError(
             f"{subject} fails in {when} on inputs of shape {tuple(inputs.shape)}: "
-            f"{in_a_line(error)}"
+            f"{in_a_line(error)}{hint}"
         ) from error
 
 

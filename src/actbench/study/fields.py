@@ -97,7 +97,7 @@ def check_settings(instance: Any) -> None:
 def shown(value: object) -> str:
     """Return a value as an error message shows it, at most 80 characters."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).splitlines())
     except ValueError:  # an integer with more digits than Python prints
         return "too large a number"
     except RecursionError:
