@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from filelock import FileLock
 
 import actbench
 from helpers.runs import (
@@ -24,14 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that pytest-xdist's processes share, so that nothing is made twice."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep prepared data out of the user's cache, in child processes as well."""
     with pytest.MonkeyPatch.context() as patch:
-        # the processes of pytest-xdist share it, so that nothing is prepared twice
-        root = tmp_path_factory.getbasetemp()
-        root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-        patch.setenv("ACTBENCH_CACHE", str(root / "cache"))
+        patch.setenv("ACTBENCH_CACHE", str(shared_folder(tmp_path_factory) / "cache"))
         path = (Path(actbench.__file__).parents[1], Path(__file__).parent)  # the latter for helpers
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, path)))
         patch.setenv("PYTHONIOENCODING", "utf-8")
@@ -71,9 +76,14 @@ def actbench_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """Return the tiny study, run once in this process, without figures; read-only."""
-    folder = tmp_path_factory.mktemp("tiny") / "in-process"
-    with without_figures():
-        outcome = run_here("run", *TINY_STUDY, "--out", str(folder), cwd=folder.parent)
+    shared = shared_folder(tmp_path_factory)
+    folder, printed = shared / "tiny", shared / "tiny.json"
+    with FileLock(shared / "tiny.lock"):
+        if not printed.exists():
+            with without_figures():
+                outcome = run_here("run", *TINY_STUDY, "--out", str(folder), cwd=shared)
+            printed.write_text(json.dumps(vars(outcome)), encoding="utf-8")
+    outcome = Outcome(**json.loads(printed.read_text(encoding="utf-8")))
     assert outcome.code == 0, outcome.err
     return TinyRun(folder, outcome)
 

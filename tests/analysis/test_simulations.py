@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,22 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-
-def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "tools" / "simulate_statistics.py"
-    return subprocess.run(
-        [sys.executable, script, *arguments], capture_output=True, text=True, check=False
-    )
+SCRIPT = ROOT / "tools" / "simulate_statistics.py"
 
 
 @pytest.mark.parametrize(
     "table", ["matched", "seeds", "equivalence", "sequential", "mce", "settings"]
 )
-def test_a_table_has_the_columns_and_the_rows_of_the_page(table: str) -> None:
-    found = simulate("--studies", "40", table)
-    assert found.returncode == 0, found.stderr
-    head, _, *rows = [line for line in found.stdout.splitlines() if line.startswith("|")]
+def test_a_table_has_the_columns_and_the_rows_of_the_page(
+    table: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT.name, "--studies", "40", table])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    printed = capsys.readouterr().out
+    head, _, *rows = [line for line in printed.splitlines() if line.startswith("|")]
     page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").splitlines()
     names = [cell.strip() for cell in head.split("|")]
     (place,) = [i for i, line in enumerate(page) if [c.strip() for c in line.split("|")] == names]
@@ -33,6 +31,8 @@ def test_a_table_has_the_columns_and_the_rows_of_the_page(table: str) -> None:
 
 
 def test_an_unknown_table_is_refused_by_name() -> None:
-    found = simulate("match")
+    found = subprocess.run(
+        [sys.executable, SCRIPT, "match"], capture_output=True, text=True, check=False
+    )
     assert found.returncode == 2
     assert "no table match; there are matched, seeds," in found.stderr

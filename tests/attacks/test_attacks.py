@@ -405,7 +405,7 @@ def test_the_scale_of_the_logits_changes_no_attack(spec, network, images, labels
     Auto-PGD's cross-entropy is exact at any scale, but small logits do make it a weaker loss.
     """
     plain = run(spec, network, images, labels)
-    for scale in (10, 20, 40, 1e4) if spec == "apgd:steps=8" else (10, 20, 40, 1e4, 1e-4):
+    for scale in (10, 40, 1e4) if spec == "apgd:steps=8" else (10, 40, 1e4, 1e-4):
         scaled = run(spec, lambda batch, scale=scale: scale * network(batch), images, labels)
         assert scaled.accuracy == pytest.approx(plain.accuracy, abs=0.01)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
     from helpers.runs import Outcome, TinyRun
 
-STUDY = Study(train_images=128, epochs=2, seeds=2, activations=TINY_ACTIVATIONS)
+STUDY = Study(
+    train_images=128,
+    epochs=2,
+    seeds=2,
+    activations=TINY_ACTIVATIONS,
+    corruptions=("noise",),
+)
 
 
 @pytest.fixture
@@ -62,7 +69,8 @@ def test_the_same_command_loads_neither_torch_nor_pandas(
     )
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
     monkeypatch.setenv("PYTHONPATH", path)
-    done = run_process(*same_command(tiny_run.folder), cwd=tmp_path)
+    command = (sys.executable, "-m", "actbench")
+    done = run_process(*same_command(tiny_run.folder), cwd=tmp_path, command=command)
     assert done.code == 0, done.err
     assert done.out == tiny_run.outcome.out
 

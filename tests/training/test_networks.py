@@ -59,8 +59,8 @@ NETWORKS = (
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    images = open_images(prepare("digits")).train_subset(6)
-    few = {"test_images": images.test_images[:4], "test_labels": images.test_labels[:4]}
+    images = open_images(prepare("digits")).train_subset(5)
+    few = {"test_images": images.test_images[:3], "test_labels": images.test_labels[:3]}
     return ImageData(**{**vars(images), **few})
 
 
@@ -91,7 +91,7 @@ def test_a_trial_of_any_network(
         model=model,
         activations=("relu", "leaky_relu:0"),
         epochs=2,
-        batch_size=4,
+        batch_size=3,
         augment=("flip",),
         learning_rate=0.001,
         corruptions=(),
