@@ -19,7 +19,7 @@ from actbench.files import atomic_write
 from actbench.store.record_files import TRIALS_ARCHIVE
 from actbench.store.store import Store
 
-FILES = ("study.toml", "environment.json", "samples.png", "summary.md", "summary.json")
+FILES = ("study.toml", "environment.json", "samples.png", "summary.md")
 REPORT = "report.html"
 FIGURES = ("differences.png", "severity.png")
 COLOURS = 128  # for lines, bands and their blended edges
@@ -60,11 +60,17 @@ def shrink(figure: Path, destination: Path) -> None:
 
 def pack(folder: Path, archive: Path) -> None:
     """Write all records of a results folder to an archive, the same bytes for the same records."""
+    files = Store(folder).record_files
+    records: dict[str, bytes] = {}
+    if files.archive.exists():  # the folder was published before
+        with zipfile.ZipFile(files.archive) as earlier:
+            records = {name: earlier.read(name) for name in earlier.namelist()}
+    records |= {path.name: path.read_bytes() for path in files.folder.glob("*.json")}
     with atomic_write(archive) as file, zipfile.ZipFile(file, "w") as packed:
-        for path in sorted(Store(folder).record_files.folder.glob("*.json")):
-            entry = zipfile.ZipInfo(path.name, EARLIEST_TIME)
+        for name in sorted(records):
+            entry = zipfile.ZipInfo(name, EARLIEST_TIME)
             entry.external_attr = 0o644 << 16
-            packed.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+            packed.writestr(entry, records[name], zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
 def main() -> None:
