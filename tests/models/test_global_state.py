@@ -159,6 +159,6 @@ def test_code_that_closes_the_standard_streams_ends_neither_the_run_nor_its_outp
     done = run_process("run", *SMALL, *arguments, cwd=tmp_path)
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1] == "report: out/report.html"
-    assert "[2/2] relu, seed 0: test accuracy" in done.err
+    assert "[2/2] closes:act, seed 0: test accuracy" in done.err
     assert "Traceback" not in done.err
     assert len(list((tmp_path / "out" / "trials").glob("*.json"))) == 2
