@@ -13,7 +13,7 @@ import pytest
 import actbench
 from actbench import events
 from actbench.errors import UsageError
-from actbench.events import Event, Finished, Measuring, Note, Planned, Progress, Updated
+from actbench.events import Event, Finished, Measuring, Note, Planned, Progress, Stage, Updated
 from actbench.listeners import Listener, MLflow, TensorBoard, WandB
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_a_listener_that_fails_gets_a_warning_and_costs_no_result(run: Run) -> N
 def test_the_public_module_has_every_event(run: Run) -> None:
     assert {kind.__name__ for kind in get_args(Event)} == set(events.__all__) - {"Event"}
     kinds = {type(event) for event in run.events}
-    assert kinds == {Planned, Note, Progress, Measuring, Updated, Finished}
+    assert kinds == {Planned, Stage, Note, Progress, Measuring, Updated, Finished}
     (planned,) = (event for event in run.events if isinstance(event, Planned))
     assert (planned.trials, planned.to_measure) == (2, 0)
     assert planned.study == run.results.study

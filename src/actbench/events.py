@@ -7,7 +7,7 @@ interleaved. Later versions may add fields and events.
 
 from __future__ import annotations
 
-from actbench.execution.executors import Event, Finished, Planned, Retried
+from actbench.execution.executors import Event, Finished, Planned, Retried, Stage
 from actbench.training.events import Measuring, Note, Progress, Updated
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Planned",
     "Progress",
     "Retried",
+    "Stage",
     "Updated",
 ]

@@ -295,7 +295,7 @@ def test_the_tables_show_every_robustness_measure_with_n() -> None:
     study = Study(activations=SLOPES, seeds=3, corruptions=("shot_noise", "fog"))
     frames = synthetic_frames(study)
     sections = {section.id: section for section in robustness_tables(frames)}
-    expected = {"errors", "matched", "mechanism", "corrupted-ece", "corrupted-loss"}
+    expected = {"errors", "matched", "mechanism", "by-level", "corrupted-ece", "corrupted-loss"}
     assert set(sections) == expected
     assert [row[:2] for row in sections["matched"].rows] == [[name, "3"] for name in SLOPES[1:]]
     assert {row[1] for row in sections["mechanism"].rows if row[1] != "0"} == {"9"}

@@ -151,6 +151,8 @@ def test_a_run_says_how_long_its_trials_will_take(tmp_path: Path) -> None:
     attacked = dataclasses.replace(plan, study=dataclasses.replace(plan.study, attacks=("fgsm",)))
     assert estimate([(attacked, works)], RunOptions(workers=1)).endswith(", without the attacks")
     assert estimate([(plan, [])], RunOptions()) == ""
+    failing = [Work(Trial("nowhere:Act", 0))]  # raises an exception
+    assert estimate([(plan, failing)], RunOptions(workers=1)) == ""
     assert estimate([(plan, works)], RunOptions(executor="ray")) == ""
 
 

@@ -159,7 +159,8 @@ def test_no_setting_is_ignored(setting: str, data: ImageData) -> None:
 
 
 def test_a_study_by_steps_ends_within_an_epoch(data: ImageData) -> None:
-    study = resolve_recipe(Study(steps=10, batch_size=24), data)  # 4 steps are an epoch
+    recipe: dict[str, Any] = {"batch_size": 24, "schedule": "constant"}  # 4 steps are an epoch
+    study = resolve_recipe(Study(steps=10, **recipe), data)
     reports: list[Progress] = []
     training, _ = trained(study, data, report=reports.append)
     assert study.epochs == 3
@@ -168,7 +169,7 @@ def test_a_study_by_steps_ends_within_an_epoch(data: ImageData) -> None:
         (2, 3, 4, 4),
         (3, 3, 2, 2),
     ]
-    by_epochs, _ = trained(Study(epochs=3, batch_size=24), data)
+    by_epochs, _ = trained(Study(epochs=3, **recipe), data)
     assert training.history[:2] == by_epochs.history[:2]
     assert training.history[2] != by_epochs.history[2]
 

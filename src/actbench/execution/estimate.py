@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -42,7 +43,8 @@ def estimate(parts: Iterable[tuple[Plan, Sequence[Work]]], options: RunOptions) 
     """Return a line that says about how long trials will take; empty if that is not known.
 
     Training steps and the evaluation of images are timed, and the time for anything else is left
-    out. It is not known for GPUs and Ray, or if there is nothing to do but attacks.
+    out. It is not known for GPUs and Ray, if there is nothing to do but attacks, or if user code
+    raises an exception.
 
     Args:
         parts: plans, each with trials that are to be run.
@@ -51,7 +53,10 @@ def estimate(parts: Iterable[tuple[Plan, Sequence[Work]]], options: RunOptions) 
     found = [(plan, works) for plan, works in parts if works]
     if not found or found[0][0].study.device != "cpu" or options.executor == "ray":
         return ""
-    seconds = sum(_seconds(plan, works) for plan, works in found)
+    seconds = 0.0
+    # what user code raises ends only its trials
+    with contextlib.suppress(Exception, SystemExit), settings_kept(fresh=True):
+        seconds = sum(_seconds(plan, works) for plan, works in found)
     if not seconds:
         return ""
     count = sum(len(works) for _, works in found)
