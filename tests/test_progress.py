@@ -14,6 +14,7 @@ from rich.console import Console
 from actbench import progress
 from actbench.execution.executors import Finished, Note, Planned, Stage
 from actbench.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
+from actbench.report.formatting import duration
 from actbench.study.study import Study, Trial
 from actbench.training.events import Measuring, Progress
 from helpers.stored import stored_form
@@ -142,6 +143,33 @@ def test_a_stage_is_shown_in_place_of_the_trials_until_one_goes_on(
     assert rendered(display, 80)[-1].endswith(" starting workers")
     display(Progress(Trial("relu", 0), 1, 4, 100, 100, 0.5))
     assert "0/4 trials" in rendered(display, 80)[-1]
+
+
+def test_the_time_left_does_not_count_the_start_of_the_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display = ProgressDisplay()
+    display(Planned(4))
+    first, second = Trial("relu", 0), Trial("leaky_relu:0.1", 0)
+    now[0] = 100.0  # kernels were loaded, workers started
+    display(Progress(first, 1, 10, 5, 5, 0.5))
+    assert display._state() == "0/4 trials"
+    now[0] = 100.1
+    display(Progress(second, 1, 10, 5, 5, 0.5))
+    assert display._state() == "0/4 trials"
+    now[0] = 101.0
+    display(Progress(first, 2, 10, 5, 5, 0.5))
+    display(Progress(second, 2, 10, 5, 5, 0.5))
+    # 2 × 0.09 trials took a second, 4 − 4 × 0.09 are left
+    assert display._state() == f"0/4 trials, about {duration(3.64 / 0.18)} left"
+    display(finished())
+    assert display._state() == f"1/4 trials, about {duration((3 - 0.18) / (1.18 - 0.18))} left"
+    now[0] = 400.0
+    for _ in range(3):
+        display(finished())
+    assert display._state() == f"4/4 trials, {duration(400)}"
 
 
 class Awaited(io.StringIO):

@@ -45,7 +45,8 @@ class ProgressDisplay:
         self._running: dict[Trial, Progress | Measuring] = {}
         self._stage: Stage | None = Stage("starting")
         self._trained: set[Trial] = set()  # in this run
-        self._begin = time.monotonic()
+        self._begin = self._timed = time.monotonic()
+        self._untimed = 0.0  # in trials: what was done when the first steps were over
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
         self._line = None if quiet else _notebook_line()
         self._printed, self._ended = time.monotonic(), threading.Event()
@@ -87,13 +88,17 @@ class ProgressDisplay:
             return
         self._stage = event if isinstance(event, Stage) else None
         if isinstance(event, Planned):
-            self._total, self._done, self._begin = event.trials, 0, time.monotonic()
+            self._total, self._done, self._untimed = event.trials, 0, 0.0
+            self._begin = self._timed = time.monotonic()
         elif isinstance(event, Finished):
             self._finish(event)
         elif isinstance(event, Retried):
             self._running.pop(event.trial, None)
             self._print(f"{event.trial}: {event.reason}; retrying")
         elif not isinstance(event, (Stage, Updated)):
+            if not self._done and event.trial not in self._running:
+                self._timed = self._timed if self._running else time.monotonic()
+                self._untimed += self._share(event)
             self._running[event.trial] = event
             if not isinstance(event, Measuring):
                 self._trained.add(event.trial)
@@ -140,13 +145,15 @@ class ProgressDisplay:
         if self._stage is not None:
             counted = f" {self._stage.done:,}/{self._stage.count:,}" if self._stage.count else ""
             return f"{self._stage.what}{counted}"
-        elapsed, fraction = time.monotonic() - self._begin, self._fraction
-        counted = f"{self._done}/{self._total} trials"
+        now, counted = time.monotonic(), f"{self._done}/{self._total} trials"
         if self._done >= self._total:
-            return f"{counted}, {duration(elapsed)}"
-        if fraction == 0:
+            return f"{counted}, {duration(now - self._begin)}"
+        # the start of the workers and their first steps say nothing about the speed
+        gained = self._fraction - self._untimed / self._total
+        if gained <= 0:
             return counted
-        return f"{counted}, about {duration(elapsed * (1 - fraction) / fraction)} left"
+        left = (now - self._timed) * (1 - self._fraction) / gained
+        return f"{counted}, about {duration(left)} left"
 
     def _render(self) -> Group:
         """Return the lines of the live display, none wider than ``LIVE_WIDTH``."""
