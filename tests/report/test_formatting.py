@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from actbench.report.formatting import difference, interval, number, p_value, p_value_of
+from actbench.report.formatting import (
+    correlation,
+    correlation_interval,
+    difference,
+    interval,
+    number,
+    p_value,
+    p_value_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +35,31 @@ def test_a_difference_has_its_sign_its_unit_and_its_interval() -> None:
     row = {"difference": 0.0123, "ci_low": -0.003, "ci_high": 0.0276}
     assert difference(row, points=True) == "+1.23 [−0.30, +2.76]"
     assert difference(row, points=True, unit="points") == "+1.23 points [−0.30, +2.76]"
-    assert difference(row, points=False) == "+0.0123 [−0.003, +0.0276]"
+    assert difference(row, points=False) == "+0.012 [−0.003, +0.028]"
+
+
+@pytest.mark.parametrize(
+    ("low", "middle", "high", "text"),
+    [
+        (17.2, 30.0, 42.7, "+30 [+17, +43]"),
+        (8.51, 29.61, 50.7, "+30 [+9, +51]"),
+        (-0.00471, -0.000417, 0.00388, "−0.0004 [−0.0047, +0.0039]"),
+        (0.2, 0.2, 0.2, "+0.2 [+0.2, +0.2]"),
+        (-3e9, 2e9, 7e9, "+2e+09 [−3e+09, +7e+09]"),
+        (1e-9, 2e-9, 3e-9, "+2e−09 [+1e−09, +3e−09]"),
+    ],
+)
+def test_a_difference_has_the_decimals_of_its_interval(
+    low: float, middle: float, high: float, text: str
+) -> None:
+    row = {"difference": middle, "ci_low": low, "ci_high": high}
+    assert difference(row, points=False) == text
+
+
+def test_a_correlation_has_two_decimals() -> None:
+    assert correlation(-0.9) == "−0.90"
+    assert correlation(math.nan) == "–"
+    assert correlation_interval(0.774, 1.0) == "[+0.77, +1.00]"
 
 
 @pytest.mark.parametrize("low", [math.nan, -math.inf, -0.02])

@@ -160,6 +160,7 @@ def cell_of(frames: Frames, row: Mapping[Any, Any]) -> Cell:
         if math.isfinite(row[column])
     ]
     needed = seeds_range(row)
+    ends = row["ci_low"], row["ci_high"]
     parts = [
         difference(row, points=points, unit="points" if points else ""),
         f"n = {row['n']}",
@@ -169,8 +170,8 @@ def cell_of(frames: Frames, row: Mapping[Any, Any]) -> Cell:
     ]
     return Cell(
         verdict=row["verdict"],
-        difference=signed(row["difference"], points=points),
-        interval=interval(row["ci_low"], row["ci_high"], points=points),
+        difference=signed(row["difference"], points=points, ends=ends),
+        interval=interval(*ends, points=points),
         n=str(row["n"]),
         mean=percent(means[row["activation"]]) if points else DASH,
         detail=f"{row['activation']}, {metric.label}: {row['verdict']}. {', '.join(parts)}",

@@ -8,7 +8,7 @@ import numpy as np
 
 from actbench.report.formatting import DASH, difference, percent
 from actbench.report.table import Table
-from actbench.study.levels import corruption_label, level_labels
+from actbench.study.levels import level_labels, name_label
 
 if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
@@ -36,7 +36,7 @@ def level_table(frames: Frames) -> Table | None:
         headers=["corruption", "severity", *activations],
         rows=[
             [
-                corruption_label(corruption),
+                name_label(corruption),
                 level_labels(corruption)[severity - 1].removeprefix("severity "),
                 *(of.get(name, DASH) for name in activations),
             ]
@@ -44,7 +44,7 @@ def level_table(frames: Frames) -> Table | None:
         ],
         note="Mean of the paired differences in accuracy with its 95 % t interval, "
         f"n = {_range(pairs.min(), pairs.max())} pairs. Of {tested} intervals {beyond} exclude "
-        f"zero; if no activation differed, about {0.05 * tested:.0f} would. After Holm's "
+        f"zero; if no activation differed, about {0.05 * tested:.1f} would. After Holm's "
         f"correction over all of them {corrected} differences are significant at 5 %. "
         "corruption_differences.csv has the p-values.",
         folded=True,

@@ -44,12 +44,16 @@ def number(mean: float, spread: float | None = None) -> str:
     A deviation has two significant digits, and the mean as many decimals; both have three
     significant digits if that were more than six decimals, or the mean is a million or more.
     """
-    form = "{:.3g}"
-    if spread is not None and math.isfinite(spread) and spread > 0 and abs(mean) < 1e6:
-        decimals = int(f"{spread:.1e}".partition("e")[2])
-        if 1 - decimals <= _MAX_DECIMALS:
-            form = f"{{:.{max(0, 1 - decimals)}f}}"
-    return _with_spread(mean, spread, form)
+    return _with_spread(mean, spread, f"{{:{_decimals(mean, spread)}}}")
+
+
+def _decimals(value: float, spread: float | None) -> str:
+    """Return the format of a value with the decimals of its spread, which has two digits."""
+    if spread is not None and math.isfinite(spread) and spread > 0 and abs(value) < 1e6:
+        decimals = 1 - int(f"{spread:.1e}".partition("e")[2])
+        if decimals <= _MAX_DECIMALS:
+            return f".{max(0, decimals)}f"
+    return ".3g"
 
 
 def _with_spread(mean: float, spread: float | None, form: str) -> str:
@@ -61,11 +65,16 @@ def _with_spread(mean: float, spread: float | None, form: str) -> str:
     return text.replace("-", MINUS)
 
 
-def signed(value: float, *, points: bool) -> str:
-    """Return a difference with its sign: as points with two decimals, or with three digits."""
+def signed(value: float, *, points: bool, ends: tuple[float, float] | None = None) -> str:
+    """Return a difference with its sign: as points with two decimals, or as a number.
+
+    A number has three digits, or with the ends of its interval as many decimals as they have: those
+    that give half the interval's width two significant digits.
+    """
     if not math.isfinite(value):
         return DASH
-    shown = f"{100 * value:+.2f}" if points else f"{value:+.3g}"
+    form = _decimals(value, (ends[1] - ends[0]) / 2 if ends else None)
+    shown = f"{100 * value:+.2f}" if points else f"{value:+{form}}"
     return shown.replace("-", MINUS)
 
 
@@ -73,7 +82,17 @@ def interval(low: float, high: float, *, points: bool) -> str:
     """Return an interval of differences, as ``signed`` shows them; a dash without both ends."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return DASH
-    return f"[{signed(low, points=points)}, {signed(high, points=points)}]"
+    return "[{}, {}]".format(*(signed(end, points=points, ends=(low, high)) for end in (low, high)))
+
+
+def correlation(value: float) -> str:
+    """Return a correlation with its sign and two decimals."""
+    return signed(value / 100, points=True)
+
+
+def correlation_interval(low: float, high: float) -> str:
+    """Return an interval of correlations, as ``correlation`` shows them."""
+    return interval(low / 100, high / 100, points=True)
 
 
 def difference(row: Mapping[Any, Any], *, points: bool, unit: str = "") -> str:
@@ -84,8 +103,9 @@ def difference(row: Mapping[Any, Any], *, points: bool, unit: str = "") -> str:
         points: as for ``signed``.
         unit: follows the difference.
     """
-    shown = signed(row["difference"], points=points) + (f" {unit}" if unit else "")
-    ends = interval(row["ci_low"], row["ci_high"], points=points)
+    both = row["ci_low"], row["ci_high"]
+    shown = signed(row["difference"], points=points, ends=both) + (f" {unit}" if unit else "")
+    ends = interval(*both, points=points)
     return shown if ends == DASH else f"{shown} {ends}"
 
 

@@ -14,6 +14,8 @@ from actbench.report.formatting import (
     DASH,
     MASKED,
     MINUS,
+    correlation,
+    correlation_interval,
     interval,
     number,
     p_value,
@@ -21,7 +23,7 @@ from actbench.report.formatting import (
     signed,
 )
 from actbench.report.table import Table
-from actbench.study.levels import corruption_label, level_labels
+from actbench.study.levels import level_labels, name_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,10 +194,10 @@ def _mechanism_table(frames: Frames) -> Table | None:
         [
             _MECHANISM_LABELS[row["mechanism"]],
             str(row["n_trials"]),
-            signed(row["rank_correlation"], points=False),
+            correlation(row["rank_correlation"]),
             str(row["n_seeds"]),
-            signed(row["within_seeds"], points=False),
-            interval(row["within_ci_low"], row["within_ci_high"], points=False),
+            correlation(row["within_seeds"]),
+            correlation_interval(row["within_ci_low"], row["within_ci_high"]),
         ]
         for row in table.to_dict("records")
     ]
@@ -233,7 +235,7 @@ def _calibration_table(
     )
     rows = [
         [
-            corruption_label(corruption),
+            name_label(corruption),
             level_labels(corruption)[severity - 1].removeprefix("severity "),
             *(
                 show(*spread.get((corruption, severity, name), _NOTHING[:2]))

@@ -11,6 +11,7 @@ from pandas.api.types import is_float_dtype, is_numeric_dtype
 from actbench.report.formatting import (
     DASH,
     MASKED,
+    correlation,
     interval,
     metric_label,
     number,
@@ -21,7 +22,7 @@ from actbench.report.formatting import (
 from actbench.report.printable import printable
 from actbench.report.sentences import seeds_range
 from actbench.report.table import Table
-from actbench.study.levels import corruption_label, has_levels
+from actbench.study.levels import corruption_label, has_levels, name_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -120,17 +121,18 @@ def comparison_table(frames: Frames, comparisons: pd.DataFrame) -> Table:
     for row in comparisons.to_dict("records"):
         metric = frames.metrics[row["metric"]]
         points = metric.kind == "fraction"
+        ends = row["ci_low"], row["ci_high"]
         rows.append(
             [
                 row["activation"],
                 metric_label(metric),
                 str(row["n"]),
-                signed(row["difference"], points=points),
-                interval(row["ci_low"], row["ci_high"], points=points),
+                signed(row["difference"], points=points, ends=ends),
+                interval(*ends, points=points),
                 p_value(row["p_holm"]),
                 p_value(row["p_wilcoxon_holm"]),
                 p_value(row["p_equivalence_holm"]),
-                number(row["pair_correlation"]),
+                correlation(row["pair_correlation"]),
                 number(row["minimum_detectable_effect"] * (100 if points else 1)),
                 seeds_range(row),
                 f"{row['verdict']}{MASKED if _is_masked(frames, row) else ''}",
@@ -279,7 +281,6 @@ def accuracy_tables(frames: Frames) -> list[Table]:
     frame = frames.corruptions
     own = frame["corruption"].map({name: has_levels(name) for name in frame["corruption"].unique()})
     levels = frame[own.astype(bool)]
-    of = levels["corruption"].map(lambda name: corruption_label(name.partition(":")[0]))
-    levels = levels.assign(level=of + ": " + levels["level"])
+    levels = levels.assign(level=levels["corruption"].map(name_label) + ": " + levels["level"])
     parts = {"corruption": frame, "severity": frame[~own.astype(bool)], "level": levels}
     return [means_table(frames, part, by, "accuracy") for by, part in parts.items() if len(part)]

@@ -66,11 +66,16 @@ def corruption_label(spec: str) -> str:
     return spec.replace("_", " ") if is_name(spec) else spec
 
 
+def name_label(spec: str) -> str:
+    """Return the label without the constants, which ``level_labels`` has: ``gaussian noise``."""
+    return corruption_label(spec.partition(":")[0] if has_levels(spec) else spec)
+
+
 def panel_label(spec: str) -> str:
     """Return the label without what ``level_axis`` shows, such as ``fog (decay = 3)``."""
     given = _given(spec)
     fixed = {name: values[0] for name, values in given.items() if len(values) == 1}
-    label = corruption_label(spec.partition(":")[0] if given else spec)
+    label = name_label(spec)
     if not fixed or fixed.keys() == given.keys():
         return label
     return f"{label} ({', '.join(f'{symbol(name)} = {value}' for name, value in fixed.items())})"
