@@ -54,6 +54,29 @@ def test_live_lines_stay_narrow_so_that_no_resize_wraps_them(
     assert lines[0].split()[-2:] == ["2/4", "1.234"]
 
 
+def test_a_measurement_has_the_room_that_its_trial_leaves() -> None:
+    short = progress._live_line(Measuring(Trial("mish", 0), "fgsm at ε = 8/255", 5, 14), 40)
+    assert short == "  mish, seed 0  5/14  fgsm at ε = 8/255"
+    long = progress._live_line(Measuring(Trial(LONG, 0), "gaussian_noise at severity 5", 5, 14), 40)
+    assert len(long) == 40
+    assert long.endswith("seed 0  5/14  gaussian_no…")
+
+
+def test_on_a_terminal_lines_break_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    display = ProgressDisplay()
+    note = Note("20 trials on 2 cores: about 36 s")
+    display(note)
+    display._console = Console(file=sys.stdout, force_terminal=True, width=20, highlight=False)
+    display(note)
+    printed = capsys.readouterr()
+    assert printed.err == f"{note.text}\n"
+    assert printed.out.split() == note.text.split()
+    assert max(map(len, printed.out.splitlines())) <= 20
+
+
 def test_the_bar_grows_with_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     display = ProgressDisplay()

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from actbench.execution.executors import Finished, Planned, Retried, Stage
 from actbench.report.formatting import duration
-from actbench.report.printable import printable
+from actbench.report.printable import printable, shortened
 from actbench.training.events import Measuring, Note, Progress, Updated
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class ProgressDisplay:
         if self._line is not None:
             print(printable(text))  # noqa: T201 - plain text of the cell
         else:
-            self._console.print(Text(printable(text)), soft_wrap=True)
+            # on a terminal, lines break between words
+            self._console.print(Text(printable(text)), soft_wrap=not self._console.is_terminal)
 
     def __call__(self, event: Event) -> None:
         """Show an event of the run, unless user code closed stderr."""
@@ -201,17 +202,17 @@ def _notebook_line() -> _NotebookLine | None:
 
 
 def _live_line(progress: Progress | Measuring, width: int) -> str:
-    """Return a running trial's epoch and loss in one line; its name is shortened to fit."""
+    """Return where a running trial is in one line; its name and its state are shortened to fit."""
+    name, room = printable(str(progress.trial)), max(2, width - 4)
     if isinstance(progress, Measuring):
-        state = f"  {progress.number}/{progress.count}  {progress.what}"[: width // 2]
+        state = f"{progress.number}/{progress.count}  {progress.what}"
+        longest = max(room // 2, room - len(name))
+        state = state if len(state) <= longest else f"{state[: longest - 1]}…"
+    elif progress.test_accuracy is not None:
+        state = f"{progress.epoch}/{progress.epochs}  {progress.test_accuracy:.1%}"
     else:
-        state = f"  {progress.epoch}/{progress.epochs}  {progress.loss:.3f}"
-    if isinstance(progress, Progress) and progress.test_accuracy is not None:
-        state = f"  {progress.epoch}/{progress.epochs}  {progress.test_accuracy:.1%}"
-    name, room = printable(str(progress.trial)), max(1, width - len(state) - 2)
-    if len(name) > room:
-        name = f"{name[: room // 2]}…{name[len(name) - (room - 1 - room // 2) :]}"
-    return f"  {name}{state}"
+        state = f"{progress.epoch}/{progress.epochs}  {progress.loss:.3f}"
+    return f"  {shortened(name, max(1, room - len(state)))}  {state}"
 
 
 def _progress_line(progress: Progress | Measuring) -> str:

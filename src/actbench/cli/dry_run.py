@@ -6,19 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from actbench.cli.terminal import show, stdout_to_stderr
-from actbench.data.folders import check_apart
-from actbench.execution.estimate import estimate
-from actbench.execution.plan import check_stored, prepare_study
-from actbench.execution.trials import keep_resolved
-from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
+from actbench.execution.executors import Stage
 from actbench.progress import ProgressDisplay
-from actbench.store.lock import Shard
-from actbench.store.store import Store
-from actbench.store.stored_study import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from actbench.execution.executors import Event
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
@@ -27,12 +22,36 @@ def list_trials(
     study: Study, folder: Path, options: RunOptions, *, as_json: bool, quiet: bool
 ) -> int:
     """Print the trials and which of them would run."""
+    with stdout_to_stderr(), ProgressDisplay(quiet=quiet) as display:
+        display(Stage("loading PyTorch"))
+        listed = _listed(study, folder, options, display, as_json=as_json)
+    show(listed)
+    return 0
+
+
+def _listed(
+    study: Study,
+    folder: Path,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+    *,
+    as_json: bool,
+) -> str:
+    """Return the trials as lines, with the time they would take, or as a JSON document."""
+    from actbench.data.folders import check_apart
+    from actbench.execution.estimate import estimate
+    from actbench.execution.plan import check_stored, prepare_study
+    from actbench.execution.trials import keep_resolved
+    from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
+    from actbench.store.lock import Shard
+    from actbench.store.store import Store
+    from actbench.store.stored_study import Work
+
     everything, failed, shard = options.restart, options.retry_failed, options.shard
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     store.check_ours()
-    with stdout_to_stderr(), ProgressDisplay(quiet=quiet) as display:
-        plan = prepare_study(study if everything else keep_resolved(study, store), display)
+    plan = prepare_study(study if everything else keep_resolved(study, store), on_event)
     if not everything:
         check_stored(plan, store)
         store.check_study(plan.study)
@@ -61,20 +80,18 @@ def list_trials(
     ]
     if as_json:
         content = {"folder": str(folder), "trials": rows}
-        show(json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content))
-        return 0
+        return json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content)
+    lines = []
     for row in rows:
         stored = ", stored" if row["stored"] else ", to measure" if row["trained"] else ""
-        show(f"{row['activation']}, seed {row['seed']}{stored}")
+        lines.append(f"{row['activation']}, seed {row['seed']}{stored}")
     if to_tune:
-        show(f"{to_tune} trials first, to choose learning rates")
+        lines.append(f"{to_tune} trials first, to choose learning rates")
     to_run = [row for row in rows if not row["stored"]]
     trained = sum(bool(row["trained"]) for row in to_run)
     only = f" ({trained} of them only to measure)" if trained else ""
-    show(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
+    lines.append(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
     own = [work for work in works if work.trial in set(trials)]
-    with stdout_to_stderr():
-        line = estimate([*choice, (plan, own)], options)
-    if line:
-        show(line)
-    return 0
+    on_event(Stage("timing a few steps"))
+    lines.append(estimate([*choice, (plan, own)], options))
+    return "\n".join(filter(None, lines))

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from actbench.report.printable import printable
+from actbench.report.printable import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -120,11 +120,3 @@ def styled(cell: str) -> Text:
         if style:
             text.highlight_words([line], style)
     return text
-
-
-def shortened(text: str, longest: int) -> str:
-    """Return the text with its middle removed if it is longer than ``longest`` (at least 1)."""
-    if len(text) <= longest:
-        return text
-    head = longest // 2
-    return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"

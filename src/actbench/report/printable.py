@@ -1,4 +1,4 @@
-"""Users' text without control characters."""
+"""Users' text without control characters, and as long as there is room."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return the text with its middle removed if it is longer than ``longest`` (at least 1)."""
+    if len(text) <= longest:
+        return text
+    head = longest // 2
+    return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
 
 
 def _shown(character: str) -> str:
