@@ -268,6 +268,7 @@ def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> 
     assert first.endswith("undecided; the next is after 3 seeds")
     assert last.startswith("interim analysis 2 of 2, after 3 seeds, at the level 0.0278: ")
     assert "stops, as " in last
+    assert sum(note.startswith("tanh: f(−1) = ") for note in notes) == 1
     assert not grown.baseline_at_chance
     assert grown.study.interim_analyses == (2, 3)
     assert grown.study.seeds == (0, 1, 2)

@@ -146,9 +146,13 @@ def test_quiet_shows_nothing_in_a_notebook_either(
 
 def test_elsewhere_every_trial_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as display:
-        display(Planned(1))
+        display(Planned(1))  # to choose learning rates, on images that are held out
         display(finished())
-    assert capsys.readouterr().err.startswith("[1/1] relu, seed 0: test accuracy ")
+        display(Planned(1, study=STUDY))
+        display(finished())
+    tuning, trial = capsys.readouterr().err.splitlines()
+    assert tuning.startswith("[1/1] relu, seed 0: validation accuracy ")
+    assert trial.startswith("[1/1] relu, seed 0: test accuracy ")
 
 
 def test_a_stage_is_shown_in_place_of_the_trials_until_one_goes_on(

@@ -46,6 +46,7 @@ class ProgressDisplay:
         self._stage: Stage | None = Stage("starting")
         self._trained: set[Trial] = set()  # in this run
         self._begin = self._timed = time.monotonic()
+        self._scored = "test"  # images
         self._untimed = 0.0  # in trials: what was done when the first steps were over
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
         self._line = None if quiet else _notebook_line()
@@ -91,6 +92,8 @@ class ProgressDisplay:
         if isinstance(event, Planned):
             self._total, self._done, self._untimed = event.trials, 0, 0.0
             self._begin = self._timed = time.monotonic()
+            held_out = event.study is None or event.study.validation_images
+            self._scored = "validation" if held_out else "test"
         elif isinstance(event, Finished):
             self._finish(event)
         elif isinstance(event, Retried):
@@ -114,7 +117,7 @@ class ProgressDisplay:
         self._running.pop(record.trial, None)
         outcome = f"{event.status}: {event.reason}" if event.reason else event.status
         if record.clean is not None and record.clean.accuracy is not None and not event.reason:
-            outcome = f"test accuracy {record.clean.accuracy:.2%}"
+            outcome = f"{self._scored} accuracy {record.clean.accuracy:.2%}"
             if self._line is not None:
                 return
         self._print(

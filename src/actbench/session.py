@@ -116,7 +116,7 @@ def run_study(
             if grown is None:
                 write_inputs(store, study, plan.study, until_decided=options.until_decided)
                 return
-            plan = dataclasses.replace(plan, study=grown)
+            plan = dataclasses.replace(plan, study=grown, checks={}, note="")  # said already
 
 
 def _note_estimate(
@@ -247,7 +247,7 @@ def _run_pending(
     notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
     if plan.note:
         notes.append(plan.note)
-    if pending:
+    if pending and plan.checks:
         notes += [f"data: {note}" for note in plan.study.data_notes]
         notes += [
             f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "

@@ -63,7 +63,7 @@ def test_a_terminal_too_narrow_for_the_table_shows_a_block_per_row(
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "relu"
     assert lines.count("relu") == 1
-    assert "  number 70.70" in lines
+    assert "  number: 70.70" in lines
 
 
 def test_control_characters_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

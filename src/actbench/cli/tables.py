@@ -64,7 +64,7 @@ def print_table(
         before = name
         shown = [(head, cell) for head, cell in zip(headers[1:], cells, strict=True) if cell]
         for head, cell in shown:
-            line = Text.assemble((f"{head} ", "dim"), styled(cell))
+            line = Text.assemble((f"{head}: ", "dim"), styled(cell))
             console.print(Padding(line, (0, 0, 0, 2)), overflow="fold")
 
 
