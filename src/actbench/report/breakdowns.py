@@ -44,9 +44,9 @@ def level_table(frames: Frames) -> Table | None:
         ],
         note="Mean of the paired differences in accuracy with its 95 % t interval, "
         f"n = {_range(pairs.min(), pairs.max())} pairs. Of {tested} intervals {beyond} exclude "
-        f"zero; if no activation differed, about {0.05 * tested:.1f} would. After Holm's "
-        f"correction over all of them {corrected} differences are significant at 5 %. "
-        "corruption_differences.csv has the p-values.",
+        f"zero; if no activation differed, about {0.05 * tested:.1f} would. Significant at "
+        f"5 % after Holm's correction over all of them: {corrected}. corruption_differences.csv "
+        "has the p-values.",
         folded=True,
     )
 

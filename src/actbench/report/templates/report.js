@@ -25,8 +25,9 @@ const sortRows = (body, column, falling) => {
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
+    // beside the text, which print repeats on each page: a button's own text it would not
     const button = document.createElement("button");
-    button.append(...head.childNodes);
+    button.ariaLabel = `sort by ${head.textContent.trim()}`;
     head.append(button);
     button.addEventListener("click", () => {
       const falling = head.getAttribute("aria-sort") === "ascending";
