@@ -14,6 +14,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Check report.html in Chromium; no test is skipped."""
+    session.install("-e", ".[test,browser]")
+    session.run("playwright", "install", "chromium")
+    environment = {"ACTBENCH_TEST_BROWSER": "required"}
+    session.run("python", "-m", "pytest", "tests/report/test_browser.py", env=environment)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     session.install("ruff>=0.9")
