@@ -1,9 +1,13 @@
-"""The commands of the README's section on use, each run on a few made images."""
+"""The commands of the README's section on use, each run on a few made images or stored results."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +74,35 @@ def test_a_command_of_the_readme_runs(
     module = user_module("import torch\n\nclass MyActivation(torch.nn.Softplus):\n    pass\n")
     outcome = actbench_here(*cut(command, images, module))
     assert outcome.code == 0, outcome.err
+
+
+def test_the_commands_on_stored_results_run(actbench_here: Callable[..., Outcome]) -> None:
+    commands = [" ".join(text.split()) for text in re.findall(r"`(actbench [^`]*DIR[^`]*)`", USE)]
+    assert len(commands) == 4
+    study = ["--seeds", "2", "--activation", "leaky_relu:0.1", *CUT.split()]
+    assert actbench_here("run", "--out", "DIR", *study).code == 0
+    for command in commands:
+        done = actbench_here(*shlex.split(command.replace("DIR DIR", "DIR ELSEWHERE"))[1:])
+        assert done.code == 0, (command, done.err)
+    assert Path("ELSEWHERE", "summary.md").read_bytes() == Path("DIR", "summary.md").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a command of POSIX shells")
+def test_the_shell_completes_options() -> None:
+    (command,) = re.findall(r"`eval \"\$\((_ACTBENCH_COMPLETE=bash_source actbench)\)\"`", USE)
+    script = shutil.which("actbench", path=Path(sys.executable).parent)
+    name, value = command.split()[0].split("=")
+    outcomes = [
+        subprocess.run(
+            [script], env={**os.environ, name: form, **words}, capture_output=True, text=True
+        )
+        for form, words in [
+            (value, {}),
+            ("bash_complete", {"COMP_WORDS": "actbench run --until", "COMP_CWORD": "2"}),
+        ]
+    ]
+    assert "complete -o nosort -F" in outcomes[0].stdout
+    assert outcomes[1].stdout == "plain,--until-decided\n"
 
 
 def test_the_readme_has_commands_of_use() -> None:
