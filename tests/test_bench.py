@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import cifar_shaped
+import plain_loop
 from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
@@ -19,9 +20,6 @@ from actbench.study.levels import SEVERITIES
 from helpers.runs import ended_with_the_parent
 
 BENCH = Path(__file__).parent.parent / "bench"
-sys.path.append(str(BENCH))
-plain_loop = importlib.import_module("plain_loop")
-cifar_shaped = importlib.import_module("cifar_shaped")
 
 
 @pytest.mark.parametrize(("spec", "negative_slope"), [("relu", 0.0), ("leaky_relu:0.3", 0.3)])

@@ -90,14 +90,15 @@ class Augmentation:
     ) -> torch.Tensor:
         """Return images, float32 (B, 3, H, W) in [−1, 1], with noise and squares cut out.
 
-        The images are changed in place.
+        The images, in channels_last, are changed in place.
         """
         if self.draws_noise:
             images.add_(noise_like(images, generator), alpha=2 * self._sigma).clamp_(-1, 1)
         if "cutout" in draws:
+            pixels = images.permute(0, 2, 3, 1).view(-1, len(self._mean))
             inside = _square(images, draws["cutout"], self._cutout)
             for channel, mean in enumerate(self._mean):
-                images[:, channel].masked_fill_(inside, 2 * mean - 1)
+                pixels[:, channel].index_fill_(0, inside, 2 * mean - 1)
         return images
 
 
@@ -131,15 +132,17 @@ def _cropped(images: torch.Tensor, corners: torch.Tensor, padding: int) -> torch
 
 
 def _square(images: torch.Tensor, centres: torch.Tensor, size: int) -> torch.Tensor:
-    """Return which pixels are in a square of ``size`` pixels around each centre: bool (B, H, W).
+    """Return the pixels in a square of ``size`` pixels around each centre, as rows of (BHW, 3).
 
-    A square of even size begins half of it before its centre. At the border, part of it is missing.
+    A square of even size begins half of it before its centre. At the border, part of it is missing:
+    its pixels at the border are there more than once instead.
     """
-    sides = []
-    for axis, length in enumerate(images.shape[2:]):
-        offset = torch.arange(length, device=images.device) - centres[:, axis, None] + size // 2
-        sides.append((offset >= 0) & (offset < size))
-    return sides[0][:, :, None] & sides[1][:, None, :]
+    count, _, height, width = images.shape
+    offset = torch.arange(size, device=images.device) - size // 2
+    row = (centres[:, :1] + offset).clamp_(0, height - 1)
+    column = (centres[:, 1:] + offset).clamp_(0, width - 1)
+    image = torch.arange(count, device=images.device)[:, None, None]
+    return ((image * height + row[:, :, None]) * width + column[:, None, :]).flatten()
 
 
 def _generator(*context: str | int) -> torch.Generator:
