@@ -8,6 +8,7 @@ import pytest
 
 from actbench.analysis.frames import Frames
 from actbench.cli.summary import print_comparison, print_summary
+from actbench.cli.tables import print_line
 from actbench.report.paired_studies import paired_studies_terminal
 from actbench.report.studies import studies_terminal
 from actbench.report.summary import Summary, summary_of
@@ -55,6 +56,15 @@ def test_no_line_but_the_path_is_wider_than_the_terminal(
     text = " ".join(" ".join(lines).split())
     assert "+4.20 [+3.64, +4.76]" in text.replace(" better [", " [")
     assert "better" in text
+
+
+def test_a_line_does_not_break_where_no_width_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    print_line("word " * 40 + "⚠\x1b")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("word word")
 
 
 def test_one_line_says_how_many_seeds_would_decide(

@@ -179,26 +179,20 @@ def _options(given: dict[str, Any]) -> AuditOptions:
 
 
 def _print(document: AuditDocument) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from actbench.cli.tables import print_table
+    from actbench.cli.tables import print_line, print_table
     from actbench.report.audit import failed_checks, sentences, terminal_tables
-    from actbench.report.printable import printable
 
-    console = Console()
     for audit_ in document.audits:
-        console.print(Text(printable(audit_.table.title), "bold"))
+        print_line(audit_.table.title, "bold")
         for sentence in sentences(audit_):
-            console.print(Text(printable(sentence)))
+            print_line(sentence)
         show()
         for table in terminal_tables(audit_):
             print_table(table.rows, table.headers, right=table.headers[1:])
             show()
         for name, kind, printed, expected, why in failed_checks(audit_).rows:
-            text = f"⚠ {name}: {kind} {printed}, expected {expected}: {why}"
-            console.print(Text(printable(text), "yellow"))
+            print_line(f"⚠ {name}: {kind} {printed}, expected {expected}: {why}", "yellow")
         if failed_checks(audit_).rows:
             show()
     for name, text in document.facts:
-        console.print(Text(printable(f"{name}: {text}")))
+        print_line(f"{name}: {text}")

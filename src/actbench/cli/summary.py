@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table as Grid
 from rich.text import Text
 
-from actbench.cli.tables import name_length, print_table, styled, terminal
+from actbench.cli.tables import name_length, print_line, print_table, styled, terminal
 from actbench.cli.terminal import show
 from actbench.report.formatting import DASH
 from actbench.report.printable import printable
@@ -27,25 +27,23 @@ def print_summary(summary: Summary, folder: Path, *, as_json: bool) -> None:
     if as_json:
         show(json.dumps({"folder": str(folder), **summary.content}))
         return
-    console = terminal()
     for warning in summary.warnings:
-        console.print(Text(f"⚠ {printable(warning)}", "yellow"))
-    console.print(Text(printable(summary.answer.title), "bold"))
+        print_line(f"⚠ {warning}", "yellow")
+    print_line(summary.answer.title, "bold")
     print_answer(summary.answer)
     show()
     for line in summary.lines:
-        console.print(Text(printable(line)))
-    console.print(Text(printable(f"report: {folder / 'report.html'}")), soft_wrap=True)
+        print_line(line)
+    terminal().print(Text(printable(f"report: {folder / 'report.html'}")), soft_wrap=True)
 
 
 def print_comparison(lines: Sequence[str], tables: Sequence[Table]) -> None:
     """Print a comparison of studies: lines, then tables with an activation in the first column."""
-    console = terminal()
     for line in lines:
-        console.print(Text(printable(line)))
+        print_line(line)
     for table in tables:
-        console.print()
-        console.print(Text(printable(table.title), "bold"))
+        show()
+        print_line(table.title, "bold")
         print_table(table.rows, table.headers, wrapped={"metric"}, right={"n", "p (Holm)"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,13 @@ VERDICT_STYLES = {
 def terminal() -> Console:
     """Return the console of stdout: as wide as the terminal, 80 columns where that is unknown."""
     return Console(file=sys.stdout, highlight=False)
+
+
+def print_line(text: str, style: str = "") -> None:
+    """Print a line; it breaks, between words, only where the width is known."""
+    console = terminal()
+    width_is_known = console.is_terminal or "COLUMNS" in os.environ
+    console.print(Text(printable(text), style), soft_wrap=not width_is_known)
 
 
 def print_table(
