@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 import torch
-from tabulate import tabulate
 
 from actbench.execution.executors import configure_malloc
 from interleaved import Ratio
+from tables import ratios_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,11 +63,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print every ratio with its interval and n."""
-    rows = [
-        [question, f"{r.median:.3f}", f"{r.low:.3f} to {r.high:.3f}", str(r.rounds)]
-        for question, r in config.stash.get(RATIOS, [])
-    ]
-    if rows:
-        headers = ["ratio of seconds", "median", "95 % interval", "n"]
+    ratios = config.stash.get(RATIOS, [])
+    if ratios:
         terminalreporter.section("ratios from interleaved rounds")
-        terminalreporter.write_line(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))
+        terminalreporter.write_line(ratios_table(ratios))

@@ -15,7 +15,7 @@ from torch import nn
 
 from actbench.data import images as data
 from actbench.data.images import ImageData, normalise
-from actbench.models.activations import resolve_activation
+from actbench.models.activations import Shape, resolve_activation
 from actbench.models.build import build_network
 from actbench.models.networks import layers as models
 from actbench.models.networks.registry import resolve_model
@@ -43,6 +43,7 @@ def our_training(
     images: int,
     *,
     model: str = "cnn",
+    activation: str = "leaky_relu:0.01",
     precision: str = "fp32",
     kernels: str = "torch",
     channels_last: bool = True,
@@ -54,12 +55,12 @@ def our_training(
     A flag set to False disables one part of what actbench does.
     """
     study = Study(dataset="synthetic", model=model, epochs=1, precision=precision, kernels=kernels)
-    trial = Trial("leaky_relu:0.01", seed=0)
+    trial = Trial(activation, seed=0)
     images_and_labels = synthetic_data(images, test_images=1)
-    activation = resolve_activation(trial.activation)
+    factory = resolve_activation(activation)
     if not pool_first:
-        activation = dataclasses.replace(activation, commutes_with_max=False)
-    network, _ = build_network(model, activation, CLASSES, trial.seed, kernels=kernels)
+        factory = dataclasses.replace(factory, shape=Shape.ANY)
+    network, _ = build_network(model, factory, CLASSES, trial.seed, kernels=kernels)
     if not channels_last:
         network = network.to(memory_format=torch.contiguous_format)
 

@@ -47,10 +47,12 @@ def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> No
         compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
 
 
-def test_native_training(compare: Compare) -> None:
+@pytest.mark.parametrize("activation", ["leaky_relu:0.01", "tanh", "elu", "gelu", "silu", "mish"])
+def test_native_training(compare: Compare, activation: str) -> None:
     """A step with PyTorch's kernels against convolution and pool as one native operation."""
-    with Contender(OURS) as usual, Contender(partial(OURS, kernels="native")) as native:
-        compare({"training: PyTorch's kernels": usual, "native": native}, rounds=12)
+    usual = partial(OURS, activation=activation)
+    with Contender(usual) as theirs, Contender(partial(usual, kernels="native")) as native:
+        compare({f"{activation}: PyTorch's kernels": theirs, "native": native}, rounds=12)
 
 
 def test_native_evaluation(compare: Compare) -> None:

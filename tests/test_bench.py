@@ -12,6 +12,7 @@ import torch
 
 import cifar_shaped
 import plain_loop
+import tables
 from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
@@ -79,3 +80,24 @@ def test_a_contender_does_not_outlive_its_benchmark(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert ended_with_the_parent("parent.py", cwd=tmp_path)
+
+
+def test_tables_are_made_from_stored_benchmarks() -> None:
+    stats = {"median": 0.0123456, "iqr": 0.0000002, "rounds": 5}
+    part = {
+        "fullname": "bench/test_store_time.py::test_read_records",
+        "name": "test_read_records",
+        "params": None,
+        "stats": stats,
+        "extra_info": {},
+    }
+    with_parameters = {**part, "name": "test_epoch[cnn-5]", "params": {"model": "cnn", "n": 5}}
+    once = {**part, "stats": {**stats, "median": 61.04, "rounds": 1}}
+    ratio = {**part, "extra_info": {"ratio": {}}}
+    lines = tables.parts_table([part, with_parameters, once, ratio]).splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells == [
+        ["store", "read records", "12.3 ms", "0.20 µs", "5"],
+        ["store", "epoch: cnn, 5", "12.3 ms", "0.20 µs", "5"],
+        ["store", "read records", "61.0 s", "–", "1"],
+    ]

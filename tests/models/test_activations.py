@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
+from actbench.models.activations import ACTIVATIONS, Shape, check_activation, resolve_activation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,3 +260,25 @@ def test_the_self_check_does_not_change_its_callers_random_numbers() -> None:
     before = torch.get_rng_state()
     check_activation(resolve_activation("rrelu"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [*ACTIVATIONS, "leaky_relu:-0.1", "elu:-1", "gelu:approximate=tanh", "threshold:value=2"],
+)
+def test_a_shape_is_that_of_the_function(spec: str) -> None:
+    factory = resolve_activation(spec)
+    z = torch.linspace(-12, 12, 4801, dtype=torch.float64)
+    with torch.no_grad():
+        values = factory().double()(z)
+    rounding = 1e-12
+    # up to the smallest value it falls, after it it rises
+    bottom = int(values.argmin())
+    falls, rises = values[: bottom + 1].diff() <= rounding, values[bottom:].diff() >= -rounding
+    if factory.shape is Shape.ANY:
+        assert spec == "rrelu"
+    elif factory.shape is Shape.QUASI_CONVEX:
+        assert falls.all()
+        assert rises.all()
+    else:
+        assert (values.diff() >= -rounding).all()

@@ -77,6 +77,9 @@ class LocalWorkers:
     ``trial_timeout`` seconds is not retried, because it would hang again. The other trials of its
     process are retried. A retried trial resumes from its last checkpoint or measurement.
 
+    Each process has its own pipe. With a shared queue, a process that is killed while it sends an
+    event would block the events of the others.
+
     Args:
         devices: the device of each process (see ``devices.compute_devices``).
         at_once: how many trials each process runs concurrently.

@@ -114,15 +114,15 @@ def stored_elsewhere(stored: StoredStudy) -> list[str]:
 def baseline_first(works: Iterable[Work], baseline: str) -> list[Work]:
     """Return the trials sorted so that each seed's baseline comes first, then its longest trials.
 
-    The seeds keep their order, so that an interrupted study has pairs. An activation that a network
-    cannot apply after the pooling layer computes four times as many values; these trials come
-    before others so that the workers finish together.
+    The seeds keep their order, so that an interrupted study has pairs. The less a network may pool
+    before an activation, the more values it computes; the longest trials come first so that the
+    workers finish together.
     """
     from actbench.models.activations import resolve_activation
 
-    def rank(work: Work) -> tuple[bool, bool]:
+    def rank(work: Work) -> tuple[bool, int]:
         activation = work.trial.activation
-        return activation != baseline, resolve_activation(activation).commutes_with_max
+        return activation != baseline, resolve_activation(activation).shape
 
     by_seed: dict[int, list[Work]] = {}
     for work in works:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,17 +24,28 @@ if TYPE_CHECKING:
     from actbench.study.specs import Spec, Value
 
 
-@dataclass(frozen=True)
-class Definition:
-    """A registered activation: its module class, and whether it commutes with the maximum.
+class Shape(IntEnum):
+    """What the graph of an activation permits a max-pool; each shape has the properties below it.
 
-    ``commutes_with_max`` returns for which parameters the function is non-decreasing and computed
-    so exactly in floating point that ``f(max(x)) == max(f(x))`` to the last bit; a network may then
-    pool before it activates. It is false for smooth functions: their kernels round both ways.
+    EXACTLY_INCREASING: non-decreasing, and computed so exactly in floating point that
+    ``f(max(x)) == max(f(x))`` to the last bit. Any network may pool before it activates.
+    INCREASING: non-decreasing, but its kernel rounds both ways, as those of smooth functions do.
+    QUASI_CONVEX: on any interval largest at one of the two ends, as with a single minimum.
+    ANY: none of these, or unknown, as for a user's function.
     """
 
+    ANY = 0
+    QUASI_CONVEX = 1
+    INCREASING = 2
+    EXACTLY_INCREASING = 3
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A registered activation: its module class, and its shape for some parameters."""
+
     module: Callable[..., nn.Module]
-    commutes_with_max: Callable[[Mapping[str, Any]], bool] = lambda _: False
+    shape: Callable[[Mapping[str, Any]], Shape]
 
 
 class ChannelPReLU(nn.Module):
@@ -71,57 +83,73 @@ _LOWER_UP_TO_UPPER = Rule(lambda p: p["lower"] <= p["upper"], "lower must be at 
 
 def _entry(
     module: Callable[..., nn.Module],
+    shape: Shape = Shape.QUASI_CONVEX,
     *,
-    commutes_with_max: Callable[[Mapping[str, Any]], bool] = lambda _: False,
+    only: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     rule: Rule | None = None,
     **parameters: Parameter,
 ) -> Entry[Definition]:
-    return Entry(Definition(module, commutes_with_max), parameters=parameters, rule=rule)
+    """Return an entry whose shape is ``shape`` where ``only`` is true, elsewhere quasi-convex."""
+    definition = Definition(module, lambda p: shape if only(p) else Shape.QUASI_CONVEX)
+    return Entry(definition, parameters=parameters, rule=rule)
 
 
 ACTIVATIONS = Registry(
     "activation",
-    relu=_entry(nn.ReLU, commutes_with_max=lambda _: True),
+    relu=_entry(nn.ReLU, Shape.EXACTLY_INCREASING),
     leaky_relu=_entry(
         nn.LeakyReLU,
-        commutes_with_max=lambda p: bool(p["negative_slope"] >= 0),
+        Shape.EXACTLY_INCREASING,
+        only=lambda p: bool(p["negative_slope"] >= 0),
         negative_slope=Parameter(0.01),
     ),
     prelu=_entry(_prelu, init=Parameter(0.25), channels=Parameter(False)),
-    rrelu=_entry(nn.RReLU, rule=_LOWER_UP_TO_UPPER, lower=Parameter(1 / 8), upper=Parameter(1 / 3)),
-    relu6=_entry(nn.ReLU6, commutes_with_max=lambda _: True),
+    rrelu=_entry(
+        nn.RReLU,
+        Shape.ANY,  # its slopes are drawn anew at each call
+        rule=_LOWER_UP_TO_UPPER,
+        lower=Parameter(1 / 8),
+        upper=Parameter(1 / 3),
+    ),
+    relu6=_entry(nn.ReLU6, Shape.EXACTLY_INCREASING),
     threshold=_entry(
         lambda threshold=1.0, value=0.0: nn.Threshold(threshold, value),
-        commutes_with_max=lambda p: bool(p["value"] <= p["threshold"]),
+        Shape.EXACTLY_INCREASING,
+        only=lambda p: bool(p["value"] <= p["threshold"]),
         threshold=Parameter(1.0),
         value=Parameter(0.0),
     ),
-    elu=_entry(nn.ELU, alpha=Parameter(1.0)),
-    celu=_entry(nn.CELU, alpha=Parameter(1.0, _POSITIVE)),
-    selu=_entry(nn.SELU),
+    elu=_entry(
+        nn.ELU, Shape.INCREASING, only=lambda p: bool(p["alpha"] >= 0), alpha=Parameter(1.0)
+    ),
+    celu=_entry(nn.CELU, Shape.INCREASING, alpha=Parameter(1.0, _POSITIVE)),
+    selu=_entry(nn.SELU, Shape.INCREASING),
     gelu=_entry(nn.GELU, approximate=Parameter("none", one_of("none", "tanh"))),
     silu=_entry(nn.SiLU),
     mish=_entry(nn.Mish),
     hardswish=_entry(nn.Hardswish),
-    softplus=_entry(nn.Softplus, beta=Parameter(1.0, _POSITIVE), threshold=Parameter(20.0)),
-    tanh=_entry(nn.Tanh),
-    tanhshrink=_entry(nn.Tanhshrink),
+    softplus=_entry(
+        nn.Softplus,
+        Shape.INCREASING,
+        beta=Parameter(1.0, _POSITIVE),
+        threshold=Parameter(20.0),
+    ),
+    tanh=_entry(nn.Tanh, Shape.INCREASING),
+    tanhshrink=_entry(nn.Tanhshrink, Shape.INCREASING),
     hardtanh=_entry(
         nn.Hardtanh,
-        commutes_with_max=lambda _: True,
+        Shape.EXACTLY_INCREASING,
         rule=_MIN_BELOW_MAX,
         min_val=Parameter(-1.0),
         max_val=Parameter(1.0),
     ),
-    softsign=_entry(nn.Softsign),
-    sigmoid=_entry(nn.Sigmoid),
-    hardsigmoid=_entry(nn.Hardsigmoid),
-    logsigmoid=_entry(nn.LogSigmoid),
-    hardshrink=_entry(
-        nn.Hardshrink, commutes_with_max=lambda _: True, lambd=Parameter(0.5, _NOT_NEGATIVE)
-    ),
-    softshrink=_entry(nn.Softshrink, lambd=Parameter(0.5, _NOT_NEGATIVE)),
-    identity=_entry(nn.Identity, commutes_with_max=lambda _: True),
+    softsign=_entry(nn.Softsign, Shape.INCREASING),
+    sigmoid=_entry(nn.Sigmoid, Shape.INCREASING),
+    hardsigmoid=_entry(nn.Hardsigmoid, Shape.INCREASING),
+    logsigmoid=_entry(nn.LogSigmoid, Shape.INCREASING),
+    hardshrink=_entry(nn.Hardshrink, Shape.EXACTLY_INCREASING, lambd=Parameter(0.5, _NOT_NEGATIVE)),
+    softshrink=_entry(nn.Softshrink, Shape.INCREASING, lambd=Parameter(0.5, _NOT_NEGATIVE)),
+    identity=_entry(nn.Identity, Shape.EXACTLY_INCREASING),
     aliases={"swish": "silu"},
     importable=True,
 )
@@ -133,7 +161,7 @@ class ActivationFactory:
 
     spec: str
     build: Callable[[], nn.Module]
-    commutes_with_max: bool = False
+    shape: Shape = Shape.ANY
 
     def __call__(self, inplace: bool = False) -> nn.Module:
         """Return a new module; ``inplace``, which torchvision's blocks pass, has no effect."""
@@ -171,8 +199,8 @@ def resolve_activation(text: str) -> ActivationFactory:
         return entry.target.module(**bound)
 
     main = next(iter(entry.parameters), None)
-    commutes_with_max = entry.target.commutes_with_max({**entry.defaults, **bound})
-    return ActivationFactory(spec.canonical(bound, main), build, commutes_with_max)
+    shape = entry.target.shape({**entry.defaults, **bound})
+    return ActivationFactory(spec.canonical(bound, main), build, shape)
 
 
 def _imported(spec: Spec) -> ActivationFactory:

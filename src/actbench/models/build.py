@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from actbench.models.activations import Shape
 from actbench.models.features import materialise
 from actbench.models.initialisation import draw_weights, gain_of
 from actbench.models.networks.layers import IMAGE_SIZE, PoolingConv2d
@@ -77,8 +78,8 @@ def build_network(
             materialise(network, noise)
     network.load_state_dict(start, strict=False)
     for module in network.modules():
-        if isinstance(module, PoolingConv2d):
-            module.kernels = kernels
+        if kernels == "native" and isinstance(module, PoolingConv2d):
+            module.use_native()
     layers = {name: module for name, module in network.named_modules() if module in built}
     if needs.contiguous:
         network.register_forward_pre_hook(_as_contiguous)
@@ -170,8 +171,8 @@ def has_native_step(
 ) -> bool:
     """Return whether the network has a convolution that pools, with one of the activations."""
     _, factory = resolve_model(model)
-    # the layers are the same for all activations that commute with the maximum
-    activation = next((a for a in activations if a.commutes_with_max), None)
+    # the layers are the same for all activations of a known shape
+    activation = next((a for a in activations if a.shape is not Shape.ANY), None)
     if activation is None:
         return False
     with torch.random.fork_rng(devices=[]):

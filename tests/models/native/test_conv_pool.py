@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from actbench.errors import UsageError
 from actbench.models.native import conv_pool as native
-from actbench.models.native.conv_pool import COMPILERS, conv_pool, prepare
+from actbench.models.native.conv_pool import COMPILERS, conv_pool, conv_pool_chosen, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,11 +88,36 @@ def test_values_and_gradients_are_pytorchs_to_float32s_precision(shape: tuple[in
     assert max(map(relative_error, ours, right)) < 3e-6
 
 
+def v_shaped(x: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x, -0.5)
+
+
+@has_compiler
+@pytest.mark.parametrize("activation", [F.silu, torch.tanh, v_shaped])
+@pytest.mark.parametrize("shape", SHAPES[:10], ids=str)
+def test_the_element_with_the_largest_activation_is_chosen(
+    shape: tuple[int, ...], activation: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    def ours(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return activation(conv_pool_chosen(x, weight, bias, activation))
+
+    def by_definition(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(activation(F.conv2d(x, weight, bias, padding=1)), 2)
+
+    *inputs, g = drawn(shape)
+    right = tuple(tensor.double() for tensor in inputs)
+    found = values_and_gradients(ours, tuple(inputs), g)
+    expected = values_and_gradients(by_definition, right, g)
+    assert max(map(relative_error, found, expected)) < 3e-6
+
+
 @has_compiler
 @pytest.mark.parametrize("channels", [3, 4, 17])
 def test_gradients_are_those_of_finite_differences(channels: int) -> None:
     *inputs, _ = drawn((2, channels, 4, 7, 3), torch.float64)
-    assert torch.autograd.gradcheck(conv_pool, [tensor.requires_grad_() for tensor in inputs])
+    leaves = [tensor.requires_grad_() for tensor in inputs]
+    assert torch.autograd.gradcheck(conv_pool, leaves)
+    assert torch.autograd.gradcheck(lambda *t: conv_pool_chosen(*t, F.silu), leaves)
 
 
 @has_compiler
@@ -100,7 +125,16 @@ def test_gradients_are_those_of_finite_differences(channels: int) -> None:
 def test_pytorch_finds_the_operation_well_registered() -> None:
     *inputs, _ = drawn((2, 5, 5, 6, 3))
     arguments = tuple(tensor.requires_grad_() for tensor in inputs)
-    found = torch.library.opcheck(torch.ops.actbench.conv_pool.default, arguments)
+    operations = torch.ops.actbench
+    found = torch.library.opcheck(operations.conv_pool.default, arguments)
+    assert set(found.values()) == {"SUCCESS"}
+    constants = tuple(tensor.detach() for tensor in inputs)
+    extremes = operations.conv_extremes(*constants)
+    found = torch.library.opcheck(operations.conv_extremes.default, constants)
+    assert set(found.values()) == {"SUCCESS"}
+    at_largest = F.silu(extremes[0]) >= F.silu(extremes[1])
+    choice = (*arguments, at_largest, *extremes)
+    found = torch.library.opcheck(operations.conv_pool_chosen.default, choice)
     assert set(found.values()) == {"SUCCESS"}
 
 
@@ -164,10 +198,17 @@ def test_the_winner_is_that_of_pytorchs_max_pool(
     if spoil is denormals:
         bias = bias * 0
     pooled, winner = torch.ops.actbench.conv_pool.default(x, weight, bias)
-    right, index = F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2, return_indices=True)
+    largest, smallest, largest_at, smallest_at = torch.ops.actbench.conv_extremes(x, weight, bias)
+    convolved = F.conv2d(x, weight, bias, padding=1)
     width = x.shape[3]
-    torch.testing.assert_close(pooled, right, rtol=0, atol=0, equal_nan=True)
-    assert torch.equal(winner, (index // width % 2 * 2 + index % width % 2).to(torch.uint8))
+    for values, places, sign in (
+        (pooled, winner, 1),
+        (largest, largest_at, 1),
+        (-smallest, smallest_at, -1),
+    ):
+        right, index = F.max_pool2d(sign * convolved, 2, return_indices=True)
+        torch.testing.assert_close(values, right, rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(places, (index // width % 2 * 2 + index % width % 2).to(torch.uint8))
     if x.isfinite().all():
         ours = values_and_gradients(conv_pool, (x, weight, bias), g)
         theirs = values_and_gradients(by_pytorch, (x, weight, bias), g)

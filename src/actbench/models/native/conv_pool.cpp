@@ -149,20 +149,36 @@ struct Frame {
 
 // ---- forward ------------------------------------------------------------------------------------
 
-// Writes the largest of a window's four values and its position: of equal values the first, and a
-// NaN before any number, as in PyTorch's max_pool2d.
-inline void pool(const Vector (&four)[4], Real* pooled, std::uint8_t* winner, Index count) {
-  Vector largest = four[0];
-  Integers place{};
-  for (int i = 1; i < 4; i++) {
-    place = four[i] > largest ? Integers{} + i : place;
-    largest = four[i] > largest ? four[i] : largest;
-    place = four[i] != four[i] ? Integers{} + i : place;
-    largest = four[i] != four[i] ? four[i] : largest;
+// An extreme of every window and its position. Without `values`, nothing is written.
+struct Extremes {
+  Real* values;
+  std::uint8_t* places;
+
+  // Writes that of one window: of equal values the first, and a NaN before any number, as in
+  // PyTorch's max_pool2d. `beyond` compares lane by lane.
+  template <class Beyond>
+  void write(const Vector (&four)[4], Index at, Index count, Beyond beyond) const {
+    if (!values) return;
+    Vector extreme = four[0];
+    Integers place{};
+    for (int i = 1; i < 4; i++) {
+      const Integers better = beyond(four[i], extreme) | (four[i] != four[i]);
+      place = better ? Integers{} + i : place;
+      extreme = better ? four[i] : extreme;
+    }
+    store(values + at, extreme, count);
+    store(places + at, __builtin_convertvector(place, Bytes), count);
   }
-  store(pooled, largest, count);
-  store(winner, __builtin_convertvector(place, Bytes), count);
-}
+};
+
+struct Pooled {
+  Extremes largest, smallest;
+
+  void write(const Vector (&four)[4], Index at, Index count) const {
+    largest.write(four, at, count, [](Vector a, Vector b) { return a > b; });
+    smallest.write(four, at, count, [](Vector a, Vector b) { return a < b; });
+  }
+};
 
 // By the definition, for WINDOWS adjacent windows and one vector of filters, whose weights are
 // (3, 3 · CHANNELS, filters).
@@ -183,14 +199,15 @@ inline void by_definition(const Real* corner, Index row, const Real* weights, In
 }
 
 template <int CHANNELS>
-void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias, Real* pooled,
-                 std::uint8_t* winner) {
+void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
+                 const Pooled& pooled) {
   constexpr int WINDOWS = MANY_REGISTERS ? 4 : 2;
   const Index stride = padded(s.filters);
   Buffer<Real> weights(9 * CHANNELS * stride);
   for (Index f = 0; f < s.filters; f++)
     for (Index i = 0; i < 9 * CHANNELS; i++) weights[i * stride + f] = w[f * 9 * CHANNELS + i];
   Frame<CHANNELS> frame(s);
+  Index first = 0;  // of the row of windows
   for (Index n = 0; n < s.images; n++, x += s.pixels() * CHANNELS) {
     frame.copy_in(s, x);
     for (Index y = 0; y < s.pooled_height(); y++) {
@@ -198,12 +215,12 @@ void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
         const Index count = s.filters - f;
         const Vector b = load<Vector>(bias + f, count);
         const Real* corner = frame.values + 2 * y * frame.row;
-        Index at = f;
+        Index at = first + f;
         const auto run = [&](auto& windows) {
           by_definition<sizeof windows / sizeof windows[0], CHANNELS>(corner, frame.row, weights + f,
                                                                       stride, b, windows);
           for (auto& four : windows) {
-            pool(four, pooled + at, winner + at, count);
+            pooled.write(four, at, count);
             at += s.filters;
             corner += 2 * CHANNELS;
           }
@@ -218,8 +235,7 @@ void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
           run(windows);
         }
       }
-      pooled += s.pooled_width() * s.filters;
-      winner += s.pooled_width() * s.filters;
+      first += s.pooled_width() * s.filters;
     }
   }
 }
@@ -321,12 +337,13 @@ inline void transform_window(const Real* from, Index plane, Vector bias, Vector 
   }
 }
 
-void forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias, Real* pooled,
-                  std::uint8_t* winner) {
+void forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias,
+                  const Pooled& pooled) {
   const Index depth = padded(s.channels), stride = padded(s.filters), width = s.pooled_width();
   Buffer<Real> weights(16 * depth * stride), patches(16 * width * depth), out(16 * width * stride);
   transform_filters(s, w, weights);
   Frame<LANES> frame(s);
+  Index at = 0;
   for (Index n = 0; n < s.images; n++, x += s.pixels() * s.channels) {
     frame.copy_in(s, x);
     for (Index y = 0; y < s.pooled_height(); y++) {
@@ -336,12 +353,12 @@ void forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias
       for (int e = 0; e < 16; e++)
         products<8>(patches + e * width * depth, width, depth, weights + e * depth * stride, stride,
                     out + e * width * stride);
-      for (Index i = 0; i < width; i++, pooled += s.filters, winner += s.filters)
+      for (Index i = 0; i < width; i++, at += s.filters)
         for (Index f = 0; f < s.filters; f += LANES) {
           Vector four[4];
           const Index count = s.filters - f;
           transform_window(out + i * stride + f, width * stride, load<Vector>(bias + f, count), four);
-          pool(four, pooled + f, winner + f, count);
+          pooled.write(four, at + f, count);
         }
     }
   }
@@ -531,18 +548,21 @@ void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uin
 }  // namespace
 
 // Sizes are images, height, width, channels, filters; x is (images, height, width, channels),
-// w (filters, 3, 3, channels), pooled, g and winner (images, height / 2, width / 2, filters). As in
-// PyTorch, the last row or column of an odd height or width is in no window.
+// w (filters, 3, 3, channels), and extremes, g and positions are (images, height / 2, width / 2,
+// filters). As in PyTorch, the last row or column of an odd height or width is in no window. Without
+// `smallest`, only the maxima are written.
 extern "C" {
 
 void conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const Real* bias,
-                       Real* pooled, std::uint8_t* winner) {
+                       Real* largest, std::uint8_t* largest_at, Real* smallest,
+                       std::uint8_t* smallest_at) {
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
+  const Pooled pooled{{largest, largest_at}, {smallest, smallest_at}};
   switch (s.channels) {
-    case 1: return forward_few<1>(s, x, w, bias, pooled, winner);
-    case 2: return forward_few<2>(s, x, w, bias, pooled, winner);
-    case 3: return forward_few<3>(s, x, w, bias, pooled, winner);
-    default: return forward_many(s, x, w, bias, pooled, winner);
+    case 1: return forward_few<1>(s, x, w, bias, pooled);
+    case 2: return forward_few<2>(s, x, w, bias, pooled);
+    case 3: return forward_few<3>(s, x, w, bias, pooled);
+    default: return forward_many(s, x, w, bias, pooled);
   }
 }
 

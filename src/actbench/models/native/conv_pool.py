@@ -18,13 +18,16 @@ import stat
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from actbench.cache import cache_path, storing
 from actbench.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 COMPILERS = ("c++", "g++", "clang++")
@@ -58,6 +61,42 @@ def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
     """
     pooled, _ = torch.ops.actbench.conv_pool.default(x, weight, bias)
     return pooled  # type: ignore[no-any-return]
+
+
+def conv_pool_chosen(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Return the element of each 2×2 window of ``conv2d`` whose activation is the largest.
+
+    The activation is quasi-convex: on any interval it is largest at one of the two ends. So only
+    the largest and the smallest element of a window are looked at, and
+    ``activation(conv_pool_chosen(x, weight, bias, activation))`` is
+    ``max_pool2d(activation(conv2d(x, weight, bias, padding=1)), 2)``, up to the rounding of sums.
+    Gradients go to that element.
+
+    Args:
+        x: as for ``conv_pool``.
+        weight: as for ``conv_pool``.
+        bias: as for ``conv_pool``.
+        activation: from a tensor to one of its shape, element by element.
+
+    Returns:
+        As ``conv_pool``.
+
+    Raises:
+        ValueError: a shape or type differs.
+        UnavailableError: the C++ source cannot be compiled (see ``prepare``).
+    """
+    with torch.no_grad():
+        largest, smallest, *places = torch.ops.actbench.conv_extremes(x, weight, bias)
+        at_largest = activation(largest) >= activation(smallest)
+    chosen, _ = torch.ops.actbench.conv_pool_chosen(
+        x, weight, bias, at_largest, largest, smallest, *places
+    )
+    return chosen  # type: ignore[no-any-return]
 
 
 def prepare() -> None:
@@ -191,11 +230,11 @@ def _empty(
     )
 
 
-def _call(function: str, images: torch.Tensor, filters: int, *tensors: torch.Tensor) -> None:
-    """Call a function of the C++ source with the sizes and the tensors' memory."""
+def _call(function: str, images: torch.Tensor, filters: int, *tensors: torch.Tensor | None) -> None:
+    """Call a function of the C++ source with the sizes and the tensors' memory, or none."""
     n, c, h, w = images.shape
     sizes = (ctypes.c_ssize_t * 5)(n, h, w, c, filters)
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+    pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors]
     getattr(_library(images.dtype), function)(sizes, *pointers)
 
 
@@ -229,15 +268,65 @@ def _forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     pooled, winner = _empty_pooled(x, weight, bias)
     x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
-    _call("conv_pool_forward", x, len(weight), x, weight, bias, pooled, winner)
+    _call("conv_pool_forward", x, len(weight), x, weight, bias, pooled, winner, None, None)
     if not pooled.sum().isfinite():
-        # Winograd's differences turn an infinity into NaN; the definition keeps it
-        convolved = F.conv2d(x, weight, bias, padding=1)
-        values, indices = F.max_pool2d(convolved, 2, return_indices=True)
-        width = x.shape[3]
-        pooled.copy_(values)
-        winner.copy_(indices // width % 2 * 2 + indices % width % 2)
+        _pool_by_definition(_convolved(x, weight, bias), pooled, winner)
     return pooled, winner
+
+
+def _empty_extremes(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Return empty tensors for the largest and the smallest values, and for their positions."""
+    (largest, largest_at), (smallest, smallest_at) = (
+        _empty_pooled(x, weight, bias) for _ in range(2)
+    )
+    return largest, smallest, largest_at, smallest_at
+
+
+def _extremes(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    largest, smallest, largest_at, smallest_at = made = _empty_extremes(x, weight, bias)
+    x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
+    extremes = (largest, largest_at, smallest, smallest_at)
+    _call("conv_pool_forward", x, len(weight), x, weight, bias, *extremes)
+    if not (largest - smallest).sum().isfinite():
+        convolved = _convolved(x, weight, bias)
+        _pool_by_definition(convolved, largest, largest_at)
+        _pool_by_definition(-convolved, smallest, smallest_at)
+        smallest.neg_()
+    return made
+
+
+def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return the convolution by its definition; Winograd's differences turn infinity into NaN."""
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+def _pool_by_definition(
+    convolved: torch.Tensor, pooled: torch.Tensor, winner: torch.Tensor
+) -> None:
+    values, indices = F.max_pool2d(convolved, 2, return_indices=True)
+    width = convolved.shape[3]
+    pooled.copy_(values)
+    winner.copy_(indices // width % 2 * 2 + indices % width % 2)
+
+
+def _chosen(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    at_largest: torch.Tensor,
+    largest: torch.Tensor,
+    smallest: torch.Tensor,
+    largest_at: torch.Tensor,
+    smallest_at: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return (
+        torch.where(at_largest, largest, smallest),
+        torch.where(at_largest, largest_at, smallest_at),
+    )
 
 
 def _input_gradient(
@@ -258,7 +347,8 @@ def _parameter_gradients(
 
 
 def _save(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
-    x, weight, _ = inputs
+    x, weight = inputs[:2]
+    ctx.others = len(inputs) - 3
     ctx.save_for_backward(x, weight, output[1])
 
 
@@ -274,7 +364,7 @@ def _backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.
         weight_gradient, bias_gradient = operations.conv_pool_parameter_gradients(
             gradient, winner, x
         )
-    return input_gradient, weight_gradient, bias_gradient
+    return input_gradient, weight_gradient, bias_gradient, *[None] * ctx.others
 
 
 def _register() -> Any:
@@ -286,6 +376,19 @@ def _register() -> Any:
             "conv_pool(Tensor x, Tensor weight, Tensor bias) -> (Tensor, Tensor)",
             _forward,
             _empty_pooled,
+        ),
+        (
+            "conv_extremes(Tensor x, Tensor weight, Tensor bias) -> "
+            "(Tensor, Tensor, Tensor, Tensor)",
+            _extremes,
+            _empty_extremes,
+        ),
+        (
+            "conv_pool_chosen(Tensor x, Tensor weight, Tensor bias, Tensor at_largest, "
+            "Tensor largest, Tensor smallest, Tensor largest_at, Tensor smallest_at) -> "
+            "(Tensor, Tensor)",
+            _chosen,
+            _chosen,
         ),
         (
             "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight, SymInt height, "
@@ -302,7 +405,10 @@ def _register() -> Any:
         name = operations.define(schema)
         operations.impl(name, compute, "CPU")
         library.register_fake(f"actbench::{name}", empty, lib=operations)
-    library.register_autograd("actbench::conv_pool", _backward, setup_context=_save, lib=operations)
+    for name in ("conv_pool", "conv_pool_chosen"):
+        library.register_autograd(
+            f"actbench::{name}", _backward, setup_context=_save, lib=operations
+        )
     return operations
 
 

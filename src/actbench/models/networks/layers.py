@@ -9,31 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.native.conv_pool import conv_pool
+from actbench.models.activations import Shape
+from actbench.models.native.conv_pool import conv_pool, conv_pool_chosen
 
 if TYPE_CHECKING:
     from actbench.models.activations import ActivationFactory
 
 IMAGE_SIZE = 32
-
-
-class PoolingConv2d(nn.Conv2d):
-    """``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` for x (N, C, H, W) and 3×3 filters.
-
-    ``kernels`` is ``torch``, or ``native`` for the single operation ``conv_pool``.
-    """
-
-    bias: torch.Tensor
-    kernels = "torch"
-
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__(channels_in, channels, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return shape (N, K, H // 2, W // 2)."""
-        if self.kernels == "native":
-            return conv_pool(x, self.weight, self.bias)
-        return max_pool(super().forward(x))
 
 
 class ActivationPool(nn.Module):
@@ -43,11 +25,11 @@ class ActivationPool(nn.Module):
     of the elements. With ``pooled_before``, what comes before this layer has pooled already.
     """
 
-    def __init__(self, activation: ActivationFactory, *, pooled_before: bool = False) -> None:
+    def __init__(self, activation: ActivationFactory) -> None:
         super().__init__()
         self.activation = activation()
-        self.pooled_before = pooled_before
-        self.pool_first = activation.commutes_with_max
+        self.pool_first = activation.shape is Shape.EXACTLY_INCREASING
+        self.pooled_before = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shape (N, C, H // 2, W // 2), or that of x if it is pooled already."""
@@ -56,17 +38,47 @@ class ActivationPool(nn.Module):
         return self.activation(max_pool(x)) if self.pool_first else max_pool(self.activation(x))
 
 
+class PoolingConv2d(nn.Conv2d):
+    """A 3×3 convolution with padding 1 for x (N, C, H, W), before an ``ActivationPool``.
+
+    With ``use_native``, it pools as well, in one operation: it returns the element of each window
+    that has the largest activation.
+    """
+
+    bias: torch.Tensor
+
+    def __init__(
+        self, channels_in: int, channels: int, after: ActivationPool, shape: Shape
+    ) -> None:
+        super().__init__(channels_in, channels, 3, padding=1)
+        self.native = False
+        self._increasing = shape >= Shape.INCREASING
+        self._after = (after,)  # in a tuple, as it is no part of this layer
+
+    def use_native(self) -> None:
+        """Compute with the operations of ``conv_pool``."""
+        self.native = True
+        self._after[0].pooled_before = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return shape (N, K, H, W), or (N, K, H // 2, W // 2) with native kernels."""
+        if not self.native:
+            return super().forward(x)
+        if self._increasing:
+            return conv_pool(x, self.weight, self.bias)
+        # its forward, as this is no call of the activation that hooks may count
+        activation = self._after[0].activation.forward
+        return conv_pool_chosen(x, self.weight, self.bias, activation)
+
+
 def pooled_layers(
     activation: ActivationFactory, channels_in: int, channels: int
 ) -> tuple[nn.Conv2d, ActivationPool]:
-    """Return a 3×3 convolution, and the activation and 2×2 max-pool after it.
-
-    If the two commute to the last bit, the pool comes first, with the convolution.
-    """
-    if activation.commutes_with_max:
-        pooled = ActivationPool(activation, pooled_before=True)
-        return PoolingConv2d(channels_in, channels), pooled
-    return nn.Conv2d(channels_in, channels, 3, padding=1), ActivationPool(activation)
+    """Return a 3×3 convolution, and the activation and 2×2 max-pool after it."""
+    after = ActivationPool(activation)
+    if activation.shape is Shape.ANY:
+        return nn.Conv2d(channels_in, channels, 3, padding=1), after
+    return PoolingConv2d(channels_in, channels, after, activation.shape), after
 
 
 def max_pool(x: torch.Tensor) -> torch.Tensor:
