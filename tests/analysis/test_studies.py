@@ -108,7 +108,7 @@ def test_corrupted_accuracy_needs_the_same_corruptions() -> None:
 
 
 def test_markdown_shows_each_difference_with_interval_n_and_verdict() -> None:
-    studies = {"one | study": study(BETTER), "another": study(UNCLEAR)}
+    studies = {"one | study": study(BETTER), "another": study(UNCLEAR, steps=200)}
     text = studies_files(studies)["compare.md"]
     assert "4 comparisons: 2 agree, 0 differ, 2 open." in text
     row, over = (line for line in text.splitlines() if "clean accuracy" in line)
@@ -119,6 +119,8 @@ def test_markdown_shows_each_difference_with_interval_n_and_verdict() -> None:
     assert cells[4] == "open"
     assert r"one \| study" in text
     assert "nan" not in text
+    lengths = [line.split("|")[4].strip() for line in text.splitlines()[-2:]]
+    assert lengths == [f"{studies['one | study'].study.epochs} epochs", "200 steps"]
 
 
 def test_csv_holds_the_table() -> None:

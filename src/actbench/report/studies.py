@@ -161,7 +161,6 @@ def _cell(row: Mapping[Any, Any], *, points: bool) -> str:
 
 def _recipe_table(studies: Mapping[str, Frames]) -> Table:
     shown = [
-        "epochs",
         "batch_size",
         "optimizer",
         "learning_rate",
@@ -186,11 +185,12 @@ def _recipe_table(studies: Mapping[str, Frames]) -> Table:
                 name,
                 str(len(study.seeds)),
                 str(study.train_images or "all"),
+                f"{study.steps} steps" if study.steps else f"{study.epochs} epochs",
                 *map(str, recipe.values()),
             ]
         )
     fields = [field.replace("_", " ") for field in shown]
-    return Table("The studies", ["study", "seeds", "training images", *fields], rows)
+    return Table("The studies", ["study", "seeds", "training images", "length", *fields], rows)
 
 
 def _left_out_table(studies: Mapping[str, Frames]) -> Table:
