@@ -21,10 +21,10 @@ from actbench.execution.tuning import (
     TUNING_SEEDS,
     pending_choice,
     tuning_plans,
-    tuning_store,
-    with_rates,
+    with_choice,
 )
 from actbench.store.store import Store
+from actbench.store.tuning import tuning_store
 from actbench.store.values import pack_counts
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
@@ -153,7 +153,7 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
                     clean_correct=pack_counts(np.array([1, 0], np.uint8)),
                 )
             tuning_store(store).open(part.study).write(stored_form(record))
-    tuned = with_rates(plan, store).study
+    tuned = with_choice(plan, store).study
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))
 
 
@@ -267,7 +267,7 @@ def test_activations_with_rates_are_resolved() -> None:
 def test_without_a_grid_there_is_nothing_to_choose(tmp_path: Path) -> None:
     plan = prepare_study(dataclasses.replace(TUNED, tune_lr=()))
     assert pending_choice(plan, Store(tmp_path)) == []
-    assert with_rates(plan, Store(tmp_path)) == plan
+    assert with_choice(plan, Store(tmp_path)) == plan
 
 
 def test_a_rate_and_a_grid_of_rates_exclude_each_other(

@@ -95,9 +95,11 @@ def figure_of(store: Store, frames: Frames, name: str) -> Figure | str | None:
 
 def derived_files(frames: Frames) -> dict[str, str]:
     """Return every table of the results folder as text, by file name."""
-    claimed = {"replication.csv": to_csv(frames.replication)} if frames.study.claim else {}
+    of_some = {"replication.csv": to_csv(frames.replication)} if frames.study.claim else {}
+    if frames.retuned:
+        of_some["tuning_studies.csv"] = to_csv(frames.tuning_studies)
     return {
-        **claimed,
+        **of_some,
         **{f"{name}.csv": to_csv(getattr(frames, name)) for name in CSV_TABLES},
         "summary.md": summary_markdown(frames),
         "summary.tex": summary_latex(frames),
