@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -382,11 +383,12 @@ def read_frames(store: Store, study: Study) -> Frames:
 def read_retuned(store: Store, study: Study) -> list[Frames]:
     """Return the frames of the study with the settings of each further tuning study.
 
-    Those of which no trial is stored are left out.
+    They end before the first one of which no trial is stored.
 
     Raises:
         ResultsFolderError: a record cannot be read.
     """
     within = tuning_store(store)
-    found = [(other, results_in(within, other)) for other in study.retuned]
-    return [Frames(other, results) for other, results in found if results]
+    found = ((other, results_in(within, other)) for other in study.retuned)
+    stored = itertools.takewhile(lambda pair: pair[1], found)
+    return [Frames(other, results) for other, results in stored]

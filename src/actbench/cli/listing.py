@@ -209,14 +209,6 @@ def adversaries() -> None:
 
 
 @list_.command()
-def tunings() -> None:
-    """Searches for learning rates and weight decays with their parameters."""
-    from actbench.study.tuning import TUNINGS
-
-    _print_with_parameters(TUNINGS)
-
-
-@list_.command()
 def claims() -> None:
     """Published tables, which `audit --claim NAME` recomputes and `run --claim NAME` repeats."""
     from actbench.analysis.claims import claim_names, read_claim
@@ -234,7 +226,7 @@ def _parameters(entry: Entry[Any]) -> str:
     return ", ".join(
         f"{name}={min(f'{value:.4g}', text, key=len) if isinstance(value, float) else text}"
         for name, value in entry.defaults.items()
-        for text in [shortest_text(value) or "–"]
+        for text in [shortest_text(value)]
     )
 
 

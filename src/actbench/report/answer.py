@@ -317,9 +317,11 @@ def answer_lines(frames: Frames) -> list[str]:
     if study.tune_lr and study.learning_rates:
         rates = ", ".join(f"{name} {rate:g}" for name, rate in study.learning_rates)
         lines.append(f"learning rates chosen: {rates}")
-    if study.tuned:
-        settings = [(name, *study.tuned_settings(name)[0]) for name in study.activations]
-        chosen = ", ".join(f"{name} {rate:g} ({decay:g})" for name, rate, decay in settings)
+    if study.tune and study.tuned:
+        chosen = ", ".join(
+            f"{name} {study.learning_rate_of(name):g} ({study.weight_decay_of(name):g})"
+            for name in study.activations
+        )
         lines.append(f"learning rates (weight decays) chosen: {chosen}")
     if line := tuning_line(frames):
         lines.append(line)
