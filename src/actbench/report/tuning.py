@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from actbench.report.formatting import DASH, interval, p_value, percent, signed
 from actbench.report.table import Table
 
@@ -64,27 +66,35 @@ def _sentences(frames: Frames) -> list[str]:
     found = []
     for metric, activation, part in _comparisons(frames):
         differences = part["difference"]
-        signs = (differences * differences.iloc[0] > 0).sum()
         text = f"The verdict on {frames.metrics[metric].label} of {activation}, "
         text += f"{part['verdict'].iloc[0]}, is the same in {part['same_verdict'].sum()} of "
         text += f"{len(part)} tuning studies"
         if differences.notna().all():
             low, high = (signed(end, points=True) for end in (differences.min(), differences.max()))
             median = signed(differences.median(), points=True)
-            text += f", the sign of the difference in {signs}; the difference is from {low} to "
-            text += f"{high} points, with median {median}"
+            text += f", the sign of the difference in {_same_signs(part)}; the difference is from "
+            text += f"{low} to {high} points, with median {median}"
         found.append(f"{text}.")
     return found
 
 
 def tuning_line(frames: Frames) -> str:
-    """Return how many verdicts all tuning studies share; empty without further tuning studies."""
-    same = [bool(part["same_verdict"].all()) for *_, part in _comparisons(frames)]
-    if not same:
+    """Return how many verdicts and signs all tuning studies share; empty without further ones."""
+    parts, count = [part for *_, part in _comparisons(frames)], _count(frames)
+    if not parts:
         return ""
+    verdicts = sum(bool(part["same_verdict"].all()) for part in parts)
+    signs = sum(_same_signs(part) == count for part in parts)
     return (
-        f"{sum(same)} of {len(same)} verdicts are the same in all {_count(frames)} tuning studies"
+        f"the same in all {count} tuning studies: {verdicts} of {len(parts)} verdicts, {signs} of "
+        f"{len(parts)} signs of the difference"
     )
+
+
+def _same_signs(part: pd.DataFrame) -> int:
+    """Return in how many tuning studies a difference has the sign that it has in the first."""
+    signs = np.sign(part["difference"])
+    return int((signs == signs.iloc[0]).sum())
 
 
 def tuning_warnings(frames: Frames) -> list[str]:
