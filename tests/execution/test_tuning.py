@@ -401,6 +401,10 @@ def test_an_interrupted_search_resumes_to_the_same_bytes(
     )
     done = json.loads(actbench_here(*asked, "copy", "--dry-run", "--json").out)
     assert (done["trials_to_tune"], done["trials_with_other_settings"]) == (0, 0)
+    for trial in other.trials():
+        (trials / f"{trial_id(other, trial)}.json").unlink()
+    assert actbench_here("report", "copy").code == 0
+    assert not (copy / "tuning_studies.csv").exists()
 
 
 def test_a_setting_that_diverged_is_not_chosen_and_a_study_of_these_is_an_error(

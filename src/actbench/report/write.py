@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actbench.store.store import Store
     from actbench.study.study import Study
 
+OF_SOME = ("replication.csv", "tuning_studies.csv")
 # the frames that are files of their own in a results folder
 CSV_TABLES = (
     "trials",
@@ -54,10 +55,12 @@ def write_documents(store: Store, frames: Frames) -> None:
     Raises:
         ResultsFolderError: a file cannot be written.
     """
-    for name, text in derived_files(frames).items():
+    files = derived_files(frames)
+    for name, text in files.items():
         store.write_text(name, text)
-    if not frames.study.claim:
-        (store.folder / "replication.csv").unlink(missing_ok=True)
+    for name in OF_SOME:
+        if name not in files:
+            (store.folder / name).unlink(missing_ok=True)
     pictures = {}
     for name, figure in all_figures(store, frames).items():
         pictures[name] = figure if isinstance(figure, str) else to_svg(figure)
