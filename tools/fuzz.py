@@ -42,7 +42,7 @@ from actbench.cli.summary import print_summary
 from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study
-from actbench.execution.tuning import choice_table, tuning_plans, tuning_store
+from actbench.execution.tuning import choice_table, tuning_plans
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.report.html import to_html
@@ -51,6 +51,7 @@ from actbench.report.write import derived_files
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import EpochRecord
 from actbench.store.store import ENVIRONMENT_FILE, STUDY_FILE, Store
+from actbench.store.tuning import tuning_store
 from actbench.study.study import Study
 from actbench.study.toml import study_to_toml
 from actbench.training.optimizers import SGD

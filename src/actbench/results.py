@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actbench.analysis.frames import Frames
+from actbench.analysis.frames import Frames, read_retuned
 from actbench.analysis.trial_results import stored_results
 from actbench.errors import UsageError, did_you_mean
 from actbench.files import atomic_write
@@ -48,7 +48,8 @@ class Results(Frames):
         store = Store(folder)
         study = store.study()
         records = stored_results(store, study)
-        super().__init__(study, records, store.environment()["environments"])
+        environments = store.environment()["environments"]
+        super().__init__(study, records, environments, read_retuned(store, study))
         self.folder = folder
 
     @property

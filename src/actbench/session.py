@@ -89,15 +89,8 @@ def run_study(
         check_stored(plan, store)
         stack.enter_context(_source_changes_explained(store))
         retry_failed = options.retry_failed
-        if plan.study.tune_lr:
-            from actbench.execution.tuning import TUNING_FILE, pending_choice, tune
-            from actbench.report.tables import to_csv
-
-            choice = pending_choice(plan, store, retry_failed=retry_failed)
-            _note_estimate(choice, options, on_event)
-            plan, table = tune(plan, store, executor, on_event, retry_failed=retry_failed)
-            if len(table):
-                store.write_text(TUNING_FILE, to_csv(table))
+        if plan.study.tune_lr or plan.study.tune:
+            plan = _tune(plan, store, executor, options, on_event)
         while True:
             stored = store.open(plan.study)
             corrupt = stored.begin()
@@ -106,6 +99,8 @@ def run_study(
             trials = plan.study.trials()
             _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
             _clean_up(stored, options)
+            if plan.study.tuned:
+                _run_retuned(plan, store, executor, options, on_event, retry_failed=retry_failed)
             retry_failed = False
             on_event(Stage("writing the report"))
             frames = write_report(store, plan.study)
@@ -117,6 +112,45 @@ def run_study(
                 write_inputs(store, study, plan.study, until_decided=options.until_decided)
                 return
             plan = dataclasses.replace(plan, study=grown, checks={}, note="")  # said already
+
+
+def _tune(
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+) -> Plan:
+    """Return the plan with the settings that tuning chooses, and store the table of the choice."""
+    from actbench.execution import tuning
+    from actbench.report.tables import to_csv
+
+    choice = tuning.pending_choice(plan, store, retry_failed=options.retry_failed)
+    if choice and (cost := tuning.cost_of_tuning(plan.study)):
+        on_event(Note(cost))
+    _note_estimate(tuning.together(choice), options, on_event)
+    tuned, table = tuning.tune(plan, store, executor, on_event, retry_failed=options.retry_failed)
+    if len(table):
+        store.write_text(tuning.TUNING_FILE, to_csv(tuning.tuning_file(plan.study, table)))
+    return tuned
+
+
+def _run_retuned(
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    options: RunOptions,
+    on_event: Callable[[Event], None],
+    *,
+    retry_failed: bool,
+) -> None:
+    """Run the missing trials with the settings of the further tuning studies."""
+    from actbench.execution import tuning
+
+    pending = tuning.pending_retuned(plan, store, retry_failed=retry_failed)
+    if pending:
+        _note_estimate(tuning.together(pending), options, on_event)
+        tuning.run_retuned(pending, store, executor, on_event)
 
 
 def _note_estimate(
@@ -201,12 +235,13 @@ def run_shard(
 
         stack.enter_context(generators_kept())
         plan = prepare_study(resolved, on_event)
-        from actbench.execution.tuning import tuning_plans
+        from actbench.execution.tuning import retuned_plans, tuning_plans
         from actbench.report.write import write_report
 
-        if tuning_plans(plan):
+        if tuning_plans(plan) or retuned_plans(plan):
             raise UsageError(
-                "tune_lr chooses rates with the whole study; a shard needs them as learning_rates"
+                "tune_lr and tune choose rates with the whole study; a shard needs them as "
+                "learning_rates, or one setting of each activation as tuned"
             )
         lock = stack.enter_context(contextlib.ExitStack())
         stack.enter_context(_source_changes_explained(store))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,11 @@ from actbench.analysis.robustness import matched_accuracies, mechanism_correlati
 from actbench.analysis.sequential import spending_level
 from actbench.analysis.summaries import summarise
 from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activation
-from actbench.analysis.trial_results import stored_results
+from actbench.analysis.trial_results import results_in, stored_results
+from actbench.analysis.tuning import compare_tuning_studies
 from actbench.analysis.variance import variance_sources
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
+from actbench.store.tuning import tuning_store
 from actbench.study.levels import severities
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Frames:
         study: the study, every name in it resolved.
         records: the results of the stored trials, activation by activation in the study's order.
         environments: the entries of ``environment.json``.
+        retuned: the same study with the settings of each further tuning study.
     """
 
     def __init__(
@@ -64,8 +68,9 @@ class Frames:
         study: Study,
         records: Mapping[str, TrialResult],
         environments: Sequence[Mapping[str, Any]] = (),
+        retuned: Sequence[Frames] = (),
     ) -> None:
-        self.study, self.environments = study, environments
+        self.study, self.environments, self.retuned = study, environments, retuned
         found = {trial_key(record): record for record in records.values()}
         order = [(activation, seed) for activation in study.activations for seed in study.seeds]
         self.records = [found[key] for key in order if key in found]
@@ -218,6 +223,11 @@ class Frames:
         return replicate(read_claim(self.study.claim), self)
 
     @cached_property
+    def tuning_studies(self) -> pd.DataFrame:
+        """A row per primary metric × activation × tuning study: see ``compare_tuning_studies``."""
+        return compare_tuning_studies(self)
+
+    @cached_property
     def metric_values(self) -> pd.DataFrame:
         """A row per trial with ``activation``, ``seed`` and a column per metric, NaN if missing."""
         return metric_values(
@@ -366,4 +376,19 @@ def read_frames(store: Store, study: Study) -> Frames:
     Raises:
         ResultsFolderError: no trial is stored, or a record cannot be read.
     """
-    return Frames(study, stored_results(store, study), store.environment()["environments"])
+    results, environments = stored_results(store, study), store.environment()["environments"]
+    return Frames(study, results, environments, read_retuned(store, study))
+
+
+def read_retuned(store: Store, study: Study) -> list[Frames]:
+    """Return the frames of the study with the settings of each further tuning study.
+
+    They end before the first one of which no trial is stored.
+
+    Raises:
+        ResultsFolderError: a record cannot be read.
+    """
+    within = tuning_store(store)
+    found = ((other, results_in(within, other)) for other in study.retuned)
+    stored = itertools.takewhile(lambda pair: pair[1], found)
+    return [Frames(other, results) for other, results in stored]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NOT_STATED = "not stated"
 # compared in a way of their own, or decided by others
 _OTHERS = ("activations", "seeds", "corruptions", "dataset", "epochs", "steps")
-_NOT_PROTOCOL = ("kernels", "data_dir", "dataset_name", "tune_lr")
+_NOT_PROTOCOL = ("kernels", "data_dir", "dataset_name", "tune_lr", "tune")
 
 
 class Difference(NamedTuple):
@@ -50,7 +50,7 @@ def protocol_differences(claim: Claim, study: Study) -> list[Difference]:
                 found.append(Difference(_label(name), _text(getattr(theirs, name)), _text(ours)))
         elif name in STUDY_FIELDS or ours != getattr(default, name):
             found.append(Difference(_label(name), NOT_STATED, _text(ours)))
-    if study.tune_lr:
+    if study.tune_lr or study.tune:
         found.append(Difference("learning rates", "one", "chosen for each activation"))
     return found
 

@@ -40,12 +40,21 @@ def stored_results(store: Store, study: Study) -> dict[str, TrialResult]:
     if store.is_format1():
         results = open_format1(store, study).records()
     else:
-        records = store.open(study).records()
-        found = {name: result_of(record, study) for name, record in records.items()}
-        results = {name: result for name, result in found.items() if result is not None}
+        results = results_in(store, study)
     if not results:
         raise ResultsFolderError(f"{str(store.folder)!r} holds no finished trial of its study")
     return results
+
+
+def results_in(store: Store, study: Study) -> dict[str, TrialResult]:
+    """Return the results of the study's trials by trial id; there may be none.
+
+    Raises:
+        ResultsFolderError: a record cannot be read.
+    """
+    records = store.open(study).records()
+    found = {name: result_of(record, study) for name, record in records.items()}
+    return {name: result for name, result in found.items() if result is not None}
 
 
 def stored_files(store: Store, study: Study) -> Reading[TrialRecord] | Reading[TrialResult]:

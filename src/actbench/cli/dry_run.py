@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actbench.cli.terminal import show, stdout_to_stderr
 from actbench.execution.executors import Stage
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.execution.executors import Event
+    from actbench.execution.plan import Plan
+    from actbench.store.store import Store
+    from actbench.store.stored_study import Work
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
@@ -39,10 +43,10 @@ def _listed(
 ) -> str:
     """Return the trials as lines, with the time they would take, or as a JSON document."""
     from actbench.data.folders import check_apart
+    from actbench.execution import tuning
     from actbench.execution.estimate import estimate
     from actbench.execution.plan import check_stored, prepare_study
     from actbench.execution.trials import keep_resolved
-    from actbench.execution.tuning import pending_choice, tuning_plans, with_rates
     from actbench.store.lock import Shard
     from actbench.store.store import Store
     from actbench.store.stored_study import Work
@@ -55,17 +59,18 @@ def _listed(
     if not everything:
         check_stored(plan, store)
         store.check_study(plan.study)
-    choice = pending_choice(plan, store, retry_failed=failed)
+    choice = tuning.pending_choice(plan, store, retry_failed=failed)
     if everything:
-        choice = [(part, [*map(Work, part.study.trials())]) for part in tuning_plans(plan)]
+        choice = [(part, [*map(Work, part.study.trials())]) for part in tuning.tuning_plans(plan)]
     to_tune = sum(len(works) for _, works in choice)
     if not to_tune:
-        plan = with_rates(plan, store)
+        plan = tuning.with_choice(plan, store)
         if not everything:
             store.check_study(plan.study)
     works = store.open(plan.study).pending(retry_failed=failed)
     if everything or to_tune:
         works = [*map(Work, plan.study.trials())]
+    retuned = _retuned(plan, store, options, chosen=not to_tune)
     pending = {work.trial: work.record for work in works}
     everyone = plan.study.trials()
     trials = everyone if shard is None else Shard.parse(shard).part(everyone)
@@ -79,19 +84,44 @@ def _listed(
         for t in trials
     ]
     if as_json:
-        content = {"folder": str(folder), "trials": rows}
-        return json.dumps({**content, "trials_to_tune": to_tune} if study.tune_lr else content)
+        content: dict[str, Any] = {"folder": str(folder), "trials": rows}
+        if study.tune_lr or study.tune:
+            content["trials_to_tune"] = to_tune
+        if study.tune:
+            content["trials_with_other_settings"] = sum(len(works) for _, works in retuned)
+        return json.dumps(content)
     lines = []
     for row in rows:
         stored = ", stored" if row["stored"] else ", to measure" if row["trained"] else ""
         lines.append(f"{row['activation']}, seed {row['seed']}{stored}")
     if to_tune:
         lines.append(f"{to_tune} trials first, to choose learning rates")
+    if retuned:
+        count = sum(len(works) for _, works in retuned)
+        lines.append(f"{count} trials last, with the settings of the further tuning studies")
     to_run = [row for row in rows if not row["stored"]]
     trained = sum(bool(row["trained"]) for row in to_run)
     only = f" ({trained} of them only to measure)" if trained else ""
     lines.append(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
     own = [work for work in works if work.trial in set(trials)]
     on_event(Stage("timing a few steps"))
-    lines.append(estimate([*choice, (plan, own)], options))
+    parts = [*tuning.together(choice), (plan, own), *tuning.together(retuned)]
+    lines.append(estimate(parts, options))
     return "\n".join(filter(None, lines))
+
+
+def _retuned(
+    plan: Plan, store: Store, options: RunOptions, *, chosen: bool
+) -> list[tuple[Plan, list[Work]]]:
+    """Return the trials with the settings of the further tuning studies, also if none is chosen."""
+    from actbench.execution import tuning
+    from actbench.store.stored_study import Work
+    from actbench.study.tuning import tuning_of
+
+    if chosen and not options.restart:
+        return tuning.pending_retuned(plan, store, retry_failed=options.retry_failed)
+    search = tuning_of(plan.study)
+    further = search.studies - 1 if search else len(plan.study.retuned)
+    works = [*map(Work, plan.study.trials())] * further
+    unattacked = dataclasses.replace(plan, study=dataclasses.replace(plan.study, attacks=()))
+    return [(unattacked, works)] if works else []

@@ -31,6 +31,7 @@ from actbench.study.run_options import RunOptions
 from actbench.study.specs import is_import_path
 from actbench.study.study import Study, merged
 from actbench.study.toml import read_config, study_to_toml
+from actbench.study.tuning import tuning_of
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -80,11 +81,18 @@ def run(
     run_names = {item.name for item in settings_of(RunOptions)}
     options = RunOptions(**{k: v for k, v in given.items() if k in run_names})
     given = {k: v for k, v in given.items() if k not in run_names}
-    if {"tune_lr", "learning_rate"} <= set(given):
-        raise UsageError("--tune-lr chooses the learning rate, so --lr would do nothing; give one")
+    for name, flag in (("tune_lr", "--tune-lr"), ("tune", "--tune")):
+        if {name, "learning_rate"} <= set(given):
+            raise UsageError(
+                f"{flag} chooses the learning rate, so --lr would do nothing; give one"
+            )
     if given.get("steps") and "epochs" in given:
         raise UsageError("--epochs and --steps both say how long to train; give one")
     study = Study(**merged(_of_claim({**values, **given}), values, given))
+    if "weight_decay" in given and (search := tuning_of(study)) and search.weight_decay:
+        raise UsageError(
+            "--tune chooses the weight decay, so --weight-decay would do nothing; give one"
+        )
     if study.claim and not quiet:
         _log_claim(study)
     if config:

@@ -93,6 +93,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
         for factory in factories:
             gain_of(factory)  # raises if it has no gain
     rates = tuple((resolve_activation(a).spec, rate) for a, rate in study.learning_rates)
+    tuned = tuple((resolve_activation(a).spec, rate, decay) for a, rate, decay in study.tuned)
     checks = {factory.spec: check_activation(factory) for factory in factories}
     data_folder = prepare(
         study.dataset,
@@ -126,7 +127,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
     study = dataclasses.replace(study, model=model, device=device, precision=precision)
     study = resolve_recipe(study, data)
     counts = [trained_images(study, data)]
-    if study.tune_lr:
+    if study.tune_lr or study.tune:
         counts.append(trained_images(study, data.validation_split(data.tuning_images)))
     on_event(Stage("checking the networks"))
     with settings_kept():
@@ -148,6 +149,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
         baseline=factories[0].spec,
         activations=tuple(factory.spec for factory in factories[1:]),
         learning_rates=rates,
+        tuned=tuned,
         kernels=kernels,
         corruptions=names,
         attacks=attacks,

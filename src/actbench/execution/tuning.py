@@ -1,52 +1,98 @@
-"""The choice of each activation's learning rate on held-out training images.
+"""The choice of each activation's learning rate and weight decay on held-out training images.
 
-Each rate of the grid is a study of ordinary trials, with its own seeds and with the held-out images
-in place of the test set. Their records are stored under ``tuning/`` in the results folder, so that
-an interrupted search resumes; the choice is a function of the records. The chosen rates become the
-study's ``learning_rates``.
+Each candidate setting is a study of ordinary trials, with its own seeds and with the held-out
+images in place of the test set. Their records are stored under ``tuning/`` in the results folder,
+so that an interrupted search resumes; the choice is a function of the records. Rates of a grid
+become the study's ``learning_rates``. A random search is repeated in independent tuning studies,
+whose choices become the study's ``tuned``; the trials with the settings of the further ones are
+stored under ``tuning/`` too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
+from scipy.stats import qmc
 
 from actbench.errors import ActbenchError
 from actbench.execution.executors import Planned
-from actbench.execution.trials import run_trials
-from actbench.store.store import Store
+from actbench.execution.trials import prepare_corruptions, run_trials
+from actbench.store.tuning import tuning_store
 from actbench.study.study import Study, seed_for, trial_names
+from actbench.study.tuning import tuning_of
 from actbench.training.events import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.measured import CleanResult
+    from actbench.store.store import Store
     from actbench.store.stored_study import Work
 
-TUNING_FOLDER = "tuning"
 TUNING_FILE = "tuning.csv"
 # Not the seeds of the study: rates must not depend on them, nor change when seeds are added.
 TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
-COLUMNS = ("activation", "learning_rate", "n", "validation_accuracy", "validation_loss", "chosen")
+COLUMNS = (
+    *("study", "trial", "activation", "learning_rate", "weight_decay"),
+    *("n", "validation_accuracy", "validation_loss", "chosen"),
+)
+_NOT_OF_A_GRID = ["study", "trial", "weight_decay"]
+_DIGITS = ".4g"  # of a random setting, so that tables show all of it
 
 
-def tuning_store(store: Store) -> Store:
-    """Return the store of the tuning trials."""
-    return Store(store.folder / TUNING_FOLDER, within=store)
+class Candidate(NamedTuple):
+    """A setting that a tuning study tries; tuning studies and their trials count from 1."""
+
+    study: int
+    trial: int
+    learning_rate: float
+    weight_decay: float
+    seeds: tuple[int, ...]
+
+
+def candidates(study: Study) -> list[Candidate]:
+    """Return the settings that are tried for each activation, the same for all of them.
+
+    A rate of the grid has two seeds. The points of a random search have one, that of their tuning
+    study. They are Halton's sequence in bases 2 and 3, shifted at random modulo 1 (Cranley and
+    Patterson 1976), of which each tuning study takes the next ones, and uniform in the logarithms
+    of the two ranges.
+    """
+    search = tuning_of(study)
+    if search is None:
+        rates = enumerate(study.tune_lr, start=1)
+        return [Candidate(1, i, rate, study.weight_decay, TUNING_SEEDS) for i, rate in rates]
+    shift = np.random.default_rng(seed_for("tuning points")).random(2)
+    points = qmc.Halton(2, scramble=False).random(search.trials * search.studies) + shift
+    found = []
+    for position, (first, second) in enumerate((points % 1).tolist()):
+        number, trial = (1 + count for count in divmod(position, search.trials))
+        rate, decay = _log_uniform(search.lr, first), study.weight_decay
+        if search.weight_decay:
+            decay = _log_uniform(search.weight_decay, second)
+        seeds = (seed_for("tuning study", number),)
+        found.append(Candidate(number, trial, rate, decay, seeds))
+    return found
+
+
+def _log_uniform(ends: Sequence[float], share: float) -> float:
+    low, high = ends
+    value = float(format(low * (high / low) ** share, _DIGITS))
+    return min(max(value, low), high)
 
 
 def tuning_plans(plan: Plan) -> list[Plan]:
-    """Return a plan for each rate of the grid, with the activations that have no rate yet."""
+    """Return a plan for each of ``candidates``, with the activations that have no setting yet."""
     study = plan.study
-    given = dict(study.learning_rates)
+    given = {*dict(study.learning_rates), *(name for name, *_ in study.tuned)}
     missing = tuple(name for name in study.activations if name not in given)
-    if not study.tune_lr or not missing:
+    if not (study.tune_lr or study.tune) or not missing:
         return []
     from actbench.data.images import study_images
     from actbench.training.recipe import passes
@@ -64,13 +110,14 @@ def tuning_plans(plan: Plan) -> list[Plan]:
                     "epochs": epochs,
                     "activations": missing,
                     "baseline": missing[0],
-                    "seeds": TUNING_SEEDS,
-                    "learning_rate": rate,
+                    "seeds": candidate.seeds,
+                    "learning_rate": candidate.learning_rate,
+                    "weight_decay": candidate.weight_decay,
                     "validation_images": held_out,
                 }
             ),
         )
-        for rate in study.tune_lr
+        for candidate in candidates(study)
     ]
 
 
@@ -78,6 +125,8 @@ def tuning_plans(plan: Plan) -> list[Plan]:
 _NOT_TUNED_WITH = {
     "tune_lr": (),
     "learning_rates": (),
+    "tune": "",
+    "tuned": (),
     "interim_analyses": (),
     "corruptions": (),
     "attacks": (),
@@ -94,89 +143,181 @@ def tune(
     *,
     retry_failed: bool,
 ) -> tuple[Plan, pd.DataFrame]:
-    """Run the missing tuning trials and return the plan with the chosen rates, and a table.
+    """Run the missing tuning trials and return the plan with the chosen settings, and a table.
 
-    The table has a row per activation and rate (see ``choice_table``).
+    The table has a row per activation and candidate (see ``choice_table``).
 
     Raises:
         ResultsFolderError: the folder is another study's, or cannot be written.
-        ActbenchError: as ``with_rates``, or no worker process could start.
+        ActbenchError: as ``with_choice``, or no worker process could start.
     """
-    trials_store = tuning_store(store)
-    damaged = {}
-    for part in tuning_plans(plan):
-        damaged.update(trials_store.open(part.study).archive_damaged())
+    _archive_damaged(tuning_plans(plan), store, on_event)
     pending = pending_choice(plan, store, retry_failed=retry_failed)
     on_event(Planned(sum(len(works) for _, works in pending)))
     if pending:  # check that the folder is this study's before any training
-        damaged.update(store.open(plan.study).begin())
-    for path, fault in damaged.items():
-        on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
+        for path, fault in store.open(plan.study).begin().items():
+            on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
     for part, works in pending:
-        on_event(Note(f"choosing learning rates: {part.study.learning_rate:g}"))
-        stored = trials_store.open(part.study)
-        run_trials(stored, part.data_folder, works, executor, on_event, keep_weights=False)
-        stored.clean_up()
-    tuned = with_rates(plan, store)
+        setting = f"{part.study.learning_rate:g}"
+        if plan.study.tune:
+            setting = f"{setting}, weight decay {part.study.weight_decay:g}"
+        on_event(Note(f"choosing learning rates: {setting}"))
+        _run_part(part, works, store, executor, on_event)
+    tuned = with_choice(plan, store)
     for line in describe_choice(tuned.study):
         on_event(Note(line))
     return tuned, choice_table(plan, store)
+
+
+def run_retuned(
+    pending: Sequence[tuple[Plan, Sequence[Work]]],
+    store: Store,
+    executor: Executor,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Run the trials with the settings of the further tuning studies (see ``pending_retuned``).
+
+    Raises:
+        ResultsFolderError: the folder cannot be written.
+        ActbenchError: no worker process could start.
+    """
+    _archive_damaged((part for part, _ in pending), store, on_event)
+    for part, works in pending:
+        on_event(Planned(len(works), 0, part.study))
+        settings = ", ".join(f"{name} {rate:g}" for name, rate, _ in part.study.tuned)
+        on_event(Note(f"the settings of another tuning study: learning rates {settings}"))
+        prepare_corruptions(part, works, on_event)
+        _run_part(part, works, store, executor, on_event)
+
+
+def _run_part(
+    part: Plan,
+    works: Sequence[Work],
+    store: Store,
+    executor: Executor,
+    on_event: Callable[[Event], None],
+) -> None:
+    stored = tuning_store(store).open(part.study)
+    run_trials(stored, part.data_folder, works, executor, on_event, keep_weights=False)
+    stored.clean_up()
+
+
+def _archive_damaged(
+    parts: Iterable[Plan], store: Store, on_event: Callable[[Event], None]
+) -> None:
+    for part in parts:
+        damaged = tuning_store(store).open(part.study).archive_damaged()
+        for path, fault in damaged.items():
+            on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
 
 
 def pending_choice(
     plan: Plan, store: Store, *, retry_failed: bool = False
 ) -> list[tuple[Plan, list[Work]]]:
     """Return the tuning plans that have missing trials, with these trials."""
+    return _pending(tuning_plans(plan), store, retry_failed=retry_failed)
+
+
+def retuned_plans(plan: Plan) -> list[Plan]:
+    """Return the plan with the settings of each tuning study but the first."""
+    return [dataclasses.replace(plan, study=study) for study in plan.study.retuned]
+
+
+def pending_retuned(
+    plan: Plan, store: Store, *, retry_failed: bool = False
+) -> list[tuple[Plan, list[Work]]]:
+    """Return those of ``retuned_plans`` that have missing trials, with these trials."""
+    return _pending(retuned_plans(plan), store, retry_failed=retry_failed)
+
+
+def _pending(
+    plans: Iterable[Plan], store: Store, *, retry_failed: bool
+) -> list[tuple[Plan, list[Work]]]:
     found = [
         (part, tuning_store(store).open(part.study).pending(retry_failed=retry_failed))
-        for part in tuning_plans(plan)
+        for part in plans
     ]
     return [(part, works) for part, works in found if works]
 
 
-def with_rates(plan: Plan, store: Store) -> Plan:
-    """Return the plan with every activation's learning rate, chosen from the stored tuning trials.
+def together(parts: Sequence[tuple[Plan, Sequence[Work]]]) -> list[tuple[Plan, list[Work]]]:
+    """Return all trials as those of the first plan: settings do not change how long one takes."""
+    return [(parts[0][0], [work for _, works in parts for work in works])] if parts else []
 
-    Raises:
-        ActbenchError: no rate of the grid trained some activation in every trial.
-    """
-    table = choice_table(plan, store)
-    chosen = table[table["chosen"]]
-    rates = dict(zip(chosen["activation"], chosen["learning_rate"], strict=True))
-    for name in table["activation"].unique():
-        if name not in rates:
-            raise ActbenchError(
-                f"every learning rate of the grid made {name} diverge or crash; give smaller ones "
-                f"than {min(plan.study.tune_lr):g} with --tune-lr"
-            )
-    learning_rates = (*plan.study.learning_rates, *rates.items())
-    return dataclasses.replace(
-        plan, study=dataclasses.replace(plan.study, learning_rates=learning_rates)
+
+def cost_of_tuning(study: Study) -> str:
+    """Return how many trials tuning needs, as a sentence; empty without a random search."""
+    search, names, seeds = tuning_of(study), len(study.activations), len(study.seeds)
+    if search is None:
+        return ""
+    return (
+        f"{search.studies} tuning studies of {search.trials} trials for each of {names} "
+        f"activations: {search.studies * search.trials * names} trials; then "
+        f"{names * seeds} trials with the settings of each study, "
+        f"{search.studies * names * seeds} in all"
     )
 
 
-def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
-    """Return each activation's validation results with each rate, and which rate was chosen.
+def with_choice(plan: Plan, store: Store) -> Plan:
+    """Return the plan with every activation's setting, chosen from the stored tuning trials.
 
-    The rate with the highest mean accuracy on the held-out images is chosen; ties are broken by the
-    lowest mean loss, then by the smallest rate. A rate with a diverged or crashed trial is not
-    chosen. The columns are ``COLUMNS``; ``n`` is the number of trials in the means.
+    Raises:
+        ActbenchError: no setting of a tuning study trained some activation in every trial.
     """
-    rows = []
-    for part in tuning_plans(plan):
+    study, table = plan.study, choice_table(plan, store)
+    chosen = table[table["chosen"]]
+    found = {
+        (row["activation"], row["study"]): (row["learning_rate"], row["weight_decay"])
+        for row in chosen.to_dict("records")
+    }
+    for name, number in zip(table["activation"], table["study"], strict=True):
+        if (name, number) not in found:
+            what = f"every learning rate of the grid made {name} diverge or crash; give smaller "
+            what += f"ones than {min(study.tune_lr, default=0):g} with --tune-lr"
+            if study.tune:
+                what = f"every trial of tuning study {number} made {name} diverge or crash; give "
+                what += "lower ranges, or more trials, with --tune"
+            raise ActbenchError(what)
+    if study.tune:
+        names, numbers = (table[column].unique() for column in ("activation", "study"))
+        settings = ((name, *found[name, number]) for name in names for number in numbers)
+        study = dataclasses.replace(study, tuned=(*study.tuned, *settings))
+    else:
+        rates = ((name, rate) for (name, _), (rate, _) in found.items())
+        study = dataclasses.replace(study, learning_rates=(*study.learning_rates, *rates))
+    return dataclasses.replace(plan, study=study)
+
+
+def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
+    """Return each activation's validation results with each candidate, and which was chosen.
+
+    In each tuning study the setting with the highest mean accuracy on the held-out images is
+    chosen; ties are broken by the lowest mean loss, then by the smallest rate. A setting with a
+    diverged or crashed trial is not chosen. The columns are ``COLUMNS``; ``n`` is the number of
+    trials in the means.
+    """
+    rows, complete = [], []
+    for part, candidate in zip(tuning_plans(plan), candidates(plan.study), strict=False):
         records = tuning_store(store).open(part.study).records()
         name_of = trial_names(part.study)
         for activation in part.study.activations:
             trials = part.study.trials_of(activation)
             found = [records.get(name_of(trial)) for trial in trials]
             done = [r.clean for r in found if r is not None and r.clean and not r.clean.failure]
-            rows.append((activation, part.study.learning_rate, len(done), *_means(done)))
+            number, trial, rate, decay, seeds = candidate
+            rows.append((number, trial, activation, rate, decay, len(done), *_means(done)))
+            complete.append(len(done) == len(seeds))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
-    eligible = table[table["n"] == len(TUNING_SEEDS)].sort_values(
+    eligible = table[np.array(complete, dtype=bool)].sort_values(
         ["validation_accuracy", "validation_loss", "learning_rate"], ascending=[False, True, True]
     )
-    best = eligible.groupby("activation", sort=False).head(1).index
+    best = eligible.groupby(["study", "activation"], sort=False).head(1).index
     return table.assign(chosen=table.index.isin(best))
+
+
+def tuning_file(study: Study, table: pd.DataFrame) -> pd.DataFrame:
+    """Return what ``tuning.csv`` has of ``choice_table``; a grid is one study of rates only."""
+    return table if study.tune else table.drop(columns=_NOT_OF_A_GRID)
 
 
 def _means(results: list[CleanResult]) -> tuple[float, float]:
@@ -187,7 +328,13 @@ def _means(results: list[CleanResult]) -> tuple[float, float]:
 
 
 def describe_choice(study: Study) -> list[str]:
-    """Return a line for each activation: its rate, and whether it is at an end of the grid."""
+    """Return a line for each activation: its settings, or its rate and whether it ends the grid."""
+    if study.tuned:
+        return [
+            f"{name}: learning rate (weight decay) of each tuning study: "
+            + ", ".join(f"{rate:g} ({decay:g})" for rate, decay in study.tuned_settings(name))
+            for name in dict.fromkeys(name for name, *_ in study.tuned)
+        ]
     ends = {study.tune_lr[0]: "smallest", study.tune_lr[-1]: "largest"}
     return [
         f"{name}: learning rate {rate:g}"

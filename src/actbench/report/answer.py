@@ -23,6 +23,7 @@ from actbench.report.formatting import (
 )
 from actbench.report.sentences import lost_trials, seeds_range
 from actbench.report.table import Table
+from actbench.report.tuning import tuning_line
 from actbench.study.run_options import MAX_SEEDS_UNTIL_DECIDED
 
 if TYPE_CHECKING:
@@ -316,6 +317,14 @@ def answer_lines(frames: Frames) -> list[str]:
     if study.tune_lr and study.learning_rates:
         rates = ", ".join(f"{name} {rate:g}" for name, rate in study.learning_rates)
         lines.append(f"learning rates chosen: {rates}")
+    if study.tune and study.tuned:
+        chosen = ", ".join(
+            f"{name} {study.learning_rate_of(name):g} ({study.weight_decay_of(name):g})"
+            for name in study.activations
+        )
+        lines.append(f"learning rates (weight decays) chosen: {chosen}")
+    if line := tuning_line(frames):
+        lines.append(line)
     if study.interim_analyses:
         lines.append(interim_analysis(frames))
     if found := remedy(frames):

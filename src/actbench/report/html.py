@@ -267,8 +267,10 @@ def _files(study: Study, *, strip: bool, environment: bool) -> list[tuple[str, s
     }
     if study.claim:
         files["replication.csv"] = "a row per published row of the claim: both differences, result"
-    if study.tune_lr:
-        files["tuning.csv"] = "the learning rates that were compared"
+    if study.tune_lr or study.tune:
+        files["tuning.csv"] = "the settings that were compared to choose each activation's"
+    if study.retuned:
+        files["tuning_studies.csv"] = "the comparisons with the settings of each tuning study"
     if strip:
         files[SAMPLES_FILE] = "the first test image under every corruption and severity"
     files["study.toml"] = "all settings that change the numbers"

@@ -23,6 +23,7 @@ from actbench.report.formatting import (
     signed,
 )
 from actbench.report.table import Table
+from actbench.report.tuning import tuning_table
 from actbench.study.levels import level_labels, name_label
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _NOTHING = (math.nan, math.nan, 0)  # mean, deviation and count where no trial h
 def robustness_tables(frames: Frames) -> list[Table]:
     """Return the tables that the study has data for, in their order."""
     tables = (
+        tuning_table(frames),
         attack_table(frames),
         _error_table(frames),
         _matched_table(frames),

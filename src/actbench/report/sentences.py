@@ -10,12 +10,14 @@ from actbench.analysis.verdicts import IDENTICAL, ranks_disagree
 from actbench.report.formatting import DASH, difference, p_value_of, signed
 from actbench.study.notes import REPLACED
 from actbench.study.recipe import OPTIMIZERS, SGD, resolve
+from actbench.study.tuning import tuning_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actbench.analysis.frames import Frames
     from actbench.study.study import Study
+    from actbench.study.tuning import Random
 
 
 def verdict_sentences(frames: Frames) -> list[str]:
@@ -162,11 +164,14 @@ def _further_settings(study: Study) -> str:
     parts = []
     if study.schedule != "constant":
         parts.append(f"schedule {study.schedule}")
-    if study.weight_decay:
+    decays = {name: study.weight_decay_of(name) for name in study.activations}
+    if any(decays.values()):
         which = "of the weights of layers only"
         if study.decay == "all-but-activations":
             which = "not of the parameters of activations"
-        parts.append(f"weight decay {study.weight_decay:g} ({which})")
+        different = ", ".join(f"{decay:g} for {name}" for name, decay in decays.items())
+        value = f"{decays[study.baseline]:g}" if len(set(decays.values())) == 1 else different
+        parts.append(f"weight decay {value} ({which})")
     if study.clip_gradients:
         parts.append(f"gradients clipped to norm {study.clip_gradients:g}")
     if study.label_smoothing:
@@ -206,9 +211,18 @@ def _rates(study: Study) -> str:
     if study.tune_lr:
         grid = ", ".join(f"{rate:g}" for rate in study.tune_lr)
         return f"the best learning rate of {grid} on held-out training images ({', '.join(rates)})"
-    if study.learning_rates:
+    if search := tuning_of(study):
+        return (
+            f"the best learning rate{_and_decay(search)} of {search.trials} random ones on "
+            f"held-out training images in tuning study 1 of {search.studies} ({', '.join(rates)})"
+        )
+    if study.learning_rates or study.tuned:
         return f"a learning rate for each activation ({', '.join(rates)})"
     return f"learning rate {study.learning_rate:g}"
+
+
+def _and_decay(search: Random) -> str:
+    return " and weight decay" if search.weight_decay else ""
 
 
 def variant_label(study: Study) -> str:
@@ -221,6 +235,8 @@ def variant_label(study: Study) -> str:
         parts.append("slope-aware initial weights")
     if study.tune_lr:
         parts.append("learning rate tuned for each activation")
-    elif study.learning_rates:
+    elif search := tuning_of(study):
+        parts.append(f"learning rate{_and_decay(search)} tuned for each activation")
+    elif study.learning_rates or study.tuned:
         parts.append("learning rate given for each activation")
     return " and ".join(parts)

@@ -180,6 +180,8 @@ def _recipe_table(studies: Mapping[str, Frames]) -> Table:
         recipe["augment"] = ", ".join(study.augment) or "none"
         if study.learning_rates:
             recipe["learning_rate"] = "tuned" if study.tune_lr else "each activation's own"
+        if study.tuned:
+            recipe["learning_rate"] = recipe["weight_decay"] = "tuned"
         rows.append(
             [
                 name,

@@ -9,6 +9,7 @@ from actbench.analysis.verdicts import ranks_disagree
 from actbench.report.claims import trial_run
 from actbench.report.formatting import p_value_of, percent
 from actbench.report.sentences import lost_trials
+from actbench.report.tuning import tuning_warnings
 from actbench.study.notes import REPLACED
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def study_warnings(frames: Frames) -> list[str]:
 
     A trial run of a claim; the baseline at chance; trials that diverged or crashed; trials at
     chance or far from the others of their activation; primary metrics in which Wilcoxon's test
-    contradicts the verdict; what the records of trials note; trials that were computed in another
-    environment.
+    contradicts the verdict; verdicts that depend on the tuning study; what the records of trials
+    note; trials that were computed in another environment.
     """
     return [
         *filter(None, [trial_run(frames.study)]),
@@ -31,6 +32,7 @@ def study_warnings(frames: Frames) -> list[str]:
         *_lost(frames),
         *_flagged(frames),
         *_ranks(frames),
+        *tuning_warnings(frames),
         *record_notes(frames),
         *frames.mixing(),
     ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from actbench.store.store import Store
     from actbench.study.study import Study
 
+OF_SOME = ("replication.csv", "tuning_studies.csv")
 # the frames that are files of their own in a results folder
 CSV_TABLES = (
     "trials",
@@ -54,10 +55,12 @@ def write_documents(store: Store, frames: Frames) -> None:
     Raises:
         ResultsFolderError: a file cannot be written.
     """
-    for name, text in derived_files(frames).items():
+    files = derived_files(frames)
+    for name, text in files.items():
         store.write_text(name, text)
-    if not frames.study.claim:
-        (store.folder / "replication.csv").unlink(missing_ok=True)
+    for name in OF_SOME:
+        if name not in files:
+            (store.folder / name).unlink(missing_ok=True)
     pictures = {}
     for name, figure in all_figures(store, frames).items():
         pictures[name] = figure if isinstance(figure, str) else to_svg(figure)
@@ -95,9 +98,11 @@ def figure_of(store: Store, frames: Frames, name: str) -> Figure | str | None:
 
 def derived_files(frames: Frames) -> dict[str, str]:
     """Return every table of the results folder as text, by file name."""
-    claimed = {"replication.csv": to_csv(frames.replication)} if frames.study.claim else {}
+    of_some = {"replication.csv": to_csv(frames.replication)} if frames.study.claim else {}
+    if frames.retuned:
+        of_some["tuning_studies.csv"] = to_csv(frames.tuning_studies)
     return {
-        **claimed,
+        **of_some,
         **{f"{name}.csv": to_csv(getattr(frames, name)) for name in CSV_TABLES},
         "summary.md": summary_markdown(frames),
         "summary.tex": summary_latex(frames),

@@ -203,6 +203,19 @@ def are_rates(value: object) -> bool:
     )
 
 
+def are_settings(value: object) -> bool:
+    """Return whether a value is a tuple of (text, learning rate, weight decay)."""
+    is_rate, is_decay = is_number(0, MAX_RATE, above=True), is_number(0, MAX_RATE)
+    return isinstance(value, tuple) and all(
+        isinstance(part, tuple)
+        and len(part) == 3
+        and is_text(part[0])
+        and is_rate(part[1])
+        and is_decay(part[2])
+        for part in value
+    )
+
+
 def are_pairs_of_texts(value: object) -> bool:
     """Return whether a value is a tuple of pairs of texts with different first texts."""
     return (

@@ -11,6 +11,7 @@ from actbench.study.fields import (
     Rule,
     are_different,
     are_rates,
+    are_settings,
     integer,
     is_number,
     number,
@@ -94,6 +95,28 @@ class RecipeFields:
         TRAINED,
         "The learning rates of single activations, chosen by tune_lr or given; learning_rate is "
         "for all others.",
+        flag=None,
+    )
+    tune: str = setting(
+        "",
+        text("a search such as random:lr=0.001/0.1,weight_decay=1e-5/1e-2", empty=True),
+        TRAINED,
+        "Choose each activation's learning rate, and weight decay if it has a range, by "
+        "random:trials=5,studies=3,lr=LOW/HIGH,weight_decay=LOW/HIGH on a tenth of the training "
+        "images, in independent tuning studies; the report shows how far the verdicts depend on "
+        "the choice.",
+        metavar="SPEC",
+    )
+    tuned: tuple[tuple[str, float, float], ...] = setting(
+        (),
+        Rule(
+            are_settings,
+            'a list of ["relu", 0.01, 0.0001], an activation with a learning rate and a weight '
+            "decay, as many for each activation",
+        ),
+        TRAINED,
+        "The learning rate and the weight decay of single activations, chosen by tune or given; an "
+        "activation's first ones are the study's, and those of the further tuning studies follow.",
         flag=None,
     )
     weight_decay: float = setting(
@@ -194,3 +217,17 @@ class RecipeFields:
         "native computes convolution and max-pool as one operation, in half the time; it needs a "
         "C++ compiler.",
     )
+
+    def learning_rate_of(self, activation: str) -> float:
+        """Return the learning rate that an activation is trained with."""
+        for rate, _ in self.tuned_settings(activation):
+            return rate
+        return dict(self.learning_rates).get(activation, self.learning_rate)
+
+    def weight_decay_of(self, activation: str) -> float:
+        """Return the weight decay that an activation is trained with."""
+        return next((decay for _, decay in self.tuned_settings(activation)), self.weight_decay)
+
+    def tuned_settings(self, activation: str) -> list[tuple[float, float]]:
+        """Return an activation's learning rate and weight decay of each tuning study, if any."""
+        return [(rate, decay) for name, rate, decay in self.tuned if name == activation]

@@ -61,7 +61,7 @@ class Spec:
             if not numbers:
                 raise UsageError(
                     f"{self.kind} {self.name!r}: {key} is {value!r}; it must be numbers with a "
-                    f"slash between them, for example {value_text(default)}"
+                    f"slash between them, for example {value_text(default or (0.01, 0.1))}"
                 )
             return numbers
         if isinstance(default, float) and isinstance(value, str) and _FRACTION.fullmatch(value):

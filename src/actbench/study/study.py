@@ -32,6 +32,7 @@ from actbench.study.measurement_fields import MeasurementFields
 from actbench.study.recipe import canonical_recipe, former_names
 from actbench.study.recipe_fields import RecipeFields
 from actbench.study.subject_fields import SubjectFields
+from actbench.study.tuning import canonical_tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
@@ -114,15 +115,12 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
                 object.__setattr__(self, name, value)
         check_settings(self)
         object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
-        object.__setattr__(self, "tune_lr", tuple(sorted(map(float, self.tune_lr))))
-        rates = tuple((name, float(rate)) for name, rate in self.learning_rates)
-        object.__setattr__(self, "learning_rates", rates)
-        for name, value in canonical_recipe(self).items():
+        for name, value in {**canonical_recipe(self), **canonical_tuning(self)}.items():
             object.__setattr__(self, name, value)
-        if self.validation_images and (self.cifar10c or self.tune_lr):
+        if self.validation_images and (self.cifar10c or self.tune_lr or self.tune):
             raise UsageError(
-                f"validation_images is {self.validation_images}, which replace the test "
-                "images; it must be 0 with cifar10c, which is made of these, and with tune_lr"
+                f"validation_images is {self.validation_images}, which replace the test images; it "
+                "must be 0 with cifar10c, which is made of these, and with tune_lr and tune"
             )
         if self.interim_analyses and len(self.seeds) not in self.interim_analyses:
             raise UsageError(
@@ -149,9 +147,20 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
         """
         return as_plain(self, without=_NOT_IDENTITY)
 
-    def learning_rate_of(self, activation: str) -> float:
-        """Return the learning rate that an activation is trained with."""
-        return dict(self.learning_rates).get(activation, self.learning_rate)
+    @property
+    def retuned(self) -> list[Study]:
+        """The same study with the settings of each further tuning study, without attacks."""
+        settings = {name: self.tuned_settings(name) for name, *_ in self.tuned}
+        count = len(next(iter(settings.values()), ()))
+        return [
+            dataclasses.replace(
+                self,
+                tune="",
+                tuned=tuple((name, *found[position]) for name, found in settings.items()),
+                attacks=(),
+            )
+            for position in range(1, count)
+        ]
 
     def code_of(self, activation: str) -> list[list[str]]:
         """Return the entries of ``code`` of an activation and of the network."""
@@ -245,8 +254,8 @@ def trial_id(study: Study, trial: Trial) -> str:
 
     Its last twelve characters are from the SHA-256 of everything that decides the trial's training.
     Fields with the value that was their first default are left out, so that neither a new field nor
-    a new default changes the names of stored trials. Of ``learning_rates`` and ``code``, only the
-    entries of the trial's activation and network count.
+    a new default changes the names of stored trials. Of ``learning_rates``, ``tuned`` and ``code``,
+    only the entries of the trial's activation and network count.
     """
     return trial_names(study)(trial)
 
@@ -261,12 +270,13 @@ def trial_names(study: Study) -> Callable[[Trial], str]:
 
 def names_with(study: Study, number: int, identity: dict[str, Any]) -> Callable[[Trial], str]:
     """Return the function that names a study's trials in a format with this number and identity."""
-    of_the_study = {"tune_lr", "learning_rates"}
+    of_the_study = {"tune_lr", "learning_rates", "tune", "tuned"}
 
     @functools.cache
     def of_activation(activation: str) -> tuple[str, list[Any]]:
         own = {
             "learning_rate": study.learning_rate_of(activation),
+            "weight_decay": study.weight_decay_of(activation),
             "code": study.code_of(activation),
         }
         values = {**identity, **own}
@@ -300,6 +310,7 @@ def with_unused_code(there: Study, here: Study, used: Collection[str]) -> Study:
         there,
         code=tuple(sorted({**dict(there.code), **adopted}.items())),
         learning_rates=tuple(rates),  # the others were chosen with the old source
+        tuned=tuple(entry for entry in there.tuned if entry[0] not in adopted),
     )
 
 
@@ -310,11 +321,10 @@ def conflicts(there: Study, here: Study) -> list[str]:
     code of an activation must be the same.
     """
     stored, asked = there.identity(), here.identity()
-    rates, others = dict(there.learning_rates), dict(here.learning_rates)
     found = [
         f"{name} is {stored[name]!r} there and {asked[name]!r} here"
         for name in asked
-        if name not in {"learning_rates", "code"} and stored[name] != asked[name]
+        if name not in {"learning_rates", "tuned", "code"} and stored[name] != asked[name]
     ]
     code = dict(there.code)
     found += [
@@ -324,8 +334,12 @@ def conflicts(there: Study, here: Study) -> list[str]:
         for name, checksum in here.code
         if name in (*there.activations, there.model) and code.get(name) != checksum
     ]
-    return found + [
-        f"the learning rate of {name} is {rates[name]} there and {others[name]} here"
-        for name in rates
-        if name in others and rates[name] != others[name]
-    ]
+    rates: tuple[dict[str, Any], ...] = (dict(there.learning_rates), dict(here.learning_rates))
+    tuned = tuple({n: each.tuned_settings(n) for n, *_ in each.tuned} for each in (there, here))
+    for what, (own, others) in (("learning rate", rates), ("tuned setting", tuned)):
+        found += [
+            f"the {what} of {name} is {own[name]} there and {others[name]} here"
+            for name in own
+            if name in others and own[name] != others[name]
+        ]
+    return found

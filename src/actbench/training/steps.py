@@ -74,7 +74,7 @@ class Steps:
             study.optimizer,
             network.parameters(),
             learning_rate=self._rate,
-            weight_decay=study.weight_decay,
+            weight_decay=study.weight_decay_of(trial.activation),
             undecayed=_undecayed(network, undecayed, study.decay),
         )
         self._clip = study.clip_gradients
