@@ -23,7 +23,8 @@ from actbench.data.datasets import DATASETS
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.registry import MODELS
 from actbench.study.toml import study_from_toml, study_to_toml
-from helpers.runs import COMMAND, TINY_PART, TINY_STUDY, run_here, run_process, same_files
+from helpers.forked import COMMAND, start_command
+from helpers.runs import TINY_PART, TINY_STUDY, run_here, run_process, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -497,13 +498,11 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
     # a part of the tiny study, whose trials are the same to the last bit
     part = [*TINY_PART, *("--activation", "prelu", "--activation", "rrelu", "--seeds", "1")]
     asked = ["run", *part, "--out", "out", "--workers", "1"]
-    with subprocess.Popen(
-        [*COMMAND, *asked],
+    with start_command(
+        *asked,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
         start_new_session=True,
     ) as process:
         assert process.stderr is not None

@@ -20,8 +20,8 @@ from actbench.models.native.conv_pool import COMPILERS
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
 from actbench.study.study import trial_id
+from helpers.forked import start_command
 from helpers.runs import (
-    COMMAND,
     TINY_PART,
     ended_with_the_parent,
     run_here,
@@ -46,12 +46,10 @@ def test_a_killed_run_resumes_after_the_last_complete_epoch_with_the_same_bytes(
 ) -> None:
     asked = ["run", *TINY_PART, "--activation", "rrelu", "--seeds", "1", "--verbose"]
     asked += ["--out", "out"]
-    with subprocess.Popen(
-        [*COMMAND, *asked, "--workers", "1"],
+    with start_command(
+        *(*asked, "--workers", "1"),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
         start_new_session=True,
     ) as process:
         assert process.stderr is not None

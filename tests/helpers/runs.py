@@ -15,6 +15,7 @@ import pytest
 
 from actbench.analysis.trial_results import stored_results
 from actbench.store.store import Store
+from helpers.forked import start_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,22 +132,21 @@ def run_here(*arguments: str, cwd: Path) -> Outcome:
     return Outcome(int(ended.value.code or 0), *printed)
 
 
-# the command as a process that draws no figures
-COMMAND = (sys.executable, "-m", "helpers.no_figures")
+def run_process(*arguments: str, cwd: Path, command: Sequence[str] = ()) -> Outcome:
+    """Return the outcome of the command with these arguments, a real process.
 
-
-def run_process(*arguments: str, cwd: Path, command: Sequence[str] = COMMAND) -> Outcome:
-    """Return the outcome of a command with these arguments, a real process."""
-    done = subprocess.run(
-        [*command, *arguments],
-        cwd=cwd,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    It draws no figures, and is a fork where possible, unless a ``command`` is given.
+    """
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if command:
+        process = subprocess.Popen(
+            [*command, *arguments], cwd=cwd, text=True, encoding="utf-8", **streams
+        )
+    else:
+        process = start_command(*arguments, cwd=cwd, **streams)
+    with process:
+        out, err = process.communicate()
+    return Outcome(process.returncode, out, err)
 
 
 def ended_with_the_parent(*command: str, cwd: Path) -> bool:

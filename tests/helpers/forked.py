@@ -1,0 +1,136 @@
+"""Processes that start at once on Linux: forks of this one, which has loaded the libraries.
+
+A fork is a process of its own, with its own streams, folder, environment and signals. It forgets
+what this process read from user code and caches. Tests of what a new interpreter does start one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import importlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+from multiprocessing import resource_tracker, util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+FORKS = sys.platform == "linux"
+COMMAND = (sys.executable, "-m", "helpers.no_figures")
+LIBRARIES = ("execution.estimate", "execution.interleaved", "report.write", "training.trial")
+
+
+def start_command(
+    *arguments: str, env: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start the command, without figures; the options are those of ``subprocess.Popen``."""
+    options = {"text": True, "encoding": "utf-8", **options}
+    environment = dict(os.environ if env is None else env)
+    if not FORKS:
+        return subprocess.Popen([*COMMAND, *arguments], env=environment, **options)
+    for name in LIBRARIES:
+        importlib.import_module(f"actbench.{name}")
+
+    def run() -> None:
+        from helpers.no_figures import main
+
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        resource_tracker._resource_tracker._fd = None  # it starts its own
+        _become(lambda: main([*arguments]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of pytest-xdist's waiting thread
+        return subprocess.Popen([sys.executable], preexec_fn=run, **options)
+
+
+def fork_workers() -> None:
+    """Let worker processes be forks of the process that starts them, on Linux."""
+    spawn = util.spawnv_passfds
+
+    def spawn_or_fork(path: bytes, arguments: list[Any], descriptors: Collection[int]) -> int:
+        *_, program, last = arguments
+        if last != "--multiprocessing-fork":
+            return spawn(path, arguments, descriptors)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            sys.argv = ["-c", last]
+            _become(lambda: exec(program, {}), descriptors)
+        return pid
+
+    if FORKS:
+        util.spawnv_passfds = spawn_or_fork
+
+
+def _become(main: Callable[[], None], kept: Collection[int] = ()) -> None:
+    """Run a main function in this forked process as in a new one, and end it."""
+    code: Any = 1
+    try:
+        gc.freeze()  # what is collected no longer would close descriptors that have new owners
+        faulthandler.disable()
+        _close_all_but(kept)
+        _open_streams()
+        _forget()
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _close_all_but(kept: Collection[int]) -> None:
+    start = 3
+    for descriptor in sorted(kept):
+        os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def _open_streams() -> None:
+    """Open the three streams as Python does; one whose descriptor is closed is None."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        stream = None
+        with contextlib.suppress(OSError):
+            errors = "backslashreplace" if name == "stderr" else "strict"
+            stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: PTH123, SIM115
+            stream.reconfigure(line_buffering=name == "stderr")
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _forget() -> None:
+    """Undo what pytest and earlier commands did to this process."""
+    from actbench import cache
+
+    for name in ("SIGINT", "SIGTERM", "SIGPIPE"):
+        new = {"SIGINT": signal.default_int_handler, "SIGPIPE": signal.SIG_IGN}
+        signal.signal(getattr(signal, name), new.get(name, signal.SIG_DFL))
+    logging.getLogger().handlers.clear()
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
+    cache._CHECKED.clear()
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(tempfile.gettempdir()):
+            del sys.modules[name]
+        elif name.startswith("actbench."):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
