@@ -109,7 +109,7 @@ def _open_streams() -> None:
         stream = None
         with contextlib.suppress(OSError):
             errors = "backslashreplace" if name == "stderr" else "strict"
-            stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: PTH123, SIM115
+            stream = open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115
             stream.reconfigure(line_buffering=name == "stderr")
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
