@@ -23,7 +23,8 @@ from helpers.corrupted_images import (
     natural_images,
     reference_images,
 )
-from helpers.corruptions_reference import REFERENCE, smoothed
+from helpers.corruptions_reference import REFERENCE
+from helpers.pixels_reference import smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
