@@ -83,10 +83,12 @@ def test_a_signal_while_workers_start_ends_them_too_and_prints_no_traceback(
         "    sys.stdin.read()\n"
     )
     (tmp_path / "slow.py").write_text(
-        "import sys\n"
-        "from actbench.execution import plan\n"
+        "import sys, types\n"
         "from actbench.cli import main as cli\n"
-        "plan.prepare_study = lambda *_: sys.stdin.read()\n"
+        "class Plan(types.ModuleType):\n"
+        "    def __getattr__(self, name):\n"
+        "        sys.stdin.read()\n"
+        "sys.modules['actbench.execution.plan'] = Plan('plan')\n"
         "cli.main(['run', '--workers', '1', '--out', 'out'])\n"
     )
     with subprocess.Popen(

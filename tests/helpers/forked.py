@@ -30,9 +30,15 @@ LIBRARIES = ("execution.estimate", "execution.interleaved", "report.write", "tra
 
 
 def start_command(
-    *arguments: str, env: Mapping[str, str] | None = None, **options: Any
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    closed: Collection[int] = (),
+    **options: Any,
 ) -> subprocess.Popen[str]:
-    """Start the command, without figures; the options are those of ``subprocess.Popen``."""
+    """Start the command, without figures; the options are those of ``subprocess.Popen``.
+
+    A fork starts with the descriptors in ``closed`` closed, such as that of stderr, 2.
+    """
     options = {"text": True, "encoding": "utf-8", **options}
     environment = dict(os.environ if env is None else env)
     if not FORKS:
@@ -43,6 +49,8 @@ def start_command(
     def run() -> None:
         from helpers.no_figures import main
 
+        for descriptor in closed:
+            os.close(descriptor)
         os.environ.clear()
         os.environ.update(environment)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109

@@ -34,7 +34,7 @@ TINY_ACTIVATIONS = ("relu", "leaky_relu:0", "prelu", "rrelu")
 
 
 # the recipe and the measurements of the tiny study, for a part of its trials
-TINY_PART = (*TINY, "--corruptions", "noise")
+TINY_PART = (*TINY, "--corruptions", "gaussian_noise,impulse_noise")
 TINY_STUDY = (
     *TINY_PART,
     *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)),
