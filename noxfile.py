@@ -10,10 +10,11 @@ nox.options.sessions = ["tests", "lint", "types", "docs"]
 def tests(session: nox.Session) -> None:
     """Run the quick and the slow tests in two processes, or the pytest arguments after ``--``."""
     session.install("-e", ".[test]")
-    for arguments in (
-        [session.posargs] if session.posargs else [["-n", "2"], ["-n", "2", "-m", "slow"]]
-    ):
-        session.run("python", "-m", "pytest", *arguments)
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.run("python", "-m", "pytest", "-n", "2")
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "slow")
 
 
 @nox.session
