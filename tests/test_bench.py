@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -19,6 +19,9 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.levels import SEVERITIES
 from helpers.runs import ended_with_the_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BENCH = Path(__file__).parent.parent / "bench"
 
@@ -48,16 +51,32 @@ def test_the_plain_noise_equals_actbenchs_noise(name: str, severity: int) -> Non
     assert float(ours.std()) == pytest.approx(float(plain.std()), rel=0.03)
 
 
-def test_plain_loop_prints_a_row_per_epoch(tmp_path: Path) -> None:
-    cifar_shaped.write_image_folder(tmp_path, 200, 50)
-    options = ["--negative-slope", "0.1", "--seeds", "3", "--epochs", "2"]
-    done = subprocess.run(
-        [sys.executable, str(BENCH / "plain_loop.py"), "--data-dir", str(tmp_path), *options],
+def here(arguments: list[str]) -> str:
+    """Return what the plain loop prints, run in this process."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        loader = plain_loop.DataLoader
+        patch.setattr(
+            plain_loop, "DataLoader", lambda *a, **more: loader(*a, **{**more, "num_workers": 0})
+        )
+        plain_loop.main(arguments)
+    return printed.getvalue()
+
+
+def as_a_script(arguments: list[str]) -> str:
+    return subprocess.run(
+        [sys.executable, str(BENCH / "plain_loop.py"), *arguments],
         capture_output=True,
         text=True,
         check=True,
-    )
-    rows = list(csv.DictReader(done.stdout.splitlines()))
+    ).stdout
+
+
+@pytest.mark.parametrize("run", [here, pytest.param(as_a_script, marks=pytest.mark.slow)])
+def test_plain_loop_prints_a_row_per_epoch(run: Callable[[list[str]], str], tmp_path: Path) -> None:
+    cifar_shaped.write_image_folder(tmp_path, 200, 50)
+    options = ["--negative-slope", "0.1", "--seeds", "3", "--epochs", "2"]
+    rows = list(csv.DictReader(run(["--data-dir", str(tmp_path), *options]).splitlines()))
     assert [(r["negative_slope"], r["seed"], r["epoch"]) for r in rows] == [
         ("0.1", "3", "1"),
         ("0.1", "3", "2"),
