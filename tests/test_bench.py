@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
