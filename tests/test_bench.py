@@ -21,7 +21,7 @@ from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.levels import SEVERITIES
-from helpers.runs import ended_with_the_parent
+from helpers.runs import ended_with_the_parent, observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def test_a_contender_does_not_outlive_its_benchmark(tmp_path: Path) -> None:
         "    own_process().submit(work).result()\n",
         encoding="utf-8",
     )
-    assert ended_with_the_parent("parent.py", cwd=tmp_path)
+    assert ended_with_the_parent(observed("parent.py", cwd=tmp_path))
 
 
 def test_tables_are_made_from_stored_benchmarks() -> None:

@@ -29,33 +29,62 @@ COMMAND = (sys.executable, "-m", "helpers.no_figures")
 LIBRARIES = ("execution.estimate", "execution.interleaved", "report.write", "training.trial")
 
 
-def start_command(
-    *arguments: str,
-    env: Mapping[str, str] | None = None,
-    closed: Collection[int] = (),
-    **options: Any,
-) -> subprocess.Popen[str]:
-    """Start the command, without figures; the options are those of ``subprocess.Popen``.
-
-    A fork starts with the descriptors in ``closed`` closed, such as that of stderr, 2.
-    """
-    options = {"text": True, "encoding": "utf-8", **options}
-    environment = dict(os.environ if env is None else env)
-    if not FORKS:
-        return subprocess.Popen([*COMMAND, *arguments], env=environment, **options)
-    for name in LIBRARIES:
-        importlib.import_module(f"actbench.{name}")
+def start_command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the command, without figures (see ``_start`` for the options)."""
 
     def run() -> None:
         from helpers.no_figures import main
 
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        main([*arguments])
+
+    if FORKS:
+        for name in LIBRARIES:
+            importlib.import_module(f"actbench.{name}")
+    return _start([*COMMAND, *arguments], run, **options)
+
+
+def run_script(
+    script: str, *arguments: str, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Return the outcome of ``python -c script``, a process of its own that has loaded PyTorch."""
+
+    def run() -> None:
+        sys.argv = ["-c", *arguments]
+        exec(script, {"__name__": "__main__"})
+
+    command = [sys.executable, "-c", script, *arguments]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with _start(command, run, env=env, **streams) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _start(
+    command: list[str],
+    main: Callable[[], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    closed: Collection[int] = (),
+    **options: Any,
+) -> subprocess.Popen[str]:
+    """Start a command, or in its place a fork that runs ``main``.
+
+    ``options`` are those of ``subprocess.Popen``. A fork starts with the descriptors in ``closed``
+    closed, such as that of stderr, 2.
+    """
+    options = {"text": True, "encoding": "utf-8", **options}
+    environment = dict(os.environ if env is None else env)
+    if not FORKS:
+        return subprocess.Popen(command, env=environment, **options)
+
+    def run() -> None:
         for descriptor in closed:
             os.close(descriptor)
         os.environ.clear()
         os.environ.update(environment)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
         resource_tracker._resource_tracker._fd = None  # it starts its own
-        _become(lambda: main([*arguments]))
+        _become(main)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of pytest-xdist's waiting thread
@@ -127,9 +156,10 @@ def _forget() -> None:
     """Undo what pytest and earlier commands did to this process."""
     from actbench import cache
 
-    for name in ("SIGINT", "SIGTERM", "SIGPIPE"):
-        new = {"SIGINT": signal.default_int_handler, "SIGPIPE": signal.SIG_IGN}
-        signal.signal(getattr(signal, name), new.get(name, signal.SIG_DFL))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # as Python does
+        signal.signal(ignored, signal.SIG_IGN)
     logging.getLogger().handlers.clear()
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -149,21 +149,28 @@ def run_process(*arguments: str, cwd: Path, command: Sequence[str] = ()) -> Outc
     return Outcome(process.returncode, out, err)
 
 
-def ended_with_the_parent(*command: str, cwd: Path) -> bool:
+# how a command starts whose end ``ended_with_the_parent`` observes
+OBSERVED: dict[str, Any] = {
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.PIPE,
+    "start_new_session": True,
+}
+
+
+def observed(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start Python with these arguments for ``ended_with_the_parent``."""
+    return subprocess.Popen([sys.executable, *arguments], cwd=cwd, text=True, **OBSERVED)
+
+
+def ended_with_the_parent(process: subprocess.Popen[str]) -> bool:
     """Return whether all processes of a command end once it is killed while a worker computes.
 
     They share its stderr, which is at its end when the last of them is.
     """
-    with subprocess.Popen(
-        [sys.executable, *command],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    with process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.strip() == b"worker computes":
+            if line.strip() == "worker computes":
                 break
         process.kill()
         try:
