@@ -48,7 +48,6 @@ NETWORKS = (
     pytest.param("resnet18", marks=pytest.mark.slow),  # a wider resnet20
     "wrn:depth=10,width=1",
     pytest.param("vgg:batch_norm=true", marks=pytest.mark.slow),
-    "vgg",
     "squeezenet",
     "nin",
     "mlp:depth=2,width=16",
