@@ -8,9 +8,13 @@ nox.options.sessions = ["tests", "lint", "types", "docs"]
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the test suite in two processes, or with the pytest arguments after ``--``."""
+    """Run the quick and the slow tests in two processes, or the pytest arguments after ``--``."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2"]))
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.run("python", "-m", "pytest", "-n", "2")
+    session.run("python", "-m", "pytest", "-n", "2", "-m", "slow")
 
 
 @nox.session

@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 import actbench
+from helpers.forked import fork_workers
 from helpers.runs import (
     TINY_STUDY,
     Outcome,
@@ -42,6 +43,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONIOENCODING", "utf-8")
         patch.setenv("COLUMNS", "300")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_start_at_once() -> None:
+    fork_workers()
 
 
 @pytest.fixture(scope="session", autouse=True)

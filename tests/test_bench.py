@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,7 +21,10 @@ from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.levels import SEVERITIES
-from helpers.runs import ended_with_the_parent
+from helpers.runs import ended_with_the_parent, observed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BENCH = Path(__file__).parent.parent / "bench"
 
@@ -48,16 +54,32 @@ def test_the_plain_noise_equals_actbenchs_noise(name: str, severity: int) -> Non
     assert float(ours.std()) == pytest.approx(float(plain.std()), rel=0.03)
 
 
-def test_plain_loop_prints_a_row_per_epoch(tmp_path: Path) -> None:
-    cifar_shaped.write_image_folder(tmp_path, 200, 50)
-    options = ["--negative-slope", "0.1", "--seeds", "3", "--epochs", "2"]
-    done = subprocess.run(
-        [sys.executable, str(BENCH / "plain_loop.py"), "--data-dir", str(tmp_path), *options],
+def here(arguments: list[str]) -> str:
+    """Return what the plain loop prints, run in this process."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        loader = plain_loop.DataLoader
+        patch.setattr(
+            plain_loop, "DataLoader", lambda *a, **more: loader(*a, **{**more, "num_workers": 0})
+        )
+        plain_loop.main(arguments)
+    return printed.getvalue()
+
+
+def as_a_script(arguments: list[str]) -> str:
+    return subprocess.run(
+        [sys.executable, str(BENCH / "plain_loop.py"), *arguments],
         capture_output=True,
         text=True,
         check=True,
-    )
-    rows = list(csv.DictReader(done.stdout.splitlines()))
+    ).stdout
+
+
+@pytest.mark.parametrize("run", [here, pytest.param(as_a_script, marks=pytest.mark.slow)])
+def test_plain_loop_prints_a_row_per_epoch(run: Callable[[list[str]], str], tmp_path: Path) -> None:
+    cifar_shaped.write_image_folder(tmp_path, 200, 50)
+    options = ["--negative-slope", "0.1", "--seeds", "3", "--epochs", "2"]
+    rows = list(csv.DictReader(run(["--data-dir", str(tmp_path), *options]).splitlines()))
     assert [(r["negative_slope"], r["seed"], r["epoch"]) for r in rows] == [
         ("0.1", "3", "1"),
         ("0.1", "3", "2"),
@@ -79,7 +101,7 @@ def test_a_contender_does_not_outlive_its_benchmark(tmp_path: Path) -> None:
         "    own_process().submit(work).result()\n",
         encoding="utf-8",
     )
-    assert ended_with_the_parent("parent.py", cwd=tmp_path)
+    assert ended_with_the_parent(observed("parent.py", cwd=tmp_path))
 
 
 def test_tables_are_made_from_stored_benchmarks() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
-import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from actbench.cache import cache_limit, cache_path, cached_images, store_tensors
 from actbench.data.images import prepare
 from actbench.errors import UnavailableError, UsageError
+from helpers.forked import run_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,13 +68,9 @@ def kept(tmp_path: Path, keys: str) -> list[str]:
         "    cached_images(key, lambda: made.append(1) or torch.zeros(1, dtype=torch.uint8))\n"
         "    print(key if not made else '', end='')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, keys],
-        env={**os.environ, "ACTBENCH_CACHE": str(tmp_path), "ACTBENCH_CACHE_LIMIT": "1 GB"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environment = {"ACTBENCH_CACHE": str(tmp_path), "ACTBENCH_CACHE_LIMIT": "1 GB"}
+    done = run_script(script, keys, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
     return list(done.stdout)
 
 
@@ -108,7 +103,7 @@ def test_partly_written_files_of_a_killed_process_are_removed_too(
         "    making.write_bytes(bytes(3500))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=False)
+    run_script(script, env=os.environ)
     (left,) = images_in(tmp_path).iterdir()
     assert left.stat().st_size == 3500
     cached_images("a", images_of(1))
@@ -210,13 +205,7 @@ def test_another_user_reads_the_same_cache() -> None:
     # not in pytest's folder, which pytest closes to other users whenever it starts
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "ACTBENCH_CACHE": folder},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_script(script, env={**os.environ, "ACTBENCH_CACHE": folder})
     assert done.returncode == 0, done.stderr
 
 
@@ -227,13 +216,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "cached_images('a', lambda: torch.zeros(100_000, dtype=torch.uint8))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)})
     assert re.search(r"UnavailableError: cannot write the cache '.*': File too large", done.stderr)
     assert list(images_in(tmp_path).iterdir()) == []
 

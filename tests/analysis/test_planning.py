@@ -20,8 +20,15 @@ def decided(rng: np.random.Generator, seeds: np.ndarray, truth: float, tests: in
     return answer
 
 
-@pytest.mark.parametrize("pilot", [5, 10])
-@pytest.mark.parametrize("tests", [1, 5])
+@pytest.mark.parametrize(
+    ("tests", "pilot"),
+    [
+        (1, 5),
+        (5, 10),
+        pytest.param(1, 10, marks=pytest.mark.slow),
+        pytest.param(5, 5, marks=pytest.mark.slow),
+    ],
+)
 def test_the_printed_seeds_reach_a_verdict_four_times_in_five_at_half_the_margin(
     pilot: int, tests: int
 ) -> None:

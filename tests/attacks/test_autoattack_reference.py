@@ -10,29 +10,15 @@ from actbench.attacks.registry import resolve
 from helpers.attacked_network import (
     TRAINED_ON,
     autoattack_correct,
-    enlarged_digits,
-    trained_network,
 )
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from torch import Tensor, nn
-
 
 @pytest.fixture(scope="module")
 def pyautoattack() -> ModuleType:
     return pytest.importorskip("pyautoattack")
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Tensor, Tensor]:
-    return enlarged_digits()
-
-
-@pytest.fixture(scope="module")
-def network(digits: tuple[Tensor, Tensor]) -> nn.Module:
-    return trained_network(*digits)
 
 
 @pytest.mark.parametrize(

@@ -17,20 +17,10 @@ from actbench.attacks.fab import FAB
 from actbench.attacks.registry import ATTACKS, expand, resolve
 from actbench.errors import UsageError
 from actbench.training.measurements import result_of_attack
-from helpers.attacked_network import TRAINED_ON, enlarged_digits, trained_network
+from helpers.attacked_network import TRAINED_ON
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[Tensor, Tensor]:
-    return enlarged_digits()
-
-
-@pytest.fixture(scope="module")
-def network(digits: tuple[Tensor, Tensor]) -> nn.Module:
-    return trained_network(*digits)
+    from torch import Tensor
 
 
 def seeded() -> torch.Generator:

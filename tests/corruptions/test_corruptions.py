@@ -23,17 +23,21 @@ from helpers.corrupted_images import (
     natural_images,
     reference_images,
 )
-from helpers.corruptions_reference import REFERENCE, smoothed
+from helpers.corruptions_reference import REFERENCE
+from helpers.pixels_reference import smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SEVERITIES = (1, 2, 3, 4, 5)
-SIZES = (
-    (32, 20),
-    (64, 3),
-    (224, 1),
-)  # and how many images: the reference takes long for large ones
+# and how many images, and each severity: the reference takes long for large ones
+SIZES = [
+    pytest.param(
+        size, count, severity, marks=() if size < 224 or severity == 3 else pytest.mark.slow
+    )
+    for size, count in ((32, 20), (64, 3), (224, 1))
+    for severity in SEVERITIES
+]
 
 
 def random_images(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -148,8 +152,7 @@ def assert_same_images(
     )
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize(("size", "count"), SIZES)
+@pytest.mark.parametrize(("size", "count", "severity"), SIZES)
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_corruptions_without_draws_agree_with_the_reference(
     name: str, size: int, count: int, severity: int
@@ -160,8 +163,7 @@ def test_corruptions_without_draws_agree_with_the_reference(
     assert_same_images(name, corrupted, expected, images)
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-@pytest.mark.parametrize(("size", "count"), SIZES)
+@pytest.mark.parametrize(("size", "count", "severity"), SIZES)
 @pytest.mark.parametrize("name", DRAWN)
 def test_corruptions_with_draws_agree_with_the_reference_on_the_same_draws(
     name: str, size: int, count: int, severity: int
@@ -189,7 +191,9 @@ def test_spatter_wraps_above_255_as_the_originals_conversion_to_uint8_does() -> 
         assert np.abs(ours.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize(
+    "severity", [1, 5, *(pytest.param(severity, marks=pytest.mark.slow) for severity in (2, 3, 4))]
+)
 @pytest.mark.parametrize("name", NOISES)
 def test_noise_changes_images_as_much_as_the_reference(name: str, severity: int) -> None:
     # With this many images, 2 % is three standard errors for the rarest noise, impulses at

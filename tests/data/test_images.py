@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +18,7 @@ from actbench.data.images import ImageData, normalise, open_images, prepare, stu
 from actbench.errors import UnavailableError, UsageError
 from actbench.study.registry import Entry
 from actbench.study.study import Study
+from helpers.forked import run_script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,13 +85,7 @@ def test_every_process_gets_the_same_digits(digits: ImageData, tmp_path: Path) -
         "from actbench.data.images import open_images, prepare; "
         "print(open_images(prepare('digits')).checksum)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_script(script, env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)})
     assert done.stdout.strip() == digits.checksum
 
 

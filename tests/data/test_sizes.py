@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UnavailableError, UsageError
 from actbench.execution.plan import prepare_study
 from actbench.study.study import Study, Trial, trial_id
+from helpers.forked import run_script
 from helpers.made_images import encoded, noise, write_files
 
 if TYPE_CHECKING:
@@ -192,13 +194,7 @@ def test_a_cache_without_space_for_the_images_is_one_line(tmp_path: Path) -> Non
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "scratch_images(10, 32)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={"ACTBENCH_CACHE": str(tmp_path), "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, env={**os.environ, "ACTBENCH_CACHE": str(tmp_path)})
     assert UnavailableError.__name__ in done.stderr
     assert "cannot write the cache" in done.stderr
 

@@ -20,10 +20,12 @@ from actbench.models.native.conv_pool import COMPILERS
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
 from actbench.study.study import trial_id
+from helpers.forked import start_command
 from helpers.runs import (
-    COMMAND,
+    OBSERVED,
     TINY_PART,
     ended_with_the_parent,
+    observed,
     run_here,
     run_process,
     same_files,
@@ -46,12 +48,10 @@ def test_a_killed_run_resumes_after_the_last_complete_epoch_with_the_same_bytes(
 ) -> None:
     asked = ["run", *TINY_PART, "--activation", "rrelu", "--seeds", "1", "--verbose"]
     asked += ["--out", "out"]
-    with subprocess.Popen(
-        [*COMMAND, *asked, "--workers", "1"],
+    with start_command(
+        *(*asked, "--workers", "1"),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
         start_new_session=True,
     ) as process:
         assert process.stderr is not None
@@ -211,8 +211,11 @@ def test_no_worker_outlives_a_killed_run(
     name: str, user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
     spec = f"{user_module(BUSY)}:{name}"
-    asked = (*QUICK, "--activation", spec, "--workers", "2", "--trial-timeout", "600")
-    assert ended_with_the_parent("-m", "actbench", *asked, cwd=tmp_path)
+    asked = (*QUICK, "--activation", spec, "--workers", "1", "--trial-timeout", "600")
+    if name == "computes":
+        assert ended_with_the_parent(start_command(*asked, cwd=tmp_path, **OBSERVED))
+    else:  # a new interpreter
+        assert ended_with_the_parent(observed("-m", "actbench", *asked, cwd=tmp_path))
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
@@ -232,7 +235,7 @@ def test_a_watching_thread_ends_the_worker_if_the_kernel_does_not(tmp_path: Path
         "    process.join()\n",
         encoding="utf-8",
     )
-    assert ended_with_the_parent("parent.py", cwd=tmp_path)
+    assert ended_with_the_parent(observed("parent.py", cwd=tmp_path))
 
 
 # failed trials, and starting over
@@ -399,7 +402,25 @@ def cuts_the_library(x):
         for path in Path(os.environ["ACTBENCH_CACHE"]).rglob("*.so"):
             os.truncate(path, 4096)
     return x
+
+def act(x):
+    return globals()[os.environ["MISCHIEF"]](x) if IN_A_TRIAL else x
 """
+
+
+CACHE_STUDY = (
+    *("run", "--train-images", "256", "--epochs", "2", "--seeds", "1"),
+    *("--corruptions", "gaussian_noise", "--activation", "cache_mischief:act", "--out"),
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the study with an activation that did no mischief; read-only."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "cache_mischief.py").write_text(CACHE_MISCHIEF)
+    assert run_here(*CACHE_STUDY, "out", cwd=folder).code == 0
+    return folder
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="the system has no SIGBUS")
@@ -415,24 +436,21 @@ def cuts_the_library(x):
 def test_a_deleted_or_truncated_cache_file_is_made_again(
     name: str,
     death: str | None,
-    user_module: Callable[[str], str],
+    undisturbed: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = f"{user_module(CACHE_MISCHIEF)}:{name}"
-    asked = ("run", "--train-images", "256", "--epochs", "2", "--seeds", "1")
-    asked += ("--corruptions", "gaussian_noise", "--activation", spec, "--out")
-    # in this process the activation does no mischief
-    assert run_here(*asked, "undisturbed", cwd=tmp_path).code == 0
+    shutil.copy(undisturbed / "cache_mischief.py", tmp_path)
     being_written = shutil.ignore_patterns(".*")
     shutil.copytree(os.environ["ACTBENCH_CACHE"], tmp_path / "cache", ignore=being_written)
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
-    done = run_process(*asked, "out", "--workers", "1", cwd=tmp_path)
+    monkeypatch.setenv("MISCHIEF", name)
+    done = run_process(*CACHE_STUDY, "out", "--workers", "1", cwd=tmp_path)
     assert done.code == 0, done.err[-2000:]
     assert done.err.count("; retrying") == (death is not None)
     assert death is None or f"was ended by {death}; retrying" in done.err
     assert any((tmp_path / marker).exists() for marker in ("lost", "killed", "cut"))
-    assert same_files(tmp_path / "undisturbed", tmp_path / "out") == []
+    assert same_files(undisturbed / "out", tmp_path / "out") == []
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")

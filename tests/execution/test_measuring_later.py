@@ -23,7 +23,8 @@ from actbench.store.store import Store
 from actbench.store.values import unpack_counts
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import trial as trial_module
-from helpers.runs import COMMAND, TINY, run_here, same_files
+from helpers.forked import start_command
+from helpers.runs import TINY, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -424,12 +425,10 @@ def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_re
 def test_a_run_killed_in_mid_measurement_resumes_without_training(tmp_path: Path) -> None:
     asked = ["run", *TINY, "--activation", "relu", "--seeds", "1", "--verbose"]
     asked += ["--corruptions", "contrast,gaussian_noise", "--out"]
-    with subprocess.Popen(
-        [*COMMAND, *asked, "killed", "--workers", "1"],
+    with start_command(
+        *(*asked, "killed", "--workers", "1"),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
         start_new_session=True,
     ) as process:
         assert process.stderr is not None

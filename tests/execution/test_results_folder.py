@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from helpers.runs import COMMAND, TINY
+from helpers.forked import start_command
+from helpers.runs import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,14 +59,12 @@ def run_of(
     """Give a running ``actbench run`` of two quick trials per seed, the activation's first."""
     asked = ("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--verbose")
     asked += ("--corruptions", "none", "--activation", spec, "--out", str(folder), *options)
-    with subprocess.Popen(
-        [*COMMAND, *asked],
+    with start_command(
+        *asked,
         cwd=folder.parent,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
     ) as process:
         try:
             yield process

@@ -12,7 +12,8 @@ from actbench.errors import ResultsFolderError, UsageError
 from actbench.store.lock import Shard, brief_lock, has_active_shards, shard_lock
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.runs import COMMAND, TINY_STUDY, run_here, same_files
+from helpers.forked import start_command
+from helpers.runs import TINY_STUDY, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,13 +88,8 @@ def test_the_last_of_several_concurrent_shards_writes_the_bytes_of_one_run(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     folder = tmp_path / "shared"
-    first = subprocess.Popen(
-        [*COMMAND, *shard_of("1/2", folder)],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
+    first = start_command(
+        *shard_of("1/2", folder), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     with first:
         second = run_here(*shard_of("2/2", folder), cwd=tmp_path)

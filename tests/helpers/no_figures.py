@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from actbench.cli import main as cli
 from actbench.report import write
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ def small_picture(*_: Any) -> dict[str, Figure]:
     return {"training": picture}
 
 
-if __name__ == "__main__":
-    from actbench.cli.main import main
-
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line with these arguments or those of the process."""
     write.all_figures = small_picture
+    cli.main(arguments)
+
+
+if __name__ == "__main__":
     main()

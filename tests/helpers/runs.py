@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from actbench.analysis.trial_results import stored_results
 from actbench.store.store import Store
+from helpers.forked import start_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ TINY_ACTIVATIONS = ("relu", "leaky_relu:0", "prelu", "rrelu")
 
 
 # the recipe and the measurements of the tiny study, for a part of its trials
-TINY_PART = (*TINY, "--corruptions", "noise")
+TINY_PART = (*TINY, "--corruptions", "gaussian_noise,impulse_noise")
 TINY_STUDY = (
     *TINY_PART,
     *(part for spec in TINY_ACTIVATIONS for part in ("--activation", spec)),
@@ -131,39 +132,45 @@ def run_here(*arguments: str, cwd: Path) -> Outcome:
     return Outcome(int(ended.value.code or 0), *printed)
 
 
-# the command as a process that draws no figures
-COMMAND = (sys.executable, "-m", "helpers.no_figures")
+def run_process(*arguments: str, cwd: Path, command: Sequence[str] = ()) -> Outcome:
+    """Return the outcome of the command with these arguments, a real process.
+
+    It draws no figures, and is a fork where possible, unless a ``command`` is given.
+    """
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if command:
+        process = subprocess.Popen(
+            [*command, *arguments], cwd=cwd, text=True, encoding="utf-8", **streams
+        )
+    else:
+        process = start_command(*arguments, cwd=cwd, **streams)
+    with process:
+        out, err = process.communicate()
+    return Outcome(process.returncode, out, err)
 
 
-def run_process(*arguments: str, cwd: Path, command: Sequence[str] = COMMAND) -> Outcome:
-    """Return the outcome of a command with these arguments, a real process."""
-    done = subprocess.run(
-        [*command, *arguments],
-        cwd=cwd,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+# how a command starts whose end ``ended_with_the_parent`` observes
+OBSERVED: dict[str, Any] = {
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.PIPE,
+    "start_new_session": True,
+}
 
 
-def ended_with_the_parent(*command: str, cwd: Path) -> bool:
+def observed(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start Python with these arguments for ``ended_with_the_parent``."""
+    return subprocess.Popen([sys.executable, *arguments], cwd=cwd, text=True, **OBSERVED)
+
+
+def ended_with_the_parent(process: subprocess.Popen[str]) -> bool:
     """Return whether all processes of a command end once it is killed while a worker computes.
 
     They share its stderr, which is at its end when the last of them is.
     """
-    with subprocess.Popen(
-        [sys.executable, *command],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
+    with process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.strip() == b"worker computes":
+            if line.strip() == "worker computes":
                 break
         process.kill()
         try:

@@ -99,23 +99,40 @@ def check_tables(frames: Frames) -> None:
     summary_of(frames)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("complete", "absent")])
-def test_the_tables_are_made_whatever_an_activation_lacks(way: str) -> None:
-    for ways in ((*["complete"] * 4, way, way), (way, way, *["complete"] * 4), (way,) * 6):
-        frames = frames_with(ways)
-        assert frames is not None
-        check_tables(frames)
+LACKING = [way for way in WAYS if way not in ("complete", "absent")]
+QUICKLY = {way: number % 3 for number, way in enumerate(LACKING)}
+
+
+@pytest.mark.parametrize(
+    ("way", "where"),
+    [
+        pytest.param(way, where, marks=() if where == QUICKLY[way] else pytest.mark.slow)
+        for way in LACKING
+        for where in range(3)
+    ],
+)
+def test_the_tables_are_made_whatever_an_activation_lacks(way: str, where: int) -> None:
+    """The last, the baseline, or every one lacks it."""
+    rest = ["complete"] * 4
+    frames = frames_with(((*rest, way, way), (way, way, *rest), (way,) * 6)[where])
+    assert frames is not None
+    check_tables(frames)
+
+
+COMPLETE_REPORTS = [
+    ("complete", "diverged", "a corruption", "an attack", "an epoch", "an epoch"),
+    ("diverged at once",) * 6,
+]
+MORE_REPORTS = [
+    ("complete", "a layer", "accuracy", "accuracy", "diverged", "absent"),
+    ("all epochs", "all epochs", "all attacks", "all corruptions", "all layers", "all layers"),
+    ("accuracy", "accuracy", "diagnostics", "a severity", "diverged at once", "crashed"),
+]
 
 
 @pytest.mark.parametrize(
     "ways",
-    [
-        ("complete", "diverged", "a corruption", "an attack", "an epoch", "an epoch"),
-        ("complete", "a layer", "accuracy", "accuracy", "diverged", "absent"),
-        ("all epochs", "all epochs", "all attacks", "all corruptions", "all layers", "all layers"),
-        ("accuracy", "accuracy", "diagnostics", "a severity", "diverged at once", "crashed"),
-        ("diverged at once",) * 6,
-    ],
+    [*COMPLETE_REPORTS, *(pytest.param(ways, marks=pytest.mark.slow) for ways in MORE_REPORTS)],
     ids=" ".join,
 )
 def test_the_complete_report_is_written_whatever_is_missing(
@@ -127,6 +144,7 @@ def test_the_complete_report_is_written_whatever_is_missing(
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.tuples(*[st.sampled_from(sorted(WAYS))] * 6))
 def test_the_tables_are_made_whatever_pattern_is_missing(ways: tuple[str, ...]) -> None:

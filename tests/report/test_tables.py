@@ -153,7 +153,7 @@ def test_every_table_has_a_row_per_measurement(tiny_run: TinyRun) -> None:
     study = tiny_run.study
     trials = len(study.activations) * len(study.seeds)
     assert len(table(tiny_run, "trials.csv")) == trials
-    assert len(table(tiny_run, "corruptions.csv")) == trials * 4 * 5
+    assert len(table(tiny_run, "corruptions.csv")) == trials * 2 * 5
     assert len(table(tiny_run, "gradients.csv")) == trials * study.epochs * 4
     assert list(table(tiny_run, "summary.csv")["activation"]) == list(study.activations)
 

@@ -45,9 +45,9 @@ NETWORKS = (
     "cnn",
     "deep_cnn:depth=4",
     "resnet20",
-    "resnet18",
+    pytest.param("resnet18", marks=pytest.mark.slow),  # a wider resnet20
     "wrn:depth=10,width=1",
-    "vgg:batch_norm=true",
+    pytest.param("vgg:batch_norm=true", marks=pytest.mark.slow),
     "squeezenet",
     "nin",
     "mlp:depth=2,width=16",

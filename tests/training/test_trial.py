@@ -196,7 +196,9 @@ def test_bf16_computes_coarsely_and_keeps_float32_weights(data: ImageData) -> No
     assert losses[1] == pytest.approx(losses[0], rel=2**-6)
 
 
-@pytest.mark.parametrize("model", ["cnn", "deep_cnn:depth=4", "resnet20"])
+@pytest.mark.parametrize(
+    "model", ["cnn", "deep_cnn:depth=4", pytest.param("resnet20", marks=pytest.mark.slow)]
+)
 def test_relu_and_a_leaky_slope_of_zero_agree_in_bf16_as_well(model: str, data: ImageData) -> None:
     relu, _, _ = trained(data, "relu", model=model, epochs=1, precision="bf16")
     leaky, _, _ = trained(data, "leaky_relu:0", model=model, epochs=1, precision="bf16")

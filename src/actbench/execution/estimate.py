@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
-TIMED_STEPS = 4  # the first, which is slower, does not count
-TIMED_IMAGES = 256
+TIMED_STEPS = 4  # the first, which is slower, does not count; fewer if trials have few steps
+TIMED_IMAGES = 128
 CLEAN_PASSES = 4  # a prediction, and the gradient in the images
 TIMED_SECONDS = 2.0  # no other activation is timed after these
 
@@ -74,15 +74,17 @@ def _seconds(plan: Plan, works: Sequence[Work]) -> float:
     """
     study = plan.study
     data = study_images(plan.data_folder, study)
+    amounts = [_amount(study, work.record, data) for work in works]
+    steps = max(steps for steps, _ in amounts)
+    timed = max(2, min(TIMED_STEPS, steps // 4)) if steps else 0
     speeds: dict[str, tuple[float, float]] = {}
     begin = time.perf_counter()
     for activation in dict.fromkeys(work.trial.activation for work in works):
         if time.perf_counter() - begin < TIMED_SECONDS:
-            speeds[activation] = _speeds(study, activation, data)
+            speeds[activation] = _speeds(study, activation, data, timed)
     seconds = 0.0
-    for work in works:
+    for work, (steps, images) in zip(works, amounts, strict=True):
         step, image = speeds.get(work.trial.activation) or max(speeds.values())
-        steps, images = _amount(study, work.record, data)
         seconds += steps * step + images * image
     return seconds
 
@@ -105,9 +107,9 @@ def _amount(study: Study, record: TrialRecord | None, data: ImageData) -> tuple[
     return steps, images
 
 
-def _speeds(study: Study, activation: str, data: ImageData) -> tuple[float, float]:
-    """Return the seconds of a training step and of the evaluation of one image."""
-    step = step_seconds(study, activation, data, TIMED_STEPS)
+def _speeds(study: Study, activation: str, data: ImageData, steps: int) -> tuple[float, float]:
+    """Return the seconds of a training step, if any are timed, and of evaluating one image."""
+    step = step_seconds(study, activation, data, steps) if steps else 0.0
     network, _ = trial_network(
         study, Trial(activation, study.seeds[0]), len(data.classes), data.image_size
     )

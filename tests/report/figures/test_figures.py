@@ -70,6 +70,11 @@ def drawn(normal: Frames) -> dict[str, Figure]:
     return figures(normal)
 
 
+@pytest.fixture(scope="module")
+def pictures(drawn: dict[str, Figure]) -> dict[str, str]:
+    return {name: to_svg(figure) for name, figure in drawn.items()}
+
+
 def test_a_normal_study_has_every_figure_with_its_n(drawn: dict[str, Figure]) -> None:
     assert set(drawn) == ALL
     for figure in drawn.values():
@@ -140,8 +145,8 @@ def test_points_that_a_line_connects_are_above_each_other(
         assert len({tuple(line.get_xdata()) for line in lines}) == 1
 
 
-def test_a_point_has_its_value_at_the_pointer(normal: Frames, drawn: dict[str, Figure]) -> None:
-    picture = ElementTree.fromstring(to_svg(drawn["severity"]))
+def test_a_point_has_its_value_at_the_pointer(normal: Frames, pictures: dict[str, str]) -> None:
+    picture = ElementTree.fromstring(pictures["severity"])
     titles = [part.text or "" for part in picture.iter("{http://www.w3.org/2000/svg}title")]
     assert len(titles) == len(SLOPES) * len(NOISES) * 6
     chosen = normal.corruptions.query(
@@ -153,8 +158,8 @@ def test_a_point_has_its_value_at_the_pointer(normal: Frames, drawn: dict[str, F
     )
 
 
-def test_each_part_of_a_series_is_marked_with_its_number(drawn: dict[str, Figure]) -> None:
-    picture = ElementTree.fromstring(to_svg(drawn["severity"]))
+def test_each_part_of_a_series_is_marked_with_its_number(pictures: dict[str, str]) -> None:
+    picture = ElementTree.fromstring(pictures["severity"])
     marked = [part for part in picture.iter() if "data-series" in part.attrib]
     assert {part.attrib["data-series"] for part in marked} == {"0", "1", "2"}
     colours = {style.colour for style in series_styles(SLOPES).values()}
@@ -199,17 +204,16 @@ def test_drawing_changes_no_setting(normal: Frames) -> None:
 
 
 def test_svg_ids_are_unique_across_figures_and_all_references_resolve(
-    drawn: dict[str, Figure],
+    pictures: dict[str, str],
 ) -> None:
-    page = "".join(map(to_svg, drawn.values()))
+    page = "".join(pictures.values())
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids)) > 0
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
 
 
-def test_svg_is_one_wellformed_element_without_date_or_comment(drawn: dict[str, Figure]) -> None:
-    for figure in drawn.values():
-        text = to_svg(figure)
+def test_svg_is_one_wellformed_element_without_date_or_comment(pictures: dict[str, str]) -> None:
+    for text in pictures.values():
         assert ElementTree.fromstring(text).tag.endswith("svg")
         assert "<!--" not in text
         assert "<metadata" not in text
@@ -232,16 +236,26 @@ def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
             ("differences", "replication", "corruption_differences", "slope"),
         ),
         ({"corruptions": (), "epochs": 1}, {}, ("severity", "corruption_differences")),
-        ({"epochs": 2, "seeds": 2}, {}, ()),
-        ({"activations": TWELVE, "seeds": 2}, {}, ()),
-        ({}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
+        pytest.param({"epochs": 2, "seeds": 2}, {}, (), marks=pytest.mark.slow),
+        pytest.param({"activations": TWELVE, "seeds": 2}, {}, (), marks=pytest.mark.slow),
+        ({"seeds": 2}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
         (
             {"seeds": 1},
             {("relu", 0): "diverged"},
             ("differences", "replication", "corruption_differences"),
         ),
-        ({"activations": ("relu", "gelu", "leaky_relu:0.1")}, {}, ("slope",)),
-        ({"epochs": 30, "corruptions": NOISES[:1]}, {}, ("corruption_differences",)),
+        pytest.param(
+            {"activations": ("relu", "gelu", "leaky_relu:0.1")},
+            {},
+            ("slope",),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"epochs": 30, "corruptions": NOISES[:1]},
+            {},
+            ("corruption_differences",),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
