@@ -31,7 +31,7 @@ STUDY = Study(
     epochs=2,
     seeds=2,
     activations=TINY_ACTIVATIONS,
-    corruptions=("noise",),
+    corruptions=("gaussian_noise", "impulse_noise"),
 )
 
 
