@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actbench.analysis.audit import AuditOptions, audit
@@ -197,6 +197,7 @@ def test_any_table_is_audited_or_refused_in_words(
 
 
 @given(st.text(max_size=200))
+@example(",")
 def test_any_text_at_all_is_read_or_refused_in_words(text: str) -> None:
     with contextlib.suppress(UsageError):
         read(text)

@@ -1,4 +1,4 @@
-"""A cache that is deleted or truncated during the run: it is made again, or one error ends the run."""
+"""A cache that is deleted or truncated during the run: made again, or one error that ends it."""
 
 from __future__ import annotations
 

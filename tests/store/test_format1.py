@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
-FOLDERS = [p for p in sorted(PUBLISHED.glob("*")) if Store(p).is_format1()]
+FOLDERS = [p.parent for p in sorted(PUBLISHED.rglob("study.toml")) if Store(p.parent).is_format1()]
 OF_BOTH_KINDS = ("cifar10-jpeg-robustness", "cifar10-jpeg-deep_cnn")
 
 pytestmark = pytest.mark.skipif(not FOLDERS, reason="no published study has format 1")

@@ -50,7 +50,7 @@ def read_grids(text: str, source: str) -> list[Grid]:
     except csv.Error as error:
         raise UsageError(f"{source}, line {reader.line_num}: not valid CSV: {error}") from None
     found = [(row, line) for row, line in read if any(row)]
-    headers = found[0][0]
+    headers = found[0][0] if found else []
     if len(headers) < 2 or len(found) < 2:
         raise UsageError(
             f"{source} has no table: there must be a line of column names and a line for each row, "
