@@ -19,6 +19,7 @@ import tempfile
 import traceback
 import warnings
 from multiprocessing import resource_tracker, util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORKS = sys.platform == "linux"
 COMMAND = (sys.executable, "-m", "helpers.no_figures")
+PROJECT = Path(__file__).parents[2]
 LIBRARIES = ("execution.estimate", "execution.interleaved", "report.write", "training.trial")
 
 
@@ -165,8 +167,10 @@ def _forget() -> None:
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
     cache._CHECKED.clear()
+    ours = (str(PROJECT), sys.prefix)  # which may lie in the temporary folder too
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", "")).startswith(tempfile.gettempdir()):
+        file = str(getattr(module, "__file__", ""))
+        if file.startswith(tempfile.gettempdir()) and not file.startswith(ours):
             del sys.modules[name]
         elif name.startswith("actbench."):
             for value in vars(module).values():
