@@ -35,7 +35,7 @@ import tomli_w
 import torch
 
 import actbench
-from actbench.analysis.frames import read_frames
+from actbench.analysis.stored_frames import read_frames
 from actbench.cache import cache_folder, cached_images
 from actbench.cli import main as cli
 from actbench.cli.summary import print_summary

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actbench.analysis.frames import Frames, read_retuned
-from actbench.analysis.trial_results import stored_results
+from actbench.analysis.frames import Frames
+from actbench.analysis.stored_frames import stored_parts
 from actbench.errors import UsageError, did_you_mean
 from actbench.files import atomic_write
 from actbench.report.sentences import verdict_sentences
@@ -46,10 +46,7 @@ class Results(Frames):
             ResultsFolderError: it is no results folder, or holds no finished trial.
         """
         store = Store(folder)
-        study = store.study()
-        records = stored_results(store, study)
-        environments = store.environment()["environments"]
-        super().__init__(study, records, environments, read_retuned(store, study))
+        super().__init__(**stored_parts(store, store.study()))
         self.folder = folder
 
     @property

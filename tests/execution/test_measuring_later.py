@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from actbench.analysis.frames import Frames, read_frames
+from actbench.analysis.stored_frames import read_frames
 from actbench.data.images import open_images, prepare
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from actbench.analysis.frames import Frames
     from helpers.runs import Outcome
 
 

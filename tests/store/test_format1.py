@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.analysis.frames import read_frames
+from actbench.analysis.stored_frames import read_frames
 from actbench.report.write import derived_files
 from actbench.store.format1 import names_of_format1, open_format1, result_from_json
 from actbench.store.record import content_checksum

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actbench.analysis.frames import read_frames
+from actbench.analysis.stored_frames import read_frames
 from actbench.report.write import derived_files
 from actbench.store.record import record_to_json
 from actbench.store.store import Store

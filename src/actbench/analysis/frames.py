@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from actbench.analysis import breakdowns, record_tables
@@ -23,30 +21,28 @@ from actbench.analysis.metric_values import metric_values
 from actbench.analysis.metrics import metrics_for
 from actbench.analysis.record_tables import (
     correct_images,
-    correct_versions,
     masking_signs,
+    scores_by_trial,
     trial_key,
 )
 from actbench.analysis.replication import REPLICATION_COLUMNS, replicate
 from actbench.analysis.robustness import matched_accuracies, mechanism_correlations
 from actbench.analysis.sequential import spending_level
 from actbench.analysis.summaries import summarise
-from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, flags_of_activation
-from actbench.analysis.trial_results import results_in, stored_results
+from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, checks_by_activation
 from actbench.analysis.tuning import compare_tuning_studies
 from actbench.analysis.variance import variance_sources
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
-from actbench.store.tuning import tuning_store
 from actbench.study.levels import severities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from actbench.analysis.metrics import Metric
     from actbench.store.result import TrialResult
-    from actbench.store.store import Store
     from actbench.study.study import Study
 
 
@@ -201,15 +197,10 @@ class Frames:
     @cached_property
     def variance(self) -> pd.DataFrame:
         """A row per activation × primary metric: standard errors from seeds and test images."""
-        corrupted_versions = self._corrupted_versions
         parts = []
         for metric in self.primary_metrics:
-            versions = 1 if metric == "clean_accuracy" else corrupted_versions
-            scores = {
-                trial_key(r): counts
-                for r in self.records
-                if (counts := correct_versions(r, metric, versions)) is not None
-            }
+            versions = 1 if metric == "clean_accuracy" else self._corrupted_versions
+            scores = scores_by_trial(self.records, metric, versions)
             part = variance_sources(scores, self.study.baseline, versions)
             part.insert(2, "metric", metric)
             parts.append(part)
@@ -281,19 +272,15 @@ class Frames:
         Records of earlier versions do not have it: then the share of a known data set is used, or
         an equal share of each class, which is a lower bound.
         """
-        for record in self.records:
-            if record.largest_class_share:
-                return record.largest_class_share
-        known = KNOWN_CLASS_SHARES.get(self.study.dataset)
+        stated = next((r.largest_class_share for r in self.records if r.largest_class_share), None)
         classes = next((r.masking.classes for r in self.records if r.masking), 0)
+        known = stated or KNOWN_CLASS_SHARES.get(self.study.dataset)
         return known or (1 / classes if classes else None)
 
     def at_chance(self, activation: str) -> int:
         """Return how many of the activation's networks are not above chance on clean images."""
-        if activation not in self._trial_checks:
-            return 0
-        hits, _ = self._trial_checks[activation]
-        return int(hits.sum())
+        hits, _ = self._trial_checks.get(activation, ((), []))
+        return int(sum(hits))
 
     def finished(self, activation: str) -> int:
         """Return how many of the activation's stored trials have a result."""
@@ -344,15 +331,8 @@ class Frames:
     def _trial_checks(self) -> dict[str, tuple[NDArray[np.bool_], list[str]]]:
         """By activation: which of its stored trials are at chance, and their flags."""
         images = next((len(found) for r in self.records if len(found := correct_images(r))), 0)
-        checks = {}
-        for activation, part in self._unflagged.groupby("activation", sort=False):
-            values = {name: part[name].to_numpy(np.float64) for name in self.primary_metrics}
-            checks[str(activation)] = (
-                flags_of_activation(values, images, self.class_share)
-                if images
-                else (np.zeros(len(part), dtype=np.bool_), [""] * len(part))
-            )
-        return checks
+        metrics = self.primary_metrics
+        return checks_by_activation(self._unflagged, metrics, images, self.class_share)
 
     @cached_property
     def identical(self) -> dict[str, int]:
@@ -368,27 +348,3 @@ class Frames:
         if self.baseline_at_chance:
             withhold_at_chance(table, self.metrics)
         note_ranks(table)
-
-
-def read_frames(store: Store, study: Study) -> Frames:
-    """Return the frames of the study's stored records.
-
-    Raises:
-        ResultsFolderError: no trial is stored, or a record cannot be read.
-    """
-    results, environments = stored_results(store, study), store.environment()["environments"]
-    return Frames(study, results, environments, read_retuned(store, study))
-
-
-def read_retuned(store: Store, study: Study) -> list[Frames]:
-    """Return the frames of the study with the settings of each further tuning study.
-
-    They end before the first one of which no trial is stored.
-
-    Raises:
-        ResultsFolderError: a record cannot be read.
-    """
-    within = tuning_store(store)
-    found = ((other, results_in(within, other)) for other in study.retuned)
-    stored = itertools.takewhile(lambda pair: pair[1], found)
-    return [Frames(other, results) for other, results in stored]

@@ -93,6 +93,14 @@ def correct_versions(result: TrialResult, metric: str, versions: int) -> NDArray
     return np.sum(counts, axis=0) if counts else None
 
 
+def scores_by_trial(
+    records: Records, metric: str, versions: int
+) -> dict[tuple[str, int], NDArray[np.int64]]:
+    """Return ``correct_versions`` by (activation, seed), of the trials that have them."""
+    found = {trial_key(r): correct_versions(r, metric, versions) for r in records}
+    return {trial: counts for trial, counts in found.items() if counts is not None}
+
+
 def identical_activations(records: Records, baseline: str) -> dict[str, int]:
     """Return the activations whose results are the baseline's to the last bit, with their pairs.
 

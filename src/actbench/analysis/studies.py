@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from actbench.analysis.frames import read_frames
+from actbench.analysis.stored_frames import read_frames
 from actbench.analysis.verdicts import NO_VERDICT
 from actbench.errors import UsageError
 from actbench.store.store import Store

@@ -12,8 +12,9 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -136,3 +137,23 @@ def flags_of_activation(
                     f"{metric.replace('_', ' ')} far from the others (robust z {score:+.1f})"
                 )
     return at_chance, ["; ".join(flag).replace("-", "−") for flag in flags]
+
+
+def checks_by_activation(
+    trials: pd.DataFrame, metrics: Sequence[str], images: int, class_share: float | None
+) -> dict[str, tuple[NDArray[np.bool_], list[str]]]:
+    """Return ``flags_of_activation`` of each activation's trials.
+
+    Args:
+        trials: a row per trial with ``activation`` and a column of accuracies per metric.
+        metrics: with ``clean_accuracy``.
+        images: the number of test images; with 0, nothing is flagged.
+        class_share: as for ``flags_of_activation``.
+    """
+    checks = {}
+    for activation, part in trials.groupby("activation", sort=False):
+        values = {name: part[name].to_numpy(np.float64) for name in metrics}
+        nothing = np.zeros(len(part), dtype=np.bool_), [""] * len(part)
+        found = flags_of_activation(values, images, class_share) if images else nothing
+        checks[str(activation)] = found
+    return checks

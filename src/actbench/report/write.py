@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from actbench.analysis.frames import read_frames
+from actbench.analysis.stored_frames import read_frames
 from actbench.report.figures.registry import FIGURES, STRIP, corruption_strip, figures
 from actbench.report.figures.style import to_png, to_svg
 from actbench.report.html import to_html
