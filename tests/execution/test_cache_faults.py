@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from actbench.models.native.conv_pool import COMPILERS
+from actbench.models.native.compiled import COMPILERS
 from helpers.runs import (
     run_here,
     run_process,

@@ -42,7 +42,7 @@ def environment_of(device: str, kernels: str) -> dict[str, Any]:
         "threads_per_trial": 1,
     }
     if kernels == "native":
-        from actbench.models.native.conv_pool import compiler_version
+        from actbench.models.native.compiled import compiler_version
 
         found["compiler"] = compiler_version()
     if device == "cuda":

@@ -23,7 +23,7 @@ from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import build_network, has_native_step
 from actbench.models.global_state import changes, settings_kept
 from actbench.models.initialisation import gain_of
-from actbench.models.native.conv_pool import prepare as compile_kernels
+from actbench.models.native.compiled import prepare as compile_kernels
 from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import resolve_model
 from actbench.models.study_code import study_code

@@ -17,8 +17,8 @@ from actbench.execution.plan import prepare_study
 from actbench.execution.trials import keep_resolved
 from actbench.models.activations import ACTIVATIONS, Shape, resolve_activation
 from actbench.models.build import build_network, has_native_step
-from actbench.models.native import conv_pool
-from actbench.models.native.conv_pool import COMPILERS
+from actbench.models.native import compiled
+from actbench.models.native.compiled import COMPILERS
 from actbench.models.networks.layers import PoolingConv2d
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial, trial_id
@@ -52,7 +52,7 @@ SMALL = (*QUICK, "--activation", "leaky_relu:0.1", "--workers", "0", "--out", "s
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the compiler unavailable, with no library compiled before."""
-    monkeypatch.setattr(conv_pool, "_library", conv_pool._library.__wrapped__)
+    monkeypatch.setattr(compiled, "library", compiled.library.__wrapped__)
     monkeypatch.setenv("CXX", "/nowhere/c++")
 
 
