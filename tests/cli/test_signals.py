@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers.forked import start_command
-from helpers.runs import TINY_PART, run_here
+from helpers.runs import TINY_PART, interrupted, run_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,22 +30,11 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
     # a part of the tiny study, whose trials are the same to the last bit
     part = [*TINY_PART, *("--activation", "prelu", "--activation", "rrelu", "--seeds", "1")]
     asked = ["run", *part, "--out", "out", "--workers", "1"]
-    with start_command(
-        *asked,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("[1/3]"):
-                break
-        # as a terminal does: the command and its worker get it
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate()
-    assert process.returncode == 130
-    assert out == ""
+    # as from a terminal: the command and its worker get it
+    ended = interrupted("[1/3]", signal.SIGINT, *asked, cwd=tmp_path)
+    assert ended.code == 130
+    assert ended.out == ""
+    err = ended.err
     assert "Traceback" not in err
     resume = f"resume with: {shlex.join(['actbench', *asked])}"
     assert err.splitlines()[-1] == f"actbench: {resume}"

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from helpers.runs import (
     OBSERVED,
     TINY_PART,
     ended_with_the_parent,
+    interrupted,
     observed,
     run_here,
 )
@@ -44,17 +44,9 @@ def test_a_killed_run_resumes_after_the_last_complete_epoch_with_the_same_bytes(
 ) -> None:
     asked = ["run", *TINY_PART, "--activation", "rrelu", "--seeds", "1", "--verbose"]
     asked += ["--out", "out"]
-    with start_command(
-        *(*asked, "--workers", "1"),
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("rrelu, seed 0: epoch 1/2, test loss"):
-                break
-        os.killpg(process.pid, signal.SIGKILL)
+    line = "rrelu, seed 0: epoch 1/2, test loss"
+    ended = interrupted(line, signal.SIGKILL, *asked, "--workers", "1", cwd=tmp_path)
+    assert ended.code == -signal.SIGKILL
     again = run_here(*asked, cwd=tmp_path)
     assert again.code == 0, again.err
     assert "rrelu, seed 0: epoch 1/2" not in again.err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,7 @@ from actbench.store.store import Store
 from actbench.store.values import unpack_counts
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training import trial as trial_module
-from helpers.forked import start_command
-from helpers.runs import TINY, run_here, same_files
+from helpers.runs import TINY, interrupted, run_here, same_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -426,17 +424,9 @@ def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_re
 def test_a_run_killed_in_mid_measurement_resumes_without_training(tmp_path: Path) -> None:
     asked = ["run", *TINY, "--activation", "relu", "--seeds", "1", "--verbose"]
     asked += ["--corruptions", "contrast,gaussian_noise", "--out"]
-    with start_command(
-        *(*asked, "killed", "--workers", "1"),
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("relu, seed 0: measurement 2/3"):
-                break
-        os.killpg(process.pid, signal.SIGKILL)
+    line = "relu, seed 0: measurement 2/3"
+    ended = interrupted(line, signal.SIGKILL, *asked, "killed", "--workers", "1", cwd=tmp_path)
+    assert ended.code == -signal.SIGKILL
     again = run_here(*asked, "killed", cwd=tmp_path)
     assert again.code == 0, again.err
     assert "epoch" not in again.err

@@ -162,6 +162,22 @@ def observed(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, *arguments], cwd=cwd, text=True, **OBSERVED)
 
 
+def interrupted(line: str, number: signal.Signals, *arguments: str, cwd: Path) -> Outcome:
+    """Return how a command ended that got a signal with its workers, after a line on stderr.
+
+    Its stderr is what followed the first line that begins with ``line``.
+    """
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start_command(*arguments, cwd=cwd, start_new_session=True, **streams) as process:
+        assert process.stderr is not None
+        for written in process.stderr:
+            if written.startswith(line):
+                break
+        os.killpg(process.pid, number)
+        out, err = process.communicate()
+    return Outcome(process.returncode, out, err)
+
+
 def ended_with_the_parent(process: subprocess.Popen[str]) -> bool:
     """Return whether all processes of a command end once it is killed while a worker computes.
 

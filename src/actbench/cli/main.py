@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from actbench import __version__
+from actbench.cli.asked import asked_study
 from actbench.cli.audit import audit
 from actbench.cli.listing import list_
 from actbench.cli.options import Folder, GroupedCommand, Names, options_of
@@ -28,10 +29,8 @@ from actbench.cli.terminal import (
 from actbench.errors import ActbenchError, Terminated, UsageError
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
 from actbench.study.run_options import RunOptions
-from actbench.study.specs import is_import_path
-from actbench.study.study import Study, merged
-from actbench.study.toml import read_config, study_to_toml
-from actbench.study.tuning import tuning_of
+from actbench.study.study import Study
+from actbench.study.toml import study_to_toml
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -75,28 +74,13 @@ def run(
 
     The same command again resumes an interrupted run.
     """
-    values = read_config(config) if config else {}
     # 0 is a value, although it equals False: only what was not given is left out
     given = {k: v for k, v in given.items() if v is not None and v is not False and v != ()}
     run_names = {item.name for item in settings_of(RunOptions)}
     options = RunOptions(**{k: v for k, v in given.items() if k in run_names})
-    given = {k: v for k, v in given.items() if k not in run_names}
-    for name, flag in (("tune_lr", "--tune-lr"), ("tune", "--tune")):
-        if {name, "learning_rate"} <= set(given):
-            raise UsageError(
-                f"{flag} chooses the learning rate, so --lr would do nothing; give one"
-            )
-    if given.get("steps") and "epochs" in given:
-        raise UsageError("--epochs and --steps both say how long to train; give one")
-    study = Study(**merged(_of_claim({**values, **given}), values, given))
-    if "weight_decay" in given and (search := tuning_of(study)) and search.weight_decay:
-        raise UsageError(
-            "--tune chooses the weight decay, so --weight-decay would do nothing; give one"
-        )
+    study = asked_study(config, {k: v for k, v in given.items() if k not in run_names})
     if study.claim and not quiet:
         _log_claim(study)
-    if config:
-        _warn_of_code(config, study, set(values) - set(given))
 
     from actbench.api import default_folder, plan_interim_analyses, run_in_folder
     from actbench.cli.summary import print_summary
@@ -131,49 +115,12 @@ def run(
     return int(not summary.complete)
 
 
-def _of_claim(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe of the claim that the values name; empty if they name none."""
-    claim = values.get("claim")
-    if not isinstance(claim, str) or not claim:
-        return {}
-    from actbench.analysis.claims import claim_settings
-
-    return claim_settings(claim, values.get("scale", 1.0))
-
-
 def _log_claim(study: Study) -> None:
     """Write that a run of a claim is a trial run, and where it departs from the protocol."""
     from actbench.report.claims import departures, trial_run
 
     for line in filter(None, (trial_run(study), departures(study))):
         log(f"claim {study.claim}: {line}")
-
-
-def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
-    """Warn of code that is imported because a configuration outside the current folder names it."""
-    if config.resolve().is_relative_to(Path.cwd()):
-        return
-    from actbench.corruptions.registry import CORRUPTIONS
-    from actbench.data.datasets import DATASETS
-    from actbench.models.activations import ACTIVATIONS
-    from actbench.models.networks.registry import MODELS
-
-    specs = [ACTIVATIONS.parse(text) for text in study.activations]
-    specs = specs if "activations" in from_config else []
-    if "baseline" in from_config:
-        specs.append(ACTIVATIONS.parse(study.baseline))
-    if "model" in from_config:
-        specs.append(MODELS.parse(study.model))
-    if "dataset" in from_config:
-        specs.append(DATASETS.parse(study.dataset))
-    if "corruptions" in from_config:
-        specs += map(CORRUPTIONS.parse, filter(is_import_path, study.corruptions))
-    named = dict.fromkeys(spec.name for spec in specs if spec.imported)
-    if named:
-        log(
-            f"warning: {str(config)!r} is outside the current folder and names code that is "
-            f"imported now: {', '.join(named)}"
-        )
 
 
 @cli.command()

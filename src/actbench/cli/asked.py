@@ -1,0 +1,74 @@
+"""The study that command-line options, a configuration and a claim ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from actbench.cli.terminal import log
+from actbench.errors import UsageError
+from actbench.study.specs import is_import_path
+from actbench.study.study import Study, merged
+from actbench.study.toml import read_config
+from actbench.study.tuning import tuning_of
+
+
+def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
+    """Return the study of the options that were given, which override the configuration.
+
+    Raises:
+        UsageError: a setting is wrong, the file cannot be read, or an option would do nothing.
+    """
+    values = read_config(config) if config else {}
+    for name, flag in (("tune_lr", "--tune-lr"), ("tune", "--tune")):
+        if {name, "learning_rate"} <= set(given):
+            raise UsageError(
+                f"{flag} chooses the learning rate, so --lr would do nothing; give one"
+            )
+    if given.get("steps") and "epochs" in given:
+        raise UsageError("--epochs and --steps both say how long to train; give one")
+    study = Study(**merged(_of_claim({**values, **given}), values, given))
+    if "weight_decay" in given and (search := tuning_of(study)) and search.weight_decay:
+        raise UsageError(
+            "--tune chooses the weight decay, so --weight-decay would do nothing; give one"
+        )
+    if config:
+        _warn_of_code(config, study, set(values) - set(given))
+    return study
+
+
+def _of_claim(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of the claim that the values name; empty if they name none."""
+    claim = values.get("claim")
+    if not isinstance(claim, str) or not claim:
+        return {}
+    from actbench.analysis.claims import claim_settings
+
+    return claim_settings(claim, values.get("scale", 1.0))
+
+
+def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
+    """Warn of code that is imported because a configuration outside the current folder names it."""
+    if config.resolve().is_relative_to(Path.cwd()):
+        return
+    from actbench.corruptions.registry import CORRUPTIONS
+    from actbench.data.datasets import DATASETS
+    from actbench.models.activations import ACTIVATIONS
+    from actbench.models.networks.registry import MODELS
+
+    specs = [ACTIVATIONS.parse(text) for text in study.activations]
+    specs = specs if "activations" in from_config else []
+    if "baseline" in from_config:
+        specs.append(ACTIVATIONS.parse(study.baseline))
+    if "model" in from_config:
+        specs.append(MODELS.parse(study.model))
+    if "dataset" in from_config:
+        specs.append(DATASETS.parse(study.dataset))
+    if "corruptions" in from_config:
+        specs += map(CORRUPTIONS.parse, filter(is_import_path, study.corruptions))
+    named = dict.fromkeys(spec.name for spec in specs if spec.imported)
+    if named:
+        log(
+            f"warning: {str(config)!r} is outside the current folder and names code that is "
+            f"imported now: {', '.join(named)}"
+        )
