@@ -86,11 +86,12 @@ def _entry(
     shape: Shape = Shape.QUASI_CONVEX,
     *,
     only: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    otherwise: Shape = Shape.QUASI_CONVEX,
     rule: Rule | None = None,
     **parameters: Parameter,
 ) -> Entry[Definition]:
-    """Return an entry whose shape is ``shape`` where ``only`` is true, elsewhere quasi-convex."""
-    definition = Definition(module, lambda p: shape if only(p) else Shape.QUASI_CONVEX)
+    """Return an entry whose shape is ``shape`` for the parameters that ``only`` accepts."""
+    definition = Definition(module, lambda p: shape if only(p) else otherwise)
     return Entry(definition, parameters=parameters, rule=rule)
 
 
@@ -131,6 +132,9 @@ ACTIVATIONS = Registry(
     softplus=_entry(
         nn.Softplus,
         Shape.INCREASING,
+        # at a lower threshold, from which it is the identity, it drops visibly
+        only=lambda p: bool(p["threshold"] >= 20),
+        otherwise=Shape.ANY,
         beta=Parameter(1.0, _POSITIVE),
         threshold=Parameter(20.0),
     ),
