@@ -293,15 +293,30 @@ def test_a_notebook_shows_a_figure_as_a_picture(results: actbench.Results) -> No
     assert int.from_bytes(picture[16:20], "big") == 2 * 576
 
 
-def test_the_example_of_the_page_runs_unchanged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def here(script: Path) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.chdir(script.parent):
+        runpy.run_path(str(script))
+    return printed.getvalue()
+
+
+def as_a_script(script: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script.name],
+        cwd=script.parent,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("run", [here, pytest.param(as_a_script, marks=pytest.mark.slow)])
+def test_the_example_of_the_page_runs_unchanged(run: Callable[[Path], str], tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S)
     script = tmp_path / "example.py"
     script.write_text("".join(blocks), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(script))
-    out = capsys.readouterr().out
+    out = run(script)
     assert "leaky_relu:0.1 — corrupted accuracy" in out
     assert "6 trials, two of them new" in out
     assert (tmp_path / "severity.svg").stat().st_size > 0

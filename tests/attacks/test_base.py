@@ -39,16 +39,20 @@ SPECS = (
 )
 
 
+COUNTS = [30, pytest.param(60, marks=pytest.mark.slow)]
+
+
 # The attacked images
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("epsilon", [1 / 255, 8 / 255, 0.3, 3.0])
 @pytest.mark.parametrize("spec", SPECS)
 def test_every_image_is_within_the_ball_and_in_range_to_the_last_bit(
-    spec, epsilon, network, images, labels
+    spec, epsilon, count, network, images, labels
 ):
-    dim = images[:30] * 0.9 + 1e-3  # neither 8-bit levels nor the ends of the range
-    attacked = run(spec, network, dim, labels[:30], epsilon).images
+    dim = images[:count] * 0.9 + 1e-3  # neither 8-bit levels nor the ends of the range
+    attacked = run(spec, network, dim, labels[:count], epsilon).images
     offset = (attacked.double() - dim.double()).flatten(1)
     length = offset.abs().amax(1) if resolve(spec).norm == "linf" else offset.norm(dim=1)
     assert float(length.max()) <= epsilon
@@ -103,11 +107,14 @@ def test_the_scale_of_the_logits_changes_no_attack(spec, network, few, attacked)
 # A result depends only on the network, the images and the generator
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(spec, network, images, labels):
+def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(
+    spec, count, network, images, labels
+):
     attack = resolve(spec)
     first, again, other = (
-        attack(network, images[:30], labels[:30], 0.02, seeded(seed)) for seed in (3, 3, 4)
+        attack(network, images[:count], labels[:count], 0.02, seeded(seed)) for seed in (3, 3, 4)
     )
     assert same(first, again)
     assert same(first, other) == (attack.name in ("fgsm", "fab"))

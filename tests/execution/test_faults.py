@@ -199,7 +199,7 @@ def test_no_worker_outlives_a_killed_run(
     name: str, user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
     spec = f"{user_module(BUSY)}:{name}"
-    asked = (*QUICK, "--activation", spec, "--workers", "1", "--trial-timeout", "600")
+    asked = (*QUICK, "--activation", spec, "--workers", "2", "--trial-timeout", "600")
     if name == "computes":
         assert ended_with_the_parent(start_command(*asked, cwd=tmp_path, **OBSERVED))
     else:  # a new interpreter

@@ -126,12 +126,12 @@ def test_interleaved_trials_have_the_records_of_single_trials(
 
 
 def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> None:
-    study = replace(STUDY, activations=("relu", "rrelu", DRAWING), seeds=(0,))
+    study = replace(STUDY, activations=("relu", "rrelu", DRAWING))
     few = open_images(folder).train_subset(150)
     single = [
         finish(run_one(study, work, few, ignore, None, deferred=True)) for work in works_of(study)
     ]
-    assert records_of(side_by_side(study, folder, 3)) == records_of(single)
+    assert records_of(side_by_side(study, folder, 6)) == records_of(single)
 
 
 @pytest.mark.parametrize("model", ["resnet20", "deep_cnn:depth=4"])
@@ -244,8 +244,7 @@ def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(
         "class Hangs(nn.Module):\n    def forward(self, x):\n        threading.Event().wait()\n"
     )
     monkeypatch.chdir(tmp_path)
-    study = Study(activations=("relu", "tanh", "hanging:Hangs"), seeds=(0,), epochs=1)
-    study = replace(study, corruptions=())
+    study = Study(activations=("relu", "hanging:Hangs"), seeds=(0, 1), epochs=1, corruptions=())
     events: list[Any] = []
     workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=8)
     try:
@@ -253,11 +252,16 @@ def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(
     finally:
         workers.close()
     ended = {
-        event.record.activation: event.record.status
+        (event.record.activation, event.record.seed): event.record.status
         for event in events
         if isinstance(event, Finished)
     }
-    assert ended == {"relu": "ok", "tanh": "ok", "hanging:Hangs": "crashed"}
+    assert ended == {
+        ("relu", 0): "ok",
+        ("relu", 1): "ok",
+        ("hanging:Hangs", 0): "crashed",
+        ("hanging:Hangs", 1): "crashed",
+    }
 
 
 def test_losses_are_read_once_per_epoch(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
