@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from helpers.runs import Outcome, TinyRun
 
 
 def modules_loaded_by(code: str) -> set[str]:
@@ -40,6 +48,22 @@ def modules_loaded_by(code: str) -> set[str]:
 )
 def test_torch_is_not_loaded_by(code: str) -> None:
     assert "torch" not in modules_loaded_by(code)
+
+
+def test_a_study_with_nothing_to_do_loads_no_torch(
+    tiny_run: TinyRun, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    folder = str(shutil.copytree(tiny_run.folder, tmp_path / "elsewhere"))
+    here = tmp_path / "here"
+    here.mkdir()
+    # outside the current folder, so that code which it names would be listed
+    arguments = ["run", "--config", f"{folder}/study.toml", "--out", folder]
+    assert actbench_here(*arguments).code == 0
+    loaded = modules_loaded_by(
+        f"import os\nos.chdir({str(here)!r})\nfrom actbench.cli.main import cli\n"
+        f"cli.main({arguments!r}, standalone_mode=False)"
+    )
+    assert loaded.isdisjoint({"torch", "pandas", "scipy"})
 
 
 def test_help_loads_neither_pandas_nor_scipy() -> None:

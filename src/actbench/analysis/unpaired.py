@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 from scipy import special
 
-from actbench.analysis.paired import CONFIDENCE, POWER
+from actbench.analysis.paired import CONFIDENCE, POWER, detectable_noncentrality
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,7 @@ class Estimate:
 
         The standard error at hand is taken for the true one.
         """
-        return self.error * _detectable(self.freedom, level, power)
-
-
-@lru_cache(maxsize=1024)
-def _detectable(freedom: float, level: float, power: float) -> float:
-    """Return the noncentrality of t at which a two-sided test at ``level`` has ``power``.
-
-    Without rejections on the other side, which are below 1e-6 at any power of interest.
-    """
-    from scipy.optimize import brentq
-
-    quantile = float(special.stdtrit(freedom, 1 - level / 2))
-    highest = quantile + 10 + 10 * quantile / math.sqrt(freedom)
-    return float(brentq(lambda x: 1 - special.nctdtr(freedom, x, quantile) - power, 0, highest))
+        return self.error * detectable_noncentrality(self.freedom, level, power)
 
 
 def welch(sample: Sample, other: Sample) -> Estimate | None:

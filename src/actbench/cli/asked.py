@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actbench.cli.terminal import log
 from actbench.errors import UsageError
@@ -11,6 +11,12 @@ from actbench.study.specs import is_import_path
 from actbench.study.study import Study, merged
 from actbench.study.toml import read_config
 from actbench.study.tuning import tuning_of
+
+if TYPE_CHECKING:
+    from actbench.study.registry import Registry
+
+
+_MAY_NAME_CODE = ("activations", "baseline", "model", "dataset", "corruptions")
 
 
 def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
@@ -51,21 +57,29 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
     """Warn of code that is imported because a configuration outside the current folder names it."""
     if config.resolve().is_relative_to(Path.cwd()):
         return
+    values = {name: getattr(study, name) for name in _MAY_NAME_CODE if name in from_config}
+    paths = [
+        (name, text)
+        for name, value in values.items()
+        for text in ((value,) if isinstance(value, str) else value)
+        if is_import_path(text)
+    ]
+    if not paths:
+        return
     from actbench.corruptions.registry import CORRUPTIONS
     from actbench.data.datasets import DATASETS
     from actbench.models.activations import ACTIVATIONS
     from actbench.models.networks.registry import MODELS
 
-    specs = [ACTIVATIONS.parse(text) for text in study.activations]
-    specs = specs if "activations" in from_config else []
-    if "baseline" in from_config:
-        specs.append(ACTIVATIONS.parse(study.baseline))
-    if "model" in from_config:
-        specs.append(MODELS.parse(study.model))
-    if "dataset" in from_config:
-        specs.append(DATASETS.parse(study.dataset))
-    if "corruptions" in from_config:
-        specs += map(CORRUPTIONS.parse, filter(is_import_path, study.corruptions))
+    registries: tuple[Registry[Any], ...] = (
+        ACTIVATIONS,
+        ACTIVATIONS,
+        MODELS,
+        DATASETS,
+        CORRUPTIONS,
+    )
+    registry = dict(zip(_MAY_NAME_CODE, registries, strict=True))
+    specs = [registry[name].parse(text) for name, text in paths]
     named = dict.fromkeys(spec.name for spec in specs if spec.imported)
     if named:
         log(
