@@ -18,8 +18,10 @@ from actbench.analysis.frames import Frames
 from actbench.analysis.trial_results import stored_results
 from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
+from actbench.report.latex import summary_latex
+from actbench.report.markdown import summary_markdown
 from actbench.report.summary import summary_of
-from actbench.report.tables import accuracy_tables, to_csv
+from actbench.report.tables import accuracy_tables, comparison_table, summary_table, to_csv
 from actbench.report.write import derived_files
 from actbench.store.record import EpochRecord
 from actbench.store.result import CorruptionScore, TrialResult
@@ -345,5 +347,16 @@ def test_levels_have_rows_of_their_own_and_none_in_the_table_by_severity() -> No
     assert summary["mce"].notna().all()
     only = synthetic_frames(Study(activations=("relu",), corruptions=names[:1], seeds=2))
     assert [table.id for table in accuracy_tables(only)] == ["by-corruption", "by-level"]
-    none = synthetic_frames(Study(activations=("relu",), corruptions=(), seeds=2))
-    assert accuracy_tables(none) == []
+
+
+def test_without_corruptions_no_document_speaks_of_them() -> None:
+    frames = synthetic_frames(Study(activations=("relu", "elu"), corruptions=(), seeds=2))
+    assert accuracy_tables(frames) == []
+    table = comparison_table(frames, frames.comparisons)
+    assert "clean accuracy, points" in {row[1] for row in table.rows}
+    assert len(summary_table(frames).headers) == len(summary_table(frames).rows[0]) == 6
+    for text in (summary_markdown(frames), summary_latex(frames)):
+        for word in ("orrupted accuracy", "mCE", "drop"):
+            assert word not in text
+    page = to_html(frames, {}, {}, "1")
+    assert "mCE" not in page[page.index("<main") :]

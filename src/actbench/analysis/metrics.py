@@ -22,6 +22,7 @@ class Metric:
         has_margin: whether a difference below the equivalence margin is of no practical interest.
             The margin is stated in accuracy, so only accuracies and their differences have it.
         kind: "fraction" if shown in percent (a difference in points), else "number".
+        of_corruptions: whether it needs corrupted images.
         guarded: whether masked gradients can raise the value, so that it needs a warning.
         matched: an outcome and a covariate, both columns: activations are compared in the outcome
             at equal values of the covariate. Empty for a plain difference.
@@ -32,6 +33,7 @@ class Metric:
     direction: Literal["higher", "lower", "none"]
     has_margin: bool = False
     kind: Literal["fraction", "number"] = "number"
+    of_corruptions: bool = False
     guarded: bool = False
     matched: tuple[str, ...] = ()
 
@@ -45,18 +47,33 @@ _METRICS = (
     Metric("clean_accuracy", "clean accuracy", "higher", has_margin=True, kind="fraction"),
     Metric("clean_loss", "clean loss", "lower"),
     Metric("clean_ece", "calibration error", "lower", kind="fraction"),
-    Metric("corrupted_accuracy", "corrupted accuracy", "higher", has_margin=True, kind="fraction"),
-    Metric("accuracy_drop", "accuracy drop", "lower", has_margin=True, kind="fraction"),
+    Metric(
+        "corrupted_accuracy",
+        "corrupted accuracy",
+        "higher",
+        has_margin=True,
+        kind="fraction",
+        of_corruptions=True,
+    ),
+    Metric(
+        "accuracy_drop",
+        "accuracy drop",
+        "lower",
+        has_margin=True,
+        kind="fraction",
+        of_corruptions=True,
+    ),
     Metric(
         "matched_accuracy",
         "corrupted accuracy at matched clean accuracy",
         "higher",
         has_margin=True,
         kind="fraction",
+        of_corruptions=True,
         matched=("corrupted_accuracy", "clean_accuracy"),
     ),
-    Metric("mce", "mCE, %", "lower"),
-    Metric("relative_mce", "relative mCE, %", "lower"),
+    Metric("mce", "mCE, %", "lower", of_corruptions=True),
+    Metric("relative_mce", "relative mCE, %", "lower", of_corruptions=True),
     Metric("grad_norm_first", "first-layer gradient norm", "none"),
     Metric("grad_norm_ratio", "gradient norm ratio, first to last layer", "none"),
     Metric("inactive_fraction", "inactive units", "none", kind="fraction"),

@@ -149,8 +149,8 @@ def _constant(values: Floats) -> NDArray[np.bool_]:
 def detectable_noncentrality(freedom: float, level: float, power: float) -> float:
     """Return the noncentrality of t at which a two-sided test at ``level`` has ``power``.
 
-    Found by ``scipy.special.nctdtrinc``, which is within 1e-6 from n = 3 on. Rejections on the other
-    side are left out: at any power of interest they are below 1e-6.
+    Found by ``scipy.special.nctdtrinc``, which is within 1e-6 from n = 3 on. Rejections on the
+    other side are left out: at any power of interest they are below 1e-6.
     """
     critical = special.stdtrit(freedom, 1 - level / 2)
     return float(special.nctdtrinc(freedom, 1 - power, critical))

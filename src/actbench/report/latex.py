@@ -157,13 +157,17 @@ def summary_latex(frames: Frames) -> str:
     study = frames.study
     name = ", ".join(filter(None, [study.data_label, study.model, variant_label(study)]))
     warnings = " ".join(f"Warning: {warning}" for warning in study_warnings(frames))
+    means = compact_table(frames)
+    note = (
+        "Drop, in points, is clean less corrupted accuracy; mCE is the error under corruption "
+        f"relative to that of {study.baseline}. "
+    )
     tables = [
         to_latex(
-            compact_table(frames),
-            columns="lrrrrr",
+            means,
+            columns="l" + "r" * (len(means.headers) - 1),
             caption=f"{name}: accuracy, mean ± standard deviation over n seeds.",
-            note="Drop, in points, is clean less corrupted accuracy; mCE is the error under "
-            f"corruption relative to that of {study.baseline}. {describe_study(frames)} {warnings}",
+            note=f"{note if study.corruptions else ''}{describe_study(frames)} {warnings}",
         )
     ]
     sensitivity = sensitivity_table(frames)

@@ -60,10 +60,9 @@ def summary_markdown(frames: Frames) -> str:
         "## Summary",
         "Each cell is the mean ± standard deviation over n seeds.",
         to_markdown(summary_table(frames)),
-        "Corrupted accuracy is the plain mean over the corruptions and severities below; drop is "
-        f"clean less corrupted; mCE is the error under corruption relative to {baseline}'s, which "
-        "is 100. Gradient norms are means over the last epoch's steps. A unit is inactive when its "
-        f"pre-activation is ≤ 0 at every position of every test image. {chance_note(frames)}",
+        f"{_corruptions_note(frames)}Gradient norms are means over the last epoch's steps. A unit "
+        "is inactive when its pre-activation is ≤ 0 at every position of every test image. "
+        f"{chance_note(frames)}",
         *_failures(frames),
         *_sections(frames, folded=False),
         "## Paired differences from the baseline",
@@ -95,6 +94,16 @@ def _claim(frames: Frames) -> list[str]:
     for table in replication_tables(frames):
         parts += [f"### {escape_markdown(table.title)}", to_markdown(table)]
     return parts
+
+
+def _corruptions_note(frames: Frames) -> str:
+    if not frames.study.corruptions:
+        return ""
+    return (
+        "Corrupted accuracy is the plain mean over the corruptions and severities below; drop is "
+        "clean less corrupted; mCE is the error under corruption relative to "
+        f"{escape_markdown(frames.study.baseline)}'s, which is 100. "
+    )
 
 
 def _comparison_note(frames: Frames) -> str:

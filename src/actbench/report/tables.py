@@ -72,40 +72,37 @@ def summary_table(frames: Frames) -> Table:
     def mean(row: dict[Hashable, Any], metric: str, show: Callable[[float, float], str]) -> str:
         return show(row[f"{metric}_mean"], row[f"{metric}_std"])
 
+    columns: dict[str, Callable[[dict[Hashable, Any]], str]] = {
+        "activation": lambda row: str(row["activation"]),
+        "n": lambda row: str(row["n"]),
+        "clean accuracy, %": lambda row: mean(row, "clean_accuracy", percent),
+    }
+    if frames.study.corruptions:
+        columns |= {
+            "corrupted accuracy, %": lambda row: mean(row, "corrupted_accuracy", percent),
+            "drop, points": lambda row: mean(row, "accuracy_drop", percent),
+            "mCE, %": lambda row: DASH if math.isnan(row["mce"]) else f"{row['mce']:.1f}",
+        }
+    columns |= {
+        "first-layer gradient norm": lambda row: mean(row, "grad_norm_first", number),
+        "first / last layer": lambda row: mean(row, "grad_norm_ratio", number),
+        "inactive units, %": lambda row: mean(row, "inactive_fraction", percent),
+    }
     return Table(
         id="summary",
         title="Mean ± standard deviation over n seeds",
-        headers=[
-            "activation",
-            "n",
-            "clean accuracy, %",
-            "corrupted accuracy, %",
-            "drop, points",
-            "mCE, %",
-            "first-layer gradient norm",
-            "first / last layer",
-            "inactive units, %",
-        ],
+        headers=list(columns),
         rows=[
-            [
-                str(row["activation"]),
-                str(row["n"]),
-                mean(row, "clean_accuracy", percent),
-                mean(row, "corrupted_accuracy", percent),
-                mean(row, "accuracy_drop", percent),
-                DASH if math.isnan(row["mce"]) else f"{row['mce']:.1f}",
-                mean(row, "grad_norm_first", number),
-                mean(row, "grad_norm_ratio", number),
-                mean(row, "inactive_fraction", percent),
-            ]
-            for row in frames.summary.to_dict("records")
+            [cell(row) for cell in columns.values()] for row in frames.summary.to_dict("records")
         ],
     )
 
 
 def compact_table(frames: Frames) -> Table:
     """Return the columns of ``summary_table`` about accuracy, for narrow pages and terminals."""
-    headers = ["activation", "n", "clean %", "corrupted %", "drop", "mCE %"]
+    headers = ["activation", "n", "clean %"]
+    if frames.study.corruptions:
+        headers += ["corrupted %", "drop", "mCE %"]
     rows = [row[: len(headers)] for row in summary_table(frames).rows]
     return Table(f"{frames.study.data_label}, {frames.study.model}", headers, rows)
 
@@ -115,11 +112,13 @@ def comparison_table(frames: Frames, comparisons: pd.DataFrame) -> Table:
 
     Args:
         frames: the study's.
-        comparisons: the rows of ``frames.comparisons`` to show.
+        comparisons: the rows of ``frames.comparisons`` to show, if their metric was asked for.
     """
     rows = []
     for row in comparisons.to_dict("records"):
         metric = frames.metrics[row["metric"]]
+        if metric.of_corruptions and not frames.study.corruptions:
+            continue
         points = metric.kind == "fraction"
         ends = row["ci_low"], row["ci_high"]
         rows.append(
