@@ -356,7 +356,8 @@ def test_without_corruptions_no_document_speaks_of_them() -> None:
     assert "clean accuracy, points" in {row[1] for row in table.rows}
     assert len(summary_table(frames).headers) == len(summary_table(frames).rows[0]) == 6
     for text in (summary_markdown(frames), summary_latex(frames)):
-        for word in ("orrupted accuracy", "mCE", "drop"):
+        for word in ("orrupted accuracy", "corrupted test images", "mCE", "drop"):
             assert word not in text
     page = to_html(frames, {}, {}, "1")
     assert "mCE" not in page[page.index("<main") :]
+    assert "corrupted test images" not in page

@@ -146,7 +146,8 @@ def describe_recipe(study: Study) -> str:
     return (
         f"{seeds}, {data}{epochs} of batch {study.batch_size}, {_optimizer(study)}"
         f"{_further_settings(study)}. {_validation(study)}The trials of a seed share {weights}, "
-        "batch order, augmentation and corrupted test images."
+        f"batch order{', ' if study.corruptions else ' and '}augmentation"
+        f"{' and corrupted test images' if study.corruptions else ''}."
     )
 
 
