@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actbench.cli.tables import print_table, terminal
 from actbench.cli.terminal import show
 from actbench.errors import UsageError
 from actbench.study.levels import SEVERITIES
 from actbench.study.specs import shortest_text, value_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from actbench.study.registry import Entry, Registry
 
 
@@ -45,7 +46,7 @@ def activations() -> None:
             ]
         )
     headers = ["name", "parameters", "f(−1)", "f(0)", "f(1)", "monotone", "learned"]
-    print_table(rows, headers, wrapped={"parameters"}, right=headers[2:5])
+    _print_table(rows, headers, wrapped={"parameters"}, right=headers[2:5])
 
 
 @list_.command()
@@ -54,6 +55,8 @@ def datasets() -> None:
     from actbench.data.datasets import DATASETS
 
     _print_described([[name, entry.help] for name, entry in DATASETS.items()])
+    from actbench.cli.tables import terminal
+
     show()
     terminal().print(
         "Your own function, package.module:function or ./file.py:function, returns x_train, "
@@ -93,7 +96,7 @@ def models(specs: tuple[str, ...], image_size: int, classes: int) -> None:
 
     headers = ["weights", "multiply-adds"]
     if specs:
-        print_table([[spec, *size(spec)] for spec in specs], ["name", *headers], right=headers)
+        _print_table([[spec, *size(spec)] for spec in specs], ["name", *headers], right=headers)
         return
     rows = []
     for name, entry in MODELS.items():
@@ -103,7 +106,7 @@ def models(specs: tuple[str, ...], image_size: int, classes: int) -> None:
             numbers = ["–", "–"]
         rows.append([name, _parameters(entry), *numbers, entry.help])
     columns = ["name", "parameters", *headers, "what it is"]
-    print_table(rows, columns, wrapped=_WRAPPED, right=headers)
+    _print_table(rows, columns, wrapped=_WRAPPED, right=headers)
 
 
 @list_.command()
@@ -136,6 +139,8 @@ _HEADER = "  severity".ljust(20) + "".join(f"{severity:>8}" for severity in SEVE
 
 
 def _width() -> int:
+    from actbench.cli.tables import terminal
+
     return min(80, terminal().width)
 
 
@@ -171,7 +176,7 @@ def attacks() -> None:
     for name, entry in ATTACKS.items():
         cost = resolve(name).cost(classes=10)
         rows.append([name, _parameters(entry), f"{cost.forward} + {cost.backward}", entry.help])
-    print_table(
+    _print_table(
         rows, ["name", "parameters", "forward + backward passes", "what it is"], wrapped=_WRAPPED
     )
 
@@ -219,7 +224,13 @@ def claims() -> None:
         of_rows = ", ".join(str(len(table.table.rows)) for table in claim.tables)
         verified = "no" if claim.unverified else "yes"
         rows.append([name, claim.title, of_rows, verified])
-    print_table(rows, ["name", "what it is", "rows of its tables", "verified"], wrapped=_WRAPPED)
+    _print_table(rows, ["name", "what it is", "rows of its tables", "verified"], wrapped=_WRAPPED)
+
+
+def _print_table(rows: list[list[str]], headers: list[str], **layout: Collection[str]) -> None:
+    from actbench.cli.tables import print_table  # loads rich, which `actbench --help` needs not
+
+    print_table(rows, headers, **layout)
 
 
 def _parameters(entry: Entry[Any]) -> str:
@@ -232,8 +243,8 @@ def _parameters(entry: Entry[Any]) -> str:
 
 def _print_with_parameters(registry: Registry[Any]) -> None:
     rows = [[name, _parameters(entry), entry.help] for name, entry in registry.items()]
-    print_table(rows, ["name", "parameters", "what it is"], wrapped=_WRAPPED)
+    _print_table(rows, ["name", "parameters", "what it is"], wrapped=_WRAPPED)
 
 
 def _print_described(rows: list[list[str]]) -> None:
-    print_table(rows, ["name", "what it is"], wrapped={"what it is"})
+    _print_table(rows, ["name", "what it is"], wrapped={"what it is"})
