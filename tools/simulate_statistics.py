@@ -238,7 +238,7 @@ def _ever_different(
     for n in times:
         p_values = paired_t(differences[..., :n]).p_value
         smallest = p_values[:, 0] if only_first else p_values.min(axis=1)
-        found |= p_values.shape[1] * smallest <= spending_level(n, times[0], times[-1]) / share
+        found |= p_values.shape[1] * smallest <= spending_level(n, times) / share
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -50,11 +52,18 @@ def test_equivalence_at_five_percent_is_the_ninety_percent_interval_inside_the_m
     assert ((equivalence_p_value(differences, 0.005) <= 0.05) == inside).all()
 
 
-@pytest.mark.parametrize("n", [3, 5, 10, 30, 200])
-@pytest.mark.parametrize("level", [0.05, 0.01])
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 30, 200])
+@pytest.mark.parametrize("level", [0.05, 0.01, 0.001])
 def test_detectable_effect_is_statsmodels_power_solved(n: int, level: float) -> None:
     effect = detectable_effect(n, level)
-    assert TTestPower().power(effect, n, level) == pytest.approx(0.8, abs=1e-6)
+    power = TTestPower().power(effect, n, level / 2, alternative="larger")
+    assert power == pytest.approx(0.8, abs=1e-9)
+
+
+@pytest.mark.parametrize("level", [1e-5, 1e-9, 1e-15])
+def test_an_effect_of_thousands_of_standard_deviations_is_not_sought(level: float) -> None:
+    assert math.isnan(detectable_effect(2, level))
+    assert detectable_effect(30, level) < 20
 
 
 @pytest.mark.parametrize("n", [5, 10])

@@ -174,7 +174,7 @@ def _compare_pair(
     elif deviation == 0:
         notes.insert(
             0,
-            "the same difference in every pair, so no spread to go by: sign-flip test, not t-test",
+            "the same difference in every pair, so its spread is unknown: sign-flip test, not t-test",
         )
         needed = (1 + math.ceil(math.log2(tests / level)),) * 3
     elif deviation > 0:
@@ -191,7 +191,7 @@ def _compare_pair(
         correlation = float(np.corrcoef(ours, theirs)[0, 1])
     elif n >= 2:
         notes.append(
-            "two pairs have no correlation to speak of"
+            "two pairs always correlate at ±1, so no correlation is given"
             if n == 2
             else "no pair correlation, as one side does not vary"
         )

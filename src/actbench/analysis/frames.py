@@ -242,9 +242,7 @@ class Frames:
     def level(self) -> float:
         """The level of every test: 0.05, or this interim analysis's part of it."""
         planned = self.study.interim_analyses
-        if not planned:
-            return 0.05
-        return spending_level(len(self.study.seeds), planned[0], planned[-1])
+        return spending_level(len(self.study.seeds), planned) if planned else 0.05
 
     @property
     def complete(self) -> bool:

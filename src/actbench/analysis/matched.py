@@ -73,7 +73,7 @@ def matched_difference(
     difference = float(outcome.mean()) - slope * distance
     residuals = outcome - difference - slope * covariate
     if np.abs(residuals).max() <= _ROUNDING * max(1, np.abs(outcome).max()):
-        return _none("all pairs lie on one line, so no spread to go by")
+        return _none("all pairs lie on one line, so the spread about it is unknown")
     variance = float(residuals @ residuals) / (n - 2)
     error = math.sqrt(variance * (1 / n + distance**2 / squares))
     half_width = float(special.stdtrit(n - 2, (1 + CONFIDENCE) / 2)) * error

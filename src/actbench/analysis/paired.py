@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -146,14 +147,23 @@ def _constant(values: Floats) -> NDArray[np.bool_]:
     return equal
 
 
+@lru_cache(maxsize=1024)
 def detectable_noncentrality(freedom: float, level: float, power: float) -> float:
     """Return the noncentrality of t at which a two-sided test at ``level`` has ``power``.
 
-    Found by ``scipy.special.nctdtrinc``, which is within 1e-6 from n = 3 on. Rejections on the
-    other side are left out: at any power of interest they are below 1e-6.
+    Rejections on the other side are left out: at any power of interest they are below 1e-6. NaN if
+    it is above 10,000, where computing the noncentral t distribution takes seconds.
     """
-    critical = special.stdtrit(freedom, 1 - level / 2)
-    return float(special.nctdtrinc(freedom, 1 - power, critical))
+    from scipy.optimize import brentq
+
+    critical = -float(special.stdtrit(freedom, level / 2))
+
+    def excess(noncentrality: float) -> float:
+        found = 1 - float(special.nctdtr(freedom, noncentrality, critical))
+        return (1 if math.isnan(found) else found) - power  # it overflows far above it only
+
+    highest = min(critical + 10 + 10 * critical / math.sqrt(freedom), 10_000)
+    return float(brentq(excess, 0, highest)) if excess(highest) > 0 else math.nan
 
 
 def detectable_effect(n: int, level: float = 0.05, power: float = POWER) -> float:

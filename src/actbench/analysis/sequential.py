@@ -7,6 +7,11 @@ in about a quarter of all cases. Here 5 % is the total over all interim analyses
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def interim_analyses(first: int, last: int) -> tuple[int, ...]:
     """Return the numbers of seeds at which the study is analysed, rising, ending with ``last``.
@@ -33,34 +38,32 @@ def interim_analyses(first: int, last: int) -> tuple[int, ...]:
     return tuple(sorted({first, *steps}))
 
 
-def spending_level(n: int, first: int, last: int, level: float = 0.05) -> float:
+def spending_level(n: int, times: Sequence[int], level: float = 0.05) -> float:
     """Return the level of the tests at the interim analysis after n seeds.
 
-    Alpha spending after Lan & DeMets (1983): at n of at most ``last`` seeds, the share (n / last)²
-    of ``level`` has been spent (Kim & DeMets 1987, the power family). An analysis may use what has
+    Alpha spending after Lan & DeMets (1983): at n seeds, of a plan that ends with N, the share
+    (n / N)² of ``level`` has been spent (Kim & DeMets 1987, the power family). An analysis may use what has
     been added since the one before.
 
     Guarantee: the levels of all analyses add up to ``level``. By the union bound, a test that errs
     with at most probability a at level a (for Holm's procedure: that errs for any activation in one
     metric) errs at any analysis, whatever ends the study, with at most probability ``level``. No
     assumption is made about how the analyses depend on each other, so this holds from two seeds on,
-    for the difference test and for the equivalence test. The plan must be fixed beforehand: raising
-    ``last`` once the results are known spends the level twice.
+    for the difference test and for the equivalence test. The plan must be fixed beforehand: a
+    longer one, chosen once the results are known, spends the level twice.
 
     Args:
-        n: seeds so far, one of ``interim_analyses(first, last)``.
-        first: as for ``interim_analyses``.
-        last: as for ``interim_analyses``.
+        n: seeds so far, one of ``times``.
+        times: the numbers of seeds of all analyses, rising, as ``interim_analyses`` gives them.
         level: the total over all analyses.
 
     Raises:
-        ValueError: n is not in the plan, or the range is refused by ``interim_analyses``.
+        ValueError: n is not in the plan.
     """
-    times = interim_analyses(first, last)
     if n not in times:
         raise ValueError(
             f"no interim analysis after {n} seeds; they are after {', '.join(map(str, times))}"
         )
     position = times.index(n)
     before = times[position - 1] if position else 0
-    return level * (n**2 - before**2) / last**2
+    return level * (n**2 - before**2) / times[-1] ** 2
