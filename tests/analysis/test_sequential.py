@@ -14,7 +14,6 @@ from actbench.analysis.paired import (
 from actbench.analysis.sequential import interim_analyses, spending_level
 from helpers.trial_values import false_alarm, simulated_differences
 
-
 PLAN = interim_analyses(5, 30)
 
 
@@ -37,10 +36,7 @@ def test_interim_analyses_from_5_to_30_seeds_keep_false_alarms_at_one_in_twenty(
 
 def test_interim_analyses_claim_equivalence_at_the_margin_one_time_in_twenty() -> None:
     draws = np.random.default_rng(0).normal(0.005, 0.004, (20_000, 30))
-    claimed = [
-        equivalence_p_value(draws[:, :n], 0.005) <= spending_level(n, PLAN)
-        for n in PLAN
-    ]
+    claimed = [equivalence_p_value(draws[:, :n], 0.005) <= spending_level(n, PLAN) for n in PLAN]
     assert np.any(claimed, axis=0).mean() <= 0.05
 
 
