@@ -72,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_listener_that_fails_gets_a_warning_and_costs_no_result(run: Run) -> None:
     assert run.failing.calls == 3
     assert run.warnings == [
-        f"on_event: Failing raised {error}; it is called no more, and the run goes on"
+        f"on_event: Failing raised {error}; it is not called again, and the run goes on"
         for error in ("OSError: the disk is full", "ValueError: cannot close")
     ]
     assert run.results.complete

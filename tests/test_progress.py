@@ -67,7 +67,7 @@ def test_on_a_terminal_lines_break_between_words(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     display = ProgressDisplay()
-    note = Note("20 trials on 2 cores: about 36 s")
+    note = Note("20 trials in 2 processes: about 36 s")
     display(note)
     display._console = Console(file=sys.stdout, force_terminal=True, width=20, highlight=False)
     display(note)

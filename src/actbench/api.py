@@ -119,7 +119,7 @@ class _Guarded:
             self._failed = True
             name = getattr(self._listener, "__qualname__", type(self._listener).__name__)
             warnings.warn(
-                f"on_event: {name} raised {in_a_line(error)}; it is called no more, and the run "
+                f"on_event: {name} raised {in_a_line(error)}; it is not called again, and the run "
                 "goes on",
                 RuntimeWarning,
                 stacklevel=2,
@@ -155,7 +155,7 @@ def run_in_folder(
             f"study is {study!r}; it must be a Study, such as actbench.Study(dataset='digits')"
         )
     study = plan_interim_analyses(study, options)
-    store = Store(default_folder(study) if out is None else Path(out))
+    store = Store(default_folder(study) if out is None else Path(out).expanduser())
     check_apart(store.folder, study.dataset, study.data_dir)
     store.check_ours()
     if options.shard is None:

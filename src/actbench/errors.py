@@ -74,7 +74,21 @@ def encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def one_line(text: str) -> str:
+    """Return the text in one line."""
+    return " ".join(encodable(text).split())
+
+
 def in_a_line(error: BaseException) -> str:
     """Return an exception's type and message, the message in at most 200 characters."""
-    message = " ".join(encodable(str(error)).split())
+    message = one_line(str(error))
     return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
+
+
+def message_of(error: BaseException, subject: str = "") -> str:
+    """Return an exception's message in at most 120 characters; its type if it has none.
+
+    ``subject``, which the caller's own message names, is called "it".
+    """
+    message = str(error).replace(subject, "it") if subject else str(error)
+    return one_line(message)[:120] or type(error).__name__

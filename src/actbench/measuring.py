@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -329,6 +330,8 @@ def _frames(
     ]
     measures = ("accuracy", "loss", "ece", "logit_margin", "input_gradient_norm")
     masking = [masking_of(c, attacked, len(images)).warnings for c in checks]
+    without_loss = clean.loss is None or math.isnan(clean.loss)
+    not_numbers = ["the loss is NaN, as some logits are; such images count as wrong"]
     return Measurements(
         clean=pd.DataFrame([{"images": sum(images), **{k: getattr(clean, k) for k in measures}}]),
         corruptions=pd.DataFrame(
@@ -344,5 +347,10 @@ def _frames(
             columns=["attack", "epsilon", "images", "accuracy"],
         ),
         classes=class_rows(scores, class_names),
-        warnings=[*clean.output_warnings, *clean.notes, *(w for found in masking for w in found)],
+        warnings=[
+            *(not_numbers if without_loss else ()),
+            *clean.output_warnings,
+            *clean.notes,
+            *(w for found in masking for w in found),
+        ],
     )

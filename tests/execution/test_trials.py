@@ -142,7 +142,7 @@ def test_a_run_says_how_long_its_trials_will_take(tmp_path: Path) -> None:
     line = estimate([(plan, works)], RunOptions(workers=1))
     assert re.fullmatch(r"2 trials: about \d+ s", line)
     assert re.fullmatch(
-        r"2 trials on 2 cores: about \d+ s", estimate([(plan, works)], RunOptions(workers=9))
+        r"2 trials in 2 processes: about \d+ s", estimate([(plan, works)], RunOptions(workers=9))
     )
     long = dataclasses.replace(plan, study=dataclasses.replace(plan.study, epochs=10**6))
     assert re.fullmatch(

@@ -174,7 +174,8 @@ def _compare_pair(
     elif deviation == 0:
         notes.insert(
             0,
-            "the same difference in every pair, so its spread is unknown: sign-flip test, not t-test",
+            "the same difference in every pair, so its spread is unknown: sign-flip test, "
+            "not t-test",
         )
         needed = (1 + math.ceil(math.log2(tests / level)),) * 3
     elif deviation > 0:

@@ -42,8 +42,8 @@ def spending_level(n: int, times: Sequence[int], level: float = 0.05) -> float:
     """Return the level of the tests at the interim analysis after n seeds.
 
     Alpha spending after Lan & DeMets (1983): at n seeds, of a plan that ends with N, the share
-    (n / N)² of ``level`` has been spent (Kim & DeMets 1987, the power family). An analysis may use what has
-    been added since the one before.
+    (n / N)² of ``level`` has been spent (Kim & DeMets 1987, the power family). An analysis may use
+    what has been added since the one before.
 
     Guarantee: the levels of all analyses add up to ``level``. By the union bound, a test that errs
     with at most probability a at level a (for Holm's procedure: that errs for any activation in one

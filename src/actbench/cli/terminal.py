@@ -43,11 +43,6 @@ def configure_output() -> None:
 
     stderr may be closed, full, or a pipe without a reader.
     """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # closed: the next opened file would get its number
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     buffer = getattr(sys.stderr, "buffer", None)
     raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
     if sys.stderr is None or isinstance(raw, io.FileIO):

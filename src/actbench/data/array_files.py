@@ -12,7 +12,7 @@ from actbench.cache import cache_folder, data_path, read_tensors
 from actbench.data.arrays import NAMES, array_content
 from actbench.data.folders import Source, size_and_time
 from actbench.data.pictures import fitted, resizing_notes
-from actbench.errors import UnavailableError, UsageError
+from actbench.errors import UnavailableError, UsageError, message_of
 from actbench.study.fields import Rule
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def _read_npz(path: Path, size: int) -> dict[str, Any]:
             arrays = [] if missing else [file[name] for name in NAMES]
             there = list(file)
     except Exception as error:  # damaged files raise many types
-        reason = " ".join(str(error).replace(str(path), "it").split())[:120]
         raise UsageError(
-            f"{str(path)!r} is damaged or not an .npz file of plain arrays: {reason}"
+            f"{str(path)!r} is damaged or not an .npz file of plain arrays: "
+            f"{message_of(error, str(path))}"
         ) from None
     if missing:
         raise UsageError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from actbench.cache import scratch_images
 from actbench.data.pictures import fitted, needs_image_size, own_size, resizing_notes
-from actbench.errors import UsageError
+from actbench.errors import UsageError, message_of
 from actbench.study.fields import shown
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def _as_array(values: Any, name: str) -> Array:
             values = values.detach().cpu()
         array: Array = np.asarray(values)
     except Exception as error:  # what claims to be an array may raise anything
-        reason = " ".join(str(error).split())[:120]
-        raise UsageError(f"{name} cannot be read as an array: {reason}") from None
+        raise UsageError(f"{name} cannot be read as an array: {message_of(error)}") from None
+    if array.ndim == 0:
+        raise UsageError(f"{name} is one value; it must be an array")
     if array.dtype == object:
         raise UsageError(
             f"{name} has elements of different shapes or kinds; it must be one array of numbers"

@@ -12,7 +12,7 @@ from actbench.cache import scratch_images
 from actbench.data.arrays import as_rgb_levels, class_names, missing_classes
 from actbench.data.pictures import needs_image_size, own_size, resizing_notes
 from actbench.data.reading import as_rgb, resized
-from actbench.errors import UsageError
+from actbench.errors import UsageError, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,8 +157,7 @@ class _ItemReader:
         try:
             item = dataset[number]
         except Exception as error:  # a data set of one's own may raise anything
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise UsageError(f"{name} cannot be read: {reason}") from None
+            raise UsageError(f"{name} cannot be read: {message_of(error)}") from None
         if isinstance(item, Mapping):
             self._image = self._image or _column(item, IMAGE_COLUMNS, "image", name)
             self.label = self.label or _column(item, LABEL_COLUMNS, "label", name)
@@ -192,8 +191,7 @@ class _ItemReader:
         try:
             array = np.asarray(value)
         except Exception as error:  # what claims to be an array may raise anything
-            reason = " ".join(str(error).split())[:120]
-            raise UsageError(f"{name} cannot be read as an array: {reason}") from None
+            raise UsageError(f"{name} cannot be read as an array: {message_of(error)}") from None
         if array.ndim not in (2, 3):
             raise UsageError(
                 f"the image of {name} is {type(value).__name__} of shape {array.shape}; it must be "

@@ -27,7 +27,7 @@ from actbench.data.parquet import parquet
 from actbench.data.pictures import fitted
 from actbench.data.reading import resized
 from actbench.data.tiny_imagenet import tiny_imagenet
-from actbench.errors import UsageError
+from actbench.errors import UsageError, message_of
 from actbench.study.registry import Entry, Parameter, Registry
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ class _Torchvision:
             root.mkdir(parents=True, exist_ok=True)
             return self._parts(root, download=True)
         except Exception as error:  # damaged files raise many types
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise UsageError(
-                f"dataset {dataset!r} is not in {str(root)!r} and cannot be downloaded ({reason}); "
+                f"dataset {dataset!r} is not in {str(root)!r} and cannot be downloaded "
+                f"({message_of(error)}); "
                 f"put {' and '.join(self.files)} into {str(root / self.folder)!r}"
             ) from None
         finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.data.arrays import NAMES, array_content
 from actbench.data.dataset_items import dataset_content
 from actbench.data.folders import Source
-from actbench.errors import UsageError
+from actbench.errors import UsageError, in_a_line
 from actbench.models.user_code import import_object
 
 if TYPE_CHECKING:
@@ -66,10 +66,7 @@ def _content(
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # a user's function may raise anything
-        reason = " ".join(str(error).split())[:120]
-        raise UsageError(
-            f"dataset {spec.name!r} fails: {type(error).__name__}: {reason}"
-        ) from error
+        raise UsageError(f"dataset {spec.name!r} fails: {in_a_line(error)}") from error
     try:
         return content_of(values, size)
     except UsageError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from actbench.data.arrays import class_names, missing_classes
 from actbench.data.folders import Source, add_files, files_in, folder_of
 from actbench.data.pictures import PictureReader
-from actbench.errors import UsageError, reason_of
+from actbench.errors import UsageError, message_of, reason_of
 from actbench.study.registry import Parameter
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ class _Reader:
                 content[f"{part}_images"] = reader.read(count, rows)
                 content[f"{part}_labels"] = np.concatenate(labels)
         except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UsageError(f"cannot read {str(paths[0].parent)!r}: {reason}") from None
+            folder = str(paths[0].parent)
+            raise UsageError(f"cannot read {folder!r}: {message_of(error)}") from None
         train, test = content["train_labels"], content["test_labels"]
         classes = class_names(train, test, names)
         notes = [*missing_classes(train, classes), *reader.notes()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from actbench.errors import UsageError
+from actbench.errors import UsageError, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,8 +142,7 @@ def decode(read: Callable[[], bytes], size: int, name: str) -> DecodedImage:
             f"{name!r} is not an image in a supported format ({', '.join(FORMATS)})"
         ) from None
     except Exception as error:  # Pillow's readers raise many types
-        reason = " ".join(str(error).replace(name, "it").split())[:120]
-        raise UsageError(f"cannot read the image {name!r}: {reason}") from None
+        raise UsageError(f"cannot read the image {name!r}: {message_of(error, name)}") from None
 
 
 def resized(picture: Image.Image, size: int) -> Pixels:

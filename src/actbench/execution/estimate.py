@@ -62,9 +62,10 @@ def estimate(parts: Iterable[tuple[Plan, Sequence[Work]]], options: RunOptions) 
     count = sum(len(works) for _, works in found)
     workers = default_workers() if options.workers is None else options.workers
     workers = max(1, min(workers, count))
+    at_once = min(workers, default_workers())
     attacks = ", without the attacks" if any(plan.study.attacks for plan, _ in found) else ""
-    which = f"{count} trials on {workers} cores" if workers > 1 else f"{count} trials"
-    return f"{which}: about {duration(seconds / workers)}{attacks}"
+    which = f"{count} trials in {workers} processes" if workers > 1 else f"{count} trials"
+    return f"{which}: about {duration(seconds / at_once)}{attacks}"
 
 
 def _seconds(plan: Plan, works: Sequence[Work]) -> float:

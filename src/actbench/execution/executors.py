@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.analysis.trial_results import result_of
-from actbench.errors import ResultsFolderError, UnavailableError, encodable
+from actbench.errors import ResultsFolderError, UnavailableError, encodable, one_line
 from actbench.execution.environment import environment_of
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord
@@ -209,7 +209,7 @@ def given_up(study: Study, work: Work, reason: str, seconds: float, trace: str =
     if work.record is None:
         record = crashed(study, work.trial, reason, trace)
     else:
-        record = work.record.given_up(study, _in_a_line(reason))
+        record = work.record.given_up(study, one_line(reason)[:300])
     return finished(study, record, seconds)
 
 
@@ -220,14 +220,10 @@ def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRe
         activation=trial.activation,
         seed=trial.seed,
         status="crashed",
-        reason=_in_a_line(reason),
+        reason=one_line(reason)[:300],
         trace=encodable(trace),
         kernels=study.kernels,
     )
-
-
-def _in_a_line(reason: str) -> str:
-    return " ".join(encodable(reason).split())[:300]
 
 
 def timed_out(study: Study, work: Work, timeout: float, seconds: float) -> Finished:

@@ -238,7 +238,9 @@ class _Worker:
         self.process.join(5)
         code = self.process.exitcode
         if code is not None and code < 0:
-            return f"its worker process was ended by {signal.Signals(-code).name}"
+            known = -code in list(signal.Signals)  # real-time signals have no names
+            name = signal.Signals(-code).name if known else f"signal {-code}"
+            return f"its worker process was ended by {name}"
         return f"its worker process ended with exit code {code}"
 
     def end(self) -> None:

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from actbench.store.store import Store
     from actbench.study.study import Study
 
-PUBLISHED_SIZE = 32
 ROUNDS = 3
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.errors import ResultsFolderError, UnavailableError, UsageError
+from actbench.errors import ResultsFolderError, UnavailableError, UsageError, message_of
 from actbench.execution.executors import (
     RETRIES,
     Finished,
@@ -86,8 +86,9 @@ class RayTasks:
                     **own,
                 )
             except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UsageError(f"cannot use Ray at {address or 'local'!r}: {reason}") from None
+                raise UsageError(
+                    f"cannot use Ray at {address or 'local'!r}: {message_of(error)}"
+                ) from None
 
     def run(
         self,

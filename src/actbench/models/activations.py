@@ -269,7 +269,7 @@ def check_activation(factory: ActivationFactory, seed: int | None = None) -> Act
             if seed is not None:
                 torch.manual_seed(seed)
             module = factory().eval()
-            points = points.expand(-1, _channels(module), 1, 1)
+            points = points.expand(-1, channels_of(module), 1, 1)
             with torch.no_grad():
                 values = module(points.clone())
     except (Exception, SystemExit) as error:  # a user's activation may raise anything
@@ -298,7 +298,7 @@ def check_activation(factory: ActivationFactory, seed: int | None = None) -> Act
     )
 
 
-def _channels(module: nn.Module) -> int:
+def channels_of(module: nn.Module) -> int:
     """Return the number of channels that a module has parameters for, as ``PReLU`` may; else 1."""
     sizes = {p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter)}
     return max(sizes, default=1) if len(sizes - {1}) == 1 else 1

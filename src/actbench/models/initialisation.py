@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS
+from actbench.models.activations import ACTIVATIONS, channels_of
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def gain_of(activation: ActivationFactory) -> float:
     z = torch.linspace(-8, 8, 16_001, dtype=torch.float64)
     density = torch.exp(-z.square() / 2)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        values = activation().eval()(z.float().reshape(-1, 1, 1, 1)).double().flatten()
+        module = activation().eval()
+        images = z.float().reshape(-1, 1, 1, 1).expand(-1, channels_of(module), 1, 1)
+        values = module(images.clone())[:, 0].double().flatten()
     moment = float((values.square() * density).sum() / density.sum())
     if not 0 < moment < math.inf:
         raise UsageError(

@@ -46,6 +46,8 @@ def swap_activations(
         UsageError: the spec is wrong; the network has no activation to replace, fails on the
             inputs, or calls functions in code that cannot be traced by ``torch.fx``.
     """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is {type(model).__name__}; it must be a torch.nn.Module")
     factory = resolve_activation(activation)
     like = next(model.parameters(), torch.empty(0))
     if inputs is None:

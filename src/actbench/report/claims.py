@@ -10,7 +10,7 @@ import pandas as pd
 from actbench.analysis.claims import read_claim
 from actbench.analysis.protocol import NOT_STATED, protocol_differences
 from actbench.analysis.replication import NOT_DECIDABLE, counts
-from actbench.report.formatting import DASH, difference, percent
+from actbench.report.formatting import DASH, capitalised, difference, percent
 from actbench.report.table import Table
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def claim_facts_of(frames: Frames) -> list[tuple[str, str]]:
     (name, statement), *others = claim_facts(claim)
     return [
         (name, statement),
-        ("Here", f"{_capitalised(_tally(frames.replication))}."),
+        ("Here", f"{capitalised(_tally(frames.replication))}."),
         *others,
         *(("Not compared", f"{title}, as it prints the same runs again.") for title in repeated),
     ]
@@ -142,10 +142,6 @@ def _tally(table: pd.DataFrame) -> str:
         f"{count} {words.get(result, result)}" for result, count in counts(table).items() if count
     )
     return f"of {len(table)} published rows, {listed}"
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _side(row: Mapping[Any, Any], side: str, *, compares: bool) -> str:

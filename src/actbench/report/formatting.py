@@ -22,6 +22,11 @@ METRICS_NOT_CORRECTED = (
 )
 
 
+def capitalised(text: str) -> str:
+    """Return the text with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def duration(seconds: float) -> str:
     """Return a duration as text: ``48 s``, ``12 min``, ``3 h 05 min``."""
     if seconds < 90:

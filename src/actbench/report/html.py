@@ -19,7 +19,7 @@ from actbench.report.figures.axes import finished, seeds_of
 from actbench.report.figures.registry import STRIP, caption
 from actbench.report.figures.series import HUES, series_styles
 from actbench.report.figures.style import FAINT, GRID, INK, PAPER, SHADE
-from actbench.report.formatting import METRICS_NOT_CORRECTED
+from actbench.report.formatting import METRICS_NOT_CORRECTED, capitalised
 from actbench.report.grid import comparison_groups, headline_bars
 from actbench.report.printable import printable
 from actbench.report.robustness import masking_warnings, robustness_tables
@@ -135,7 +135,7 @@ def to_html(
         stored=len(frames.trials),
         answer=answer,
         answer_bars=headline_bars(frames, list(answer.rows.values())),
-        sentences={n: _capitalised(text) for n, text in verdicts_by_activation(frames).items()},
+        sentences={n: capitalised(text) for n, text in verdicts_by_activation(frames).items()},
         no_comparison=verdict_sentences(frames) if len(study.activations) == 1 else [],
         remedy=remedy(frames),
         level=f"{frames.level:.3g}",
@@ -213,10 +213,6 @@ def render_page(template: str, version: str, **values: Any) -> str:
 def _shown(value: object) -> object:
     """Return the text of a template's expression without control characters; markup unchanged."""
     return printable(value) if type(value) is str else value
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _split(warning: str) -> tuple[str, str]:

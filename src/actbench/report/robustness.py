@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actbench.analysis.metrics import epsilon_text
-from actbench.analysis.verdicts import NO_VERDICT
 from actbench.report.breakdowns import class_table, level_table
 from actbench.report.formatting import (
     DASH,
@@ -144,7 +143,7 @@ def _matched_table(frames: Frames) -> Table | None:
     slopes = frames.matched.groupby("activation")["slope"].first()
     rows = []
     for activation, row in compared.to_dict("index").items():
-        estimated = row["n"] < 2 or row["verdict"] != NO_VERDICT
+        estimated = row["n"] < 2 or math.isfinite(row["difference"])
         rows.append(
             [
                 str(activation),

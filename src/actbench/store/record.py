@@ -151,10 +151,6 @@ class TrialRecord:
         """Return the record with a failure for each missing measurement of the study."""
         return self.with_results(failed(m, reason, "", "") for m in self.missing(study))
 
-    def training_part(self) -> TrialRecord:
-        """Return the record without any result."""
-        return self._of({})
-
     def _of(self, results: dict[Measurement, AnyResult]) -> TrialRecord:
         ordered = [results[m] for m in sorted(results, key=_order)]
         clean = next((r for r in ordered if isinstance(r, CleanResult)), None)

@@ -42,6 +42,9 @@ Kernels = Annotated[str, Rule(lambda v: v in ("native", "torch"), "native or tor
 Checksum = Annotated[str, checksum()]
 
 
+MAX_IMAGES = 10_000_000  # in packed counts: a few bytes could stand for gigabytes
+
+
 def finite(value: Any) -> Any:
     """Return plain values with None for numbers that are not finite, which JSON has not."""
     if isinstance(value, float):
@@ -63,10 +66,14 @@ def unpack_counts(text: str) -> npt.NDArray[np.uint8]:
     """Return the counts, uint8 of shape (test images,), that ``pack_counts`` wrote.
 
     Raises:
-        ValueError: the text is not such counts.
+        ValueError: the text is not such counts, or they are of more than ``MAX_IMAGES`` images.
     """
     try:
-        return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+        unpacked = zlib.decompressobj()
+        counts = unpacked.decompress(base64.b64decode(text), MAX_IMAGES)
+        if not unpacked.eof:
+            raise ValueError(f"packed counts are cut off or of more than {MAX_IMAGES:,} images")
+        return np.frombuffer(counts, dtype=np.uint8)
     except (zlib.error, binascii.Error) as error:
         raise ValueError(f"not packed counts: {error}") from None
 

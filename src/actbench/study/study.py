@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, fields
@@ -106,11 +107,14 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
     )
 
     def __post_init__(self) -> None:
+        for name in ("data_dir", "cifar10c"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(path))
         for name in (item.name for item in fields(self) if str(item.type).startswith("tuple")):
             value = getattr(self, name)
             if name == "seeds" and type(value) is int and 1 <= value <= MAX_SEED_COUNT:
                 value = range(value)
-            if isinstance(value, (list, range)):
+            if isinstance(value, (list, tuple, range)):
                 value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
                 object.__setattr__(self, name, value)
         check_settings(self)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from actbench.attacks.perturbations import is_correct
 from actbench.data.images import normalise
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ def predict(
 
 
 def score(logits: torch.Tensor, labels: torch.Tensor) -> Scores:
-    """Return the scores of logits (N, classes) against int64 labels (N,)."""
-    correct = logits.argmax(1) == labels
+    """Return the scores of logits (N, classes) against int64 labels (N,).
+
+    An image with a logit that is NaN is not correct, whatever ``argmax`` finds.
+    """
+    correct = is_correct(logits, labels)
     loss = F.cross_entropy(logits.double(), labels)
     return Scores(float(correct.double().mean()), float(loss), correct)
 

@@ -68,8 +68,11 @@ def _compiler() -> list[str]:
     Raises:
         UnavailableError: there is none.
     """
-    requested = os.environ.get("CXX")
-    names = (shlex.split(requested),) if requested else ([name] for name in COMPILERS)
+    requested = os.environ.get("CXX", "").strip()
+    try:
+        names = [shlex.split(requested)] if requested else [[name] for name in COMPILERS]
+    except ValueError as error:
+        raise UnavailableError(f"CXX is {requested!r}, which is no command: {error}") from None
     compiler = next((name for name in names if shutil.which(name[0])), None)
     if compiler is None:
         raise UnavailableError(f"no C++ compiler was found ({requested or ', '.join(COMPILERS)})")

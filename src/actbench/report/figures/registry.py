@@ -58,7 +58,8 @@ if TYPE_CHECKING:
 
 MAX_SEED_LINES = 12
 STRIP = "corruptions"
-SLOPE = re.compile(r"leaky_relu:(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+SLOPE = re.compile(r"leaky_relu(?::(?:negative_slope=)?(?P<slope>-?\d+(?:\.\d+)?(?:e-?\d+)?))?")
+DEFAULT_SLOPE = 0.01  # torch.nn.LeakyReLU's
 
 
 def figures(frames: Frames) -> dict[str, Figure | str]:
@@ -80,6 +81,7 @@ def caption(name: str, frames: Frames) -> str:
     study = frames.study
     text = FIGURES[name].help.replace("{margin}", f"{100 * study.margin:g}")
     text = text.replace("{baseline}", study.baseline)
+    text = text.replace("{scored}", "validation" if study.validation else "test")
     if name == "attacks":
         text = " ".join([text, *masking_warnings(frames)])
     if name in ("differences", "corruption_differences"):
@@ -150,7 +152,7 @@ def slope(frames: Frames) -> Figure | None:
     """Return metrics against leaky ReLU's negative slope, if two or more slopes have values."""
     values = finished(frames, frames.metric_values)
     slopes = {
-        activation: float(found["slope"])
+        activation: float(found["slope"] or DEFAULT_SLOPE)
         for activation in dict.fromkeys(values["activation"])
         if (found := SLOPE.fullmatch(activation))
     }
@@ -314,7 +316,7 @@ FIGURES: Registry[Callable[[Frames], Figure | str | None]] = Registry(
     ),
     training=Entry(
         training,
-        "Mean training loss over each epoch and test accuracy after it, with 95 % t intervals.",
+        "Mean training loss over each epoch and {scored} accuracy after it, with 95 % t intervals.",
     ),
     inactive_units=Entry(
         inactive_units,
