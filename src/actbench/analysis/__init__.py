@@ -1,4 +1,4 @@
-"""Records → data frames → statistics and verdicts. Writes no text and no files.
+"""Records → data frames → statistics and verdicts. Makes no documents.
 
 May import study, store and the packages below them.
 """

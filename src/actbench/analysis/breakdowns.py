@@ -207,13 +207,18 @@ def class_summary(records: Records, baseline: str, versions: int) -> pd.DataFram
                         "images": images[measured, epsilon],
                         "n": len(of),
                         "accuracy_mean": of.mean(axis=0),
-                        "accuracy_std": of.std(axis=0, ddof=1) if len(of) > 1 else math.nan,
+                        "accuracy_std": _exact(of.std(axis=0, ddof=1)) if len(of) > 1 else math.nan,
                         "n_pairs": paired.pop("n"),
-                        **{name: paired[name] for name in _INTERVAL},
+                        **{name: _exact(paired[name]) for name in _INTERVAL},
                     }
                 )
             )
     return _stacked(parts, SUMMARY_COLUMNS)
+
+
+def _exact(values: Floats) -> Floats:
+    """Return accuracies' spread or difference, with 0 in place of what is only rounding."""
+    return np.where(np.abs(values) < 1e-12, 0.0, values)
 
 
 def _paired(ours: BySeed, theirs: BySeed, length: int) -> dict[str, Any]:

@@ -103,6 +103,9 @@ def is_missing(text: str) -> bool:
     return clean(text).lower() in _MISSING
 
 
+_LARGEST = 1e15
+
+
 def parse_number(text: str) -> Printed | None:
     """Return the number that a cell prints, or None if it prints something else.
 
@@ -146,4 +149,5 @@ def _printed(number: str) -> Printed | None:
         value, place = float(number), float(f"1e{power}")
     except (ValueError, OverflowError):
         return None
-    return Printed(value, place, "=", number) if math.isfinite(value) else None
+    usual = abs(value) <= _LARGEST and place >= 1 / _LARGEST  # sums of squares stay finite
+    return Printed(value, place, "=", number) if usual else None

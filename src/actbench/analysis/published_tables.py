@@ -18,7 +18,7 @@ from actbench.analysis.published_columns import find_columns
 from actbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from actbench.analysis.text_tables import Grid
 
@@ -163,7 +163,7 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
     baseline = find_row(options.baseline, read, title) if options.baseline else _baseline(read)
     reference = find_row(options.reference, read, title) if options.reference else ""
     headers = " ".join(grid.headers[at] for role, at in columns.items() if role.startswith("ci"))
-    level = re.search(r"(\d{2}(?:\.\d+)?)\s*%", headers)
+    level = re.search(r"(?<![\d.])([1-9]\d?(?:\.\d+)?)\s*%", headers)
     return PublishedTable(
         title,
         tuple(read),
@@ -260,11 +260,13 @@ def _with_spread(row: PublishedRow, kind: Spread, spread: Printed) -> PublishedR
     return replace(row, ci_half=spread) if kind == "ci" else replace(row, sd=spread)
 
 
-def _count(printed: Printed | None, default: int | None, unreadable: object) -> int | None:
+def _count(
+    printed: Printed | None, default: int | None, unreadable: Callable[[], UsageError]
+) -> int | None:
     if printed is None:
         return default
     if printed.value < 1 or not printed.value.is_integer():
-        raise unreadable()  # type: ignore[operator]
+        raise unreadable()
     return int(printed.value)
 
 

@@ -66,6 +66,7 @@ def summary_markdown(frames: Frames) -> str:
         *_failures(frames),
         *_sections(frames, folded=False),
         "## Paired differences from the baseline",
+        METRICS_NOT_CORRECTED,
         to_markdown(comparison_table(frames, frames.comparisons)),
         _comparison_note(frames),
         *_sensitivity(frames),
@@ -113,9 +114,9 @@ def _comparison_note(frames: Frames) -> str:
         f"±{margin} points, each corrected over the activations; a dash means that the metric has "
         "no natural margin. p (ranks) is Wilcoxon's signed-rank test's, corrected likewise, from "
         "six pairs on. MDE is the difference that this many pairs detect with 80 % power, "
-        "uncorrected; seeds needed is how many pairs lead to a verdict with 80 % power, whatever "
-        "the true difference, for the 80 % interval of the standard deviation. Tests are at the "
-        f"level {frames.level:.3g}. {METRICS_NOT_CORRECTED}"
+        "uncorrected; seeds needed, where there is no verdict yet, is how many pairs lead to one with "
+        "80 % power, whatever the true difference, for the 80 % interval of the standard deviation. Tests are at the "
+        f"level {frames.level:.3g}."
     )
 
 

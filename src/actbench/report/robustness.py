@@ -204,7 +204,7 @@ def _mechanism_table(frames: Frames) -> Table | None:
     ]
     return Table(
         id="mechanism",
-        title="Mechanism beside outcome",
+        title="Correlation of mechanisms with corrupted accuracy",
         headers=[
             "mechanism",
             "trials",
@@ -214,11 +214,12 @@ def _mechanism_table(frames: Frames) -> Table | None:
             "95 % interval",
         ],
         rows=rows,
-        note="Spearman's rank correlation with corrupted accuracy. Trials of a seed are not "
-        "independent, as they share weights and batches, so ρ over trials has no interval. ρ "
-        "within seeds is the mean over seeds of that among the activations of one seed, with the t "
-        "interval over seeds: for further seeds with these activations. A dash: one of the two "
-        "does not vary, or there are too few values. Correlation does not show a cause.",
+        note="Spearman's rank correlation. Trials of a seed are not independent, as they share "
+        "weights and batches, so ρ over trials has no interval. ρ within seeds is the mean over "
+        "seeds of that among the activations of one seed, with the t interval over seeds: for "
+        "further seeds with these activations. A seed in which one of the two does not vary is "
+        "left out. A dash: one of the two does not vary, or there are too few values. Correlation "
+        "does not show a cause.",
     )
 
 

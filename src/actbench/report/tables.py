@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_float_dtype, is_numeric_dtype
 
+from actbench.analysis.verdicts import NO_VERDICT
 from actbench.report.formatting import (
     DASH,
     MASKED,
@@ -133,7 +134,7 @@ def comparison_table(frames: Frames, comparisons: pd.DataFrame) -> Table:
                 p_value(row["p_equivalence_holm"]),
                 correlation(row["pair_correlation"]),
                 number(row["minimum_detectable_effect"] * (100 if points else 1)),
-                seeds_range(row),
+                seeds_range(row) if row["verdict"] in ("undecided", NO_VERDICT) else DASH,
                 f"{row['verdict']}{MASKED if _is_masked(frames, row) else ''}",
             ]
         )
