@@ -20,7 +20,7 @@ from actbench.store.record_files import TRIALS_ARCHIVE
 from actbench.store.store import Store
 
 FILES = ("study.toml", "environment.json", "samples.png", "summary.md")
-REPORT = "report.html"
+REPORT = ("report.html", "summary.tex")  # the page has a link to the other
 FIGURES = ("differences.png", "severity.png")
 COLOURS = 128  # for lines, bands and their blended edges
 EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
@@ -38,7 +38,7 @@ def publish(
     Store(folder).study()
     destination.mkdir(parents=True)
     tables = sorted(path.name for path in folder.glob("*.csv"))
-    for name in (*FILES, *tables, *([REPORT] if with_report else [])):
+    for name in (*FILES, *tables, *(REPORT if with_report else ())):
         if (folder / name).exists():
             shutil.copyfile(folder / name, destination / name)
     for name in FIGURES:

@@ -125,6 +125,31 @@ def test_wrong_usage_is_one_line(
     assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("a,acc,sd,n\nrelu,80,1,1e300\nelu,81,1,5\n", "'1e300'"),
+        ('a,acc,ci,n\nrelu,80,"[1, 1e300]",5\nelu,81,"[1, 2]",5\n', "'[1, 1e300]'"),
+        ("a,acc,sd,n\nrelu,1e-400,1,5\nelu,81,1,5\n", "'1e-400'"),
+    ],
+)
+def test_numbers_that_no_arithmetic_can_hold_are_refused(
+    text: str, cell: str, tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "t.csv").write_text(text, "utf-8")
+    outcome = actbench_here("audit", "t.csv", "--test-images", "100")
+    assert outcome.code == 2
+    assert f"cannot read {cell}" in outcome.err
+
+
+def test_a_level_of_100_percent_is_none(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    text = 'a,acc,sd,n,100% CI\nrelu,80,1,5,"[1, 2]"\nelu,81,1,5,"[1, 2]"\n'
+    (tmp_path / "t.csv").write_text(text, "utf-8")
+    assert actbench_here("audit", "t.csv").code == 0
+
+
 def test_the_number_of_runs_is_asked_for(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

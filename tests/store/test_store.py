@@ -297,7 +297,7 @@ MISFITS: dict[str, tuple[TrialRecord, str]] = {
         "11 epochs, and the study has 10",
     ),
     "other test images": (
-        replace(SMALL.training_part(), class_images=(3, 4)),
+        replace(SMALL.without(SMALL.results), class_images=(3, 4)),
         "it is of 7 test images, and others are of 10000",
     ),
 }
@@ -420,7 +420,7 @@ def test_a_killed_process_releases_its_lock(store: Store) -> None:
 def test_clean_up_removes_partly_written_files_and_checkpoints_of_finished_trials(
     store: Store,
 ) -> None:
-    failed = replace(record_of(1).training_part(), status="crashed")
+    failed = replace(record_of(1).without(record_of(1).results), status="crashed")
     store.open(STUDY).write(record_of(0))
     store.open(STUDY).write(failed)
     before = files_in(store.folder)

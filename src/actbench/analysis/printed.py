@@ -103,7 +103,7 @@ def is_missing(text: str) -> bool:
     return clean(text).lower() in _MISSING
 
 
-_LARGEST = 1e15
+_LARGEST, _FINEST = 1e15, 1e-100
 
 
 def parse_number(text: str) -> Printed | None:
@@ -149,5 +149,5 @@ def _printed(number: str) -> Printed | None:
         value, place = float(number), float(f"1e{power}")
     except (ValueError, OverflowError):
         return None
-    usual = abs(value) <= _LARGEST and place >= 1 / _LARGEST  # sums of squares stay finite
+    usual = abs(value) <= _LARGEST and place >= _FINEST  # their squares stay finite, and above 0
     return Printed(value, place, "=", number) if usual else None

@@ -114,8 +114,9 @@ def _comparison_note(frames: Frames) -> str:
         f"±{margin} points, each corrected over the activations; a dash means that the metric has "
         "no natural margin. p (ranks) is Wilcoxon's signed-rank test's, corrected likewise, from "
         "six pairs on. MDE is the difference that this many pairs detect with 80 % power, "
-        "uncorrected; seeds needed, where there is no verdict yet, is how many pairs lead to one with "
-        "80 % power, whatever the true difference, for the 80 % interval of the standard deviation. Tests are at the "
+        "uncorrected; seeds needed, where there is no verdict yet, is how many pairs lead to one "
+        "with 80 % power, whatever the true difference, for the 80 % interval of the standard "
+        "deviation. Tests are at the "
         f"level {frames.level:.3g}."
     )
 
