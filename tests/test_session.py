@@ -224,6 +224,8 @@ def test_a_dry_run_lists_the_trials_and_writes_nothing(
         (["--seeds", "0"], "seeds is 0"),
         (["--epochs", "0"], "epochs is 0"),
         (["--dataset", "imagefolder"], "--data-dir"),
+        (["--activation", "leaky_relu,leaky_relu:0.01"], "'leaky_relu:0.01' are the same"),
+        (["--activation", "gelu", "--baseline", "gelu:none"], "are the same; name it once"),
         (["--frobnicate"], "--frobnicate"),
     ],
 )

@@ -79,6 +79,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
     if study.claim:
         read_claim(study.claim)  # raises if there is none
     factories = [resolve_activation(spec) for spec in (study.baseline, *study.activations)]
+    _check_different(study.activations, factories[1:])
     model, _ = resolve_model(study.model)
     names = expand_corruptions(study.corruptions, study.cifar10c)
     code = study_code(model, [factory.spec for factory in factories], names)
@@ -160,6 +161,17 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
         cifar10c_checksums=published,
     )
     return Plan(resolved, data_folder, checks, "\n".join(notes))
+
+
+def _check_different(texts: Sequence[str], factories: Sequence[ActivationFactory]) -> None:
+    """Raise a UsageError if two texts, such as leaky_relu and leaky_relu:0.01, mean the same."""
+    seen: dict[str, str] = {}
+    for text, factory in zip(texts, factories, strict=True):
+        if factory.full_spec in seen:
+            raise UsageError(
+                f"activations {seen[factory.full_spec]!r} and {text!r} are the same; name it once"
+            )
+        seen[factory.full_spec] = text
 
 
 def check_stored(plan: Plan, store: Store) -> None:

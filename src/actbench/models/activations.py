@@ -161,11 +161,19 @@ ACTIVATIONS = Registry(
 
 @dataclass(frozen=True)
 class ActivationFactory:
-    """Builds a fresh activation module at each call; ``spec`` is its canonical text."""
+    """Builds a fresh activation module at each call.
+
+    Attributes:
+        spec: its canonical text.
+        build: what builds it.
+        shape: of its graph.
+        full_spec: the canonical text with all parameters, those at their defaults too.
+    """
 
     spec: str
     build: Callable[[], nn.Module]
     shape: Shape = Shape.ANY
+    full_spec: str = ""
 
     def __call__(self, inplace: bool = False) -> nn.Module:
         """Return a new module; ``inplace``, which torchvision's blocks pass, has no effect."""
@@ -203,8 +211,11 @@ def resolve_activation(text: str) -> ActivationFactory:
         return entry.target.module(**bound)
 
     main = next(iter(entry.parameters), None)
-    shape = entry.target.shape({**entry.defaults, **bound})
-    return ActivationFactory(spec.canonical(bound, main), build, shape)
+    parameters = {**entry.defaults, **bound}
+    shape = entry.target.shape(parameters)
+    return ActivationFactory(
+        spec.canonical(bound, main), build, shape, spec.canonical(parameters, main)
+    )
 
 
 def _imported(spec: Spec) -> ActivationFactory:
@@ -235,7 +246,8 @@ def _imported(spec: Spec) -> ActivationFactory:
             f"activation {spec.name!r} is {repr(found)[:60]}; "
             "it must be a torch.nn.Module class or a function of a tensor"
         )
-    return ActivationFactory(spec.canonical(spec.parameters), build)
+    text = spec.canonical(spec.parameters)
+    return ActivationFactory(text, build, full_spec=text)
 
 
 @dataclass(frozen=True)
