@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -242,6 +243,16 @@ def test_measuring_draws_from_no_global_generator_and_changes_no_network() -> No
     assert all(torch.equal(value, before[k]) for k, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert [module.training for module in network.modules()] == modes
+
+
+def test_logits_that_are_nan_are_wrong_and_named() -> None:
+    class NotANumber(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :10] * math.nan
+
+    found = actbench.measure(NotANumber(), *some_images())
+    assert found.clean.loc[0, "accuracy"] == 0
+    assert "the loss is NaN" in found.warnings[0]
 
 
 def test_a_softmax_in_a_classifier_gives_a_warning() -> None:

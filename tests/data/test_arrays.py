@@ -140,6 +140,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "complex": (bad(x_train=X * 1j), "x_train is complex128; images must be uint8"),
     "texts": (bad(x_train=["a.png"] * 12), r"x_train has shape \(12,\)"),
     "objects": (bad(x_train=[X[0], X[1, 1:]]), "x_train (cannot be read as an array|has elements)"),
+    "a number": (bad(x_train=1.0), "x_train is one value; it must be an array"),
     "nothing": (bad(x_train=None), "x_train has elements of different shapes or kinds"),
     "floats to 255": (
         bad(x_train=X.astype(np.float32)),

@@ -49,6 +49,10 @@ def test_another_functions_gain_keeps_the_second_moment(user_module: Callable[[s
     source = "import torch\ndef leaky(x):\n    return torch.where(x > 0, x, 0.2 * x)\n"
     spec = f"{user_module(source)}:leaky"
     assert gain(spec) == pytest.approx(gain("leaky_relu:0.2"), rel=1e-5)
+    per_channel = "from torch import nn\nclass Per(nn.PReLU):\n    def __init__(self):\n"
+    per_channel += "        super().__init__(16, init=0.2)\n"
+    spec = f"{user_module(per_channel)}:Per"
+    assert gain(spec) == pytest.approx(gain("leaky_relu:0.2"), rel=1e-5)
     z = torch.randn(10**6, generator=torch.Generator().manual_seed(0))
     moment = float(nn.functional.gelu(z).square().mean())
     assert gain("gelu") == pytest.approx(1 / math.sqrt(moment), rel=0.01)

@@ -418,6 +418,11 @@ def test_a_network_of_torchscript_is_refused() -> None:
         swap_activations(network, "tanh", IMAGES)
 
 
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"model is str; it must be a torch\.nn\.Module"):
+        actbench.swap_activations("resnet18", "relu")
+
+
 def test_an_invalid_activation_is_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'tanh'"):
         swapped_of(Functions, "tahn")

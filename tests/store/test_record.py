@@ -27,7 +27,7 @@ from actbench.store.record import (
     record_from_json,
     record_to_json,
 )
-from actbench.store.values import pack_counts, unpack_counts
+from actbench.store.values import MAX_IMAGES, pack_counts, unpack_counts
 from actbench.study.measurements import Measurement
 from actbench.study.study import Study, Trial
 
@@ -310,6 +310,12 @@ def test_unpacked_counts_are_the_packed_ones() -> None:
     counts = np.random.default_rng(0).integers(0, 21, 10_000, dtype=np.uint8)
     assert np.array_equal(unpack_counts(pack_counts(counts)), counts)
     assert len(pack_counts(np.ones(10_000, np.uint8))) < 100
+
+
+def test_counts_of_more_images_than_any_data_set_has_are_not_unpacked() -> None:
+    packed = pack_counts(np.zeros(MAX_IMAGES + 1, np.uint8))  # 13 kB
+    with pytest.raises(ValueError, match="of more than 10,000,000 images"):
+        unpack_counts(packed)
 
 
 # results that are added later

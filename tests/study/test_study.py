@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,13 @@ def test_trials_are_in_the_order_of_seeds_so_that_an_interrupted_study_has_pairs
         Trial("relu", 3),
         Trial("tanh", 3),
     ]
+
+
+def test_paths_and_lists_in_tuples_are_read_as_their_text_and_as_tuples() -> None:
+    study = Study(data_dir=Path("images"), cifar10c=Path("c"), learning_rates=(["relu", 0.1],))
+    assert study.data_dir == "images"
+    assert study.cifar10c == "c"
+    assert study.learning_rates == (("relu", 0.1),)
 
 
 def test_toml_gives_the_same_study() -> None:

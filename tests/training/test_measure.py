@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,13 @@ def test_accuracy_and_loss_are_the_plain_means() -> None:
     expected = -np.log(softmax(logits)[np.arange(1000), labels.numpy()]).mean()
     assert scores.loss == pytest.approx(expected, rel=1e-12)
     assert np.array_equal(scores.correct.numpy(), correct)
+
+
+def test_an_image_with_a_logit_that_is_nan_is_not_correct() -> None:
+    logits = torch.tensor([[1.0, math.nan], [0.0, 1.0], [math.nan, math.nan]])
+    scores = score(logits, torch.tensor([1, 1, 0]))
+    assert scores.correct.tolist() == [False, True, False]
+    assert scores.accuracy == pytest.approx(1 / 3)
 
 
 def test_calibration_error_of_a_case_worked_by_hand() -> None:

@@ -89,12 +89,12 @@ def _as_array(values: Any, name: str) -> Array:
         array: Array = np.asarray(values)
     except Exception as error:  # what claims to be an array may raise anything
         raise UsageError(f"{name} cannot be read as an array: {message_of(error)}") from None
-    if array.ndim == 0:
-        raise UsageError(f"{name} is one value; it must be an array")
     if array.dtype == object:
         raise UsageError(
             f"{name} has elements of different shapes or kinds; it must be one array of numbers"
         )
+    if array.ndim == 0:
+        raise UsageError(f"{name} is one value; it must be an array")
     return array
 
 

@@ -128,6 +128,12 @@ def test_a_missing_compiler_is_reported_in_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CXX", "/nowhere/c++ -m64")
     with pytest.raises(UsageError, match=r"^no C\+\+ compiler was found \(/nowhere/c\+\+ -m64\)$"):
         prepare()
+    monkeypatch.setenv("CXX", '"c++')
+    with pytest.raises(UsageError, match=r"CXX is .*, which is no command: No closing quotation"):
+        prepare()
+    monkeypatch.setenv("CXX", " ")
+    with pytest.raises(UsageError, match=r"^no C\+\+ compiler was found \(c\+\+, g\+\+, clang"):
+        prepare()
 
 
 @pytest.mark.usefixtures("built_anew")
