@@ -90,7 +90,7 @@ def test_at_the_last_interim_analysis_only_a_new_study_helps() -> None:
         (OPEN, (4, 6, 9), "analysis 2 of 3, after 6 seeds, at the level 0.0123: 2 of 2"),
         (OPEN, (4, 6, 9), "undecided; the next is after 9 seeds"),
         (OPEN, (4, 6), "2 of 2 comparisons undecided; stops, as it is the last"),
-        (BETTER, (4, 6, 9), "stops, as all 2 comparisons are decided"),
+        (BETTER, (4, 6, 9), "stops: all 2 comparisons are decided"),
     ],
 )
 def test_an_interim_analysis_says_its_level_and_why_it_stops(

@@ -1,4 +1,4 @@
-"""Published claims on activations, as data: the figures, their source, and the study to check them.
+"""Published claims on activations, as data: the numbers, their source, and the study to check them.
 
 They are the TOML files in ``actbench/claims``. Numbers there are texts, because their digits say
 how they were rounded.
@@ -112,13 +112,13 @@ class Claim:
         name: the file's name without its ending.
         title: what and by whom.
         statement: what the source concludes, in one sentence.
-        source: where the figures are printed.
+        source: where the numbers are printed.
         url: its address.
-        tables: the figures.
+        tables: the numbers.
         study: the study that checks it, by the names of ``STUDY_FIELDS``; what is not stated in the
             source is missing.
         unstated: what the source does not say about its protocol.
-        notes: sentences on the figures.
+        notes: sentences on the numbers.
         unverified: what nobody could check against the source.
         corrupted_images: where the source has its corrupted images from; "" if it has none.
     """

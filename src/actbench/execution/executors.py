@@ -176,9 +176,8 @@ def run_one(
             deferred=deferred,
         )
         while True:
-            with (
-                settings_kept()
-            ):  # global settings that user code changes do not reach other trials
+            # global settings that user code changes do not reach other trials
+            with settings_kept():
                 try:
                     next(generator)
                 except StopIteration as end:

@@ -65,7 +65,7 @@ class Plan:
 
 
 def prepare_study(study: Study, on_event: Callable[[Event], None] = lambda event: None) -> Plan:
-    """Return the plan for a study after checking all of it; ``on_event`` is told what takes time.
+    """Return the plan for a study after checking all of it; ``on_event`` gets what takes time.
 
     Raises:
         UsageError: a name, a parameter or the data is wrong.
@@ -109,18 +109,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
             f"and the study was made with {study.data_checksum}"
         )
     check_own_corruptions(names, data.test_images)
-    published: tuple[tuple[str, str], ...] = ()
-    if study.cifar10c:
-        shape = data.test_images.shape[1:]
-        read_from_files = [name for name in names if is_name(name)]
-        published = check_published(study.cifar10c, read_from_files, data.test_labels, shape)
-    for name, checksum_there in study.cifar10c_checksums:
-        found = dict(published).get(name, checksum_there)
-        if found != checksum_there:
-            raise UsageError(
-                f"the published file of {name} is not the study's: its checksum is {found}, and "
-                f"the study was made with {checksum_there}"
-            )
+    published = _published_files(study, names, data)
     attacks = expand_attacks(study.attacks, study.epsilons, len(data.classes))
     device = resolve_device(study.device, study.precision)
     precision = resolve_precision(study.precision, device, study.kernels)
@@ -140,10 +129,7 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
     dataset = resolve_dataset(study.dataset)
     specs = [model, *(factory.spec for factory in factories), *filter(is_import_path, names)]
     specs += [dataset] if DATASETS.parse(dataset).imported else []
-    names_of_code = dict.fromkeys(text.partition(":")[0] for text in specs)
-    files = {name: module_file(name) for name in names_of_code if name not in LIBRARIES}
-    notes += [f"{name} is read from {file}" for name, file in files.items() if file is not None]
-    notes += [*changes(specs), *([note] if note else [])]
+    notes += [*_sources(specs), *changes(specs), *([note] if note else [])]
     resolved = dataclasses.replace(
         study,
         baseline=factories[0].spec,
@@ -161,6 +147,32 @@ def _prepared(study: Study, on_event: Callable[[Event], None]) -> Plan:
         cifar10c_checksums=published,
     )
     return Plan(resolved, data_folder, checks, "\n".join(notes))
+
+
+def _published_files(
+    study: Study, names: Sequence[str], data: ImageData
+) -> tuple[tuple[str, str], ...]:
+    """Return the published file of each corruption with its checksum, after checking them."""
+    published: tuple[tuple[str, str], ...] = ()
+    if study.cifar10c:
+        shape = data.test_images.shape[1:]
+        read_from_files = [name for name in names if is_name(name)]
+        published = check_published(study.cifar10c, read_from_files, data.test_labels, shape)
+    for name, expected in study.cifar10c_checksums:
+        found = dict(published).get(name, expected)
+        if found != expected:
+            raise UsageError(
+                f"the published file of {name} is not the study's: its checksum is {found}, and "
+                f"the study was made with {expected}"
+            )
+    return published
+
+
+def _sources(specs: Sequence[str]) -> list[str]:
+    """Return a note for each module of the user's own code: the file that it is read from."""
+    modules = dict.fromkeys(text.partition(":")[0] for text in specs)
+    files = {name: module_file(name) for name in modules if name not in LIBRARIES}
+    return [f"{name} is read from {file}" for name, file in files.items() if file is not None]
 
 
 def _check_different(texts: Sequence[str], factories: Sequence[ActivationFactory]) -> None:

@@ -293,7 +293,7 @@ def interim_analysis(frames: Frames) -> str:
     if frames.baseline_at_chance:
         return f"{lead}stops, as the baseline is at chance and more seeds do not help"
     if not frames.undecided():
-        return f"{lead}stops, as all {len(rows)} comparisons are decided"
+        return f"{lead}stops: all {len(rows)} comparisons are decided"
     lead += f"{still} of {len(rows)} comparisons undecided; "
     if seeds == planned[-1]:
         return f"{lead}stops, as it is the last"

@@ -97,7 +97,8 @@ def studies_terminal(studies: Mapping[str, Frames]) -> tuple[list[str], list[Tab
             )
     baseline = next(iter(studies.values())).study.baseline
     headers = ["activation", "metric", "#", "difference [95 %]", "verdict", "verdicts"]
-    least, most = (getattr(table.groupby("study")["n"], end)() for end in ("min", "max"))
+    least = table.groupby("study")["n"].min()
+    most = table.groupby("study")["n"].max()
     lines = [
         f"#{number}: {name}, n = {least[name]}"
         + (f" to {most[name]}" if least[name] < most[name] else "")
