@@ -60,31 +60,6 @@ _COLOURS = {
     SHADE: "shade",
     **{hue: f"hue-{i}" for i, hue in enumerate(HUES)},
 }
-# the columns that hold words, not numbers
-_TEXT_HEADERS = {
-    "activation",
-    "metric",
-    "verdict",
-    "what reduces it",
-    "without diverged trials",
-    "attack",
-    "masked gradients",
-    "mechanism",
-    "corruption",
-    "row",
-    "what",
-    "printed",
-    "expected",
-    "result",
-    "why",
-    "level",
-    "published row",
-    "source",
-    "here",
-    "setting",
-    "in the source",
-    "in this study",
-}
 
 
 @dataclass(frozen=True)
@@ -205,7 +180,6 @@ def render_page(template: str, version: str, **values: Any) -> str:
         style=Markup("\n".join(styles)),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        text_headers=_TEXT_HEADERS,
         **values,
     )
 

@@ -27,6 +27,15 @@ class Table:
     warnings: tuple[str, ...] = ()
     folded: bool = False
 
+    @property
+    def text_headers(self) -> set[str]:
+        """The headers of the columns that hold words: the first, and any with a cell of words."""
+        return {
+            header
+            for at, header in enumerate(self.headers)
+            if at == 0 or any(row[at][:1].isalpha() for row in self.rows)
+        }
+
     def columns(self, *headers: str) -> Table:
         """Return the table with only these columns, in this order."""
         positions = [self.headers.index(header) for header in headers]
