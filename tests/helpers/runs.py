@@ -98,7 +98,7 @@ def same_files(one: Path, other: Path) -> list[str]:
 def without_figures() -> Iterator[None]:
     """Draw one small picture in place of a report's figures, in this process."""
     from actbench.report import write
-    from helpers.no_figures import small_picture
+    from helpers.quick_command import small_picture
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "all_figures", small_picture)
