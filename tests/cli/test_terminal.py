@@ -93,7 +93,9 @@ def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the shell is another")
-def test_a_run_of_a_new_interpreter_goes_on_where_stdin_and_stderr_are_closed(tmp_path: Path) -> None:
+def test_a_run_of_a_new_interpreter_goes_on_where_stdin_and_stderr_are_closed(
+    tmp_path: Path,
+) -> None:
     command = f"{shlex.join([*COMMAND, *QUICK, '--workers', '1'])} <&- 2>&-"
     done = subprocess.run(
         ["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False

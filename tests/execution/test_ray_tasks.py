@@ -14,7 +14,7 @@ from actbench.execution.ray_tasks import RayTasks
 from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.runs import TINY_ACTIVATIONS
+from helpers.few_digits import ALL_DIGITS, digits_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 ray: Any = pytest.importorskip("ray")
 cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
 
-ASKED = Study(train_images=128, epochs=2, seeds=2, activations=TINY_ACTIVATIONS)
 # warnings of Ray itself
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -78,7 +77,7 @@ def test_records_are_those_of_local_workers_when_nodes_join_and_die(
             for node in [n for n in cluster.worker_nodes if n is not added[0]]:
                 cluster.remove_node(node, allow_graceful=False)
 
-    records = run_on(RayTasks(None, None, None), ASKED, tmp_path / "results", disturb)
+    records = run_on(RayTasks(None, None, None), tiny_run.study, tmp_path / "results", disturb)
     undisturbed = (tiny_run.folder / "trials").iterdir()
     assert records == {path.name: path.read_bytes() for path in undisturbed}
     assert added
@@ -87,7 +86,7 @@ def test_records_are_those_of_local_workers_when_nodes_join_and_die(
 MISCHIEF = """
 import os, time
 
-# 40: the last batch of test images, which no check before training meets
+# 40: the last batch of all test images, which no check before training meets
 
 def raises(x):
     if len(x) == 40:
@@ -118,7 +117,8 @@ def test_whatever_an_activation_does_only_its_own_trial_fails(
         if isinstance(event, Finished):
             outcomes[event.record.activation] = (event.record.status, event.record.reason)
 
-    run_on(RayTasks(None, None, 5.0), study, tmp_path / "results", note)
+    with digits_are(ALL_DIGITS):
+        run_on(RayTasks(None, None, 5.0), study, tmp_path / "results", note)
     assert outcomes["relu"] == ("ok", "")
     assert outcomes[names[0]] == ("crashed", "ValueError: no training")
     assert outcomes[names[1]][0] == "crashed"

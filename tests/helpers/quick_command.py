@@ -1,4 +1,4 @@
-"""``python -m helpers.quick_command`` is ``python -m actbench`` without figures, with few digits."""
+"""``python -m helpers.quick_command`` is ``python -m actbench`` with few digits and no figures."""
 
 from __future__ import annotations
 
