@@ -82,6 +82,13 @@ def _few_digits(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def all_digits() -> Iterator[None]:
+    """Let ``digits`` have all test images: no check before training meets 40, the last batch."""
+    with digits_are(ALL_DIGITS):
+        yield
+
+
+@pytest.fixture
 def actbench_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Return ``run_here`` in the test's temporary folder."""
     monkeypatch.chdir(tmp_path)

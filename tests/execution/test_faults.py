@@ -16,7 +16,6 @@ import pytest
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
 from actbench.study.study import trial_id
-from helpers.few_digits import ALL_DIGITS, digits_are
 from helpers.forked import start_command
 from helpers.runs import (
     OBSERVED,
@@ -28,7 +27,7 @@ from helpers.runs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from helpers.runs import Outcome, TinyRun
 
@@ -234,7 +233,7 @@ def test_a_watching_thread_ends_the_worker_if_the_kernel_does_not(tmp_path: Path
 
 
 @pytest.fixture
-def failed(actbench_here: Callable[..., Outcome], tmp_path: Path) -> Iterator[str]:
+def failed(all_digits: None, actbench_here: Callable[..., Outcome], tmp_path: Path) -> str:
     """Return the spec of an activation whose trial has crashed but would not crash again."""
     source = "from pathlib import Path\n" + (
         "def act(x):\n"
@@ -243,10 +242,9 @@ def failed(actbench_here: Callable[..., Outcome], tmp_path: Path) -> Iterator[st
         "    return x\n"
     )
     (tmp_path / "mending.py").write_text(source, encoding="utf-8")
-    with digits_are(ALL_DIGITS):
-        assert actbench_here(*QUICK, "--activation", "mending:act", "--workers", "0").code == 1
-        (tmp_path / "mended").touch()
-        yield "mending:act"
+    assert actbench_here(*QUICK, "--activation", "mending:act", "--workers", "0").code == 1
+    (tmp_path / "mended").touch()
+    return "mending:act"
 
 
 def statuses(folder: Path) -> dict[str, str]:

@@ -14,7 +14,6 @@ from actbench.execution.ray_tasks import RayTasks
 from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.few_digits import ALL_DIGITS, digits_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +104,7 @@ def hangs(x):
 """
 
 
+@pytest.mark.usefixtures("all_digits")
 def test_whatever_an_activation_does_only_its_own_trial_fails(
     cluster: Any, user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -117,8 +117,7 @@ def test_whatever_an_activation_does_only_its_own_trial_fails(
         if isinstance(event, Finished):
             outcomes[event.record.activation] = (event.record.status, event.record.reason)
 
-    with digits_are(ALL_DIGITS):
-        run_on(RayTasks(None, None, 5.0), study, tmp_path / "results", note)
+    run_on(RayTasks(None, None, 5.0), study, tmp_path / "results", note)
     assert outcomes["relu"] == ("ok", "")
     assert outcomes[names[0]] == ("crashed", "ValueError: no training")
     assert outcomes[names[1]][0] == "crashed"

@@ -23,7 +23,6 @@ from actbench.store.stored_study import Work
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study, Trial, trial_id
 from actbench.training.events import Progress
-from helpers.few_digits import ALL_DIGITS, digits_are
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -250,14 +249,14 @@ def act(x):
 """
 
 
+@pytest.mark.usefixtures("all_digits")
 def test_a_trial_that_raises_is_reported_and_the_others_continue(
     actbench_here: Callable[..., Outcome], user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
     spec = f"{user_module(CRASHES_IN_A_TRIAL)}:act"
-    with digits_are(ALL_DIGITS):
-        done = actbench_here(
-            *QUICK, "--activation", spec, "--activation", "tanh", "--workers", "0", "--out", "out"
-        )
+    done = actbench_here(
+        *QUICK, "--activation", spec, "--activation", "tanh", "--workers", "0", "--out", "out"
+    )
     assert done.code == 1
     trials = pd.read_csv(tmp_path / "out" / "trials.csv").set_index("activation")
     assert dict(trials["status"]) == {"relu": "ok", spec: "crashed", "tanh": "ok"}

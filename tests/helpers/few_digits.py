@@ -1,4 +1,7 @@
-"""The data set ``digits`` with fewer test images, which every run of the command predicts often."""
+"""The data set ``digits`` with fewer test images, which every run of the command predicts often.
+
+``python -m helpers.few_digits`` is ``python -m actbench`` with them.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,10 @@ def digits_are(entry: Entry[Any]) -> Iterator[None]:
         yield
     finally:
         DATASETS["digits"] = before
+
+
+if __name__ == "__main__":
+    from actbench.cli.main import main
+
+    with digits_are(FEW_DIGITS):
+        main()

@@ -136,7 +136,13 @@ CLOSES = {
 }
 
 
-@pytest.mark.parametrize("what", CLOSES)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=pytest.mark.slow if "2" in what or "sys.stdout" in what else ())
+        for what in CLOSES
+    ],
+)
 def test_code_that_closes_the_standard_streams_ends_neither_the_run_nor_its_output(
     what: str, tmp_path: Path
 ) -> None:
