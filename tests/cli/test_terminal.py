@@ -120,7 +120,13 @@ def nobody_reads() -> int:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize(
-    ("stderr", "workers"), [(nothing_is_left, "1"), (nobody_reads, "1"), (None, "1"), (None, "0")]
+    ("stderr", "workers"),
+    [
+        (nothing_is_left, "1"),
+        (nobody_reads, "1"),
+        (None, "1"),
+        pytest.param(None, "0", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_goes_on_where_stderr_is_full_not_read_or_closed_with_stdin(
     stderr: Callable[[], int] | None, workers: str, tmp_path: Path

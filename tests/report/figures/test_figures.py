@@ -288,10 +288,11 @@ def test_without_an_inactive_unit_there_is_a_sentence() -> None:
 
 
 def test_if_trials_failed_each_activation_shows_its_own_n() -> None:
-    drawn = figures(synthetic_frames(study_of(), failed={("relu", 0): "diverged"}))
-    assert "n = 2 to 3 seeds" in drawn["severity"].get_suptitle()
-    assert "relu (n = 2)" in texts(drawn["severity"])
-    assert "n = 2 pairs" in drawn["differences"].get_suptitle()
+    frames = synthetic_frames(study_of(), failed={("relu", 0): "diverged"})
+    by_severity, paired = severity(frames), differences(frames)
+    assert "n = 2 to 3 seeds" in by_severity.get_suptitle()
+    assert "relu (n = 2)" in texts(by_severity)
+    assert "n = 2 pairs" in paired.get_suptitle()
 
 
 def test_vanished_and_infinite_gradients_raise_no_error() -> None:
