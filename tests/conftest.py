@@ -83,7 +83,7 @@ def _few_digits(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def all_digits() -> Iterator[None]:
-    """Let ``digits`` have all test images: no check before training meets 40, the last batch."""
+    """Let ``digits`` have all test images: the last 40 are a batch that no check meets."""
     with digits_are(ALL_DIGITS):
         yield
 

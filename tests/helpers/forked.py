@@ -32,7 +32,7 @@ LIBRARIES = ("execution.estimate", "execution.interleaved", "report.write", "tra
 
 
 def start_command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the command, without figures (see ``_start`` for the options)."""
+    """Start the command, with few digits and no figures (see ``_start`` for the options)."""
 
     def run() -> None:
         from helpers.quick_command import main

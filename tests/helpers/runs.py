@@ -135,7 +135,7 @@ def run_here(*arguments: str, cwd: Path) -> Outcome:
 def run_process(*arguments: str, cwd: Path, command: Sequence[str] = ()) -> Outcome:
     """Return the outcome of the command with these arguments, a real process.
 
-    It draws no figures, and is a fork where possible, unless a ``command`` is given.
+    It has few digits and no figures, and is a fork where possible, unless a ``command`` is given.
     """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     if command:

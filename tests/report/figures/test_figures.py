@@ -375,7 +375,8 @@ def test_differences_by_corruption_are_those_of_the_comparisons(normal: Frames) 
         assert points == wanted
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["clean images", "all corruptions", "gaussian noise", "shot noise"]
-    one = figures(synthetic_frames(study_of(corruptions=NOISES[:1])))["corruption_differences"]
+    frames = synthetic_frames(study_of(corruptions=NOISES[:1]))
+    one = FIGURES["corruption_differences"].target(frames)
     assert str(one).startswith("The study has one corruption")
 
 
