@@ -1,4 +1,4 @@
-"""Shared fixtures: a separate cache, the command line, one tiny study, no figures."""
+"""Shared fixtures: a separate cache, the command line, one tiny study, few images, no figures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 import actbench
+from helpers.few_digits import ALL_DIGITS, FEW_DIGITS, digits_are
 from helpers.forked import fork_workers
 from helpers.runs import (
     TINY_STUDY,
@@ -72,6 +73,21 @@ def _no_figures(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_digits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let ``digits`` have fewer test images, unless the module has the mark ``digits``."""
+    every = request.node.get_closest_marker("digits")
+    with digits_are(ALL_DIGITS if every else FEW_DIGITS):
+        yield
+
+
+@pytest.fixture
+def all_digits() -> Iterator[None]:
+    """Let ``digits`` have all test images: the last 40 are a batch that no check meets."""
+    with digits_are(ALL_DIGITS):
+        yield
+
+
 @pytest.fixture
 def actbench_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Return ``run_here`` in the test's temporary folder."""
@@ -86,7 +102,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder, printed = shared / "tiny", shared / "tiny.json"
     with FileLock(shared / "tiny.lock"):
         if not printed.exists():
-            with without_figures():
+            with without_figures(), digits_are(FEW_DIGITS):
                 outcome = run_here("run", *TINY_STUDY, "--out", str(folder), cwd=shared)
             printed.write_text(json.dumps(vars(outcome)), encoding="utf-8")
     outcome = Outcome(**json.loads(printed.read_text(encoding="utf-8")))

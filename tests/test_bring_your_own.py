@@ -62,7 +62,7 @@ def test_a_command_of_the_page_runs(
             pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / path)
     else:
-        arguments += ["--train-images", "64"]
+        arguments += ["--train-images", "16"]
     quick = QUICK[:4] + QUICK[6:] if "--corruptions" in arguments else QUICK
     done = actbench_here(*arguments, *quick, "--out", "out")
     assert done.code == 0, done.err

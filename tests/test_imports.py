@@ -61,7 +61,9 @@ def test_a_study_with_nothing_to_do_loads_no_torch(
     assert actbench_here(*arguments).code == 0
     loaded = modules_loaded_by(
         f"import os\nos.chdir({str(here)!r})\nfrom actbench.cli.main import cli\n"
-        f"cli.main({arguments!r}, standalone_mode=False)"
+        "from helpers.few_digits import FEW_DIGITS, digits_are\n"
+        "with digits_are(FEW_DIGITS):\n"
+        f"    cli.main({arguments!r}, standalone_mode=False)"
     )
     assert loaded.isdisjoint({"torch", "pandas", "scipy"})
 

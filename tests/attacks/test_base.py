@@ -61,9 +61,9 @@ def test_every_image_is_within_the_ball_and_in_range_to_the_last_bit(
     assert attacked.dtype == torch.float32
 
 
-@pytest.fixture(scope="module")
-def few(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return images[:100], labels[:100]
+@pytest.fixture(scope="module", params=[40, pytest.param(100, marks=pytest.mark.slow)])
+def few(images: Tensor, labels: Tensor, request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
+    return images[: request.param], labels[: request.param]
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +121,10 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_batch_size_changes_results_only_by_the_networks_rounding(
-    spec, network, images, labels
-):
+def test_the_batch_size_changes_results_only_by_the_networks_rounding(spec, network, few):
     precise = copy.deepcopy(network).double()
     whole, split = (
-        run(spec, lambda batch: precise(batch.double()), images[:80], labels[:80], batch_size=size)
+        run(spec, lambda batch: precise(batch.double()), *few, batch_size=size)
         for size in (1000, 17)
     )
     assert torch.equal(whole.correct, split.correct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,13 +10,21 @@ import pytest
 from actbench.corruptions.registry import CORRUPTIONS
 from actbench.corruptions.specs import SUITES
 from actbench.data.datasets import DATASETS
+from actbench.models import size
 from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.registry import MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from helpers.runs import Outcome
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_measured_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(size, "network_size", functools.cache(size.network_size))
+        yield
 
 
 # help and lists

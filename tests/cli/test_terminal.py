@@ -62,8 +62,9 @@ def test_a_workers_stdout_stays_clean_too(
 def test_an_output_that_lacks_a_character_gets_a_plain_one(
     encoding: str, tiny_run: TinyRun
 ) -> None:
+    command = [sys.executable, "-m", "helpers.few_digits"]
     done = subprocess.run(
-        [sys.executable, "-m", "actbench", "run", *TINY_STUDY, "--out", str(tiny_run.folder)],
+        [*command, "run", *TINY_STUDY, "--out", str(tiny_run.folder)],
         env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
         capture_output=True,
         check=False,
@@ -91,8 +92,11 @@ def test_a_full_disk_under_stdout_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == "actbench: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the shell is another")
-def test_a_run_goes_on_where_stdin_and_stderr_are_closed(tmp_path: Path) -> None:
+def test_a_run_of_a_new_interpreter_goes_on_where_stdin_and_stderr_are_closed(
+    tmp_path: Path,
+) -> None:
     command = f"{shlex.join([*COMMAND, *QUICK, '--workers', '1'])} <&- 2>&-"
     done = subprocess.run(
         ["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False
@@ -116,13 +120,19 @@ def nobody_reads() -> int:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize(
-    ("stderr", "workers"), [(nothing_is_left, "1"), (nobody_reads, "1"), (None, "1"), (None, "0")]
+    ("stderr", "workers"),
+    [
+        (nothing_is_left, "1"),
+        (nobody_reads, "1"),
+        (None, "1"),
+        pytest.param(None, "0", marks=pytest.mark.slow),
+    ],
 )
-def test_a_run_goes_on_where_stderr_is_full_not_read_or_closed(
+def test_a_run_goes_on_where_stderr_is_full_not_read_or_closed_with_stdin(
     stderr: Callable[[], int] | None, workers: str, tmp_path: Path
 ) -> None:
     for more, code in (("--workers", workers), 0), (("--lr", "0"), 2):
-        given = {"closed": (2,)} if stderr is None else {"stderr": stderr()}
+        given = {"closed": (0, 2)} if stderr is None else {"stderr": stderr()}
         with start_command(*QUICK, *more, cwd=tmp_path, stdout=subprocess.PIPE, **given) as process:
             out, _ = process.communicate()
         if stderr is not None:
@@ -133,6 +143,16 @@ def test_a_run_goes_on_where_stderr_is_full_not_read_or_closed(
 
 
 def test_a_command_without_standard_streams_writes_whole_files(tmp_path: Path) -> None:
+    asked = (*QUICK, "--workers", "1")
+    with start_command(*asked, cwd=tmp_path, closed=(0, 1, 2)) as process:
+        assert process.wait() == 0
+    assert len(list((tmp_path / "out" / "trials").iterdir())) == 1
+    assert run_here("report", "out", cwd=tmp_path).code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the shell is another")
+def test_a_new_interpreter_without_standard_streams_writes_whole_files(tmp_path: Path) -> None:
     asked = shlex.join([*COMMAND, *QUICK, "--workers", "1"])
     done = subprocess.run(
         ["sh", "-c", f"{asked} <&- >&- 2>&-"],

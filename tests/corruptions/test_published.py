@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--activation", "relu")
 
 
+pytestmark = pytest.mark.digits
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of the published form for the digits' 360 test images: frost is the image less 9 s."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.digits
+
+
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
     return open_images(prepare("digits"))

@@ -124,7 +124,7 @@ def test_another_size_than_from_28_to_256_is_refused(size: object) -> None:
         Study(image_size=size)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [28, 33])
+@pytest.mark.parametrize("size", [pytest.param(28, marks=pytest.mark.slow), 33])
 def test_a_study_of_images_of_another_size_runs(
     size: int, actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:

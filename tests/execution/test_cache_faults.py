@@ -159,7 +159,8 @@ def test_a_library_that_cannot_be_compiled_again_stops_the_run_without_a_fallbac
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / "cache"))
     compiler = next(found for found in map(shutil.which, COMPILERS) if found)
     (tmp_path / "c++").write_text(
-        f'#!/bin/sh\n[ -e killed ] && echo "error: broken" >&2 && exit 1\nexec {compiler} "$@"\n'
+        '#!/bin/sh\n[ -e killed ] && echo "error: broken" >&2 && exit 1\n'
+        f'exec {compiler} "$@" -O0\n'
     )
     (tmp_path / "c++").chmod(0o755)
     monkeypatch.setenv("CXX", str(tmp_path / "c++"))

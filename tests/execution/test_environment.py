@@ -20,6 +20,7 @@ from actbench.store.environment import read_environments, with_batch
 from actbench.store.record import EpochRecord
 from actbench.store.store import Store
 from actbench.study.study import Study
+from helpers.forked import run_script
 from helpers.stored import stored_form
 from helpers.synthetic import synthetic_records
 
@@ -57,25 +58,22 @@ def warnings_of(names: dict[tuple[str, int], str], *entries: dict[str, Any]) -> 
 
 
 def test_other_vector_instructions_are_another_environment(tmp_path: Path) -> None:
-    def found(**variables: str) -> dict[str, Any]:
-        code = (
-            "import json; from actbench.execution.environment import environment_of\n"
-            "print(json.dumps(environment_of('cpu', 'torch')))"
-        )
-        unset = {"ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE"}
-        environ = {name: value for name, value in os.environ.items() if name not in unset}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**environ, **variables},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return dict(json.loads(done.stdout))
-
-    usual, again = environment_of("cpu", "torch"), found()
-    narrow = found(ATEN_CPU_CAPABILITY="default")
-    assert usual == again
+    code = (
+        "import json; from actbench.execution.environment import environment_of\n"
+        "print(json.dumps(environment_of('cpu', 'torch')))"
+    )
+    unset = {"ATEN_CPU_CAPABILITY", "OPENBLAS_CORETYPE"}
+    environ = {name: value for name, value in os.environ.items() if name not in unset}
+    usual, again = environment_of("cpu", "torch"), run_script(code, env=environ)
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environ, "ATEN_CPU_CAPABILITY": "default"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    narrow = json.loads(other.stdout)
+    assert usual == json.loads(again.stdout)
     assert narrow["cpu_capability"] != usual["cpu_capability"]
     assert narrow["variables"] == {"ATEN_CPU_CAPABILITY": "default"}
     assert narrow["id"] != usual["id"]

@@ -118,7 +118,7 @@ def side_by_side(study: Study, folder: Path, at_once: int) -> list[Any]:
     return events
 
 
-@pytest.mark.parametrize("at_once", [2, 7])
+@pytest.mark.parametrize("at_once", [2, pytest.param(7, marks=pytest.mark.slow)])
 def test_interleaved_trials_have_the_records_of_single_trials(
     at_once: int, folder: Path, alone: dict[str, TrialRecord]
 ) -> None:
@@ -200,7 +200,12 @@ def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_
 
 def test_if_memory_is_short_fewer_trials_run_at_once_and_all_finish(folder: Path) -> None:
     study = Study(
-        **{**vars(STUDY), "activations": (GREEDY,), "baseline": GREEDY, "seeds": tuple(range(5))}
+        activations=(GREEDY,),
+        baseline=GREEDY,
+        seeds=tuple(range(5)),
+        epochs=1,
+        train_images=150,
+        corruptions=(),
     )
     events = side_by_side(study, folder, 5)
     retried = [event for event in events if isinstance(event, Retried)]

@@ -385,6 +385,7 @@ def act(x):
 """
 
 
+@pytest.mark.usefixtures("all_digits")
 @pytest.mark.parametrize("what", ["a corruption", "an attack"])
 def test_a_measurement_that_fails_keeps_the_training_and_is_measured_again_on_request(
     what: str,

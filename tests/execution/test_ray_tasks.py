@@ -14,7 +14,6 @@ from actbench.execution.ray_tasks import RayTasks
 from actbench.execution.trials import run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study
-from helpers.runs import TINY_ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 ray: Any = pytest.importorskip("ray")
 cluster_utils: Any = pytest.importorskip("ray.cluster_utils")
 
-ASKED = Study(train_images=128, epochs=2, seeds=2, activations=TINY_ACTIVATIONS)
 # warnings of Ray itself
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -78,7 +76,7 @@ def test_records_are_those_of_local_workers_when_nodes_join_and_die(
             for node in [n for n in cluster.worker_nodes if n is not added[0]]:
                 cluster.remove_node(node, allow_graceful=False)
 
-    records = run_on(RayTasks(None, None, None), ASKED, tmp_path / "results", disturb)
+    records = run_on(RayTasks(None, None, None), tiny_run.study, tmp_path / "results", disturb)
     undisturbed = (tiny_run.folder / "trials").iterdir()
     assert records == {path.name: path.read_bytes() for path in undisturbed}
     assert added
@@ -87,7 +85,7 @@ def test_records_are_those_of_local_workers_when_nodes_join_and_die(
 MISCHIEF = """
 import os, time
 
-# 40: the last batch of test images, which no check before training meets
+# 40: the last batch of all test images, which no check before training meets
 
 def raises(x):
     if len(x) == 40:
@@ -106,6 +104,7 @@ def hangs(x):
 """
 
 
+@pytest.mark.usefixtures("all_digits")
 def test_whatever_an_activation_does_only_its_own_trial_fails(
     cluster: Any, user_module: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -243,12 +243,13 @@ CRASHES_IN_A_TRIAL = """
 import torch
 
 def act(x):
-    if len(x) == 40:  # the last batch of the test images, which no check before training meets
+    if len(x) == 40:  # the last batch of all test images, which no check before training meets
         raise ValueError("no training\\n with | me")
     return x
 """
 
 
+@pytest.mark.usefixtures("all_digits")
 def test_a_trial_that_raises_is_reported_and_the_others_continue(
     actbench_here: Callable[..., Outcome], user_module: Callable[[str], str], tmp_path: Path
 ) -> None:

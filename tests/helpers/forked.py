@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 FORKS = sys.platform == "linux"
-COMMAND = (sys.executable, "-m", "helpers.no_figures")
+COMMAND = (sys.executable, "-m", "helpers.quick_command")
 PROJECT = Path(__file__).parents[2]
 LIBRARIES = ("execution.estimate", "execution.interleaved", "report.write", "training.trial")
 
 
 def start_command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the command, without figures (see ``_start`` for the options)."""
+    """Start the command, with few digits and no figures (see ``_start`` for the options)."""
 
     def run() -> None:
-        from helpers.no_figures import main
+        from helpers.quick_command import main
 
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
         main([*arguments])
@@ -47,7 +47,7 @@ def start_command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def run_script(
-    script: str, *arguments: str, env: Mapping[str, str]
+    script: str, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Return the outcome of ``python -c script``, a process of its own that has loaded PyTorch."""
 
@@ -57,7 +57,7 @@ def run_script(
 
     command = [sys.executable, "-c", script, *arguments]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with _start(command, run, env=env, **streams) as process:
+    with _start(command, run, env=env, cwd=cwd, **streams) as process:
         out, err = process.communicate()
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 

@@ -98,7 +98,7 @@ def same_files(one: Path, other: Path) -> list[str]:
 def without_figures() -> Iterator[None]:
     """Draw one small picture in place of a report's figures, in this process."""
     from actbench.report import write
-    from helpers.no_figures import small_picture
+    from helpers.quick_command import small_picture
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "all_figures", small_picture)
@@ -135,7 +135,7 @@ def run_here(*arguments: str, cwd: Path) -> Outcome:
 def run_process(*arguments: str, cwd: Path, command: Sequence[str] = ()) -> Outcome:
     """Return the outcome of the command with these arguments, a real process.
 
-    It draws no figures, and is a fork where possible, unless a ``command`` is given.
+    It has few digits and no figures, and is a fork where possible, unless a ``command`` is given.
     """
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     if command:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 
 from actbench.models.global_state import changes, settings_kept
+from helpers.forked import run_script
 from helpers.runs import run_here, run_process
 
 SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
@@ -121,14 +120,7 @@ def test_settings_of_the_calling_script_do_not_reach_a_trial(tmp_path: Path) -> 
         "actbench.run(study, 'out1', workers=0, quiet=True)\n"
         "print(torch.get_default_dtype(), torch.get_float32_matmul_precision())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-"],
-        input=script,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_script(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "torch.float64 medium\n"
     one, other = ((tmp_path / f"out{n}" / "trials").iterdir() for n in (0, 1))
@@ -144,7 +136,13 @@ CLOSES = {
 }
 
 
-@pytest.mark.parametrize("what", CLOSES)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=pytest.mark.slow if "2" in what or "sys.stdout" in what else ())
+        for what in CLOSES
+    ],
+)
 def test_code_that_closes_the_standard_streams_ends_neither_the_run_nor_its_output(
     what: str, tmp_path: Path
 ) -> None:

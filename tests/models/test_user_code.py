@@ -18,6 +18,7 @@ from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
+from helpers.forked import run_script
 from helpers.runs import TINY_STUDY, run_here, run_process
 
 if TYPE_CHECKING:
@@ -302,8 +303,17 @@ print(len(actbench.run(study, "out", workers=1).trials), "trial")
 """
 
 
+def test_a_script_without_a_main_guard_runs(tmp_path: Path) -> None:
+    write(tmp_path, unguarded=UNGUARDED)
+    script = "import runpy; runpy.run_path('unguarded.py', run_name='__main__')"
+    done = run_script(script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1 trial\n"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["file", "standard input"])
-def test_a_script_without_a_main_guard_runs(way: str, tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_runs_in_a_new_interpreter(way: str, tmp_path: Path) -> None:
     write(tmp_path, unguarded=UNGUARDED)
     done = subprocess.run(
         [sys.executable, "unguarded.py" if way == "file" else "-"],

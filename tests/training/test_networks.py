@@ -48,8 +48,8 @@ NETWORKS = (
     pytest.param("resnet18", marks=pytest.mark.slow),  # a wider resnet20
     "wrn:depth=10,width=1",
     pytest.param("vgg:batch_norm=true", marks=pytest.mark.slow),
-    "squeezenet",
-    "nin",
+    pytest.param("squeezenet", marks=pytest.mark.slow),  # torchvision's is similar
+    pytest.param("nin", marks=pytest.mark.slow),  # many convolutions, as deep_cnn
     "mlp:depth=2,width=16",
     "vit:depth=2,width=16,heads=2",
     "torchvision:squeezenet1_1",

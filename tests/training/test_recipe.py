@@ -50,7 +50,12 @@ SETTINGS: dict[str, list[Any]] = {
     "decay": ["all-but-activations", "weights"],
     "precision": ["fp32", "bf16"],
 }
-ROWS = [row for row in pairwise(SETTINGS) if row["validation"] or row["select"] == "last"]
+# every second one is quick, and together they have every pair
+ROWS = [
+    pytest.param(row, id=str(number), marks=pytest.mark.slow if number % 2 else ())
+    for number, row in enumerate(pairwise(SETTINGS))
+    if row["validation"] or row["select"] == "last"
+]
 
 Trained = tuple[Training, dict[str, torch.Tensor]]
 
@@ -120,7 +125,7 @@ def test_the_rows_have_every_pair_of_settings() -> None:
 
 
 @pytest.mark.usefixtures("after_every_epoch")
-@pytest.mark.parametrize("row", ROWS, ids=range(len(ROWS)))
+@pytest.mark.parametrize("row", ROWS)
 def test_every_pair_of_settings_repeats_resumes_and_is_paired(
     row: dict[str, Any], data: ImageData, tmp_path: Path
 ) -> None:

@@ -47,7 +47,9 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize("model", ["cnn", "deep_cnn:depth=4", "resnet20"])
+@pytest.mark.parametrize(
+    "model", ["cnn", "deep_cnn:depth=4", pytest.param("resnet20", marks=pytest.mark.slow)]
+)
 def test_relu_and_a_leaky_slope_of_zero_give_the_same_weights_to_the_last_bit(
     model: str, data: ImageData
 ) -> None:
@@ -197,7 +199,8 @@ def test_bf16_computes_coarsely_and_keeps_float32_weights(data: ImageData) -> No
 
 
 @pytest.mark.parametrize(
-    "model", ["cnn", "deep_cnn:depth=4", pytest.param("resnet20", marks=pytest.mark.slow)]
+    "model",
+    ["cnn", *(pytest.param(m, marks=pytest.mark.slow) for m in ("deep_cnn:depth=4", "resnet20"))],
 )
 def test_relu_and_a_leaky_slope_of_zero_agree_in_bf16_as_well(model: str, data: ImageData) -> None:
     relu, _, _ = trained(data, "relu", model=model, epochs=1, precision="bf16")

@@ -109,7 +109,7 @@ def test_the_element_with_the_largest_activation_is_chosen(
 
 
 @has_compiler
-@pytest.mark.parametrize("channels", [3, 4, 17])
+@pytest.mark.parametrize("channels", [3, 4, pytest.param(17, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_finite_differences(channels: int) -> None:
     *inputs, _ = drawn((2, channels, 4, 7, 3), torch.float64)
     leaves = [tensor.requires_grad_() for tensor in inputs]
@@ -282,7 +282,13 @@ def test_other_shapes_and_types_are_refused(change: Callable[..., Tensors], mess
 
 @has_compiler
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are of x86")
-@pytest.mark.parametrize("flags", [("-mno-avx512f",), ("-mno-avx",)], ids=["AVX2", "plain"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(("-mno-avx512f",), id="AVX2"),
+        pytest.param(("-mno-avx",), id="plain", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.usefixtures("built_anew")
 def test_narrower_vectors_compute_the_same(
     flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -239,10 +239,11 @@ def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
         pytest.param({"epochs": 2, "seeds": 2}, {}, (), marks=pytest.mark.slow),
         pytest.param({"activations": TWELVE, "seeds": 2}, {}, (), marks=pytest.mark.slow),
         ({"seeds": 2}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
-        (
+        pytest.param(
             {"seeds": 1},
             {("relu", 0): "diverged"},
             ("differences", "replication", "corruption_differences"),
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             {"activations": ("relu", "gelu", "leaky_relu:0.1")},
@@ -287,10 +288,11 @@ def test_without_an_inactive_unit_there_is_a_sentence() -> None:
 
 
 def test_if_trials_failed_each_activation_shows_its_own_n() -> None:
-    drawn = figures(synthetic_frames(study_of(), failed={("relu", 0): "diverged"}))
-    assert "n = 2 to 3 seeds" in drawn["severity"].get_suptitle()
-    assert "relu (n = 2)" in texts(drawn["severity"])
-    assert "n = 2 pairs" in drawn["differences"].get_suptitle()
+    frames = synthetic_frames(study_of(), failed={("relu", 0): "diverged"})
+    by_severity, paired = severity(frames), differences(frames)
+    assert "n = 2 to 3 seeds" in by_severity.get_suptitle()
+    assert "relu (n = 2)" in texts(by_severity)
+    assert "n = 2 pairs" in paired.get_suptitle()
 
 
 def test_vanished_and_infinite_gradients_raise_no_error() -> None:
@@ -319,7 +321,9 @@ def test_a_deep_network_shows_nine_layers_by_epoch_and_all_by_depth() -> None:
 
 
 def test_hostile_names_are_drawn_as_they_are() -> None:
-    drawn = figures(synthetic_frames(study_of(activations=(*SLOPES, *HOSTILE[1:]), seeds=2)))
+    drawn = figures(
+        synthetic_frames(study_of(activations=(*SLOPES, *HOSTILE[1:]), seeds=2, epochs=1))
+    )
     for name, figure in drawn.items():
         shown = texts(figure)
         assert not any(len(text) > 120 for text in shown)
@@ -371,7 +375,8 @@ def test_differences_by_corruption_are_those_of_the_comparisons(normal: Frames) 
         assert points == wanted
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["clean images", "all corruptions", "gaussian noise", "shot noise"]
-    one = figures(synthetic_frames(study_of(corruptions=NOISES[:1])))["corruption_differences"]
+    frames = synthetic_frames(study_of(corruptions=NOISES[:1]))
+    one = FIGURES["corruption_differences"].target(frames)
     assert str(one).startswith("The study has one corruption")
 
 

@@ -1,4 +1,4 @@
-"""``python -m helpers.no_figures`` is ``python -m actbench`` whose reports have no figures."""
+"""``python -m helpers.quick_command`` is ``python -m actbench`` with few digits and no figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from actbench.cli import main as cli
+from actbench.data.datasets import DATASETS
 from actbench.report import write
+from helpers.few_digits import FEW_DIGITS
 
 if TYPE_CHECKING:
     from typing import Any
@@ -23,6 +25,7 @@ def small_picture(*_: Any) -> dict[str, Figure]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line with these arguments or those of the process."""
     write.all_figures = small_picture
+    DATASETS["digits"] = FEW_DIGITS
     cli.main(arguments)
 
 
