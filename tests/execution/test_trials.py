@@ -96,7 +96,7 @@ def test_a_plan_has_the_self_check_of_every_activation() -> None:
 
 
 def test_two_spellings_of_one_activation_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"'leaky_relu:0\.1' twice"):
+    with pytest.raises(UsageError, match=r"'leaky_relu:0\.1' and .* are the same; name it once"):
         prepare_study(quick_study(activations=("leaky_relu:0.1", "leaky_relu:negative_slope=.1")))
 
 

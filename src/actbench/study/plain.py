@@ -40,19 +40,18 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deep") from None
     level = [value]
     for _ in range(MAX_DEPTH):
-        texts = [part for part in level if isinstance(part, str)]
-        "".join(
-            [*texts, *(key for part in level if isinstance(part, dict) for key in part)]
-        ).encode()
-        level = [
-            item
-            for part in level
-            if isinstance(part, (list, dict))
-            for item in (part.values() if isinstance(part, dict) else part)
-        ]
+        "".join(part for part in level if isinstance(part, str)).encode()
+        level = [item for part in level for item in _items(part)]
         if not level:
             return value
     raise ValueError("it is nested too deep")
+
+
+def _items(value: object) -> list[Any]:
+    """Return what a list or a dict holds, keys too; nothing for other values."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else []
 
 
 def from_plain(kind: type[T], value: object) -> T:
