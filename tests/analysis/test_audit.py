@@ -14,6 +14,7 @@ from actbench.analysis.claims import read_claim
 from actbench.analysis.printed import parse_number
 from actbench.analysis.published_tables import PublishedTable, ReadingOptions, read_table
 from actbench.analysis.text_tables import read_grids
+from actbench.errors import UsageError
 
 TABLE = "a,acc,sd,n\nrelu,80,0.5,5\nmish,81.5,0.4,5\nelu,80.1,0.1,8\ntanh,77,2,5\n"
 PAIRED = AuditOptions(correlations=(0.5,))
@@ -48,6 +49,39 @@ def test_the_published_table_of_mish_as_scipy_computes_it() -> None:
     assert leaky["verdict"] == "undecided"
     assert round(leaky["p_value"], 2) == 0.23
     assert round(100 * leaky["minimum_detectable_effect"], 2) == 0.44
+
+
+@pytest.mark.parametrize("header", ["Std. Error", "std err", "Standard Error", "SEM"])
+def test_a_standard_error_is_not_taken_for_a_deviation(header: str) -> None:
+    rows = "relu,86.66,0.58,5\nmish,87.85,0.46,5\n"
+    expected = audit_table(table(f"a,acc,se,n\n{rows}"), AuditOptions())
+    for text in (f"a,acc,{header},n\n{rows}", rows.replace(",0.", " ± 0.")):
+        head = "" if text.startswith("a,") else f"a,acc ± {header},n\n"
+        found = audit_table(table(head + text), AuditOptions())
+        assert found["ci_low"].tolist() == expected["ci_low"].tolist()
+
+
+def test_the_level_of_an_interval_may_be_in_the_header_of_the_mean() -> None:
+    rows = "relu,86.66 ± 0.58,5\nmish,87.85 ± 0.46,5\n"
+    wide, narrow = (
+        audit_table(table(f"a,acc ± {level}% CI,n\n{rows}"), AuditOptions()) for level in (95, 99)
+    )
+    assert narrow["ci_low"].item() > wide["ci_low"].item()
+
+
+@pytest.mark.parametrize("head", ["a,error rate (%),sd,n\n", "a,error rate,sd,n\n"])
+def test_a_sign_for_percent_is_read(head: str) -> None:
+    sign = "" if "%" in head else " %"
+    text = f"{head}relu,0.42{sign},0.05,5\nmish,0.35{sign},0.05,5\n"
+    assert audit_table(table(text), AuditOptions())["difference"].item() == pytest.approx(-7e-4)
+
+
+def test_spreads_whose_powers_are_zero_are_compared() -> None:
+    text = "a,acc,sd,n\nrelu,80,0,5\nmish,81,1e-50,5\n"
+    for options in (AuditOptions(), PAIRED):
+        assert audit_table(table(text), options)["verdict"].item() == "better"
+    with pytest.raises(UsageError, match="cannot read '1e-90'"):
+        table("a,acc,sd,n\nrelu,80,1e-90,5\nmish,81,1e-90,5\n")
 
 
 def test_verdicts_are_those_of_the_tool() -> None:

@@ -32,6 +32,7 @@ from actbench.analysis.printed import (
         ("< 1e−3", 0.001, 0.001, "<"),
         ("> 0.05", 0.05, 0.01, ">"),
         ("P < 5e-2 (0.0475)", 0.0475, 0.0001, "="),
+        ("23 (2)", 23, 1, "="),
     ],
 )
 def test_a_number_has_the_place_of_its_last_digit(

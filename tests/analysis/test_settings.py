@@ -65,6 +65,29 @@ def test_what_seeds_explain_is_no_difference_between_settings() -> None:
     assert alone.between_sd == pytest.approx(0.01)
 
 
+def test_equal_differences_are_tested_by_signs_although_they_are_rounded() -> None:
+    found = over_settings([0.81 - 0.80, 0.31 - 0.30, 0.51 - 0.50], [0.001] * 3)
+    assert found.p_value == 0.25
+    assert math.isnan(found.ci_low)
+    assert math.isnan(found.prediction_low)
+    assert math.isnan(found.between_sd)
+
+
+def test_settings_without_a_verdict_of_their_own_have_none_together() -> None:
+    chance = {"relu": (0.1, 0.1001, 0.1, 0.1002, 0.1, 0.1), LEAKY: (0.5, 0.51, 0.5, 0.52, 0.5, 0.5)}
+    rows = compare_settings({name: made_frames(chance) for name in "abc"})
+    assert set(rows["no_verdict"]) == {3}
+    assert set(rows["verdict"]) == {"no verdict"}
+
+
+def test_identical_counts_as_equivalent() -> None:
+    same = made_frames({"relu": RELU, LEAKY: RELU})
+    rows = compare_settings({"a": same, "b": same, "c": setting(0.0001)})
+    row = rows.set_index("metric").loc["clean_accuracy"]
+    assert row["equivalent"] == 3
+    assert row["settings"] == 3
+
+
 def test_intervals_cover_the_mean_and_a_further_setting() -> None:
     rng = np.random.default_rng(0)
     covered = predicted = 0

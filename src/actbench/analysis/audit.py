@@ -215,7 +215,8 @@ def _tested(
     if not tests:
         return found
     deviation = math.hypot(ours.deviation, theirs.deviation)
-    freedom = deviation**4 / (ours.deviation**4 + theirs.deviation**4)
+    parts = (ours.deviation / deviation, theirs.deviation / deviation)
+    freedom = 1 / sum(part**4 for part in parts)
     if paired:
         deviation, freedom = estimate.error * math.sqrt(ours.n), 1.0
     runs = 1 + estimate.freedom / freedom

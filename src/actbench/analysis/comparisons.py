@@ -14,7 +14,8 @@ import pandas as pd
 
 from actbench.analysis.matched import matched_difference
 from actbench.analysis.paired import (
-    detectable_effect,
+    POWER,
+    detectable_noncentrality,
     equivalence_p_value,
     paired_differences,
     paired_t,
@@ -154,9 +155,10 @@ def _compare_pair(
     correlation = effect = equivalence = math.nan
     needed: tuple[float, ...] = (math.nan,) * 3
     ranks = signed_rank(() if metric.matched else differences[0])
-    if metric.matched and n > 1:
+    freedom = n - 1
+    if metric.matched and n:
         matched = matched_difference(differences[0], differences[1], margin)
-        test, equivalence = matched.test, matched.p_equivalence
+        test, equivalence, freedom = matched.test, matched.p_equivalence, matched.freedom
         if matched.reason:
             notes.append(matched.reason)
     else:
@@ -177,13 +179,14 @@ def _compare_pair(
             "the same difference in every pair, so its spread is unknown: sign-flip test, "
             "not t-test",
         )
-        needed = (1 + math.ceil(math.log2(tests / level)),) * 3
+        one_sided = math.ceil(math.log2(tests / level))
+        needed = (one_sided if metric.has_margin and abs(mean) < margin else one_sided + 1,) * 3
     elif deviation > 0:
-        effect = detectable_effect(n, level) * deviation
+        effect = detectable_noncentrality(freedom, level, POWER) / math.sqrt(n) * deviation
         if math.isnan(effect):
             notes.append("at this level so few pairs detect nothing")
         if metric.has_margin:
-            found = seeds_needed(margin, deviation, n + 1 - len(sides), tests, level)
+            found = seeds_needed(margin, deviation, freedom + 1, tests, level)
             needed = (found.number, found.low, found.high)
         if math.inf in needed:
             notes.append("more than a million seeds needed")

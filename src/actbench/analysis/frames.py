@@ -264,16 +264,19 @@ class Frames:
     # What to know of the trials
 
     @cached_property
-    def class_share(self) -> float | None:
+    def known_class_share(self) -> float | None:
         """The largest class's share of the test images, None if it is not known.
 
-        Records of earlier versions do not have it: then the share of a known data set is used, or
-        an equal share of each class, which is a lower bound.
+        Records of earlier versions do not have it: then it is that of a known data set.
         """
         stated = next((r.largest_class_share for r in self.records if r.largest_class_share), None)
+        return stated or KNOWN_CLASS_SHARES.get(self.study.dataset)
+
+    @cached_property
+    def class_share(self) -> float | None:
+        """``known_class_share``, else one class's equal share, a lower bound; None without both."""
         classes = next((r.masking.classes for r in self.records if r.masking), 0)
-        known = stated or KNOWN_CLASS_SHARES.get(self.study.dataset)
-        return known or (1 / classes if classes else None)
+        return self.known_class_share or (1 / classes if classes else None)
 
     def at_chance(self, activation: str) -> int:
         """Return how many of the activation's networks are not above chance on clean images."""

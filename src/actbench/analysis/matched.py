@@ -29,12 +29,14 @@ class MatchedDifference:
         test: the difference with its interval and t-test; ``deviation`` is √n standard errors.
         p_equivalence: of two one-sided tests of the difference against ± margin.
         slope: of the outcome's differences over the covariate's; 0 where the latter are all zero.
+        freedom: the degrees of freedom of the tests.
         reason: why there is no estimate, else "".
     """
 
     test: PairedT
     p_equivalence: float
     slope: float
+    freedom: int
     reason: str = ""
 
 
@@ -61,7 +63,7 @@ def matched_difference(
     n = len(outcome)
     if not covariate.any():
         equivalence = float(equivalence_p_value(outcome, margin))
-        return MatchedDifference(paired_t(outcome), equivalence, 0.0)
+        return MatchedDifference(paired_t(outcome), equivalence, 0.0, n - 1)
     if n < MIN_PAIRS:
         return _none(f"fewer than {MIN_PAIRS} pairs")
     distance = float(covariate.mean())
@@ -89,9 +91,10 @@ def matched_difference(
         PairedT(*map(np.asarray, figures)),
         float(special.stdtr(n - 2, -(margin - abs(difference)) / error)),
         slope,
+        n - 2,
     )
 
 
 def _none(reason: str) -> MatchedDifference:
     nothing = PairedT(*[np.asarray(math.nan)] * 5)
-    return MatchedDifference(nothing, math.nan, math.nan, f"not estimable: {reason}")
+    return MatchedDifference(nothing, math.nan, math.nan, 0, f"not estimable: {reason}")

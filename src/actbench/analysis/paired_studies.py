@@ -9,7 +9,7 @@ import pandas as pd
 
 from actbench.analysis.comparison_notes import add_note
 from actbench.analysis.comparisons import compare
-from actbench.analysis.verdicts import NO_VERDICT, decide
+from actbench.analysis.verdicts import NO_VERDICT, SEEDS_COLUMNS, decide
 from actbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def compare_paired_studies(studies: Mapping[str, Frames]) -> pd.DataFrame:
         at_chance = any(map(first.mostly_at_chance, activations))
         if metrics[row["metric"]].direction != "none" and at_chance:
             table.loc[label, "verdict"] = NO_VERDICT
-            table.loc[label, "seeds_needed"] = pd.NA
+            table.loc[label, list(SEEDS_COLUMNS)] = pd.NA
             add_note(table, [label], f"{reference} is at chance")
         both = (first, studies[row["study"]])
         masked = any(study.masking(name) for study in both for name in activations)

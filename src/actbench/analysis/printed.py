@@ -103,18 +103,18 @@ def is_missing(text: str) -> bool:
     return clean(text).lower() in _MISSING
 
 
-_LARGEST, _FINEST = 1e15, 1e-100
+_LARGEST, _FINEST = 1e15, 1e-60
 
 
 def parse_number(text: str) -> Printed | None:
     """Return the number that a cell prints, or None if it prints something else.
 
-    ``86.66 %``, ``**86.66**``, ``−0.4``, ``< 0.0001``, ``P = 0.0475`` are numbers; of
-    ``P < 5e-2 (0.0475)`` it is the one in parentheses.
+    ``86.66 %``, ``**86.66**``, ``−0.4``, ``< 0.0001``, ``P = 0.0475`` are numbers. Of
+    ``P < 5e-2 (0.0475)`` it is the one in parentheses, of ``23 (2)`` the first.
     """
     text = re.sub(r"^[pPd]\s*(?=[<>=])", "", clean(text))
-    exact = re.fullmatch(rf"[<>=]*\s*{_NUMBER}\s*\(\s*({_NUMBER})\s*\)", text)
-    found = _PRINTED.fullmatch(exact[1] if exact else text)
+    both = re.fullmatch(rf"([<>=]*\s*{_NUMBER})\s*\(\s*({_NUMBER})\s*\)", text)
+    found = _PRINTED.fullmatch(text if both is None else both[2] if both[1][0] in "<>" else both[1])
     if found is None:
         return None
     sign = (found["sign"] or "=")[0]
@@ -149,5 +149,5 @@ def _printed(number: str) -> Printed | None:
         value, place = float(number), float(f"1e{power}")
     except (ValueError, OverflowError):
         return None
-    usual = abs(value) <= _LARGEST and place >= _FINEST  # their squares stay finite, and above 0
+    usual = abs(value) <= _LARGEST and place >= _FINEST  # their fourth powers are finite and not 0
     return Printed(value, place, "=", number) if usual else None

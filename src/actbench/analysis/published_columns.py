@@ -24,9 +24,10 @@ ROLES: dict[str, tuple[str, ...]] = {
     ),
     "sd": (
         r"(?:std|sd|s d|stdev|stddev|std dev|std deviation|standard deviation|σ)",
-        r"(?:std|sd|stdev|stddev|std dev|standard deviation)\b.*|.* (?:std|sd|stdev|stddev)",
+        r"(?:std|sd|stdev|stddev|std dev|standard deviation)\b(?! err).*"
+        r"|.* (?:std|sd|stdev|stddev)",
     ),
-    "se": (r"(?:se|sem|stderr|std err|std error|standard error)(?: of the mean)?(?:\b.*)?",),
+    "se": (r"(?:se|sem|stderr|(?:std|standard) err(?:or)?)(?: of the mean)?(?:\b.*)?",),
     "n": (r"n|runs|seeds|trials|repetitions|repeats|sample size|samples|n (?:runs|seeds|trials)",),
     "ci_low": (r"(?:ci|95 ci) (?:low|lower)|lower(?: ci| bound| 95)?|low",),
     "ci_high": (r"(?:ci|95 ci) (?:high|upper)|upper(?: ci| bound| 95)?|high",),

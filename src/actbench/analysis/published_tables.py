@@ -152,7 +152,12 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
     if not read:
         raise UsageError(f"{title} has no row with a mean")
     _check_names(read, title)
-    unit = options.unit or ("percent" if _largest(read) > 1 else "fraction")
+    header = re.sub(
+        r"[\d.]+\s*%", "", grid.headers[columns["mean"]]
+    )  # not the level of an interval
+    texts = [header, *(cells[columns["mean"]] for cells in grid.rows)]
+    in_percent = _largest(read) > 1 or any("%" in text for text in texts)
+    unit = options.unit or ("percent" if in_percent else "fraction")
     top = 100 if unit == "percent" else 1
     for row in read:
         if row.mean is not None and not 0 <= row.mean.value <= top:
@@ -162,7 +167,10 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
             )
     baseline = find_row(options.baseline, read, title) if options.baseline else _baseline(read)
     reference = find_row(options.reference, read, title) if options.reference else ""
-    headers = " ".join(grid.headers[at] for role, at in columns.items() if role.startswith("ci"))
+    with_level = [at for role, at in columns.items() if role.startswith("ci")]
+    if options.spread == "ci" or _spread_of(grid.headers[columns["mean"]]) == "ci":
+        with_level.append(columns["mean"])
+    headers = " ".join(grid.headers[at] for at in with_level)
     level = re.search(r"(?<![\d.])([1-9]\d?(?:\.\d+)?)\s*%", headers)
     return PublishedTable(
         title,
@@ -249,7 +257,8 @@ def _with_interval(row: PublishedRow, cell: str) -> PublishedRow:
 
 def _spread_of(header: str) -> Spread:
     words = set(re.findall(r"[a-z]+", clean(header).lower()))
-    if words & {"se", "sem", "stderr"} or {"standard", "error"} <= words:
+    error = words & {"std", "standard"} and words & {"err", "error"}
+    if error or words & {"se", "sem", "stderr"}:
         return "se"
     return "ci" if words & {"ci", "interval", "confidence"} else "sd"
 

@@ -11,9 +11,9 @@ import pandas as pd
 from scipy import special
 
 from actbench.analysis.metrics import metrics_for
-from actbench.analysis.paired import CONFIDENCE, equivalence_p_value, paired_t
+from actbench.analysis.paired import CONFIDENCE, equivalence_p_value, paired_differences, paired_t
 from actbench.analysis.studies import compare_studies
-from actbench.analysis.verdicts import NO_VERDICT, SEEDS_COLUMNS, decide
+from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT, SEEDS_COLUMNS, decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,8 @@ def over_settings(means: ArrayLike, errors: ArrayLike) -> OverSettings:
         means: the settings' mean paired differences, finite, shape (k,) with k at least 2.
         errors: their standard errors over seeds; NaN where there is one pair.
     """
-    values, seeds = np.asarray(means, np.float64), np.asarray(errors, np.float64)
+    values = _without_rounding(means)
+    seeds = np.asarray(errors, np.float64)
     found = paired_t(values)
     k = len(values)
     variance = float(found.deviation) ** 2
@@ -100,6 +101,8 @@ def over_settings(means: ArrayLike, errors: ArrayLike) -> OverSettings:
     explained = float((known**2).mean()) if len(known) else 0.0
     between = math.sqrt(max(variance - explained, 0.0))
     half = float(special.stdtrit(k - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance * (1 + 1 / k))
+    if not variance:  # no interval either
+        half = between = math.nan
     centre = float(found.difference)
     return OverSettings(
         centre,
@@ -110,6 +113,12 @@ def over_settings(means: ArrayLike, errors: ArrayLike) -> OverSettings:
         centre - half,
         centre + half,
     )
+
+
+def _without_rounding(means: ArrayLike) -> NDArray[np.float64]:
+    """Return differences of accuracies without the spread that is only rounding."""
+    values = np.asarray(means, np.float64)
+    return paired_differences(1 + values, np.ones_like(values))
 
 
 def compare_settings(studies: Mapping[str, Frames]) -> pd.DataFrame:
@@ -146,8 +155,8 @@ def compare_settings(studies: Mapping[str, Frames]) -> pd.DataFrame:
 def _row(part: pd.DataFrame) -> dict[str, Any]:
     """Return a row of ``compare_settings`` from the rows of ``compare_studies``."""
     first = part.iloc[0]
-    usable = part[np.isfinite(part["difference"])]
-    verdicts = part["verdict"].value_counts()
+    usable = part[np.isfinite(part["difference"]) & (part["verdict"] != NO_VERDICT)]
+    verdicts = part["verdict"].replace(IDENTICAL, "equivalent").value_counts()
     found: dict[str, Any] = {
         **{column: first[column] for column in ("activation", "baseline", "metric", "margin")},
         "settings": len(usable),
@@ -165,7 +174,8 @@ def _row(part: pd.DataFrame) -> dict[str, Any]:
         means = usable["difference"].to_numpy(np.float64)
         result = over_settings(means, _errors(usable))
         found |= vars(result)
-        found["p_equivalence"] = float(equivalence_p_value(means, float(first["margin"])))
+        margin = float(first["margin"])
+        found["p_equivalence"] = float(equivalence_p_value(_without_rounding(means), margin))
     elif len(usable):
         found["difference"] = float(usable["difference"].mean())
     return found

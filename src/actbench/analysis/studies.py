@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from actbench.analysis.stored_frames import read_frames
-from actbench.analysis.verdicts import NO_VERDICT
+from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT
 from actbench.errors import UsageError
 from actbench.store.store import Store
 
@@ -123,6 +123,7 @@ def have_same_corruptions(studies: Mapping[str, Frames]) -> bool:
 
 def _agreement(verdicts: Iterable[str]) -> str:
     verdicts = set(verdicts)
+    verdicts = {"equivalent" if verdict == IDENTICAL else verdict for verdict in verdicts}
     decided = verdicts - {"undecided", NO_VERDICT}
     if len(decided) > 1:
         return "differ"

@@ -52,7 +52,8 @@ def summarise(values: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFra
             if n:
                 mean = float(sample.mean())
             if n > 1:
-                deviation = float(sample.std(ddof=1))
+                varies = np.ptp(sample) > 1e-12 * np.abs(sample).max()  # not only by rounding
+                deviation = float(sample.std(ddof=1)) if varies else 0.0
                 quantile = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
                 half_width = quantile * deviation / math.sqrt(n)
             row[f"{name}_mean"] = mean

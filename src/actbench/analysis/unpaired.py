@@ -73,7 +73,8 @@ def welch(sample: Sample, other: Sample) -> Estimate | None:
     variance = math.fsum(share for share, _ in shares)
     if not variance > 0:
         return None
-    freedom = variance**2 / math.fsum(share**2 / (n - 1) for share, n in shares)
+    parts = [(share / variance, n) for share, n in shares]  # squares of tiny shares would be 0
+    freedom = 1 / math.fsum(part**2 / (n - 1) for part, n in parts)
     return Estimate(sample.mean - other.mean, math.sqrt(variance), freedom)
 
 

@@ -6,7 +6,7 @@ Pure functions: no I/O and no random numbers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,15 +128,15 @@ def variance_sources(
         for row, seed in zip(differences, sorted(seeds), strict=True):
             ours, theirs = scores[activation, seed], scores[baseline, seed]
             np.subtract(ours, theirs, out=row, dtype=np.float64)
-            row /= versions
-        error = crossed_standard_errors(differences)
+        counted = crossed_standard_errors(differences)  # sums of integers are exact
+        error = StandardErrors(*(value / versions for value in astuple(counted)))
         rows.append(
             {
                 "activation": activation,
                 "baseline": baseline,
                 "n_seeds": len(seeds),
                 "n_images": n_images,
-                "difference": differences.mean() if differences.size else math.nan,
+                "difference": differences.mean() / versions if differences.size else math.nan,
                 "standard_error_seeds": error.seeds,
                 "standard_error_images": error.images,
                 "standard_error_total": error.total,

@@ -234,10 +234,11 @@ def remedy(frames: Frames) -> Remedy | None:
     planned = study.interim_analyses
     if planned and len(study.seeds) >= planned[-1]:
         return Remedy(f"{sentence}, in a new study", "")
-    most = needed.rpartition("–")[2]
+    most = needed.removesuffix(" or more").rpartition("–")[2]
     if planned or not most.isdigit() or int(most) <= MAX_SEEDS_UNTIL_DECIDED:
         return Remedy(sentence, "--until-decided")
-    return Remedy(sentence, f"--until-decided --max-seeds {most}" if int(most) <= MANY else "")
+    affordable = int(most) <= MANY and not needed.endswith("or more")
+    return Remedy(sentence, f"--until-decided --max-seeds {most}" if affordable else "")
 
 
 def answer_table(frames: Frames) -> Table:

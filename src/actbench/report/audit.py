@@ -256,6 +256,7 @@ def _figure(audit: Audit, number: int) -> Picture | None:
         {f"against {shorten(baseline)}": panel},
         margin,
         typical_reach(audit.rows, margin),
+        better="right" if audit.options.better == "higher" else "left",
     )
     text = (
         f"Difference from {baseline} with its 95 % interval, n runs and verdict, recomputed from "

@@ -27,7 +27,7 @@ def level_table(frames: Frames) -> Table | None:
         of = cells.setdefault((row["corruption"], row["severity"]), {})
         of[row["activation"]] = difference(row, points=True)
     beyond = int(((table["ci_low"] > 0) | (table["ci_high"] < 0)).sum())
-    tested = int(table["p_value"].notna().sum())
+    tested = int(np.isfinite(table["ci_low"]).sum())
     corrected = int((table["p_holm"] <= 0.05).sum())
     pairs = table["n"]
     return Table(

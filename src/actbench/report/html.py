@@ -40,7 +40,7 @@ from actbench.report.tables import (
 )
 from actbench.report.warnings import chance_note, study_warnings
 from actbench.store.environment import read_environments
-from actbench.study.levels import corruption_label
+from actbench.study.levels import corruption_label, has_levels
 from actbench.study.toml import study_to_toml
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def to_html(
         summary=summary_table(frames),
         accuracies=_accuracies(frames),
         corruptions=[corruption_label(name) for name in study.corruptions],
+        has_severities=not all(map(has_levels, study.corruptions)),
         variance=variance_table(frames),
         robustness=robustness_tables(frames),
         failed=failures_table(frames),

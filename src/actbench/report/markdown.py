@@ -112,12 +112,11 @@ def _comparison_note(frames: Frames) -> str:
     return (
         "p (Holm) is the paired t-test's and p (equivalent) that of two one-sided tests against "
         f"±{margin} points, each corrected over the activations; a dash means that the metric has "
-        "no natural margin. p (ranks) is Wilcoxon's signed-rank test's, corrected likewise, from "
-        "six pairs on. MDE is the difference that this many pairs detect with 80 % power, "
-        "uncorrected; seeds needed, where there is no verdict yet, is how many pairs lead to one "
-        "with 80 % power, whatever the true difference, for the 80 % interval of the standard "
-        "deviation. Tests are at the "
-        f"level {frames.level:.3g}."
+        "no natural margin, or that there is nothing to test. p (ranks) is Wilcoxon's signed-rank "
+        "test's, corrected likewise, from six pairs on. MDE is the difference that this many pairs "
+        "detect with 80 % power, uncorrected; seeds needed, where there is no verdict yet, is how "
+        "many pairs lead to one with 80 % power, whatever the true difference, for the 80 % "
+        f"interval of the standard deviation. Tests are at the level {frames.level:.3g}."
     )
 
 

@@ -143,7 +143,7 @@ def _matched_table(frames: Frames) -> Table | None:
     slopes = frames.matched.groupby("activation")["slope"].first()
     rows = []
     for activation, row in compared.to_dict("index").items():
-        estimated = row["n"] < 2 or math.isfinite(row["difference"])
+        estimated = math.isfinite(row["difference"])
         rows.append(
             [
                 str(activation),
@@ -173,8 +173,9 @@ def _matched_table(frames: Frames) -> Table | None:
         note="Corrupted accuracy at equal clean accuracy: the intercept of the line of the paired "
         f"differences from {frames.study.baseline} in corrupted accuracy on those in clean "
         "accuracy, with n pairs. The slope is in points per point; the interval "
-        "contains its uncertainty. Not estimable: fewer than five pairs, or clean differences that "
-        "vary too little over the seeds; comparisons.csv has the reason.",
+        "contains its uncertainty. Not estimable: fewer than five pairs with a difference in clean "
+        "accuracy, clean differences that vary too little over the seeds, or all pairs on one "
+        "line; comparisons.csv has the reason.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from actbench.analysis.metrics import metrics_for
+from actbench.analysis.settings import MIN_SETTINGS
 from actbench.analysis.studies import compare_studies
 from actbench.report.figures.forest import forest, typical_reach
 from actbench.report.figures.series import series_styles
@@ -51,6 +52,14 @@ def settings_table(studies: Mapping[str, Frames], table: pd.DataFrame) -> Table:
         ]
         for row in table.to_dict("records")
     ]
+    about = (
+        "The mean over settings has the 95 % t interval of the settings' mean differences, one per "
+        "setting; sd between is the part of their standard deviation that seeds do not explain; a "
+        "further setting is the interval for the difference that one more study of this size would "
+        f"show. {CHOSEN_NOT_DRAWN}"
+    )
+    if (table["settings"] < MIN_SETTINGS).all():
+        about = f"With fewer than {MIN_SETTINGS} settings there is no interval over settings."
     headers = [f"activation against {first.baseline}", "metric", "positive", "better", "worse"]
     headers += ["equivalent", "undecided", "mean over settings", "sd between"]
     headers += ["a further setting", "p (Holm)", "verdict"]
@@ -58,11 +67,7 @@ def settings_table(studies: Mapping[str, Frames], table: pd.DataFrame) -> Table:
         "Over settings",
         headers,
         rows,
-        note="Better, worse, equivalent and undecided count the studies' own verdicts. The mean "
-        "over settings has the 95 % t interval of the settings' mean differences, one per setting; "
-        "sd between is the part of their standard deviation that seeds do not explain; a further "
-        "setting is the interval for the difference that one more study of this size would show. "
-        f"{CHOSEN_NOT_DRAWN}",
+        note=f"Better, worse, equivalent and undecided count the studies' own verdicts. {about}",
     )
 
 

@@ -71,6 +71,8 @@ def chance_note(frames: Frames) -> str:
             "Whether networks are above chance was not checked, and diverged trials are not scored "
             "as chance: the records do not state the share of the largest class."
         )
+    if frames.known_class_share is None:
+        return f"Chance is at least one class's equal share of the test images, {percent(share)} %."
     return f"Chance is the share of the largest class of the test images, {percent(share)} %."
 
 
@@ -96,10 +98,9 @@ def _lost(frames: Frames) -> list[str]:
     found = [lost for name in frames.study.activations if (lost := lost_trials(frames, name))]
     if not found:
         return []
-    return [
-        f"No result: {'; '.join(found)}. They are left out of every mean, so verdicts are about "
-        "the other seeds only."
-    ]
+    remain = any(map(frames.finished, frames.study.activations))
+    rest = ", so verdicts are about the other seeds only" if remain else ""
+    return [f"No result: {'; '.join(found)}. They are left out of every mean{rest}."]
 
 
 def _flagged(frames: Frames) -> list[str]:
@@ -114,9 +115,12 @@ def _flagged(frames: Frames) -> list[str]:
             for row in part.head(MAX_LISTED).to_dict("records")
         ]
         rest = len(part) - len(listed)
+        finished = frames.finished(str(activation))
+        alike = len(part) == finished  # then there is no rest that they differ from
+        what = "are not above chance" if alike else "differ from the rest"
+        more = f"; and {rest} more (trials.csv)" if rest else ""
         found.append(
-            f"{activation}: {len(part)} of {frames.finished(str(activation))} trials differ from "
-            f"the rest: {'; '.join(listed)}{f'; and {rest} more (trials.csv)' if rest else ''}. "
+            f"{activation}: {len(part)} of {finished} trials {what}: {'; '.join(listed)}{more}. "
             "They count in every mean and test; look at them before you trust a t-test."
         )
     return found
