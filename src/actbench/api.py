@@ -13,6 +13,7 @@ from actbench.analysis.claims import claim_settings
 from actbench.analysis.sequential import interim_analyses
 from actbench.data.folders import check_apart
 from actbench.errors import UsageError, did_you_mean, in_a_line
+from actbench.files import expanded
 from actbench.models.user_code import importing
 from actbench.progress import ProgressDisplay
 from actbench.session import run_shard, run_study
@@ -155,7 +156,7 @@ def run_in_folder(
             f"study is {study!r}; it must be a Study, such as actbench.Study(dataset='digits')"
         )
     study = plan_interim_analyses(study, options)
-    store = Store(default_folder(study) if out is None else Path(out).expanduser())
+    store = Store(default_folder(study) if out is None else expanded(out))
     check_apart(store.folder, study.dataset, study.data_dir)
     store.check_ours()
     if options.shard is None:

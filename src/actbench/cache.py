@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from actbench.errors import UnavailableError, UsageError, reason_of
-from actbench.files import PARTIAL, atomic_write, replacing
+from actbench.files import PARTIAL, atomic_write, expanded, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +49,7 @@ def cache_folder() -> Path:
     """
     asked = os.environ.get("ACTBENCH_CACHE")
     if asked:
-        return Path(asked) / "actbench"
+        return expanded(asked) / "actbench"
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("actbench"))

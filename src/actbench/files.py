@@ -9,11 +9,13 @@ import itertools
 import logging
 import os
 import secrets
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from actbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -88,6 +90,18 @@ def map_array(path: Path) -> npt.NDArray[Any]:
     except Exception as error:  # NumPy raises many types for a damaged header
         raise ValueError(str(error).splitlines()[0] if str(error) else "it is empty") from None
     return array
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return the path with the home folder for ``~``.
+
+    Raises:
+        UsageError: ``~name`` is of no user of this system.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{os.fspath(path)!r} begins with no known user's home folder") from None
 
 
 @contextlib.contextmanager

@@ -18,13 +18,13 @@ import json
 import re
 import shlex
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.frames import Frames
 from actbench.analysis.trial_results import result_of
 from actbench.errors import UsageError, in_a_line
 from actbench.events import Finished, Planned, Progress
+from actbench.files import expanded
 from actbench.study.study import as_plain, trial_id
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class TensorBoard(Listener):
         super().__init__()
         _import("tensorboard", "tensorboard")
         self._writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
-        self._folder = Path(folder)
+        self._folder = expanded(folder)
 
     def _open(self, name: str, settings: Mapping[str, Any]) -> Any:
         writer = self._writer(str(self._folder / name), flush_secs=10)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actbench.analysis.frames import Frames
 from actbench.analysis.stored_frames import stored_parts
 from actbench.errors import UsageError, did_you_mean
-from actbench.files import atomic_write
+from actbench.files import atomic_write, expanded
 from actbench.report.sentences import verdict_sentences
 from actbench.report.tables import rounded
 from actbench.report.warnings import study_warnings
@@ -17,6 +16,7 @@ from actbench.store.store import Store
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from matplotlib.figure import Figure
     from torch import nn
@@ -107,7 +107,7 @@ class Results(Frames):
                 "to_parquet needs pyarrow, which is not installed; "
                 "pip install 'actbench[parquet]' installs it"
             ) from None
-        target = Path(folder)
+        target = expanded(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
             for name in FRAMES:
@@ -136,4 +136,4 @@ def load(folder: str | os.PathLike[str]) -> Results:
     Raises:
         ResultsFolderError: it is no results folder, or holds no finished trial.
     """
-    return Results(Path(folder))
+    return Results(expanded(folder))

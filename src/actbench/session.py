@@ -80,7 +80,7 @@ def run_study(
         from actbench.report.answer import interim_analysis
         from actbench.report.write import write_report
 
-        if options.restart and is_locked:
+        if options.restart and is_locked and store.holds_study():
             lock.close()
             store.archive()
             is_locked = False
@@ -89,13 +89,19 @@ def run_study(
         check_stored(plan, store)
         stack.enter_context(_source_changes_explained(store))
         retry_failed = options.retry_failed
+        tried: set[Trial] = set()
         if plan.study.tune_lr or plan.study.tune:
             plan = _tune(plan, store, executor, options, on_event)
         while True:
             stored = store.open(plan.study)
             corrupt = stored.begin()
             stored.clean_up()
-            pending = stored.pending(retry_failed=retry_failed)
+            pending = [
+                work
+                for work in stored.pending(retry_failed=options.retry_failed)
+                if work.trial not in tried
+            ]
+            tried.update(work.trial for work in pending)
             trials = plan.study.trials()
             _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
             _clean_up(stored, options)
@@ -131,7 +137,8 @@ def _tune(
     _note_estimate(tuning.together(choice), options, on_event)
     tuned, table = tuning.tune(plan, store, executor, on_event, retry_failed=options.retry_failed)
     if len(table):
-        store.write_text(tuning.TUNING_FILE, to_csv(tuning.tuning_file(plan.study, table)))
+        rows = tuning.with_stored_rows(store, tuning.tuning_file(plan.study, table))
+        store.write_text(tuning.TUNING_FILE, to_csv(rows))
     return tuned
 
 

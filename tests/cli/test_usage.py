@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from actbench.cli.asked import asked_study
+from actbench.study.toml import study_to_toml
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +18,42 @@ if TYPE_CHECKING:
 
 
 # what is wrong is one line
+
+
+@pytest.mark.parametrize(
+    ("content", "option", "says"),
+    [
+        ("tune_lr = [0.1, 0.2]\n", "--lr", "so --lr would do nothing"),
+        ('learning_rates = [["relu", 0.1]]\nactivations = ["relu"]\n', "--lr", "so --lr would"),
+        ('tuned = [["relu", 0.1, 0.0]]\nactivations = ["relu"]\n', "--weight-decay", "do nothing"),
+    ],
+)
+def test_a_rate_that_the_configuration_makes_useless_is_refused(
+    content: str, option: str, says: str, actbench_here: Callable[..., Outcome]
+) -> None:
+    Path("c.toml").write_text(content, "utf-8")
+    done = actbench_here("run", "--config", "c.toml", option, "0.5", "--dry-run")
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_another_scale_than_the_configurations_has_its_own_epochs_and_seeds() -> None:
+    claim = {"claim": "xu-2015-nin"}
+    trial_run = asked_study(None, {**claim, "scale": 0.1})
+    Path("c.toml").write_text(study_to_toml(trial_run), "utf-8")
+    complete = asked_study(Path("c.toml"), {"scale": 1.0})
+    assert complete == asked_study(None, claim)
+    assert asked_study(Path("c.toml"), {"seeds": (7,)}).seeds == (7,)
+    assert asked_study(Path("c.toml"), {}) == trial_run
+
+
+def test_a_folder_that_is_gone_and_an_unknown_home_are_named(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    for option in ("--out", "--cifar10c"):
+        done = actbench_here("run", option, "~nosuchuser/x", "--dry-run")
+        assert done.code == 2
+        assert "'~nosuchuser/x' begins with no known user's home folder" in done.err
 
 
 @pytest.mark.parametrize("option", ["--model", "--activation", "--dataset", "--out", "--seeds"])

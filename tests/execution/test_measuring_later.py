@@ -295,6 +295,54 @@ def test_a_trial_without_its_weights_is_trained_again_and_keeps_its_results(
     assert files_of(folder) == files_of(at_once)
 
 
+def test_training_again_that_fails_keeps_the_results(
+    full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before, *_) = Store(full).open(resolved(full)).records().values()
+    weights_of(full).unlink()
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("not this time")
+        yield
+
+    monkeypatch.setattr(trial_module, "train", fails)
+    more = replace(MEASURED, corruptions=(*MEASURED.corruptions, "brightness"))
+    run_in(full, more)
+    (record, *_) = Store(full).open(resolved(full)).records().values()
+    assert (record.status, record.clean, record.history) == ("ok", before.clean, before.history)
+    assert all(result in record.corruptions for result in before.corruptions)
+    (failure,) = record.failures(resolved(full))
+    assert failure.failure == "RuntimeError: not this time"
+
+
+COUNTING = """
+import torch
+from torch import nn
+
+class Counting(nn.Module):
+    def __init__(self, activation, classes):
+        super().__init__()
+        self.first, self.act = nn.Linear(3072, 8), activation()
+        self.last = nn.Linear(8, classes)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen = self.seen + len(x)  # a new tensor
+        return self.last(self.act(self.first(x.flatten(1)))) * (1 + self.seen / 1000)
+"""
+
+
+def test_what_a_network_replaces_in_a_measurement_is_put_back_before_the_next(
+    tmp_path: Path, user_module: Callable[[str], str]
+) -> None:
+    model = f"{user_module(COUNTING)}:Counting"
+    bare, measured = (replace(study, model=model, attacks=()) for study in (BARE, MEASURED))
+    run_in(tmp_path / "one", measured)
+    run_in(tmp_path / "two", bare)
+    run_in(tmp_path / "two", measured)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
+
+
 def test_if_training_again_gives_other_weights_everything_is_measured_again(
     full: Path, at_once: Path, trained: list[Trial], measured: list[str]
 ) -> None:

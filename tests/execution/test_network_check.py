@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def data() -> ImageData:
     return open_images(prepare("digits")).train_subset(129)
 
 
-def checked(data: ImageData, model: str = "cnn", activation: str = "tanh", **recipe: int) -> str:
+def checked(data: ImageData, model: str = "cnn", activation: str = "tanh", **recipe: Any) -> str:
     study = Study(model=model, activations=("relu", activation), **recipe)
     factories = [resolve_activation(spec) for spec in study.activations]
     return "\n".join(check_networks(study, factories, data))
@@ -317,6 +317,13 @@ def test_activations_that_are_called_by_keyword_are_watched(
     model = f"{user_module(source)}:ByKeyword"
     assert checked(data, model) == ""
     assert list(trial_of(data, model).inactive) == ["act"]
+
+
+@pytest.mark.parametrize("against", ["pgd:steps=1", "trades:steps=1", "fgsm"])
+def test_a_network_of_ones_own_may_be_trained_against_any_adversary(
+    against: str, data: ImageData, own: str
+) -> None:
+    assert checked(data, f"{own}:Net", train_against=against) == ""
 
 
 @pytest.mark.parametrize("when", ["not x.requires_grad", "x.requires_grad", "len(x) > 2"])

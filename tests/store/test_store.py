@@ -434,6 +434,13 @@ def test_clean_up_removes_partly_written_files_and_checkpoints_of_finished_trial
     assert files_in(store.folder) == before | kept
 
 
+def test_a_trial_that_crashed_keeps_its_checkpoint(store: Store) -> None:
+    record = replace(record_of(1).without(record_of(1).results), status="crashed")
+    store.write_text(f"checkpoints/{record.trial_id}.pt", "epoch 4")
+    store.open(STUDY).write(record)
+    assert (store.checkpoints / f"{record.trial_id}.pt").read_text() == "epoch 4"
+
+
 def test_a_finished_trial_has_no_checkpoint(store: Store) -> None:
     store.write_text(f"checkpoints/{record_of(0).trial_id}.pt", "")
     store.open(STUDY).write(record_of(0))

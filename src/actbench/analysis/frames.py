@@ -246,9 +246,9 @@ class Frames:
 
     @property
     def complete(self) -> bool:
-        """Whether every trial of the study is trained and measured, without a crash."""
+        """Whether every trial, of tuning studies too, is trained and measured without a crash."""
         finished = sum(r.status == "ok" and not r.missing for r in self.records)
-        return finished == len(self.study.trials())
+        return finished == len(self.study.trials()) and all(s.complete for s in self.retuned)
 
     @property
     def finished_trials(self) -> int:
@@ -259,7 +259,9 @@ class Frames:
         """Return whether further seeds may decide some activation in a primary metric."""
         if self.baseline_at_chance:
             return False
-        return bool(self.primary_comparisons["verdict"].isin(["undecided", NO_VERDICT]).any())
+        rows = self.primary_comparisons
+        rows = rows[[self.finished(activation) > 0 for activation in rows["activation"]]]
+        return bool(rows["verdict"].isin(["undecided", NO_VERDICT]).any())
 
     # What to know of the trials
 

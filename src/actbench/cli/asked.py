@@ -33,7 +33,13 @@ def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
             )
     if given.get("steps") and "epochs" in given:
         raise UsageError("--epochs and --steps both say how long to train; give one")
-    study = Study(**merged(_of_claim({**values, **given}), values, given))
+    of_claim = _of_claim({**values, **given})
+    if any(name in given and given[name] != values.get(name) for name in ("claim", "scale")):
+        # epochs and seeds in the configuration are those of another claim or scale
+        scaled = {*of_claim, *_of_claim(values)}
+        values = {name: value for name, value in values.items() if name not in scaled}
+    study = Study(**merged(of_claim, values, given))
+    _check_used(study, given)
     if "weight_decay" in given and (search := tuning_of(study)) and search.weight_decay:
         raise UsageError(
             "--tune chooses the weight decay, so --weight-decay would do nothing; give one"
@@ -41,6 +47,22 @@ def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
     if config:
         _warn_of_code(config, study, set(values) - set(given))
     return study
+
+
+def _check_used(study: Study, given: dict[str, Any]) -> None:
+    """Raise a UsageError if a rate or a weight decay was given that no activation would use."""
+    tuned = {activation for activation, *_ in (*study.learning_rates, *study.tuned)}
+    chosen = bool(study.tune or study.tune_lr or tuned >= set(study.activations))
+    if "learning_rate" in given and chosen:
+        raise UsageError(
+            "the configuration gives each activation its own learning rate (tune, tune_lr, "
+            "learning_rates or tuned), so --lr would do nothing"
+        )
+    if "weight_decay" in given and study.tuned:
+        raise UsageError(
+            "the configuration gives each activation its own weight decay (tuned), so "
+            "--weight-decay would do nothing"
+        )
 
 
 def _of_claim(values: dict[str, Any]) -> dict[str, Any]:

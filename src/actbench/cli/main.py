@@ -27,6 +27,7 @@ from actbench.cli.terminal import (
     stdout_to_stderr,
 )
 from actbench.errors import ActbenchError, Terminated, UsageError
+from actbench.files import expanded
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
@@ -78,6 +79,7 @@ def run(
     given = {k: v for k, v in given.items() if v is not None and v is not False and v != ()}
     run_names = {item.name for item in settings_of(RunOptions)}
     options = RunOptions(**{k: v for k, v in given.items() if k in run_names})
+    config = expanded(config) if config else None  # the shell does not expand --config=~/x
     study = asked_study(config, {k: v for k, v in given.items() if k not in run_names})
     if study.claim and not quiet:
         _log_claim(study)
@@ -276,6 +278,11 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, terminate)
     open_closed_streams()
     configure_output()
+    try:
+        os.getcwd()  # noqa: PTH109 - raises if it is gone
+    except FileNotFoundError:
+        print_error("the current folder was deleted; change to another one")
+        sys.exit(UsageError.exit_code)
     try:
         code = cli.main(given, prog_name="actbench", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt, Terminated) as error:

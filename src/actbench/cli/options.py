@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from actbench.files import expanded
 from actbench.study.fields import GROUPS, OUTPUT, Setting, settings_of
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ class Folder(click.Path):
         """Return the path with ``~`` expanded."""
         if value == "":
             self.fail("it is empty; give a folder", param, ctx)
-        with contextlib.suppress(RuntimeError):  # the shell does not expand --out=~/x
-            value = Path(value).expanduser()
-        return super().convert(value, param, ctx)
+        # the shell does not expand --out=~/x
+        return super().convert(expanded(value), param, ctx)
 
 
 class Names(click.ParamType[Any]):

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from actbench.errors import UnavailableError, UsageError, reason_of
-from actbench.files import map_array
+from actbench.files import expanded, map_array
 from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -34,7 +34,7 @@ def published_names(folder: str) -> tuple[str, ...]:
         UnavailableError: there is no such folder, or it cannot be read.
     """
     try:
-        stems = [path.stem for path in Path(folder).expanduser().iterdir() if path.suffix == ".npy"]
+        stems = [path.stem for path in expanded(folder).iterdir() if path.suffix == ".npy"]
     except OSError as error:
         raise UnavailableError(f"cannot read cifar10c {folder!r}: {reason_of(error)}") from None
     return tuple(sorted(stem for stem in stems if _NAME.fullmatch(stem) and stem not in _NO_NAMES))
@@ -89,7 +89,7 @@ def published_images(folder: str, name: str, severity: int) -> torch.Tensor:
 
 
 def _path(folder: str, name: str) -> Path:
-    return Path(folder).expanduser() / f"{name}.npy"
+    return expanded(folder) / f"{name}.npy"
 
 
 def _open(folder: str, name: str) -> npt.NDArray[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +12,12 @@ from actbench.data.arrays import NAMES, array_content
 from actbench.data.folders import Source, size_and_time
 from actbench.data.pictures import fitted, resizing_notes
 from actbench.errors import UnavailableError, UsageError, message_of
+from actbench.files import expanded
 from actbench.study.fields import Rule
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 STORED = "arrays"
@@ -35,7 +37,7 @@ def npz(dataset: str, data_dir: str) -> Source:
     if not data_dir:
         raise UsageError(f"dataset 'npz' needs --data-dir: a .npz file with {', '.join(NAMES)}")
     try:
-        path = Path(data_dir).expanduser()
+        path = expanded(data_dir)
         size_and_time(path)
     except (OSError, RuntimeError, ValueError):  # such as an unknown user, or a null character
         raise UsageError(f"data_dir {data_dir!r} is not a file") from None

@@ -16,6 +16,7 @@ import numpy as np
 
 from actbench.data.pictures import PictureReader
 from actbench.errors import UsageError
+from actbench.files import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,8 +92,8 @@ def check_apart(folder: Path, dataset: str, data_dir: str) -> None:
     if parts is None or not data_dir:
         return
     with contextlib.suppress(OSError, RuntimeError):  # such a data_dir is refused later
-        where = folder.expanduser().resolve()
-        root = Path(data_dir).expanduser().resolve()
+        where = expanded(folder).resolve()
+        root = expanded(data_dir).resolve()
         for part in (root / part for part in parts):
             if where.is_relative_to(part.resolve()):
                 raise UsageError(

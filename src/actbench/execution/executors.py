@@ -187,7 +187,8 @@ def run_one(
     except (ResultsFolderError, UnavailableError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # an error in user code ends only this trial
-        record = crashed(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
+        reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        return given_up(study, work, reason, time.perf_counter() - begin, trace)
     return finished(study, record, time.perf_counter() - begin, environment)
 
 

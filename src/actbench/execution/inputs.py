@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from actbench.data.datasets import DATASETS, find_source
 from actbench.errors import UsageError
+from actbench.files import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def _checksum(folder: Path, asked: Study, *, until_decided: bool) -> str:
     data = find_source(asked.dataset, asked.data_dir).fingerprint
     if data is None:  # only reading tells whether the data is the same
         raise UsageError(f"dataset {asked.dataset!r} has no fingerprint")
-    published = [Path(asked.cifar10c), Path(asked.cifar10c).expanduser()] if asked.cifar10c else []
+    published = [Path(asked.cifar10c), expanded(asked.cifar10c)] if asked.cifar10c else []
     folders = [folder, folder / "trials", folder / "figures", *published]
     lines = [
         json.dumps(dataclasses.asdict(asked), sort_keys=True),

@@ -198,7 +198,8 @@ class _Check:
         try:
             losses = steps.begin(1)
             next(losses)
-            if not outputs[0].requires_grad:
+            # an adversary may begin with a pass that needs no gradients
+            if not any(getattr(output, "requires_grad", False) for output in outputs):
                 raise UsageError(
                     f"{self._subject} has nothing to learn: no gradient reaches any of its weights "
                     "(torch.no_grad, .detach(), numpy and steps cut gradients off)"

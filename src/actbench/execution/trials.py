@@ -83,7 +83,7 @@ def run_trials(
             stored.write(event.record)
             note(event)
             if not keep_weights and not event.record.failures(study):
-                Weights(store.weights, event.record.trial_id).path.unlink(missing_ok=True)
+                store.remove(Weights(store.weights, event.record.trial_id).path)
         on_event(event)
 
     store.make_trial_folders()

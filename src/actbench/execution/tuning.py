@@ -320,6 +320,18 @@ def tuning_file(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     return table if study.tune else table.drop(columns=_NOT_OF_A_GRID)
 
 
+def with_stored_rows(store: Store, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table after the rows of ``tuning.csv`` about activations that it is not about."""
+    try:
+        stored = pd.read_csv(store.folder / TUNING_FILE)
+    except (OSError, ValueError):  # there is none, or it is damaged
+        return table
+    if list(stored.columns) != list(table.columns):
+        return table
+    others = stored[~stored["activation"].isin(table["activation"])]
+    return pd.concat([others, table], ignore_index=True) if len(others) else table
+
+
 def _means(results: list[CleanResult]) -> tuple[float, float]:
     accuracies = [r.accuracy for r in results if r.accuracy is not None]
     losses = [r.loss for r in results if r.loss is not None]

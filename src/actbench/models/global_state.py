@@ -204,7 +204,9 @@ def settings_kept(whose: str = "", *, fresh: bool = False) -> Iterator[None]:
         _apply([setting.fresh for setting in _SETTINGS])
     inside = [setting.get() for setting in _SETTINGS] if fresh else before
     try:
-        with _descriptors_kept():
+        # tensors that are made in inference mode can never get gradients
+        mode = torch.inference_mode(False) if fresh else contextlib.nullcontext()
+        with _descriptors_kept(), mode:
             yield
     finally:
         now = [setting.get() for setting in _SETTINGS]

@@ -60,7 +60,7 @@ def write_documents(store: Store, frames: Frames) -> None:
         store.write_text(name, text)
     for name in OF_SOME:
         if name not in files:
-            (store.folder / name).unlink(missing_ok=True)
+            store.remove(store.folder / name)
     pictures = {}
     for name, figure in all_figures(store, frames).items():
         pictures[name] = figure if isinstance(figure, str) else to_svg(figure)
@@ -70,7 +70,7 @@ def write_documents(store: Store, frames: Frames) -> None:
     for name in (*FIGURES, STRIP):
         if not pictures.get(name, "").startswith("<svg"):
             for ending in ("svg", "png"):
-                (store.folder / "figures" / f"{name}.{ending}").unlink(missing_ok=True)
+                store.remove(store.folder / "figures" / f"{name}.{ending}")
     page = to_html(frames, pictures, store.environment(), version("actbench"))
     store.write_text("report.html", page)
 

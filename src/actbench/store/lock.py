@@ -12,6 +12,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -21,7 +22,6 @@ from actbench.files import atomic_write, folder_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from actbench.study.study import Trial
 
@@ -114,7 +114,8 @@ def _locked(folder: Path, name: str, *, brief: bool = False) -> Iterator[None]:
     lock, holder = FileLock(folder / name), folder / f"{name}{HOLDER}"
     try:
         # resolved, since it may be a link to a folder that does not exist yet
-        folder.resolve().mkdir(parents=True, exist_ok=True)
+        # `Path.resolve` raises a RuntimeError in a loop of links
+        Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
         seen = ""
         while True:
             try:

@@ -132,7 +132,7 @@ class RecordFiles:
         """Return the open archive; raises an OSError, or a ValueError if it is damaged."""
         try:
             archive = zipfile.ZipFile(self.archive)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError) as error:
             raise ValueError(str(error)) from None
         odd = next((name for name in archive.namelist() if not _RECORD_NAME.fullmatch(name)), None)
         if odd is not None:

@@ -204,6 +204,17 @@ class Store:
                 reason = f"cannot write {str(folder)!r}: {reason_of(error)}"
                 raise ResultsFolderError(reason) from None
 
+    def remove(self, path: Path) -> None:
+        """Remove a file of the folder, if it is there.
+
+        Raises:
+            ResultsFolderError: it cannot be removed.
+        """
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ResultsFolderError(f"cannot remove {str(path)!r}: {reason_of(error)}") from None
+
     def archive(self) -> Path:
         """Rename the folder to the first unused of ``<name>.1``, ``<name>.2``, … and return that.
 

@@ -85,13 +85,16 @@ class StoredStudy(Reading[TrialRecord]):
         return found
 
     def write(self, record: TrialRecord) -> None:
-        """Store a trial's record in place of an earlier one, atomically; remove its checkpoint.
+        """Store a trial's record in place of an earlier one, atomically.
+
+        Its checkpoint is removed, unless the trial crashed or was ended and may go on from there.
 
         Raises:
             ResultsFolderError: see ``Store.write_bytes``.
         """
         self.store.write_text(f"{TRIALS_FOLDER}/{record.trial_id}.json", record_to_json(record))
-        Checkpoint(self.store.checkpoints, record.trial_id).path.unlink(missing_ok=True)
+        if record.status != "crashed":
+            self.store.remove(Checkpoint(self.store.checkpoints, record.trial_id).path)
 
     def archive_damaged(self) -> dict[Path, str]:
         """Rename every damaged file to ``*.corrupt``; return the new names, each with the fault.
@@ -130,7 +133,7 @@ class StoredStudy(Reading[TrialRecord]):
                 path.unlink(missing_ok=True)
         for name, record in self.records().items():
             if record.status == "ok":
-                Checkpoint(store.checkpoints, name).path.unlink(missing_ok=True)
+                store.remove(Checkpoint(store.checkpoints, name).path)
         _remove_empty(store.checkpoints)
         _remove_empty(store.weights)
 
@@ -143,7 +146,7 @@ class StoredStudy(Reading[TrialRecord]):
         self.store.check_in_place()
         for name, record in self.records().items():
             if not record.missing(self.study) and not record.failures(self.study):
-                Weights(self.store.weights, name).path.unlink(missing_ok=True)
+                self.store.remove(Weights(self.store.weights, name).path)
         _remove_empty(self.store.weights)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from actbench.errors import UsageError, did_you_mean
+from actbench.files import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -130,7 +131,7 @@ def parse_spec(text: str, kind: str, known: Iterable[str], *, importable: bool =
 
 def _plain_path(path: str) -> str:
     """Return a path relative to the current folder if it is inside it, else an absolute one."""
-    full = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - does not resolve links
+    full = os.path.abspath(expanded(path))  # noqa: PTH100 - does not resolve links
     relative = os.path.relpath(full)
     return full if relative.startswith("..") else f"./{Path(relative).as_posix()}"
 

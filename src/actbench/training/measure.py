@@ -58,7 +58,7 @@ def predict(
     network.eval()
     # no inference mode: a layer may keep a tensor that training uses later
     with torch.no_grad(), computing_in(precision, images.device):
-        size = EVALUATION_BATCH[images.device.type]
+        size = EVALUATION_BATCH.get(images.device.type, EVALUATION_BATCH["cuda"])
         first: torch.Tensor = network(inputs(images[:size])).float()
         # allocated once: keeping each batch's logits would fragment the heap
         logits = first.new_empty((len(images), *first.shape[1:]))

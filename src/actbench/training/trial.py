@@ -208,7 +208,7 @@ def run_trial(
             class_images=by_class(data.test_labels, len(data.classes)),
         )
         if training.diverged:
-            return record
+            return record if stored is None else stored.given_up(study, training.diverged)
         record = _with_weights(record, network, weights)
         if stored is not None:
             record = _with_stored_results(record, stored, report)
@@ -284,13 +284,15 @@ def _measured(
     """
     state = subject.network.state_dict()
     trained = {k: v.clone() for k, v in state.items() if isinstance(v, torch.Tensor)}
+    del state
     missing = record.missing(study)
     for number, measurement in enumerate(missing, start=1):
         report(Measuring(record.trial, str(measurement), number, len(missing)))
-        with torch.no_grad():
-            for name, value in trained.items():
-                state[name].copy_(value)
         try:
+            with torch.no_grad():
+                state = subject.network.state_dict()  # anew: a forward may replace a buffer
+                for name, value in trained.items():
+                    state[name].copy_(value)
             result = replace(
                 measure(subject, data, study, record.seed, measurement), environment=environment
             )
