@@ -34,7 +34,8 @@ def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
     if given.get("steps") and "epochs" in given:
         raise UsageError("--epochs and --steps both say how long to train; give one")
     of_claim = _of_claim({**values, **given})
-    if any(name in given and given[name] != values.get(name) for name in ("claim", "scale")):
+    changed = (name in given and given[name] != values.get(name) for name in ("claim", "scale"))
+    if values.get("claim") and any(changed):
         # epochs and seeds in the configuration are those of another claim or scale
         scaled = {*of_claim, *_of_claim(values)}
         values = {name: value for name, value in values.items() if name not in scaled}
