@@ -22,9 +22,11 @@ import actbench
 from actbench.api import default_folder, plan_interim_analyses
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.events import Note
+from actbench.execution.executors import crashed
 from actbench.results import FRAMES
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
+from actbench.study.study import Trial
 from helpers.made_studies import made_folder
 
 if TYPE_CHECKING:
@@ -263,6 +265,14 @@ def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> 
     assert grown.study.interim_analyses == (2, 3)
     assert grown.study.seeds == (0, 1, 2)
     assert actbench.load(folder).study == grown.study
+
+    # a trial that failed is retried, also if its seed was added later
+    stored = Store(folder).open(grown.study)
+    stored.write(crashed(grown.study, Trial("elu", 2), "its worker was lost"))
+    asked = {"workers": 0, "quiet": True, "until_decided": True, "max_seeds": 3}
+    assert "crashed" in set(actbench.run(study, folder, **asked).trials["status"])
+    again = actbench.run(study, folder, **asked, retry_failed=True)
+    assert set(again.trials["status"]) == {"ok"}
 
 
 def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Results) -> None:

@@ -1,4 +1,4 @@
-"""Atomic writes: a temporary file in the same folder, renamed over the old file."""
+"""Paths, and atomic writes: a temporary file in the same folder, renamed over the old file."""
 
 from __future__ import annotations
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError, in_a_line
@@ -119,7 +118,7 @@ def measure(
         in_files = [name for name in names if is_name(name)]
         shape = data.test_images.shape[1:]
         published = check_published(cifar10c, in_files, data.test_labels, shape)
-    study = dataclasses.replace(
+    study = replace(
         study,
         corruptions=names,
         attacks=expand_attacks(study.attacks, study.epsilons),
@@ -258,7 +257,7 @@ def _subject(network: nn.Module, data: ImageData, normalisation: Normalisation) 
             f"the network returns {logits.dtype} of shape {found}; it must return floating-point "
             "logits of two classes or more"
         )
-    return dataclasses.replace(subject, classes=int(found[1]))
+    return replace(subject, classes=int(found[1]))
 
 
 def _plainer(subject: Subject) -> Subject:
@@ -270,7 +269,7 @@ def _plainer(subject: Subject) -> Subject:
 
     parameters = (p.dtype for p in subject.network.parameters() if p.is_floating_point())
     dtype, before = next(parameters, torch.float32), subject
-    return dataclasses.replace(
+    return replace(
         subject,
         inputs=lambda images: before.inputs(images).contiguous().to(dtype),
         pixels=lambda images: before.pixels(images).contiguous().to(dtype),
@@ -329,9 +328,9 @@ def _frames(
         ),
     ]
     measures = ("accuracy", "loss", "ece", "logit_margin", "input_gradient_norm")
-    masking = [masking_of(c, attacked, len(images)).warnings for c in checks]
-    without_loss = clean.loss is None or math.isnan(clean.loss)
-    not_numbers = ["the loss is NaN, as some logits are; such images count as wrong"]
+    masked = [w for c in checks for w in masking_of(c, attacked, len(images)).warnings]
+    without_loss = clean.loss is not None and math.isnan(clean.loss)
+    nan = ["the loss is NaN: images with a NaN logit count as wrong"] if without_loss else []
     return Measurements(
         clean=pd.DataFrame([{"images": sum(images), **{k: getattr(clean, k) for k in measures}}]),
         corruptions=pd.DataFrame(
@@ -347,10 +346,5 @@ def _frames(
             columns=["attack", "epsilon", "images", "accuracy"],
         ),
         classes=class_rows(scores, class_names),
-        warnings=[
-            *(not_numbers if without_loss else ()),
-            *clean.output_warnings,
-            *clean.notes,
-            *(w for found in masking for w in found),
-        ],
+        warnings=[*nan, *clean.output_warnings, *clean.notes, *masked],
     )

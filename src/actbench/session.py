@@ -30,11 +30,11 @@ from actbench.execution.trials import (
 )
 from actbench.report.summary import read_summary
 from actbench.store.lock import has_active_shards, shard_lock
-from actbench.study.study import next_interim_analysis
+from actbench.study.study import next_interim_analysis, trial_id
 from actbench.training.events import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
@@ -88,26 +88,20 @@ def run_study(
             lock.enter_context(store.locked())
         check_stored(plan, store)
         stack.enter_context(_source_changes_explained(store))
-        retry_failed = options.retry_failed
-        tried: set[Trial] = set()
+        tried: set[str] = set()  # ids of trials, so that a failed one is retried once
         if plan.study.tune_lr or plan.study.tune:
             plan = _tune(plan, store, executor, options, on_event)
         while True:
             stored = store.open(plan.study)
             corrupt = stored.begin()
             stored.clean_up()
-            pending = [
-                work
-                for work in stored.pending(retry_failed=options.retry_failed)
-                if work.trial not in tried
-            ]
-            tried.update(work.trial for work in pending)
+            works = stored.pending(retry_failed=options.retry_failed)
+            pending = _not_tried(plan.study, works, tried)
             trials = plan.study.trials()
             _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
             _clean_up(stored, options)
             if plan.study.tuned:
-                _run_retuned(plan, store, executor, options, on_event, retry_failed=retry_failed)
-            retry_failed = False
+                _run_retuned(plan, store, executor, options, on_event, tried)
             on_event(Stage("writing the report"))
             frames = write_report(store, plan.study)
             grows = options.until_decided and frames.undecided()
@@ -129,16 +123,14 @@ def _tune(
 ) -> Plan:
     """Return the plan with the settings that tuning chooses, and store the table of the choice."""
     from actbench.execution import tuning
-    from actbench.report.tables import to_csv
+    from actbench.execution.tuning_file import write_tuning_file
 
     choice = tuning.pending_choice(plan, store, retry_failed=options.retry_failed)
     if choice and (cost := tuning.cost_of_tuning(plan.study)):
         on_event(Note(cost))
     _note_estimate(tuning.together(choice), options, on_event)
     tuned, table = tuning.tune(plan, store, executor, on_event, retry_failed=options.retry_failed)
-    if len(table):
-        rows = tuning.with_stored_rows(store, tuning.tuning_file(plan.study, table))
-        store.write_text(tuning.TUNING_FILE, to_csv(rows))
+    write_tuning_file(store, plan.study, table)
     return tuned
 
 
@@ -148,16 +140,24 @@ def _run_retuned(
     executor: Executor,
     options: RunOptions,
     on_event: Callable[[Event], None],
-    *,
-    retry_failed: bool,
+    tried: set[str],
 ) -> None:
     """Run the missing trials with the settings of the further tuning studies."""
     from actbench.execution import tuning
 
-    pending = tuning.pending_retuned(plan, store, retry_failed=retry_failed)
+    found = tuning.pending_retuned(plan, store, retry_failed=options.retry_failed)
+    parts = [(part, _not_tried(part.study, works, tried)) for part, works in found]
+    pending = [(part, works) for part, works in parts if works]
     if pending:
         _note_estimate(tuning.together(pending), options, on_event)
         tuning.run_retuned(pending, store, executor, on_event)
+
+
+def _not_tried(study: Study, works: Iterable[Work], tried: set[str]) -> list[Work]:
+    """Return the works that this run has not had yet, and add their ids to ``tried``."""
+    found = [work for work in works if trial_id(study, work.trial) not in tried]
+    tried.update(trial_id(study, work.trial) for work in found)
+    return found
 
 
 def _note_estimate(

@@ -197,6 +197,9 @@ def test_adding_activations_and_seeds_does_not_change_stored_rates(copy: Path) -
     after = {p.name: p.read_bytes() for p in (copy / "trials").iterdir()}
     assert len(after) == 6
     assert {name: after[name] for name in before} == before
+    table = pd.read_csv(copy / "tuning.csv")
+    assert table.groupby("activation").size().to_dict() == dict.fromkeys(rates, len(GRID))
+    assert dict(table[table["chosen"]][["activation", "learning_rate"]].to_numpy()) == rates
 
 
 def test_a_folder_tuned_in_another_way_is_refused(

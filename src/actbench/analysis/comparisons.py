@@ -14,8 +14,7 @@ import pandas as pd
 
 from actbench.analysis.matched import matched_difference
 from actbench.analysis.paired import (
-    POWER,
-    detectable_noncentrality,
+    detectable_effect,
     equivalence_p_value,
     paired_differences,
     paired_t,
@@ -182,7 +181,7 @@ def _compare_pair(
         one_sided = math.ceil(math.log2(tests / level))
         needed = (one_sided if metric.has_margin and abs(mean) < margin else one_sided + 1,) * 3
     elif deviation > 0:
-        effect = detectable_noncentrality(freedom, level, POWER) / math.sqrt(n) * deviation
+        effect = detectable_effect(n, level, freedom) * deviation
         if math.isnan(effect):
             notes.append("at this level so few pairs detect nothing")
         if metric.has_margin:

@@ -267,10 +267,7 @@ class Frames:
 
     @cached_property
     def known_class_share(self) -> float | None:
-        """The largest class's share of the test images, None if it is not known.
-
-        Records of earlier versions do not have it: then it is that of a known data set.
-        """
+        """The largest class's share of the test images: as stored, or of a known data set."""
         stated = next((r.largest_class_share for r in self.records if r.largest_class_share), None)
         return stated or KNOWN_CLASS_SHARES.get(self.study.dataset)
 

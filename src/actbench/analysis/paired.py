@@ -166,10 +166,12 @@ def detectable_noncentrality(freedom: float, level: float, power: float) -> floa
     return float(brentq(excess, 0, highest)) if excess(highest) > 0 else math.nan
 
 
-def detectable_effect(n: int, level: float = 0.05, power: float = POWER) -> float:
-    """Return the smallest effect that n pairs show with ``power``, in standard deviations.
+def detectable_effect(n: int, level: float = 0.05, freedom: int | None = None) -> float:
+    """Return the smallest effect that n pairs show with ``POWER``, in standard deviations.
 
     The effect is the mean of the paired differences over their standard deviation (Cohen's d_z),
-    the test a two-sided paired t-test at ``level``.
+    the test a two-sided t-test at ``level``, with n − 1 degrees of freedom unless ``freedom`` is
+    given.
     """
-    return detectable_noncentrality(n - 1, level, power) / math.sqrt(n)
+    freedom = n - 1 if freedom is None else freedom
+    return detectable_noncentrality(freedom, level, POWER) / math.sqrt(n)

@@ -152,9 +152,8 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
     if not read:
         raise UsageError(f"{title} has no row with a mean")
     _check_names(read, title)
-    header = re.sub(
-        r"[\d.]+\s*%", "", grid.headers[columns["mean"]]
-    )  # not the level of an interval
+    # the level of an interval says nothing of the unit
+    header = re.sub(r"[\d.]+\s*%", "", grid.headers[columns["mean"]])
     texts = [header, *(cells[columns["mean"]] for cells in grid.rows)]
     in_percent = _largest(read) > 1 or any("%" in text for text in texts)
     unit = options.unit or ("percent" if in_percent else "fraction")

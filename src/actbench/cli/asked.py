@@ -26,11 +26,6 @@ def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
         UsageError: a setting is wrong, the file cannot be read, or an option would do nothing.
     """
     values = read_config(config) if config else {}
-    for name, flag in (("tune_lr", "--tune-lr"), ("tune", "--tune")):
-        if {name, "learning_rate"} <= set(given):
-            raise UsageError(
-                f"{flag} chooses the learning rate, so --lr would do nothing; give one"
-            )
     if given.get("steps") and "epochs" in given:
         raise UsageError("--epochs and --steps both say how long to train; give one")
     of_claim = _of_claim({**values, **given})
@@ -41,10 +36,6 @@ def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
         values = {name: value for name, value in values.items() if name not in scaled}
     study = Study(**merged(of_claim, values, given))
     _check_used(study, given)
-    if "weight_decay" in given and (search := tuning_of(study)) and search.weight_decay:
-        raise UsageError(
-            "--tune chooses the weight decay, so --weight-decay would do nothing; give one"
-        )
     if config:
         _warn_of_code(config, study, set(values) - set(given))
     return study
@@ -52,14 +43,25 @@ def asked_study(config: Path | None, given: dict[str, Any]) -> Study:
 
 def _check_used(study: Study, given: dict[str, Any]) -> None:
     """Raise a UsageError if a rate or a weight decay was given that no activation would use."""
-    tuned = {activation for activation, *_ in (*study.learning_rates, *study.tuned)}
-    chosen = bool(study.tune or study.tune_lr or tuned >= set(study.activations))
-    if "learning_rate" in given and chosen:
+    if "learning_rate" in given:
+        for value, flag in ((study.tune_lr, "--tune-lr"), (study.tune, "--tune")):
+            if value:
+                raise UsageError(
+                    f"{flag} chooses the learning rate, so --lr would do nothing; give one"
+                )
+        own = {activation for activation, *_ in (*study.learning_rates, *study.tuned)}
+        if own >= set(study.activations):
+            raise UsageError(
+                "the configuration gives each activation its own learning rate (learning_rates or "
+                "tuned), so --lr would do nothing"
+            )
+    if "weight_decay" not in given:
+        return
+    if (search := tuning_of(study)) and search.weight_decay:
         raise UsageError(
-            "the configuration gives each activation its own learning rate (tune, tune_lr, "
-            "learning_rates or tuned), so --lr would do nothing"
+            "--tune chooses the weight decay, so --weight-decay would do nothing; give one"
         )
-    if "weight_decay" in given and study.tuned:
+    if study.tuned:
         raise UsageError(
             "the configuration gives each activation its own weight decay (tuned), so "
             "--weight-decay would do nothing"

@@ -52,11 +52,10 @@ def activations() -> None:
 @list_.command()
 def datasets() -> None:
     """Data sets."""
+    from actbench.cli.tables import terminal
     from actbench.data.datasets import DATASETS
 
     _print_described([[name, entry.help] for name, entry in DATASETS.items()])
-    from actbench.cli.tables import terminal
-
     show()
     terminal().print(
         "Your own function, package.module:function or ./file.py:function, returns x_train, "

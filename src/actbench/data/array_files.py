@@ -39,7 +39,7 @@ def npz(dataset: str, data_dir: str) -> Source:
     try:
         path = expanded(data_dir)
         size_and_time(path)
-    except (OSError, RuntimeError, ValueError):  # such as an unknown user, or a null character
+    except (OSError, ValueError):  # such as a null character
         raise UsageError(f"data_dir {data_dir!r} is not a file") from None
 
     def fingerprint() -> str:

@@ -91,7 +91,7 @@ def check_apart(folder: Path, dataset: str, data_dir: str) -> None:
     parts = _IMAGE_FOLDERS.get(dataset)
     if parts is None or not data_dir:
         return
-    with contextlib.suppress(OSError, RuntimeError):  # such a data_dir is refused later
+    with contextlib.suppress(OSError, RuntimeError):  # as of a loop of links; refused later
         where = expanded(folder).resolve()
         root = expanded(data_dir).resolve()
         for part in (root / part for part in parts):
@@ -177,8 +177,8 @@ def alternating(labelled: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 def folder_of(data_dir: str) -> Path:
     """Return the folder that a ``data_dir`` names; raises a UsageError if there is none."""
-    with contextlib.suppress(OSError, RuntimeError):  # a name that is too long, an unknown user
-        folder = Path(data_dir).expanduser()
+    folder = expanded(data_dir)
+    with contextlib.suppress(OSError):  # a name that is too long
         if folder.is_dir():
             return folder
     raise UsageError(f"data_dir {data_dir!r} is not a folder")

@@ -35,14 +35,12 @@ if TYPE_CHECKING:
     from actbench.store.store import Store
     from actbench.store.stored_study import Work
 
-TUNING_FILE = "tuning.csv"
 # Not the seeds of the study: rates must not depend on them, nor change when seeds are added.
 TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
 COLUMNS = (
     *("study", "trial", "activation", "learning_rate", "weight_decay"),
     *("n", "validation_accuracy", "validation_loss", "chosen"),
 )
-_NOT_OF_A_GRID = ["study", "trial", "weight_decay"]
 _DIGITS = ".4g"  # of a random setting, so that tables show all of it
 
 
@@ -313,23 +311,6 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
     )
     best = eligible.groupby(["study", "activation"], sort=False).head(1).index
     return table.assign(chosen=table.index.isin(best))
-
-
-def tuning_file(study: Study, table: pd.DataFrame) -> pd.DataFrame:
-    """Return what ``tuning.csv`` has of ``choice_table``; a grid is one study of rates only."""
-    return table if study.tune else table.drop(columns=_NOT_OF_A_GRID)
-
-
-def with_stored_rows(store: Store, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table after the rows of ``tuning.csv`` about activations that it is not about."""
-    try:
-        stored = pd.read_csv(store.folder / TUNING_FILE)
-    except (OSError, ValueError):  # there is none, or it is damaged
-        return table
-    if list(stored.columns) != list(table.columns):
-        return table
-    others = stored[~stored["activation"].isin(table["activation"])]
-    return pd.concat([others, table], ignore_index=True) if len(others) else table
 
 
 def _means(results: list[CleanResult]) -> tuple[float, float]:

@@ -165,15 +165,15 @@ class ActivationFactory:
 
     Attributes:
         spec: its canonical text.
+        full_spec: the canonical text with all parameters, those at their defaults too.
         build: what builds it.
         shape: of its graph.
-        full_spec: the canonical text with all parameters, those at their defaults too.
     """
 
     spec: str
+    full_spec: str
     build: Callable[[], nn.Module]
     shape: Shape = Shape.ANY
-    full_spec: str = ""
 
     def __call__(self, inplace: bool = False) -> nn.Module:
         """Return a new module; ``inplace``, which torchvision's blocks pass, has no effect."""
@@ -213,9 +213,8 @@ def resolve_activation(text: str) -> ActivationFactory:
     main = next(iter(entry.parameters), None)
     parameters = {**entry.defaults, **bound}
     shape = entry.target.shape(parameters)
-    return ActivationFactory(
-        spec.canonical(bound, main), build, shape, spec.canonical(parameters, main)
-    )
+    texts = spec.canonical(bound, main), spec.canonical(parameters, main)
+    return ActivationFactory(*texts, build, shape)
 
 
 def _imported(spec: Spec) -> ActivationFactory:
@@ -247,7 +246,7 @@ def _imported(spec: Spec) -> ActivationFactory:
             "it must be a torch.nn.Module class or a function of a tensor"
         )
     text = spec.canonical(spec.parameters)
-    return ActivationFactory(text, build, full_spec=text)
+    return ActivationFactory(text, text, build)
 
 
 @dataclass(frozen=True)

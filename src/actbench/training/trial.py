@@ -282,9 +282,11 @@ def _measured(
 
     Each measurement begins with the trained state, so that none depends on another.
     """
-    state = subject.network.state_dict()
-    trained = {k: v.clone() for k, v in state.items() if isinstance(v, torch.Tensor)}
-    del state
+    trained = {
+        name: value.clone()
+        for name, value in subject.network.state_dict().items()
+        if isinstance(value, torch.Tensor)
+    }
     missing = record.missing(study)
     for number, measurement in enumerate(missing, start=1):
         report(Measuring(record.trial, str(measurement), number, len(missing)))

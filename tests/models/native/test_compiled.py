@@ -31,14 +31,17 @@ def built_quickly(
     monkeypatch.setattr(compiled, "SOURCE", source)
 
 
-@has_compiler
-@pytest.mark.usefixtures("built_quickly")
-def test_a_compiled_library_is_kept_for_the_next_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def made(built_quickly: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the compiled library, the only one in a cache of its own."""
     monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
     prepare()
-    (made,) = (tmp_path / "actbench").glob("compiled*/*.so")
+    (path,) = (tmp_path / "actbench").glob("compiled*/*.so")
+    return path
+
+
+@has_compiler
+def test_a_compiled_library_is_kept_for_the_next_process(made: Path) -> None:
     assert [path.suffix for path in sorted(made.parent.iterdir())] == [".sha256", ".so"]
     before = made.stat()
     prepare()
@@ -71,13 +74,7 @@ def a_link(path: Path) -> None:
 
 
 @has_compiler
-@pytest.mark.usefixtures("built_quickly")
-def test_a_changed_library_is_compiled_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
-    prepare()
-    (made,) = (tmp_path / "actbench").glob("compiled*/*.so")
+def test_a_changed_library_is_compiled_again(made: Path) -> None:
     content, mode = made.read_bytes(), made.stat().st_mode
     assert stat.S_IMODE(mode) & 0o022 == 0
     for spoil in (truncated, emptied, replaced, without_checksum, writable_by_others, a_link):
