@@ -180,6 +180,22 @@ struct Pooled {
   }
 };
 
+// The element of each window that has the larger activation, and its position; `scores` are the
+// activations of both elements.
+void choose(Index count, const Real* const (&scores)[2], const Real* const (&values)[2],
+            const std::uint8_t* const (&places)[2], Real* value, std::uint8_t* place) {
+  for (Index i = 0; i < count; i += LANES) {
+    const Index rest = count - i;
+    const auto at = [&](auto kind, const auto* const(&from)[2], int which) {
+      return load<decltype(kind)>(from[which] + i, rest);
+    };
+    const Integers first = at(Vector(), scores, 0) >= at(Vector(), scores, 1);
+    store(value + i, first ? at(Vector(), values, 0) : at(Vector(), values, 1), rest);
+    const auto byte = __builtin_convertvector(first, Bytes);  // 255 or 0
+    store(place + i, (at(Bytes(), places, 0) & byte) | (at(Bytes(), places, 1) & ~byte), rest);
+  }
+}
+
 // By the definition, for WINDOWS adjacent windows and one vector of filters, whose weights are
 // (3, 3 · CHANNELS, filters).
 template <int WINDOWS, int CHANNELS>
@@ -564,6 +580,14 @@ void conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const R
     case 3: return forward_few<3>(s, x, w, bias, pooled);
     default: return forward_many(s, x, w, bias, pooled);
   }
+}
+
+void conv_pool_choose(const Index* sizes, const Real* of_largest, const Real* of_smallest,
+                      const Real* largest, const Real* smallest, const std::uint8_t* largest_at,
+                      const std::uint8_t* smallest_at, Real* value, std::uint8_t* place) {
+  const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
+  choose(s.images * s.windows() * s.filters, {of_largest, of_smallest}, {largest, smallest},
+         {largest_at, smallest_at}, value, place);
 }
 
 void conv_pool_parameter_gradients(const Index* sizes, const Real* x, const Real* g,

@@ -70,9 +70,9 @@ def conv_pool_chosen(
     """
     with torch.no_grad():
         largest, smallest, *places = torch.ops.actbench.conv_extremes(x, weight, bias)
-        at_largest = activation(largest) >= activation(smallest)
+        scores = activation(largest), activation(smallest)
     chosen, _ = torch.ops.actbench.conv_pool_chosen(
-        x, weight, bias, at_largest, largest, smallest, *places
+        x, weight, bias, *scores, largest, smallest, *places
     )
     return chosen  # type: ignore[no-any-return]
 
@@ -166,7 +166,7 @@ def _extremes(
     x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
     extremes = (largest, largest_at, smallest, smallest_at)
     _call("conv_pool_forward", x, len(weight), x, weight, bias, *extremes)
-    if not (largest - smallest).sum().isfinite():
+    if not (largest.sum() + smallest.sum()).isfinite():
         convolved = _convolved(x, weight, bias)
         _pool_by_definition(convolved, largest, largest_at)
         _pool_by_definition(-convolved, smallest, smallest_at)
@@ -188,20 +188,21 @@ def _pool_by_definition(
     winner.copy_(indices // width % 2 * 2 + indices % width % 2)
 
 
+def _empty_chosen(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *_: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return _empty_pooled(x, weight, bias)
+
+
 def _chosen(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
-    at_largest: torch.Tensor,
-    largest: torch.Tensor,
-    smallest: torch.Tensor,
-    largest_at: torch.Tensor,
-    smallest_at: torch.Tensor,
+    *scores_values_places: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return (
-        torch.where(at_largest, largest, smallest),
-        torch.where(at_largest, largest_at, smallest_at),
-    )
+    made = _empty_pooled(x, weight, bias)
+    _call("conv_pool_choose", x, len(weight), *map(_dense, scores_values_places), *made)
+    return made
 
 
 def _input_gradient(
@@ -259,11 +260,11 @@ def _register() -> Any:
             _empty_extremes,
         ),
         (
-            "conv_pool_chosen(Tensor x, Tensor weight, Tensor bias, Tensor at_largest, "
-            "Tensor largest, Tensor smallest, Tensor largest_at, Tensor smallest_at) -> "
-            "(Tensor, Tensor)",
+            "conv_pool_chosen(Tensor x, Tensor weight, Tensor bias, Tensor of_largest, "
+            "Tensor of_smallest, Tensor largest, Tensor smallest, Tensor largest_at, "
+            "Tensor smallest_at) -> (Tensor, Tensor)",
             _chosen,
-            _chosen,
+            _empty_chosen,
         ),
         (
             "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight, SymInt height, "
