@@ -17,6 +17,7 @@ import torch
 
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
+from actbench.execution.executors import configure_malloc
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study, Trial
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
+    configure_malloc()  # as in a worker process
     data = synthetic_data(test_images=1)
     steps = {kernels: training_steps(data, kernels) for kernels in ("torch", "native")}
     print(f"percent of a step, median (quartiles) of {rounds} rounds\n")
