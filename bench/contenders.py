@@ -15,10 +15,11 @@ from torch import nn
 
 from actbench.data import images as data
 from actbench.data.images import ImageData, normalise
-from actbench.models.activations import Shape, resolve_activation
+from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.models.networks import layers as models
 from actbench.models.networks.registry import resolve_model
+from actbench.study.activations import Shape
 from actbench.study.study import Study, Trial
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import predict

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
-@pytest.mark.parametrize("arguments", ["--help", "list activations"])
+@pytest.mark.parametrize("arguments", ["--help", "list activations", "list attacks"])
 def test_command(benchmark: BenchmarkFixture, arguments: str) -> None:
-    """A command that needs no PyTorch, and one that loads it."""
+    """Two commands that need no PyTorch, and one that loads it."""
     command = [sys.executable, "-m", "actbench", *arguments.split()]
     benchmark.pedantic(
         subprocess.run,

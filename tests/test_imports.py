@@ -25,6 +25,9 @@ def modules_loaded_by(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+COMMAND = "from actbench.cli.main import cli; cli.main"
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -32,9 +35,10 @@ def modules_loaded_by(code: str) -> set[str]:
         "import actbench.study.study, actbench.store.store",
         "import actbench.report.tables",
         "import actbench.api",
-        "from actbench.cli.main import cli\ncli.main(['--help'], standalone_mode=False)",
-        "from actbench.cli.main import cli\ncli.main(['run', '--help'], standalone_mode=False)",
-        "from actbench.cli.main import cli\ncli.main(['list', 'datasets'], standalone_mode=False)",
+        f"{COMMAND}(['--help'], standalone_mode=False)",
+        f"{COMMAND}(['run', '--help'], standalone_mode=False)",
+        f"{COMMAND}(['list', 'datasets'], standalone_mode=False)",
+        f"{COMMAND}(['list', 'activations'], standalone_mode=False)",
     ],
     ids=[
         "package",
@@ -44,6 +48,7 @@ def modules_loaded_by(code: str) -> set[str]:
         "--help",
         "run --help",
         "list datasets",
+        "list activations",
     ],
 )
 def test_torch_is_not_loaded_by(code: str) -> None:

@@ -9,7 +9,7 @@ from actbench.analysis.claims import Claim, claim_from_toml, claim_names, read_c
 from actbench.analysis.consistency import FOLLOWS, check_table
 from actbench.corruptions.specs import SUITES
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS
+from actbench.study.activations import ACTIVATIONS
 from actbench.study.fields import settings_of
 from actbench.study.study import Study
 

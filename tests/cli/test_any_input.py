@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS
+from actbench.study.activations import ACTIVATIONS
 from actbench.study.specs import parse_spec
 from actbench.study.study import Study, Trial, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml

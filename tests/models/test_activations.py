@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import erf, exp, log, sqrt, tanh
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import torch
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS, Shape, check_activation, resolve_activation
+from actbench.models.activations import check_activation, resolve_activation
+from actbench.study.activations import ACTIVATIONS, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +87,21 @@ def test_an_activation_is_the_published_function(spec: str) -> None:
 
 def test_every_registered_activation_is_tested_against_a_formula() -> None:
     assert {spec.partition(":")[0] for spec in FORMULAS} == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_formula_that_is_listed_gives_the_values(name: str) -> None:
+    entry = ACTIVATIONS[name]
+    text = entry.help.partition(";")[0].partition(", Φ")[0].replace(", else", " else")
+    text = re.sub(r"\|x\|", "abs(x)", text)
+    for sign, operator in {"·": "*", "−": "-", "≥": ">=", "≤": "<=", "Φ": "phi"}.items():
+        text = text.replace(sign, operator)
+    known = {"exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid, "abs": abs, "min": min}
+    known |= {"max": max, "phi": lambda x: (1 + erf(x / sqrt(2))) / 2, **entry.defaults}
+    module = resolve_activation(name)().eval()
+    values = module(torch.tensor(POINTS).reshape(1, 1, -1)).flatten().tolist()
+    right = [eval(text, {"__builtins__": {}}, {**known, "x": x}) for x in POINTS]
+    assert values == pytest.approx(right, rel=1e-4, abs=1e-6)
 
 
 def test_swish_is_another_name_of_silu() -> None:

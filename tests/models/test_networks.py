@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS, Shape, resolve_activation
+from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.models.networks.layers import (
     ActivationPool,
@@ -21,6 +21,7 @@ from actbench.models.networks.layers import (
     pooled_layers,
 )
 from actbench.models.networks.registry import resolve_model
+from actbench.study.activations import ACTIVATIONS, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

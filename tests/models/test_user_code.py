@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actbench.errors import SourceChangedError, UsageError
-from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
+from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import build_network
 from actbench.models.study_code import import_code, study_code
 from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store
+from actbench.study.activations import ACTIVATIONS
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
 from helpers.forked import run_script

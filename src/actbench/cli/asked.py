@@ -93,8 +93,8 @@ def _warn_of_code(config: Path, study: Study, from_config: set[str]) -> None:
         return
     from actbench.corruptions.registry import CORRUPTIONS
     from actbench.data.datasets import DATASETS
-    from actbench.models.activations import ACTIVATIONS
     from actbench.models.networks.registry import MODELS
+    from actbench.study.activations import ACTIVATIONS
 
     registries: tuple[Registry[Any], ...] = (
         ACTIVATIONS,

@@ -28,25 +28,15 @@ _WRAPPED = frozenset({"parameters", "what it is"})
 
 @list_.command()
 def activations() -> None:
-    """Activations with their parameters and what they compute."""
-    from actbench.models.activations import ACTIVATIONS, check_activation, resolve_activation
+    """Activations with their parameters and formulas."""
+    from actbench.study.activations import ACTIVATIONS
 
-    other_names = {name: other for other, name in ACTIVATIONS.aliases.items()}
-    rows = []
-    for name, entry in ACTIVATIONS.items():
-        check = check_activation(resolve_activation(name))
-        values = (check.at_minus_one, check.at_zero, check.at_one)
-        rows.append(
-            [
-                f"{name} ({other_names[name]})" if name in other_names else name,
-                _parameters(entry),
-                *(f"{value:.4g}" for value in values),
-                "yes" if check.monotone else "no",
-                str(check.trainable_parameters),
-            ]
-        )
-    headers = ["name", "parameters", "f(−1)", "f(0)", "f(1)", "monotone", "learned"]
-    _print_table(rows, headers, wrapped={"parameters"}, right=headers[2:5])
+    others = {name: f" ({other})" for other, name in ACTIVATIONS.aliases.items()}
+    _print_table(
+        [[f"{n}{others.get(n, '')}", _parameters(e), e.help] for n, e in ACTIVATIONS.items()],
+        ["name", "parameters", "f(x)"],
+        wrapped={"parameters", "f(x)"},
+    )
 
 
 @list_.command()

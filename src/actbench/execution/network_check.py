@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from actbench.errors import UsageError, in_a_line
-from actbench.models.activations import ACTIVATIONS
 from actbench.models.build import build_network, build_notes
 from actbench.models.global_state import settings_kept
 from actbench.models.networks.registry import MODELS
 from actbench.models.study_code import is_external
+from actbench.study.activations import ACTIVATIONS
 from actbench.study.study import Trial
 from actbench.training.diagnostics import InactiveUnits, untrained_note
 from actbench.training.measure import EVALUATION_BATCH, output_warnings, predict

@@ -6,8 +6,7 @@ import functools
 import inspect
 import math
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,37 +14,12 @@ from torch import nn
 from actbench.errors import UsageError
 from actbench.models.global_state import settings_kept
 from actbench.models.user_code import import_object
-from actbench.study.fields import Rule, one_of
-from actbench.study.registry import Entry, Parameter, Registry
+from actbench.study.activations import ACTIVATIONS, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actbench.study.specs import Spec, Value
-
-
-class Shape(IntEnum):
-    """What the graph of an activation permits a max-pool; each shape has the properties below it.
-
-    EXACTLY_INCREASING: non-decreasing, and computed so exactly in floating point that
-    ``f(max(x)) == max(f(x))`` to the last bit. Any network may pool before it activates.
-    INCREASING: non-decreasing, but its kernel rounds both ways, as those of smooth functions do.
-    QUASI_CONVEX: on any interval largest at one of the two ends, as with a single minimum.
-    ANY: none of these, or unknown, as for a user's function.
-    """
-
-    ANY = 0
-    QUASI_CONVEX = 1
-    INCREASING = 2
-    EXACTLY_INCREASING = 3
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A registered activation: its module class, and its shape for some parameters."""
-
-    module: Callable[..., nn.Module]
-    shape: Callable[[Mapping[str, Any]], Shape]
 
 
 class ChannelPReLU(nn.Module):
@@ -71,92 +45,9 @@ class ChannelPReLU(nn.Module):
         return nn.functional.prelu(x.movedim(self.axis, 1), self.weight).movedim(1, self.axis)
 
 
-def _prelu(init: float = 0.25, *, channels: bool = False) -> nn.Module:
-    return ChannelPReLU(init) if channels else nn.PReLU(init=init)
-
-
-_POSITIVE = Rule(lambda value: value > 0, "above 0")
-_NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
-_MIN_BELOW_MAX = Rule(lambda p: p["min_val"] < p["max_val"], "min_val must be below max_val")
-_LOWER_UP_TO_UPPER = Rule(lambda p: p["lower"] <= p["upper"], "lower must be at most upper")
-
-
-def _entry(
-    module: Callable[..., nn.Module],
-    shape: Shape = Shape.QUASI_CONVEX,
-    *,
-    only: Callable[[Mapping[str, Any]], bool] = lambda _: True,
-    otherwise: Shape = Shape.QUASI_CONVEX,
-    rule: Rule | None = None,
-    **parameters: Parameter,
-) -> Entry[Definition]:
-    """Return an entry whose shape is ``shape`` for the parameters that ``only`` accepts."""
-    definition = Definition(module, lambda p: shape if only(p) else otherwise)
-    return Entry(definition, parameters=parameters, rule=rule)
-
-
-ACTIVATIONS = Registry(
-    "activation",
-    relu=_entry(nn.ReLU, Shape.EXACTLY_INCREASING),
-    leaky_relu=_entry(
-        nn.LeakyReLU,
-        Shape.EXACTLY_INCREASING,
-        only=lambda p: bool(p["negative_slope"] >= 0),
-        negative_slope=Parameter(0.01),
-    ),
-    prelu=_entry(_prelu, init=Parameter(0.25), channels=Parameter(False)),
-    rrelu=_entry(
-        nn.RReLU,
-        Shape.ANY,  # its slopes are drawn anew at each call
-        rule=_LOWER_UP_TO_UPPER,
-        lower=Parameter(1 / 8),
-        upper=Parameter(1 / 3),
-    ),
-    relu6=_entry(nn.ReLU6, Shape.EXACTLY_INCREASING),
-    threshold=_entry(
-        lambda threshold=1.0, value=0.0: nn.Threshold(threshold, value),
-        Shape.EXACTLY_INCREASING,
-        only=lambda p: bool(p["value"] <= p["threshold"]),
-        threshold=Parameter(1.0),
-        value=Parameter(0.0),
-    ),
-    elu=_entry(
-        nn.ELU, Shape.INCREASING, only=lambda p: bool(p["alpha"] >= 0), alpha=Parameter(1.0)
-    ),
-    celu=_entry(nn.CELU, Shape.INCREASING, alpha=Parameter(1.0, _POSITIVE)),
-    selu=_entry(nn.SELU, Shape.INCREASING),
-    gelu=_entry(nn.GELU, approximate=Parameter("none", one_of("none", "tanh"))),
-    silu=_entry(nn.SiLU),
-    mish=_entry(nn.Mish),
-    hardswish=_entry(nn.Hardswish),
-    softplus=_entry(
-        nn.Softplus,
-        Shape.INCREASING,
-        # at a lower threshold, from which it is the identity, it drops visibly
-        only=lambda p: bool(p["threshold"] >= 20),
-        otherwise=Shape.ANY,
-        beta=Parameter(1.0, _POSITIVE),
-        threshold=Parameter(20.0),
-    ),
-    tanh=_entry(nn.Tanh, Shape.INCREASING),
-    tanhshrink=_entry(nn.Tanhshrink, Shape.INCREASING),
-    hardtanh=_entry(
-        nn.Hardtanh,
-        Shape.EXACTLY_INCREASING,
-        rule=_MIN_BELOW_MAX,
-        min_val=Parameter(-1.0),
-        max_val=Parameter(1.0),
-    ),
-    softsign=_entry(nn.Softsign, Shape.INCREASING),
-    sigmoid=_entry(nn.Sigmoid, Shape.INCREASING),
-    hardsigmoid=_entry(nn.Hardsigmoid, Shape.INCREASING),
-    logsigmoid=_entry(nn.LogSigmoid, Shape.INCREASING),
-    hardshrink=_entry(nn.Hardshrink, Shape.EXACTLY_INCREASING, lambd=Parameter(0.5, _NOT_NEGATIVE)),
-    softshrink=_entry(nn.Softshrink, Shape.INCREASING, lambd=Parameter(0.5, _NOT_NEGATIVE)),
-    identity=_entry(nn.Identity, Shape.EXACTLY_INCREASING),
-    aliases={"swish": "silu"},
-    importable=True,
-)
+_OF_OUR_OWN = {
+    "prelu": lambda init, channels: ChannelPReLU(init) if channels else nn.PReLU(init=init)
+}
 
 
 @dataclass(frozen=True)
@@ -206,12 +97,13 @@ def resolve_activation(text: str) -> ActivationFactory:
         return _imported(spec)
     entry = ACTIVATIONS[spec.name]
     bound = ACTIVATIONS.bind(spec)
+    parameters = {**entry.defaults, **bound}
+    module: Callable[..., nn.Module] = _OF_OUR_OWN.get(spec.name) or getattr(nn, entry.target.name)
 
     def build() -> nn.Module:
-        return entry.target.module(**bound)
+        return module(**parameters)
 
     main = next(iter(entry.parameters), None)
-    parameters = {**entry.defaults, **bound}
     shape = entry.target.shape(parameters)
     texts = spec.canonical(bound, main), spec.canonical(parameters, main)
     return ActivationFactory(*texts, build, shape)

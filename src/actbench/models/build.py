@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from actbench.models.activations import Shape
 from actbench.models.features import materialise
 from actbench.models.initialisation import draw_weights, gain_of
 from actbench.models.networks.layers import IMAGE_SIZE, PoolingConv2d
 from actbench.models.networks.registry import resolve_model
 from actbench.models.sites import Swapped
 from actbench.models.study_code import is_external
+from actbench.study.activations import Shape
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:

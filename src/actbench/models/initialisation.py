@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.activations import ACTIVATIONS, channels_of
+from actbench.models.activations import channels_of
+from actbench.study.activations import ACTIVATIONS
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:

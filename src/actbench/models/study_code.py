@@ -6,10 +6,10 @@ import functools
 from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, SourceChangedError, UsageError
-from actbench.models.activations import ACTIVATIONS
 from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import MODELS
 from actbench.models.user_code import code_of, import_object, release
+from actbench.study.activations import ACTIVATIONS
 from actbench.study.specs import is_import_path, parse_spec
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from actbench.data.images import open_images, prepare
 from actbench.execution import plan as plan_module
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import keep_resolved
-from actbench.models.activations import ACTIVATIONS, Shape, resolve_activation
+from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network, has_native_step
 from actbench.models.native import compiled
 from actbench.models.native.compiled import COMPILERS
 from actbench.models.networks.layers import PoolingConv2d
 from actbench.store.store import Store
+from actbench.study.activations import ACTIVATIONS, Shape
 from actbench.study.study import Study, Trial, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
 from actbench.training import devices

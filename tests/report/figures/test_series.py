@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actbench.models.activations import ACTIVATIONS
 from actbench.report.figures.series import HUES, STYLES, SeriesStyle, series_styles
 from actbench.report.figures.style import INK
+from actbench.study.activations import ACTIVATIONS
 
 SLOPES = ("relu", *(f"leaky_relu:{slope}" for slope in ("0.01", "0.05", "0.1", "0.2", "0.3")))
 TWENTY = ("relu", *(f"my_package.activations:Swish{i}" for i in range(19)))

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.activations import Shape
 from actbench.models.native.conv_pool import conv_pool, conv_pool_chosen
+from actbench.study.activations import Shape
 
 if TYPE_CHECKING:
     from actbench.models.activations import ActivationFactory
