@@ -90,11 +90,11 @@ def test_the_command_shows_what_differs_and_writes_both_files(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     one = made_folder(tmp_path / "one", FIRST)
-    two = made_folder(tmp_path / "two", OTHER, precision="bf16")
+    two = made_folder(tmp_path / "two", OTHER, precision="bf16", augment=("flip", "crop"))
     outcome = actbench_here("compare", "--paired", str(one), str(two), "--out", str(tmp_path / "o"))
     files = paired_studies_files(read_studies([one, two]))
     assert outcome == Outcome(0, files["counterparts.md"], "")
-    assert "precision is fp32 there and bf16 here." in outcome.out
+    assert "augment is auto there and flip, crop here; precision is fp32" in outcome.out
     assert f"| {LEAKY}" in outcome.out
     written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "o").iterdir()}
     assert written == files

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from actbench.analysis.claims import STUDY_FIELDS
 from actbench.study.fields import TRAINED, settings_of
+from actbench.study.specs import setting_text
 from actbench.study.study import Study
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ def protocol_differences(claim: Claim, study: Study) -> list[Difference]:
             continue
         ours = getattr(study, name)
         if name in stated:
-            if getattr(theirs, name) != ours:
-                found.append(Difference(_label(name), _text(getattr(theirs, name)), _text(ours)))
+            other = getattr(theirs, name)
+            if other != ours:
+                found.append(Difference(_label(name), setting_text(other), setting_text(ours)))
         elif name in STUDY_FIELDS or ours != getattr(default, name):
-            found.append(Difference(_label(name), NOT_STATED, _text(ours)))
+            found.append(Difference(_label(name), NOT_STATED, setting_text(ours)))
     if study.tune_lr or study.tune:
         found.append(Difference("learning rates", "one", "chosen for each activation"))
     return found
@@ -87,9 +89,3 @@ def _subject(claim: Claim, study: Study) -> list[Difference]:
 
 def _label(name: str) -> str:
     return {"model": "network", "train_images": "training images"}.get(name, name.replace("_", " "))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)

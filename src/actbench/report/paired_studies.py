@@ -10,6 +10,7 @@ from actbench.report.markdown import escape_markdown, to_markdown
 from actbench.report.studies import warnings_markdown, warnings_text
 from actbench.report.table import Table
 from actbench.report.tables import to_csv
+from actbench.study.specs import setting_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,11 @@ def _markdown(studies: Mapping[str, Frames], table: pd.DataFrame) -> str:
 
 def _what_differs(first: Frames, other: Frames) -> str:
     there, here = first.study.identity(), other.study.identity()
-    changed = [f"{k} is {there[k]} there and {here[k]} here" for k in there if there[k] != here[k]]
+    changed = []
+    for name, value in there.items():
+        if value != here[name]:
+            texts = setting_text(value), setting_text(here[name])
+            changed.append(f"{name.replace('_', ' ')} is {texts[0]} there and {texts[1]} here")
     return f"{'; '.join(changed) or 'The studies have the same configuration'}."
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from actbench.errors import UsageError, did_you_mean
 from actbench.files import expanded
@@ -195,3 +195,10 @@ def value_text(value: Value) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a study's setting as reports show it; no values are "none"."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(setting_text, value)) or "none"
+    return value_text(value)
