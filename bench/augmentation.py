@@ -22,6 +22,7 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study, Trial
 from actbench.training.steps import Steps
+from cifar_shaped import RECIPE
 from contenders import BATCH_SIZE, synthetic_data
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def batches_with(data: ImageData, *changes: str) -> Iterator[Any]:
 
 def training_steps(data: ImageData, kernels: str) -> Iterator[Any]:
     """Yield the losses of endless training steps of cnn without augmentation."""
-    study = Study(augment=(), epochs=10**6)
+    study = Study(**RECIPE, augment=(), epochs=10**6)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0, kernels=kernels)
     steps = Steps(network, data, study, Trial("relu", 0))
     return itertools.chain.from_iterable(steps.begin(epoch) for epoch in itertools.count(1))

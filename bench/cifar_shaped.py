@@ -1,8 +1,8 @@
-"""Synthetic images of CIFAR-10's shape from a fixed seed, so that benchmarks need no download."""
+"""What the benchmarks measure: synthetic images of CIFAR-10's shape, and one experiment on them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 CLASSES = 10
 TRAIN_IMAGES = 50_000
 TEST_IMAGES = 10_000
+# what plain_loop.py trains, as settings of a study; the defaults of a study are others
+RECIPE: dict[str, Any] = {
+    "batch_size": 64,
+    "optimizer": "sgd:momentum=0.9",
+    "learning_rate": 0.01,
+    "schedule": "constant",
+}
+# the experiment for which actbench was written
+EXPERIMENT: dict[str, Any] = {
+    **RECIPE,
+    "activations": ("relu", *(f"leaky_relu:{slope}" for slope in (0.01, 0.05, 0.1, 0.2, 0.3))),
+    "epochs": 10,
+    "corruptions": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+}
 
 
 def synthetic_images(count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

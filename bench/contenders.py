@@ -24,12 +24,12 @@ from actbench.study.study import Study, Trial
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import predict
 from actbench.training.trial import finish, train
-from cifar_shaped import CLASSES, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
+from cifar_shaped import CLASSES, RECIPE, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BATCH_SIZE = Study().batch_size
+BATCH_SIZE = RECIPE["batch_size"]
 
 
 def synthetic_data(train_images: int = TRAIN_IMAGES, test_images: int = TEST_IMAGES) -> ImageData:
@@ -55,7 +55,9 @@ def our_training(
 
     A flag set to False disables one part of what actbench does.
     """
-    study = Study(dataset="synthetic", model=model, epochs=1, precision=precision, kernels=kernels)
+    study = Study(
+        **RECIPE, dataset="synthetic", model=model, epochs=1, precision=precision, kernels=kernels
+    )
     trial = Trial(activation, seed=0)
     images_and_labels = synthetic_data(images, test_images=1)
     factory = resolve_activation(activation)

@@ -27,7 +27,6 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import plain_loop
-from actbench.corruptions.specs import SUITES
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, write_arrays
 from actbench.execution.executors import Finished
@@ -37,12 +36,11 @@ from actbench.models.build import build_network
 from actbench.store.stored_study import Work
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, Trial
-from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
 from actbench.training.cuda import set_precision
 from actbench.training.deferred import DeferredSteps
 from actbench.training.devices import compute_devices, enter
 from actbench.training.steps import Steps
-from cifar_shaped import synthetic_images
+from cifar_shaped import EXPERIMENT, synthetic_images
 from machine import machine
 
 if TYPE_CHECKING:
@@ -84,13 +82,11 @@ class Bench:
             arrays[f"{part}_images"], arrays[f"{part}_labels"] = synthetic_images(count, seed)
         write_arrays(folder, {**arrays, "classes": map(str, range(10)), "flip": True})
         self.study = Study(
+            **{**EXPERIMENT, "epochs": size.epochs},
             dataset="synthetic",
             device=device,
             kernels="torch",
-            activations=DEFAULT_ACTIVATIONS,
             seeds=size.seeds,
-            epochs=size.epochs,
-            corruptions=SUITES["noise"],
         )
 
     @contextlib.contextmanager

@@ -28,8 +28,7 @@ from tabulate import tabulate
 import actbench
 from actbench.execution.executors import default_workers
 from actbench.study.study import Study
-from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
-from cifar_shaped import write_image_folder
+from cifar_shaped import EXPERIMENT, write_image_folder
 from machine import machine
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ TRAIN_IMAGES = 6400
 MOST_TRAIN_IMAGES = 25_600
 SIZES = (32, 48, 64, 96, 128)
 BASE = {
+    **EXPERIMENT,
     "activations": ("relu",),
     "seeds": 1,
     "epochs": 1,
@@ -59,12 +59,12 @@ class Dimension:
 
 def dimensions(most_workers: int) -> list[Dimension]:
     """Return the grid."""
-    four = {"activations": DEFAULT_ACTIVATIONS[:4]}
+    four = {"activations": EXPERIMENT["activations"][:4]}
     return [
         Dimension(
             "trials, one seed",
             "s per trial",
-            {n: {"activations": DEFAULT_ACTIVATIONS[:n]} for n in (1, 2, 4, 6)},
+            {n: {"activations": EXPERIMENT["activations"][:n]} for n in (1, 2, 4, 6)},
         ),
         Dimension("seeds, one activation", "s per trial", {n: {"seeds": n} for n in (1, 2, 4, 6)}),
         Dimension("epochs", "s per epoch", {n: {"epochs": n} for n in (1, 2, 4, 8)}),

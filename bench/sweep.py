@@ -34,10 +34,10 @@ from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
-from actbench.study.subject_fields import DEFAULT_ACTIVATIONS
+from actbench.training.devices import has_bfloat16
 from actbench.training.events import Progress
 from actbench.training.trial import STEPS_BETWEEN_REPORTS
-from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
+from cifar_shaped import EXPERIMENT, TEST_IMAGES, TRAIN_IMAGES, write_image_folder
 from interleaved import Ratio, own_process
 from machine import machine
 
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     Parts = dict[str, float]
     TimedEvent = tuple[float, Event]
 
-EPOCHS = 10
-TRIALS = len(DEFAULT_ACTIVATIONS)
+EPOCHS = EXPERIMENT["epochs"]
+TRIALS = len(EXPERIMENT["activations"])
 WORKERS = 2
-FEWEST_IMAGES = 2 * STEPS_BETWEEN_REPORTS * Study().batch_size
+FEWEST_IMAGES = 2 * STEPS_BETWEEN_REPORTS * EXPERIMENT["batch_size"]
 # how actbench may compute: precision and kernels
 WAYS = {
     "native": ("fp32", "native"),
@@ -112,12 +112,12 @@ def actbench_trials(data_dir: Path, way: str) -> Parts:
     # the corrupted test sets belong to what is measured
     shutil.rmtree(Path(os.environ["ACTBENCH_CACHE"]) / "images", ignore_errors=True)
     precision, kernels = WAYS[way]
+    activations = EXPERIMENT["activations"][:WORKERS]
     study = Study(
+        **{**EXPERIMENT, "activations": activations, "epochs": 1},
         dataset="imagefolder",
         data_dir=str(data_dir),
-        activations=DEFAULT_ACTIVATIONS[:WORKERS],
         seeds=1,
-        epochs=1,
         precision=precision,
         kernels=kernels,
     )
@@ -229,7 +229,11 @@ def main() -> None:
         help=f"fewer take less time; the epoch is scaled up from them; at least {FEWEST_IMAGES}",
     )
     parser.add_argument(
-        "--ways", choices=WAYS, nargs="+", default=list(WAYS), help="how actbench computes"
+        "--ways",
+        choices=WAYS,
+        nargs="+",
+        default=[way for way in WAYS if way != "bf16" or has_bfloat16("cpu")],
+        help="how actbench computes; by default bf16 only if the processor has it",
     )
     parser.add_argument("--json", type=Path, help="write all repetitions to this file")
     options = parser.parse_args()

@@ -21,6 +21,8 @@ from actbench.corruptions.specs import SUITES
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.levels import SEVERITIES
+from actbench.study.study import Study
+from actbench.training.optimizers import make_optimizer
 from helpers.runs import ended_with_the_parent, observed
 
 if TYPE_CHECKING:
@@ -52,6 +54,26 @@ def test_the_plain_noise_equals_actbenchs_noise(name: str, severity: int) -> Non
     # actbench cuts to integer levels, which lowers the mean by half a level
     assert float(ours.mean()) == pytest.approx(float(plain.mean()) - 0.5, abs=0.5)
     assert float(ours.std()) == pytest.approx(float(plain.std()), rel=0.03)
+
+
+def test_the_experiment_of_the_benchmarks_has_the_recipe_of_the_plain_loop() -> None:
+    study = Study(**cifar_shaped.EXPERIMENT)
+    assert (study.batch_size, study.schedule) == (plain_loop.BATCH_SIZE, "constant")
+    assert list(study.corruptions) == list(plain_loop.NOISES)
+    ours, theirs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
+    mine = make_optimizer(
+        study.optimizer,
+        [ours],
+        learning_rate=study.learning_rate,
+        weight_decay=study.weight_decay,
+    )
+    plain = plain_loop.make_optimizer(torch.nn.ParameterList([theirs]))
+    for step in range(3):
+        ours.grad = torch.arange(5.0) - step
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        plain.step()
+    torch.testing.assert_close(ours, theirs)
 
 
 def here(arguments: list[str]) -> str:
