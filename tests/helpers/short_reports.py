@@ -1,0 +1,40 @@
+"""Reports of two files and runs without an estimate, for tests whose subject is neither."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actbench.analysis.frames import Frames
+
+
+@contextlib.contextmanager
+def short_reports() -> Iterator[None]:
+    """Write of a report only ``trials.csv`` and the summary, in this process and its forks."""
+    from actbench.report import write
+    from actbench.report.summary import SUMMARY_FILE, summary_of
+    from actbench.report.tables import to_csv
+
+    def derived_files(frames: Frames) -> dict[str, str]:
+        return {"trials.csv": to_csv(frames.trials), SUMMARY_FILE: summary_of(frames).to_json()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "derived_files", derived_files)
+        patch.setattr(write, "all_figures", lambda *_: {})
+        patch.setattr(write, "to_html", lambda *_: "")
+        yield
+
+
+@contextlib.contextmanager
+def no_estimates() -> Iterator[None]:
+    """Train without timing a few steps before, in this process and its forks."""
+    from actbench.execution import estimate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "estimate", lambda *_: "")
+        yield
