@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 STUDY = actbench.Study(
+    model="mlp:depth=1,width=16",
     activations=["relu", "prelu"],
     seeds=1,
     epochs=2,

@@ -95,6 +95,7 @@ def test_only_missing_trials_are_run(
     assert same_files(tiny_run.folder, copy) == []
 
 
+@pytest.mark.usefixtures("short_report")
 def test_another_study_is_refused_with_the_differing_fields(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_damaged_record_is_set_aside_and_done_again(
     assert same_files(tiny_run.folder, copy) == []
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_record_that_belongs_to_no_trial_is_named(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_folder_in_use_is_refused_and_its_holder_named(copy: Path) -> None:
     assert f"process {holder.pid} on " in done.err
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_trial_that_diverges_is_told_and_the_others_go_on(
     actbench_here: Callable[..., Outcome],
 ) -> None:
@@ -186,7 +189,7 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
             "--activation",
             "tanh",
         ),
-        *("--workers", "0", "--json", "--quiet", "--out", "diverged"),
+        *("--corruptions", "none", "--workers", "0", "--json", "--quiet", "--out", "diverged"),
     )
     assert done.code == 1
     trials = {row["activation"]: row for row in json.loads(done.out)["trials"]}

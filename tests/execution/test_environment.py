@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 from actbench.analysis.environments import mixing_warnings
@@ -27,8 +28,6 @@ from helpers.synthetic import synthetic_records
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from helpers.runs import Outcome
 
@@ -159,6 +158,7 @@ def test_every_document_warns_of_mixed_environments(
     assert DIFFERENCE in warning
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_seed_added_in_another_environment_gives_a_warning_before_and_after_training(
     actbench_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from helpers.runs import Outcome
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes"),
+    pytest.mark.usefixtures("short_report"),
+]
 
 # an activation that waits for the test: at import if IMPORT is set, else once in training, but
 # not in the check of networks before it, when there is no results folder yet
@@ -58,7 +61,8 @@ def run_of(
 ) -> Iterator[subprocess.Popen[str]]:
     """Give a running ``actbench run`` of two quick trials per seed, the activation's first."""
     asked = ("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--verbose")
-    asked += ("--corruptions", "none", "--activation", spec, "--out", str(folder), *options)
+    asked += ("--model", "mlp:depth=1,width=16", "--corruptions", "none", "--activation", spec)
+    asked += ("--out", str(folder), *options)
     with start_command(
         *asked,
         cwd=folder.parent,
