@@ -124,7 +124,8 @@ def test_weights_that_are_missing_or_damaged_are_an_error_and_stay_as_they_are(
 
 
 def test_a_trial_that_diverged_has_no_network(tmp_path: Path) -> None:
-    study = replace(STUDY, activations=("relu",), learning_rate=1e6, corruptions=(), attacks=())
+    study = replace(STUDY, model="cnn", activations=("relu",), learning_rate=1e6)
+    study = replace(study, corruptions=(), attacks=())
     with pytest.raises(UsageError, match="relu, seed 0 diverged: "):
         actbench.run(study, tmp_path / "out", workers=0, quiet=True).network("relu", seed=0)
 

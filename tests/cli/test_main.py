@@ -162,7 +162,8 @@ def test_a_flag_beats_the_file_and_the_file_beats_the_default(
 def test_the_stored_study_repeats_it_to_the_same_bytes(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    actbench_here(*QUICK, "--activation", "rrelu", "--seeds", "3,7")
+    small = ("--model", "mlp:depth=1,width=16", "--train-images", "16")
+    actbench_here(*QUICK, *small, "--activation", "rrelu", "--seeds", "3,7")
     config = str(Path("out") / "study.toml")
     done = actbench_here("run", "--config", config, "--workers", "0", "--out", "again")
     assert done.code == 0

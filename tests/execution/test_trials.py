@@ -246,16 +246,16 @@ def test_environment_json_holds_machine_and_times(tiny_run: TinyRun) -> None:
 # failures
 
 CRASHES_IN_A_TRIAL = """
-import torch
+from pathlib import Path
 
 def act(x):
-    if len(x) == 40:  # the last batch of all test images, which no check before training meets
+    # neither in the check before training nor in that of a few values
+    if Path("out/study.toml").exists() and x.dim() == 4:
         raise ValueError("no training\\n with | me")
     return x
 """
 
 
-@pytest.mark.usefixtures("all_digits")
 def test_a_trial_that_raises_is_reported_and_the_others_continue(
     actbench_here: Callable[..., Outcome], user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
