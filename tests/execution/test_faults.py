@@ -17,15 +17,8 @@ import pytest
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
 from actbench.study.study import trial_id
-from helpers.forked import start_command
-from helpers.runs import (
-    OBSERVED,
-    TINY_PART,
-    ended_with_the_parent,
-    interrupted,
-    observed,
-    run_here,
-)
+from helpers.forked import FORKS, start_command
+from helpers.runs import OBSERVED, TINY_PART, ended_with_the_parent, interrupted, observed, run_here
 from helpers.short_reports import short_reports
 
 if TYPE_CHECKING:
@@ -133,9 +126,10 @@ def hangs(x):
         time.sleep(3600)
     return x
 """
+LIMIT = 5 if FORKS else 15  # a worker that is no fork loads libraries in its first trial
 OUTCOMES = {
     # first, so that the other worker runs the others meanwhile
-    "hangs": ("crashed", "it took longer than the limit of 5 s"),
+    "hangs": ("crashed", f"it took longer than the limit of {LIMIT} s"),
     "raises": ("crashed", r"ValueError: no training with \| me"),
     "raises_backward": ("crashed", "ArithmeticError: not backwards"),
     "asks_for_too_much_memory": ("crashed", "RuntimeError: .*memory.*"),
@@ -157,7 +151,8 @@ def test_whatever_an_activation_does_only_its_own_trial_fails_with_the_reason(
     module = user_module(MISCHIEF)
     specs = [f"{module}:{name}" for name in OUTCOMES]
     asked = [part for spec in ["relu", *specs, "tanh"] for part in ("--activation", spec)]
-    done = run_here(*SMALL, *asked, "--workers", "2", "--trial-timeout", "5", cwd=tmp_path)
+    asked += ["--workers", "2", "--trial-timeout", str(LIMIT)]
+    done = run_here(*SMALL, *asked, cwd=tmp_path)
     assert done.code == 1, done.err[-2000:]
     trials = pd.read_csv(tmp_path / "out" / "trials.csv", keep_default_na=False)
     found = trials.set_index("activation")
@@ -327,20 +322,7 @@ def test_a_time_limit_needs_a_worker_process(actbench_here: Callable[..., Outcom
     assert "trial_timeout needs a worker process" in done.err
 
 
-# files that cannot be written
-
-
-@pytest.mark.usefixtures("short_report")
-def test_checkpoints_that_cannot_be_written_end_the_run_before_training(tmp_path: Path) -> None:
-    asked = (*QUICK, "--activation", "relu")
-    assert run_here(*asked, cwd=tmp_path).code == 0
-    for record in (tmp_path / "out" / "trials").iterdir():
-        record.unlink()
-    (tmp_path / "out" / "checkpoints").write_text("a file is in the way")
-    done = run_here(*asked, "--workers", "1", cwd=tmp_path)
-    assert done.code == 3
-    assert done.err.splitlines()[-1] == "actbench: cannot write 'out/checkpoints': File exists"
-    assert "relu, seed 0" not in done.err
+# damaged files
 
 
 @pytest.mark.usefixtures("short_report")

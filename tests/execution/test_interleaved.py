@@ -22,6 +22,7 @@ from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training.deferred import DeferredSteps
 from actbench.training.trial import finish, train
+from helpers.forked import FORKS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,7 +264,7 @@ def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(
         corruptions=(),
     )
     events: list[Any] = []
-    workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=3)
+    workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=3 if FORKS else 8)
     try:
         workers.run(study, works_of(study), folder, events.append)
     finally:

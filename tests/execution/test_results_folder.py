@@ -203,3 +203,18 @@ def test_learning_rates_are_not_chosen_for_a_folder_that_is_gone(spec: str, tmp_
         code, err = end_of(process)
     assert code == 3, err
     assert not folder.exists()
+
+
+def test_checkpoints_that_cannot_be_written_end_the_run_before_training(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    asked = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions")
+    asked += ("none", "--activation", "relu", "--out", "out")
+    assert actbench_here(*asked).code == 0
+    for record in (tmp_path / "out" / "trials").iterdir():
+        record.unlink()
+    (tmp_path / "out" / "checkpoints").write_text("a file is in the way")
+    done = actbench_here(*asked, "--workers", "1")
+    assert done.code == 3
+    assert done.err.splitlines()[-1] == "actbench: cannot write 'out/checkpoints': File exists"
+    assert "relu, seed 0" not in done.err
