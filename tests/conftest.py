@@ -83,7 +83,7 @@ def _no_estimates() -> Iterator[None]:
 
 @pytest.fixture
 def short_report() -> Iterator[None]:
-    """Write of a report only ``trials.csv`` and the summary, the rest of it takes longer."""
+    """Write only the trials and the summary of a report; the rest of it takes longer."""
     with short_reports():
         yield
 

@@ -18,6 +18,7 @@ import actbench
 from actbench.data.images import open_images, prepare
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.study.study import Trial, trial_id
+from helpers.short_reports import short_reports
 
 if TYPE_CHECKING:
     from actbench.data.images import ImageData
@@ -48,7 +49,8 @@ MEASURED = {
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> actbench.Results:
     """Return the small study's results; read-only."""
-    return actbench.run(STUDY, tmp_path_factory.mktemp("study") / "out", workers=0, quiet=True)
+    with short_reports():
+        return actbench.run(STUDY, tmp_path_factory.mktemp("study") / "out", workers=0, quiet=True)
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: 
         optimizer="sgd:momentum=0.9",
         schedule="constant",
         epochs=2,
-        train_images=300,
+        train_images=128,
     )
     found, expected = records_of(side_by_side(study, folder, 2)), one_by_one(study, folder)
     assert found == expected
@@ -206,6 +206,7 @@ def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_
 
 def test_if_memory_is_short_fewer_trials_run_at_once_and_all_finish(folder: Path) -> None:
     study = Study(
+        model="mlp:depth=3,width=16",
         activations=(GREEDY,),
         baseline=GREEDY,
         seeds=tuple(range(5)),
