@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few") / "digits"
     parts = {
         f"{part}_{what}": getattr(digits, f"{part}_{what}")[:count].numpy()
-        for part, count in (("train", 600), ("test", 40))
+        for part, count in (("train", 600), ("test", 16))
         for what in ("images", "labels")
     }
     write_arrays(folder, {**parts, "classes": digits.classes, "flip": digits.flip})
