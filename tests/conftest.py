@@ -23,6 +23,7 @@ from helpers.runs import (
     run_here,
     without_figures,
 )
+from helpers.short_reports import no_estimates, short_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +71,20 @@ def _no_figures(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with without_figures():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_estimates() -> Iterator[None]:
+    """Let runs begin at once; how long they will take is tested by itself."""
+    with no_estimates():
+        yield
+
+
+@pytest.fixture
+def short_report() -> Iterator[None]:
+    """Write only the trials and the summary of a report; the rest of it takes longer."""
+    with short_reports():
         yield
 
 

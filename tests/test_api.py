@@ -147,6 +147,7 @@ def test_a_wrong_study_creates_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_run_leaves_the_global_generators_as_they_were(tmp_path: Path) -> None:
     def states() -> tuple[object, ...]:
         in_numpy = np.random.get_state()  # noqa: NPY002 - the global one
@@ -239,6 +240,7 @@ def test_impossible_limits_are_refused(
         plan_interim_analyses(study, RunOptions(until_decided=until_decided, max_seeds=max_seeds))
 
 
+@pytest.mark.usefixtures("short_report")
 def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> None:
     folder = results.folder.with_name("grown")
     # a baseline above chance: at chance further seeds would not help, and the study would not grow
@@ -246,8 +248,9 @@ def test_until_decided_adds_seeds_up_to_the_limit(results: actbench.Results) -> 
         STUDY,
         activations=["tanh", "elu"],
         baseline="tanh",
-        epochs=2,
-        train_images=512,
+        model="mlp:depth=1,width=16",
+        epochs=3,
+        train_images=256,
         corruptions=[],
     )
     events: list[object] = []
@@ -321,6 +324,7 @@ def as_a_script(script: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.parametrize("run", [here, pytest.param(as_a_script, marks=pytest.mark.slow)])
 def test_the_example_of_the_page_runs_unchanged(run: Callable[[Path], str], tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", API_PAGE.read_text("utf-8"), re.M | re.S)

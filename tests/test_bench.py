@@ -99,7 +99,7 @@ def as_a_script(arguments: list[str]) -> str:
 
 @pytest.mark.parametrize("run", [here, pytest.param(as_a_script, marks=pytest.mark.slow)])
 def test_plain_loop_prints_a_row_per_epoch(run: Callable[[list[str]], str], tmp_path: Path) -> None:
-    cifar_shaped.write_image_folder(tmp_path, 200, 50)
+    cifar_shaped.write_image_folder(tmp_path, 80, 20)
     options = ["--negative-slope", "0.1", "--seeds", "3", "--epochs", "2"]
     rows = list(csv.DictReader(run(["--data-dir", str(tmp_path), *options]).splitlines()))
     assert [(r["negative_slope"], r["seed"], r["epoch"]) for r in rows] == [

@@ -48,6 +48,7 @@ def test_every_code_block_has_a_kind_that_is_tested() -> None:
     assert len(blocks("sh")) == 6
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_a_command_of_the_page_runs(
     text: str, folder: Path, actbench_here: Callable[..., Outcome]

@@ -41,6 +41,7 @@ def test_a_script_of_the_page_runs(
     assert says in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("short_report")
 def test_the_command_of_the_page_runs(actbench_here: Callable[..., Outcome]) -> None:
     for name, text in FILES.items():
         Path(name).write_text(text, encoding="utf-8")

@@ -55,6 +55,7 @@ def test_torch_is_not_loaded_by(code: str) -> None:
     assert "torch" not in modules_loaded_by(code)
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_study_with_nothing_to_do_loads_no_torch(
     tiny_run: TinyRun, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

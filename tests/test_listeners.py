@@ -15,6 +15,7 @@ from actbench import events
 from actbench.errors import UsageError
 from actbench.events import Event, Finished, Measuring, Note, Planned, Progress, Stage, Updated
 from actbench.listeners import Listener, MLflow, TensorBoard, WandB
+from helpers.short_reports import short_reports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.events: list[Event] = []
         self.failing = Failing()
-        with pytest.warns(RuntimeWarning) as warned:
+        with short_reports(), pytest.warns(RuntimeWarning) as warned:
             self.results = actbench.run(
                 STUDY, folder, workers=0, quiet=True, on_event=[self.failing, self.events.append]
             )

@@ -18,12 +18,14 @@ import actbench
 from actbench.data.images import open_images, prepare
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.study.study import Trial, trial_id
+from helpers.short_reports import short_reports
 
 if TYPE_CHECKING:
     from actbench.data.images import ImageData
 
 ROOT = Path(__file__).parents[1]
 STUDY = actbench.Study(
+    model="mlp:depth=1,width=16",
     activations=["relu", "prelu"],
     seeds=1,
     epochs=2,
@@ -47,7 +49,8 @@ MEASURED = {
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> actbench.Results:
     """Return the small study's results; read-only."""
-    return actbench.run(STUDY, tmp_path_factory.mktemp("study") / "out", workers=0, quiet=True)
+    with short_reports():
+        return actbench.run(STUDY, tmp_path_factory.mktemp("study") / "out", workers=0, quiet=True)
 
 
 @pytest.fixture
@@ -123,7 +126,8 @@ def test_weights_that_are_missing_or_damaged_are_an_error_and_stay_as_they_are(
 
 
 def test_a_trial_that_diverged_has_no_network(tmp_path: Path) -> None:
-    study = replace(STUDY, activations=("relu",), learning_rate=1e6, corruptions=(), attacks=())
+    study = replace(STUDY, model="cnn", activations=("relu",), learning_rate=1e6)
+    study = replace(study, corruptions=(), attacks=())
     with pytest.raises(UsageError, match="relu, seed 0 diverged: "):
         actbench.run(study, tmp_path / "out", workers=0, quiet=True).network("relu", seed=0)
 

@@ -64,7 +64,12 @@ def cut(command: str, images: Path, module: str) -> list[str]:
     return [*arguments, *CUT.split(), *few]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("short_report")
+@pytest.mark.parametrize(
+    "command",
+    # the list of models is tested in test_listing.py
+    [pytest.param(c, marks=[pytest.mark.slow] * (c == "actbench list models")) for c in COMMANDS],
+)
 def test_a_command_of_the_readme_runs(
     command: str,
     actbench_here: Callable[..., Outcome],

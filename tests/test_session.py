@@ -28,11 +28,13 @@ def copy(tiny_run: TinyRun, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def test_two_workers_give_the_bytes_of_none(tiny_run: TinyRun, tmp_path: Path) -> None:
-    asked = ("run", *TINY_STUDY, "--workers", "2", "--out", "two-workers")
-    done = run_process(*asked, cwd=tmp_path)
+def test_two_workers_give_the_bytes_of_none(tiny_run: TinyRun, copy: Path) -> None:
+    for record in (copy / "trials").glob("*-seed1-*"):
+        record.unlink()
+    done = run_process("run", *TINY_STUDY, "--workers", "2", "--out", "copy", cwd=copy.parent)
     assert done.code == 0, done.err
-    assert same_files(tiny_run.folder, tmp_path / "two-workers") == []
+    assert "4 of 8 trials are stored already" in done.err
+    assert same_files(tiny_run.folder, copy) == []
 
 
 def test_a_study_that_has_grown_gives_the_bytes_of_one_that_was_planned(
@@ -85,16 +87,7 @@ def test_the_same_command_again_has_nothing_to_do(copy: Path, tmp_path: Path) ->
     assert {path: path.stat().st_mtime_ns for path in (copy / "trials").iterdir()} == before
 
 
-def test_only_missing_trials_are_run(
-    tiny_run: TinyRun, copy: Path, actbench_here: Callable[..., Outcome]
-) -> None:
-    next((copy / "trials").glob("prelu-seed1-*")).unlink()
-    done = actbench_here("run", *TINY_STUDY, "--workers", "0", "--out", str(copy))
-    assert done.code == 0
-    assert "7 of 8 trials are stored already" in done.err
-    assert same_files(tiny_run.folder, copy) == []
-
-
+@pytest.mark.usefixtures("short_report")
 def test_another_study_is_refused_with_the_differing_fields(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -119,17 +112,20 @@ def test_the_report_is_rebuilt_byte_for_byte(
     assert same_files(tiny_run.folder, copy) == []
 
 
-def test_a_damaged_record_is_set_aside_and_done_again(
+def test_only_missing_trials_are_run_and_damaged_records_are_set_aside(
     tiny_run: TinyRun, copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
+    next((copy / "trials").glob("prelu-seed1-*")).unlink()
     victim = next((copy / "trials").glob("rrelu-seed0-*"))
     victim.write_text(victim.read_text().replace('"seed": 0', '"seed": 1'))
     done = actbench_here("run", *TINY_STUDY, "--workers", "0", "--out", str(copy))
     assert done.code == 0
+    assert "6 of 8 trials are stored already" in done.err
     assert victim.with_suffix(".json.corrupt").exists()
     assert same_files(tiny_run.folder, copy) == []
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_record_that_belongs_to_no_trial_is_named(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -169,6 +165,7 @@ def test_a_folder_in_use_is_refused_and_its_holder_named(copy: Path) -> None:
     assert f"process {holder.pid} on " in done.err
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_trial_that_diverges_is_told_and_the_others_go_on(
     actbench_here: Callable[..., Outcome],
 ) -> None:
@@ -186,7 +183,7 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
             "--activation",
             "tanh",
         ),
-        *("--workers", "0", "--json", "--quiet", "--out", "diverged"),
+        *("--corruptions", "none", "--workers", "0", "--json", "--quiet", "--out", "diverged"),
     )
     assert done.code == 1
     trials = {row["activation"]: row for row in json.loads(done.out)["trials"]}
@@ -195,6 +192,7 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
     assert trials["tanh"]["status"] == "ok"
 
 
+@pytest.mark.usefixtures("short_report")
 def test_json_is_all_that_is_printed(copy: Path, actbench_here: Callable[..., Outcome]) -> None:
     done = actbench_here("report", "--json", str(copy))
     assert json.loads(done.out)["study"]["dataset"] == "digits"

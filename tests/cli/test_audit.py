@@ -38,7 +38,9 @@ def test_the_terminal_shows_verdicts_and_checks(
     assert max(map(len, outcome.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("claim", ["mish-squeezenet", "layeract-resnet32"])
+@pytest.mark.parametrize(
+    "claim", ["mish-squeezenet", pytest.param("layeract-resnet32", marks=pytest.mark.slow)]
+)
 def test_a_claim_fits_a_narrow_terminal(
     claim: str, actbench_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def test_the_summary_is_on_stdout_and_progress_on_stderr(tiny_run: TinyRun) -> N
     assert "leaky_relu:0: f(−1) = " in done.err
 
 
+@pytest.mark.usefixtures("short_report")
 def test_quiet_shows_no_progress(actbench_here: Callable[..., Outcome]) -> None:
     done = actbench_here(*QUICK, "--quiet")
     assert done.code == 0
@@ -55,12 +56,14 @@ def test_quiet_shows_no_progress(actbench_here: Callable[..., Outcome]) -> None:
     assert "relu" in done.out
 
 
+@pytest.mark.usefixtures("short_report")
 def test_verbose_shows_the_loss_every_100_batches_and_the_accuracy_after_every_epoch(
     actbench_here: Callable[..., Outcome],
 ) -> None:
-    done = actbench_here(*QUICK, "--verbose", "--batch-size", "1", "--train-images", "128")
+    small = ("--model", "mlp:depth=1,width=16", "--batch-size", "1", "--train-images", "104")
+    done = actbench_here(*QUICK, "--verbose", *small)
     lines = done.err.splitlines()
-    assert any("relu, seed 0: epoch 1/1, step 100/128, loss " in line for line in lines)
+    assert any("relu, seed 0: epoch 1/1, step 100/104, loss " in line for line in lines)
     assert any("epoch 1/1, test loss " in line and "test accuracy" in line for line in lines)
 
 
@@ -75,6 +78,7 @@ def test_json_of_a_dry_run_lists_the_trials(actbench_here: Callable[..., Outcome
     }
 
 
+@pytest.mark.usefixtures("short_report")
 def test_json_has_no_number_that_is_none(actbench_here: Callable[..., Outcome]) -> None:
     done = actbench_here(*QUICK, "--activation", "leaky_relu:1e38", "--json")
     assert done.code == 1
@@ -158,7 +162,8 @@ def test_a_flag_beats_the_file_and_the_file_beats_the_default(
 def test_the_stored_study_repeats_it_to_the_same_bytes(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
-    actbench_here(*QUICK, "--activation", "rrelu", "--seeds", "3,7")
+    small = ("--model", "mlp:depth=1,width=16", "--train-images", "16")
+    actbench_here(*QUICK, *small, "--activation", "rrelu", "--seeds", "3,7")
     config = str(Path("out") / "study.toml")
     done = actbench_here("run", "--config", config, "--workers", "0", "--out", "again")
     assert done.code == 0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Ctrl-C
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="the system has no process groups")
 def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
     tiny_run: TinyRun, tmp_path: Path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,16 +105,22 @@ def test_a_stored_summary_is_shown_alike(
     assert shown(stored, 80, capsys) == shown(summary, 80, capsys)
 
 
+@functools.cache
+def comparison(*, paired: bool) -> tuple[Any, ...]:
+    """Return the comparison of two studies, or that pair by pair, as the terminal shows it."""
+    one = made_frames({"relu": RELU, "leaky_relu:0.1": BETTER})
+    other = made_frames({"relu": RELU, "leaky_relu:0.1": OPEN}, model="deep_cnn")
+    studies = {"digits, cnn": one, "digits, deep_cnn (a/folder)": other}
+    return (paired_studies_terminal if paired else studies_terminal)(studies)
+
+
 @pytest.mark.parametrize("width", [80, 60, 40])
 @pytest.mark.parametrize("paired", [False, True])
 def test_a_comparison_of_studies_fits_the_terminal(
     paired: bool, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    one = made_frames({"relu": RELU, "leaky_relu:0.1": BETTER})
-    other = made_frames({"relu": RELU, "leaky_relu:0.1": OPEN}, model="deep_cnn")
-    studies = {"digits, cnn": one, "digits, deep_cnn (a/folder)": other}
-    print_comparison(*(paired_studies_terminal if paired else studies_terminal)(studies))
+    print_comparison(*comparison(paired=paired))
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())

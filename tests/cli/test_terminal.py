@@ -32,6 +32,7 @@ def test_a_pipe_gets_no_control_characters(tiny_run: TinyRun) -> None:
     assert "\r" not in tiny_run.outcome.out + tiny_run.outcome.err
 
 
+@pytest.mark.usefixtures("short_report")
 def test_json_is_one_document_and_nothing_else(
     actbench_here: Callable[..., Outcome], user_module: Callable[[str], str]
 ) -> None:
@@ -47,6 +48,7 @@ def test_json_is_one_document_and_nothing_else(
     assert "called" in done.err
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_workers_stdout_stays_clean_too(
     user_module: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -118,6 +120,7 @@ def nobody_reads() -> int:
     return writer
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize(
     ("stderr", "workers"),
@@ -139,9 +142,10 @@ def test_a_run_goes_on_where_stderr_is_full_not_read_or_closed_with_stdin(
             os.close(given["stderr"])
         assert process.returncode == code
         assert ("relu" in out) == (code == 0)
-    assert (tmp_path / "out" / "summary.md").exists()
+    assert (tmp_path / "out" / "trials.csv").exists()
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_command_without_standard_streams_writes_whole_files(tmp_path: Path) -> None:
     asked = (*QUICK, "--workers", "1")
     with start_command(*asked, cwd=tmp_path, closed=(0, 1, 2)) as process:

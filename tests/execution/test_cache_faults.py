@@ -81,8 +81,9 @@ def act(x):
 
 
 CACHE_STUDY = (
-    *("run", "--train-images", "256", "--epochs", "2", "--seeds", "1"),
-    *("--corruptions", "gaussian_noise", "--activation", "cache_mischief:act", "--out"),
+    *("run", "--train-images", "96", "--epochs", "2", "--seeds", "1"),
+    *("--corruptions", "gaussian_noise:sigma=0.1/0.2"),
+    *("--activation", "cache_mischief:act", "--out"),
 )
 
 
@@ -99,7 +100,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "death"),
     [
-        ("loses_the_cache", None),
+        pytest.param("loses_the_cache", None, marks=pytest.mark.slow),
         ("loses_the_cache_and_is_killed", "SIGKILL"),
         ("cuts_what_is_mapped", "SIGBUS"),
         ("cuts_the_library", None),
@@ -125,6 +126,7 @@ def test_a_deleted_or_truncated_cache_file_is_made_again(
     assert same_files(undisturbed / "out", tmp_path / "out") == []
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
 def test_data_that_cannot_be_prepared_again_is_one_error_and_no_crashed_trial(
     user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +154,7 @@ def test_data_that_cannot_be_prepared_again_is_one_error_and_no_crashed_trial(
     assert all(record["status"] == "ok" for record in records)
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.skipif(os.name != "posix", reason="a compiler of its own is a shell script")
 def test_a_library_that_cannot_be_compiled_again_stops_the_run_without_a_fallback(
     user_module: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

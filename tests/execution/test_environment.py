@@ -10,11 +10,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
 from actbench.analysis.environments import mixing_warnings
 from actbench.execution.environment import environment_of
-from actbench.report.write import write_report
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.environment import read_environments, with_batch
 from actbench.store.record import EpochRecord
@@ -27,8 +27,6 @@ from helpers.synthetic import synthetic_records
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from helpers.runs import Outcome
 
@@ -145,7 +143,8 @@ def test_every_document_warns_of_mixed_environments(
         name = "other" if (record.activation, record.seed) == ("tanh", 1) else "one"
         store.open(STUDY).write(stored_form(replace(record, environment=name)))
     store.write_environment({"environments": [ONE, OTHER], "seconds": {}})
-    write_report(store, STUDY)
+    shown = actbench_here("report", "results")
+    assert "⚠ 1 of 4 trials were computed in another environment" in shown.out
     for name in ("summary.md", "summary.tex", "report.html"):
         text = (store.folder / name).read_text(encoding="utf-8")
         assert "1 of 4 trials were computed in another environment" in text, name
@@ -153,12 +152,11 @@ def test_every_document_warns_of_mixed_environments(
     for options in ([], ["--paired"]):
         compared = actbench_here("compare", *options, "results", "copy").out
         assert compared.count("1 of 4 trials were computed in another environment") == 2
-    shown = actbench_here("report", "results")
-    assert "⚠ 1 of 4 trials were computed in another environment" in shown.out
     (warning,) = json.loads(actbench_here("report", "results", "--json").out)["warnings"]
     assert DIFFERENCE in warning
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_seed_added_in_another_environment_gives_a_warning_before_and_after_training(
     actbench_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_same_command_loads_neither_torch_nor_pandas(
     assert done.out == tiny_run.outcome.out
 
 
+@pytest.mark.usefixtures("short_report")
 def test_json_is_the_same_with_and_without_work(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_study_with_the_users_own_code_has_no_checksum(copy: Path) -> None:
     assert not (copy / INPUTS_FILE).exists()
 
 
+@pytest.mark.usefixtures("short_report")
 def test_failed_trials_are_work_to_do_only_on_request(
     actbench_here: Callable[..., Outcome],
 ) -> None:
@@ -227,6 +229,7 @@ def test_a_damaged_summary_of_the_expected_size_and_time_is_one_line(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_report_names_the_record_that_it_excludes(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

@@ -22,6 +22,7 @@ from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training.deferred import DeferredSteps
 from actbench.training.trial import finish, train
+from helpers.forked import FORKS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,12 @@ DRAWING = f"{__name__}:DrawsWhereverItCan"
 GREEDY = f"{__name__}:Greedy"
 SPECS = ("relu", "leaky_relu:0.1", "prelu", "rrelu", DRAWING)
 STUDY = Study(
-    activations=SPECS, seeds=(0, 1), epochs=2, train_images=150, corruptions=("shot_noise",)
+    activations=SPECS,
+    seeds=(0, 1),
+    epochs=2,
+    train_images=40,
+    batch_size=16,
+    corruptions=("gaussian_noise:sigma=0.1/0.2",),
 )
 LAYERS = replace(STUDY, activations=SPECS[:-1])
 
@@ -72,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few") / "digits"
     parts = {
         f"{part}_{what}": getattr(digits, f"{part}_{what}")[:count].numpy()
-        for part, count in (("train", 600), ("test", 40))
+        for part, count in (("train", 600), ("test", 16))
         for what in ("images", "labels")
     }
     write_arrays(folder, {**parts, "classes": digits.classes, "flip": digits.flip})
@@ -126,20 +132,20 @@ def test_interleaved_trials_have_the_records_of_single_trials(
 
 
 def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> None:
-    study = replace(STUDY, activations=("relu", "rrelu", DRAWING))
-    few = open_images(folder).train_subset(150)
+    study = replace(STUDY, activations=("relu", "rrelu", DRAWING), seeds=(0,))
+    few = open_images(folder).train_subset(40)
     single = [
         finish(run_one(study, work, few, ignore, None, deferred=True)) for work in works_of(study)
     ]
-    assert records_of(side_by_side(study, folder, 6)) == records_of(single)
+    assert records_of(side_by_side(study, folder, 3)) == records_of(single)
 
 
 @pytest.mark.parametrize("model", ["resnet20", "deep_cnn:depth=4"])
 def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
     model: str, data: ImageData
 ) -> None:
-    study = Study(model=model, epochs=2, batch_size=24, augment=("flip",), weight_decay=0.01)
-    few = data.train_subset(60)
+    study = Study(model=model, epochs=2, batch_size=8, augment=("flip",), weight_decay=0.01)
+    few = data.train_subset(20)
     trained = []
     for deferred in (False, True):
         network, _ = build_network(model, resolve_activation("relu"), 10, 0)
@@ -149,14 +155,14 @@ def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
 
 
 def test_progress_is_reported_at_the_same_steps_either_way(data: ImageData) -> None:
-    study = Study(epochs=1, batch_size=2, train_images=240)
+    study = Study(epochs=1, batch_size=1, train_images=104)
     reported: dict[bool, list[Progress]] = {False: [], True: []}
     for deferred, heard in reported.items():
         network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-        few = data.train_subset(240)
+        few = data.train_subset(104)
         finish(train(network, few, study, Trial("relu", 0), heard.append, deferred=deferred))
     assert reported[True] == reported[False]
-    assert [progress.step for progress in reported[True]] == [100, 120]
+    assert [progress.step for progress in reported[True]] == [100, 104]
 
 
 def test_other_trials_continue_while_an_epoch_is_running(data: ImageData) -> None:
@@ -176,7 +182,7 @@ def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: 
         optimizer="sgd:momentum=0.9",
         schedule="constant",
         epochs=2,
-        train_images=300,
+        train_images=128,
     )
     found, expected = records_of(side_by_side(study, folder, 2)), one_by_one(study, folder)
     assert found == expected
@@ -184,8 +190,8 @@ def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: 
 
 
 def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_path: Path) -> None:
-    study = Study(activations=("relu",), epochs=3, train_images=150, corruptions=())
-    work, few = Work(Trial("relu", 0)), data.train_subset(150)
+    study = Study(activations=("relu",), epochs=3, train_images=40, corruptions=())
+    work, few = Work(Trial("relu", 0)), data.train_subset(40)
     undisturbed = finish(run_one(study, work, few, ignore, None)).record
     store = Store(tmp_path)
     store.make_trial_folders()
@@ -200,11 +206,12 @@ def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_
 
 def test_if_memory_is_short_fewer_trials_run_at_once_and_all_finish(folder: Path) -> None:
     study = Study(
+        model="mlp:depth=3,width=16",
         activations=(GREEDY,),
         baseline=GREEDY,
         seeds=tuple(range(5)),
         epochs=1,
-        train_images=150,
+        train_images=16,
         corruptions=(),
     )
     events = side_by_side(study, folder, 5)
@@ -249,9 +256,16 @@ def test_a_trial_that_hangs_does_not_fail_the_trials_interleaved_with_it(
         "class Hangs(nn.Module):\n    def forward(self, x):\n        threading.Event().wait()\n"
     )
     monkeypatch.chdir(tmp_path)
-    study = Study(activations=("relu", "hanging:Hangs"), seeds=(0, 1), epochs=1, corruptions=())
+    study = Study(
+        model="mlp:depth=1,width=16",
+        activations=("relu", "hanging:Hangs"),
+        seeds=(0, 1),
+        epochs=1,
+        train_images=16,
+        corruptions=(),
+    )
     events: list[Any] = []
-    workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=8)
+    workers = LocalWorkers(["cpu"], at_once=4, trial_timeout=3 if FORKS else 8)
     try:
         workers.run(study, works_of(study), folder, events.append)
     finally:

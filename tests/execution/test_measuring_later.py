@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome
 
 
+SMALL = "mlp:depth=1,width=16"
 BARE = Study(
-    activations=("relu", "prelu"), seeds=(0,), train_images=64, epochs=1, corruptions=("none",)
+    model=SMALL,
+    activations=("relu", "prelu"),
+    seeds=(0,),
+    train_images=64,
+    epochs=1,
+    corruptions=("none",),
 )
 MEASURED = replace(
     BARE,
@@ -145,7 +151,7 @@ def test_the_command_says_what_is_trained_and_measured_and_gives_the_same_folder
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     asked = ("run", "--train-images", "64", "--epochs", "1", "--activation", "relu", "--workers")
-    asked = (*asked, "0", "--corruptions", "contrast", "--out")
+    asked = (*asked, "0", "--model", SMALL, "--corruptions", "contrast", "--out")
     assert actbench_here(*asked, "grown", "--seeds", "1", "--corruptions", "none").code == 0
     assert "1 trials, 1 to run (1 of them only to measure)" in (
         actbench_here(*asked, "grown", "--seeds", "1", "--dry-run").out
@@ -239,7 +245,7 @@ class PlainCNN(torch.nn.Module):
 def test_plain_pytorch_gets_the_stored_accuracy_from_the_weights_to_the_image(
     tmp_path: Path,
 ) -> None:
-    study = replace(BARE, activations=("relu",), train_images=400, epochs=4)
+    study = replace(BARE, model="cnn", activations=("relu",), train_images=400, epochs=4)
     frames, _ = run_in(tmp_path / "out", study)
     network = PlainCNN()
     network.load_state_dict(load_file(weights_of(tmp_path / "out")))
@@ -498,6 +504,7 @@ def act(x):
 """
 
 
+@pytest.mark.usefixtures("short_report")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
 @pytest.mark.parametrize("always", [False, True])
 def test_a_worker_that_dies_in_a_measurement_loses_no_training(
@@ -507,6 +514,7 @@ def test_a_worker_that_dies_in_a_measurement_loses_no_training(
     spec = f"{user_module(DIES.format(condition=condition))}:act"
     asked = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--verbose")
     asked += ("--activation", spec, "--baseline", spec, "--corruptions", "contrast")
+    asked += ("--model", SMALL)
     done = run_here(*asked, "--workers", "1", "--out", "out", cwd=tmp_path)
     assert done.code == int(always), done.err
     assert done.err.count("epoch 1/1, test loss") == 1

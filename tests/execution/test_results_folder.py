@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from helpers.runs import Outcome
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes"),
+    pytest.mark.usefixtures("short_report"),
+]
 
 # an activation that waits for the test: at import if IMPORT is set, else once in training, but
 # not in the check of networks before it, when there is no results folder yet
@@ -58,7 +61,8 @@ def run_of(
 ) -> Iterator[subprocess.Popen[str]]:
     """Give a running ``actbench run`` of two quick trials per seed, the activation's first."""
     asked = ("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--verbose")
-    asked += ("--corruptions", "none", "--activation", spec, "--out", str(folder), *options)
+    asked += ("--model", "mlp:depth=1,width=16", "--corruptions", "none", "--activation", spec)
+    asked += ("--out", str(folder), *options)
     with start_command(
         *asked,
         cwd=folder.parent,
@@ -199,3 +203,18 @@ def test_learning_rates_are_not_chosen_for_a_folder_that_is_gone(spec: str, tmp_
         code, err = end_of(process)
     assert code == 3, err
     assert not folder.exists()
+
+
+def test_checkpoints_that_cannot_be_written_end_the_run_before_training(
+    tmp_path: Path, actbench_here: Callable[..., Outcome]
+) -> None:
+    asked = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions")
+    asked += ("none", "--activation", "relu", "--out", "out")
+    assert actbench_here(*asked).code == 0
+    for record in (tmp_path / "out" / "trials").iterdir():
+        record.unlink()
+    (tmp_path / "out" / "checkpoints").write_text("a file is in the way")
+    done = actbench_here(*asked, "--workers", "1")
+    assert done.code == 3
+    assert done.err.splitlines()[-1] == "actbench: cannot write 'out/checkpoints': File exists"
+    assert "relu, seed 0" not in done.err

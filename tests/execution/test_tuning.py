@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 GRID = (0.001, 0.05)
 TUNED = Study(
+    model="mlp:depth=1,width=16",
     activations=("relu", "tanh"),
     seeds=(0,),
     train_images=200,
@@ -126,6 +127,7 @@ def test_the_study_runs_with_the_best_rate_on_held_out_images(results: Results) 
     assert set(expected.values()) == {0.05}
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_tuned_trial_equals_the_trial_of_that_rate(results: Results, tmp_path: Path) -> None:
     fixed = dataclasses.replace(TUNED, tune_lr=(), learning_rate=0.05)
     plain = run(fixed, tmp_path / "fixed", workers=0, quiet=True)
@@ -189,6 +191,7 @@ def test_an_interrupted_choice_resumes_to_the_same_bytes(results: Results, copy:
     assert {p: p.stat().st_mtime_ns for p in others} == others
 
 
+@pytest.mark.usefixtures("short_report")
 def test_adding_activations_and_seeds_does_not_change_stored_rates(copy: Path) -> None:
     before = {p.name: p.read_bytes() for p in (copy / "trials").iterdir()}
     grown = dataclasses.replace(TUNED, activations=("relu", "tanh", "elu"), seeds=(0, 1))
@@ -230,7 +233,8 @@ def test_a_dry_run_counts_what_the_choice_needs(
 
 
 def test_a_grid_of_diverging_rates_is_an_error(tmp_path: Path) -> None:
-    study = dataclasses.replace(TUNED, activations=("relu",), tune_lr=(1e5, 1e6), epochs=1)
+    relu = dataclasses.replace(TUNED, model="cnn", activations=("relu",), epochs=1)
+    study = dataclasses.replace(relu, tune_lr=(1e5, 1e6))
     with pytest.raises(ActbenchError, match="every learning rate of the grid made relu diverge"):
         run(study, tmp_path / "out", workers=0, quiet=True)
 
@@ -354,6 +358,7 @@ def test_each_tuning_study_chooses_by_its_own_trials(searched: Results) -> None:
         assert searched.study.tuned_settings(name) == expected
 
 
+@pytest.mark.usefixtures("short_report")
 def test_the_comparison_of_a_tuning_study_is_that_of_a_study_with_its_settings(
     searched: Results, tmp_path: Path
 ) -> None:

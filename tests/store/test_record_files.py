@@ -24,10 +24,10 @@ RECORDS = {name: stored_form(r) for name, r in synthetic_records(STUDY).items()}
 TOOL = Path(__file__).parents[2] / "tools" / "publish.py"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return a store with every record of STUDY."""
-    store = Store(tmp_path / "results")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Return a store with every record of STUDY; read-only."""
+    store = Store(tmp_path_factory.mktemp("store") / "results")
     stored = store.open(STUDY)
     stored.begin()
     for record in RECORDS.values():
@@ -35,13 +35,19 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-@pytest.fixture
-def published(store: Store, tmp_path: Path) -> Store:
-    """Return the store of the copy that ``tools/publish.py`` makes."""
-    copy = tmp_path / "copy"
+@pytest.fixture(scope="module")
+def published_once(store: Store) -> Path:
+    """Return the folder that ``tools/publish.py`` makes; read-only."""
+    copy = store.folder.with_name("copy")
     subprocess.run([sys.executable, str(TOOL), str(store.folder), str(copy)], check=True)
     assert not (copy / "trials").exists()
-    return Store(copy)
+    return copy
+
+
+@pytest.fixture
+def published(published_once: Path, tmp_path: Path) -> Store:
+    """Return the store of a copy of that folder, to write to."""
+    return Store(shutil.copytree(published_once, tmp_path / "copy"))
 
 
 def test_archived_records_give_the_documents_of_the_files(store: Store, published: Store) -> None:
