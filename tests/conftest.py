@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 import actbench
+from actbench.report.summary import SUMMARY_FILE, summary_of
 from helpers.few_digits import ALL_DIGITS, FEW_DIGITS, digits_are
 from helpers.forked import fork_workers
 from helpers.runs import (
@@ -26,6 +27,8 @@ from helpers.runs import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from actbench.analysis.frames import Frames
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -71,6 +74,18 @@ def _no_figures(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with without_figures():
         yield
+
+
+@pytest.fixture
+def brief_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write ``summary.json`` in place of a report, which takes most of the time of a tiny run."""
+    from actbench.report import write
+
+    def summary_alone(frames: Frames) -> dict[str, str]:
+        return {SUMMARY_FILE: summary_of(frames).to_json()}
+
+    monkeypatch.setattr(write, "derived_files", summary_alone)
+    monkeypatch.setattr(write, "to_html", lambda *_: "")
 
 
 @pytest.fixture(scope="module", autouse=True)

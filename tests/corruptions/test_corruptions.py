@@ -82,7 +82,7 @@ def noise_distribution(name: str, size: int, severity: int, level: int) -> np.nd
     return np.diff(reached, prepend=0, append=1)
 
 
-@pytest.mark.parametrize("level", [40, 128])
+@pytest.mark.parametrize("level", [40, pytest.param(128, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize(("size", "count"), [(32, 100), (64, 25), (224, 2)])
 @pytest.mark.parametrize("name", NOISES)
