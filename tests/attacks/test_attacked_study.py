@@ -18,7 +18,7 @@ from actbench.analysis.paired_studies import ALL, compare_paired_studies
 from actbench.api import run
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
-from actbench.report.figures.registry import caption, figures
+from actbench.report.figures.registry import FIGURES, caption
 from actbench.report.html import to_html
 from actbench.report.latex import summary_latex
 from actbench.report.markdown import summary_markdown
@@ -254,7 +254,7 @@ def test_the_tables_mark_each_cell_and_state_the_reason(guarded: Frames) -> None
 
 
 def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
-    drawn = figures(guarded)["attacks"]
+    drawn = FIGURES["attacks"].target(guarded)
     page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "0")
     (answer, _, after) = page.partition("<figcaption")
     assert "<summary>⚠ tanh: accuracy under attack may be overstated" in answer
@@ -275,6 +275,7 @@ def test_masked_gradients_in_other_studies_are_noted(guarded: Frames) -> None:
     }
 
 
+@pytest.mark.usefixtures("brief_report")
 def test_the_terminal_warns_as_well(
     guarded: Frames, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

@@ -361,7 +361,7 @@ def test_an_accuracy_axis_spans_at_least_ten_points() -> None:
 
 
 def test_differences_reach_twice_the_margin_and_are_not_squeezed_by_one_wide_interval() -> None:
-    frames = synthetic_frames(study_of(activations=TWELVE[:6]))
+    frames = synthetic_frames(study_of(activations=TWELVE[:4]))
     columns = ["difference", "ci_low", "ci_high"]
     frames.comparisons[columns] = [1e-5, -1e-5, 2e-5]
     low, high = reach(frames)
