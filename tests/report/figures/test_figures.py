@@ -233,7 +233,6 @@ def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
             {},
             ("severity", "corruption_differences"),
         ),
-        pytest.param({"seeds": 1, "epochs": 1}, {}, (), marks=pytest.mark.slow),
         (
             {"activations": ("relu",)},
             {},
