@@ -293,7 +293,7 @@ def test_a_study_in_progress_shows_what_is_stored(tiny_run: TinyRun) -> None:
     some = dict(list(records.items())[:3])
     frames = Frames(tiny_run.study, some)
     assert len(frames.trials) == 3
-    assert "relu" in summary_markdown(frames)
+    assert "summary.md" in derived_files(frames)
 
 
 def test_one_seed_shows_no_deviation() -> None:

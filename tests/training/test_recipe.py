@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -281,7 +281,8 @@ def test_a_published_recipe_has_the_losses_of_a_plain_loop(name: str) -> None:
         normalise_inputs(ours, study.pixel_statistics)
     ours.to(memory_format=torch.channels_last)
     steps = Steps(ours, data, study, Trial("relu", 1), part=torch.tensor(part))
-    losses = [loss for epoch in range(1, 12) for loss in steps.begin(epoch)][:20]
+    every_loss = (loss for epoch in range(1, 12) for loss in steps.begin(epoch))
+    losses = list(islice(every_loss, 20))
 
     pixels = data.train_images.double() / 255
     mean, deviation = torch.full((3,), 0.5), torch.full((3,), 0.5)
