@@ -43,7 +43,7 @@ def by_kind(table: PublishedTable, row: str = "mish") -> dict[str, Check]:
     return {c.kind: c for c in check_table(table, IMAGES) if c.name == row}
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.tuples(st.integers(2, 30), st.integers(2, 30)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from actbench.analysis.frames import Frames
+
 LEAKY = "leaky_relu:0.1"
 FIRST = {"relu": (0.80, 0.81, 0.80, 0.82, 0.81), LEAKY: (0.82, 0.80, 0.81, 0.83, 0.80)}
 OTHER = {"relu": (0.80, 0.81, 0.802, 0.82, 0.81), LEAKY: (0.86, 0.85, 0.85, 0.88, 0.84)}
+
+
+@functools.cache
+def first() -> Frames:
+    """Return the frames of ``FIRST``; read-only."""
+    return made_frames(FIRST)
+
+
+@functools.cache
+def other() -> Frames:
+    """Return the frames of ``OTHER``; read-only."""
+    return made_frames(OTHER)
 
 
 def row_of(table: pd.DataFrame, activation: str, metric: str = "clean_accuracy") -> pd.Series:
@@ -33,7 +48,7 @@ def row_of(table: pd.DataFrame, activation: str, metric: str = "clean_accuracy")
 
 
 def test_each_activation_is_paired_with_itself_by_seed() -> None:
-    table = compare_paired_studies({"a": made_frames(FIRST), "b": made_frames(OTHER)})
+    table = compare_paired_studies({"a": first(), "b": other()})
     assert tuple(table.columns) == PAIRED_COLUMNS
     p_values = {}
     for activation in FIRST:
@@ -57,7 +72,7 @@ def test_each_activation_is_paired_with_itself_by_seed() -> None:
 
 
 def test_holms_correction_is_over_all_studies_and_activations() -> None:
-    two = {"a": made_frames(FIRST), "b": made_frames(OTHER)}
+    two = {"a": first(), "b": other()}
     three = {**two, "c": made_frames(OTHER)}
     alone, among = (
         row_of(compare_paired_studies(s).query("study == 'b'"), LEAKY) for s in (two, three)
@@ -68,14 +83,14 @@ def test_holms_correction_is_over_all_studies_and_activations() -> None:
 
 def test_a_mean_over_activations_needs_all_of_them() -> None:
     lacking = made_frames({"relu": OTHER["relu"], LEAKY: (*OTHER[LEAKY][:4], np.nan)})
-    table = compare_paired_studies({"a": made_frames(FIRST), "b": lacking})
+    table = compare_paired_studies({"a": first(), "b": lacking})
     assert [row_of(table, name)["n"] for name in ("relu", LEAKY, ALL)] == [5, 4, 4]
     assert table["activation"].drop_duplicates().tolist() == ["relu", LEAKY, ALL]
 
 
 def test_only_shared_trials_are_paired() -> None:
     fewer = made_frames({"relu": OTHER["relu"][:3], "mish": OTHER[LEAKY][:3]})
-    table = compare_paired_studies({"a": made_frames(FIRST), "b": fewer})
+    table = compare_paired_studies({"a": first(), "b": fewer})
     assert set(table["activation"]) == {"relu"}
     assert row_of(table, "relu")["n"] == 3
 
@@ -83,7 +98,7 @@ def test_only_shared_trials_are_paired() -> None:
 def test_studies_without_a_shared_trial_are_refused() -> None:
     elsewhere = made_frames({"mish": FIRST[LEAKY]}, baseline="mish")
     with pytest.raises(UsageError, match="b shares no trial with a"):
-        compare_paired_studies({"a": made_frames(FIRST), "b": elsewhere})
+        compare_paired_studies({"a": first(), "b": elsewhere})
 
 
 def test_the_command_shows_what_differs_and_writes_both_files(

@@ -22,8 +22,8 @@ from actbench.analysis.robustness import (
     mechanism_correlations,
     rank_correlation,
 )
+from actbench.report.markdown import summary_markdown
 from actbench.report.robustness import robustness_tables
-from actbench.report.write import derived_files
 from actbench.study.study import Study
 from helpers.made_studies import made_records, made_study
 from helpers.synthetic import synthetic_frames
@@ -304,7 +304,7 @@ def test_the_tables_show_every_robustness_measure_with_n() -> None:
     assert calibration.rows[0] == ["shot noise", "1", *["10.00 ± 0.00"] * 3]
     assert len(calibration.rows) == 10
     assert "n = 3 seeds" in calibration.note
-    summary = derived_files(frames)["summary.md"]
+    summary = summary_markdown(frames)
     for section in sections.values():
         assert f"## {section.title}" in summary
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 from pathlib import Path
@@ -28,6 +29,7 @@ RELU = (0.80, 0.81, 0.80, 0.82, 0.81)
 NOISE = (0.001, -0.001, 0.002, 0.0, -0.002)
 
 
+@functools.cache
 def setting(gain: float, **options: object) -> Frames:
     """Return a study in which leaky ReLU is better by a gain, with some noise over seeds."""
     leaky = tuple(value + gain + noise for value, noise in zip(RELU, NOISE, strict=True))

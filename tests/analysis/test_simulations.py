@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -30,9 +29,11 @@ def test_a_table_has_the_columns_and_the_rows_of_the_page(
     assert len(rows) == end - place - 2
 
 
-def test_an_unknown_table_is_refused_by_name() -> None:
-    found = subprocess.run(
-        [sys.executable, SCRIPT, "match"], capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 2
-    assert "no table match; there are matched, seeds," in found.stderr
+def test_an_unknown_table_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT.name, "match"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert ended.value.code == 2
+    assert "no table match; there are matched, seeds," in capsys.readouterr().err

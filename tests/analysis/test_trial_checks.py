@@ -76,7 +76,9 @@ def test_seeds_that_agree_to_an_image_flag_nothing() -> None:
     assert np.isnan(far_from_others([0.9, 0.9, 0.9, 0.1], 360)).all()  # too few for a spread
 
 
-@pytest.mark.parametrize("n", [5, 6, 7, 9, 14, 30])
+@pytest.mark.parametrize(
+    "n", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 7, 9, 14)), 30]
+)
 def test_at_most_one_normal_activation_in_a_hundred_has_a_flagged_trial(n: int) -> None:
     draw = np.random.default_rng(n)
     arms = 0.5 + 0.05 * draw.standard_normal((4000, n))

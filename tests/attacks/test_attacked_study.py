@@ -18,9 +18,10 @@ from actbench.analysis.paired_studies import ALL, compare_paired_studies
 from actbench.api import run
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
-from actbench.report.figures.registry import caption, figures
+from actbench.report.figures.registry import FIGURES, caption
 from actbench.report.html import to_html
-from actbench.report.write import derived_files
+from actbench.report.latex import summary_latex
+from actbench.report.markdown import summary_markdown
 from actbench.store.record import record_from_json, record_to_json
 from actbench.store.result import MaskingChecks
 from actbench.store.store import Store
@@ -81,6 +82,7 @@ def test_all_trials_are_attacked_with_the_same_random_numbers(results: Results) 
     pd.testing.assert_frame_equal(by_activation["relu"], by_activation["leaky_relu:0"])
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_trial_gives_the_same_record_again(results: Results, tmp_path: Path) -> None:
     alone = dataclasses.replace(results.study, activations=("relu",))
     again = run(alone, tmp_path / "again", workers=0, quiet=True)
@@ -162,6 +164,7 @@ def test_a_comma_within_an_attack_does_not_end_it(actbench_here: Callable[..., O
     assert "attack 'pgd': norm is 'l1'; it must be one of linf, l2" in done.err
 
 
+@pytest.mark.usefixtures("short_report")
 def test_epsilons_may_be_fractions_of_255(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -240,7 +243,7 @@ def test_the_csv_files_show_which_trials_have_masked_gradients(guarded: Frames) 
 
 
 def test_the_tables_mark_each_cell_and_state_the_reason(guarded: Frames) -> None:
-    lines = [" ".join(line.split()) for line in derived_files(guarded)["summary.md"].splitlines()]
+    lines = [" ".join(line.split()) for line in summary_markdown(guarded).splitlines()]
     (row,) = (line for line in lines if line.startswith("| tanh") and "| fgsm |" in line)
     assert row.count("⚠") == len(guarded.study.epsilons) + 1
     assert "1 of 3 trials ⚠" in row
@@ -251,7 +254,7 @@ def test_the_tables_mark_each_cell_and_state_the_reason(guarded: Frames) -> None
 
 
 def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
-    drawn = figures(guarded)["attacks"]
+    drawn = FIGURES["attacks"].target(guarded)
     page = to_html(guarded, {"attacks": '<svg xmlns="http://www.w3.org/2000/svg"></svg>'}, {}, "0")
     (answer, _, after) = page.partition("<figcaption")
     assert "<summary>⚠ tanh: accuracy under attack may be overstated" in answer
@@ -260,7 +263,7 @@ def test_page_latex_and_figure_warn_as_well(guarded: Frames) -> None:
     assert SIGN in caption("attacks", guarded)
     labels = [text.get_text() for legend in drawn.legends for text in legend.get_texts()]
     assert labels == ["relu", "tanh ⚠", "elu"]
-    assert r"\textbf{(!)}" in derived_files(guarded)["summary.tex"]
+    assert r"\textbf{(!)}" in summary_latex(guarded)
 
 
 def test_masked_gradients_in_other_studies_are_noted(guarded: Frames) -> None:
@@ -272,6 +275,7 @@ def test_masked_gradients_in_other_studies_are_noted(guarded: Frames) -> None:
     }
 
 
+@pytest.mark.usefixtures("short_report")
 def test_the_terminal_warns_as_well(
     guarded: Frames, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -299,7 +303,7 @@ def test_outputs_that_mislead_attacks_give_a_warning_as_masked_gradients_do(
     warned = frames.attacks[frames.attacks["activation"] == "elu"]["warning"]
     assert (warned == sign).all()
     assert dict(frames.summary.set_index("activation")["masking_warnings"])["elu"] == 3
-    text = derived_files(frames)["summary.md"]
+    text = summary_markdown(frames)
     lines = [" ".join(line.split()) for line in text.splitlines()]
     rows = [line for line in lines if line.startswith("| elu") and "| fgsm" in line]
     assert [row.count("⚠") for row in rows] == [len(frames.study.epsilons) + 1]

@@ -6,10 +6,10 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 import torch
 
+import actbench
 from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.own import check_own_corruptions
 from actbench.corruptions.specs import expand
@@ -150,6 +150,7 @@ def test_images_are_made_again_when_the_source_changes(
     assert int(corrupted_test_images(data, spec, 1).max()) == 0
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_study_measures_it_again_without_training_when_its_source_changes(
     mine: str,
     tmp_path: Path,
@@ -162,8 +163,8 @@ def test_a_study_measures_it_again_without_training_when_its_source_changes(
     assert done.code == 0, done.err
     weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "weights").iterdir()}
     assert weights
-    before = pd.read_csv(tmp_path / "out" / "corruptions.csv").set_index("corruption")["loss"]
-    table = pd.read_csv(tmp_path / "out" / "corruptions.csv")
+    table = actbench.load(tmp_path / "out").corruptions
+    before = table.set_index("corruption")["loss"]
     assert list(table["corruption"].unique()) == [f"{mine}:darker", "fog"]
     assert list(table["level"]) == 2 * [f"severity {severity}" for severity in range(1, 6)]
 
@@ -171,7 +172,7 @@ def test_a_study_measures_it_again_without_training_when_its_source_changes(
     monkeypatch.delitem(sys.modules, str(tmp_path / "mine.py"))  # as in another process
     done = actbench_here(*asked)
     assert done.code == 0, done.err
-    after = pd.read_csv(tmp_path / "out" / "corruptions.csv").set_index("corruption")["loss"]
+    after = actbench.load(tmp_path / "out").corruptions.set_index("corruption")["loss"]
     assert len(set(after[f"{mine}:darker"])) == 1  # every image is black now
     assert len(set(before[f"{mine}:darker"])) == 5
     assert list(after["fog"]) == list(before["fog"])

@@ -255,7 +255,7 @@ def test_a_study_of_arrays_runs_and_resumes(tmp_path: Path) -> None:
         dataset=dataset,
         dataset_name="noise",
         activations=["relu", "elu"],
-        seeds=2,
+        seeds=1,
         epochs=1,
         corruptions=["contrast"],
     )
@@ -265,7 +265,7 @@ def test_a_study_of_arrays_runs_and_resumes(tmp_path: Path) -> None:
     events: list[object] = []
     again = actbench.run(study, tmp_path / "out", workers=0, on_event=events.append)
     assert [str(getattr(event, "text", event)) for event in events] == [
-        "all 4 trials are stored already"
+        "all 2 trials are stored already"
     ]
     assert again.trials.equals(results.trials)
     assert "noise" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
@@ -407,6 +407,7 @@ def test_a_folder_that_a_function_does_not_take_is_refused(
         prepare(f"{user_module(SOURCE)}:arrays", str(tmp_path))
 
 
+@pytest.mark.usefixtures("short_report")
 def test_the_data_of_a_function_decides_whether_there_is_something_to_do(
     user_module: Callable[[str], str], actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:

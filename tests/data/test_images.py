@@ -95,7 +95,13 @@ def test_every_process_gets_the_same_digits(digits: ImageData, tmp_path: Path) -
 # the cache
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "cut", "emptied", "no header", "missing"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("flipped bit", "cut", "missing"),
+        *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("emptied", "no header")),
+    ],
+)
 def test_a_damaged_cache_file_is_replaced(
     damage: str, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,7 @@ def test_results_inside_the_images_are_refused(tmp_path: Path) -> None:
     check_apart(tmp_path / "results", "tiny_imagenet", root)
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_study_of_it_runs_at_its_own_size(
     actbench_here: Callable[..., Outcome], tmp_path: Path
 ) -> None:

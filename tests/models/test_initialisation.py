@@ -75,11 +75,11 @@ def test_trials_of_a_pair_start_from_the_same_draws_scaled(model: str) -> None:
         return {n: m.weight for n, m in network.named_modules() if isinstance(m, layers)}
 
     relu, leaky, zero = weights("relu"), weights("leaky_relu:0.3"), weights("leaky_relu:0")
+    other, ratio = weights("relu", 1), gain("leaky_relu:0.3") / gain("relu")
     for name, weight in relu.items():
         assert torch.equal(weight, zero[name])
-        scaled = weight * (gain("leaky_relu:0.3") / gain("relu"))
-        torch.testing.assert_close(leaky[name], scaled)
-        assert not torch.equal(weight, weights("relu", 1)[name])
+        torch.testing.assert_close(leaky[name], weight * ratio)
+        assert not torch.equal(weight, other[name])
 
 
 def test_weights_have_the_deviation_of_the_gain_over_the_root_of_the_fan_in() -> None:

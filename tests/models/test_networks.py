@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -39,6 +39,14 @@ NETWORKS = (
     "mlp:depth=2,width=16",
     "vit:depth=2,width=16,heads=2",
 )
+LARGE = ("resnet18", "vgg:batch_norm=true")  # wider than resnet20, and vgg with other layers
+
+
+def marked(model: str, *values: str) -> Any:
+    return pytest.param(model, *values, marks=pytest.mark.slow if model in LARGE else ())
+
+
+EACH_NETWORK = [marked(model) for model in NETWORKS]
 
 
 def network_of(
@@ -64,7 +72,7 @@ def commuting_specs() -> list[str]:
 @pytest.mark.parametrize(
     ("model", "spec"),
     [("cnn", name) for name in ACTIVATIONS if name != "identity"]
-    + [(model, spec) for model in NETWORKS[1:] for spec in ("relu", "prelu")]
+    + [marked(model, spec) for model in NETWORKS[1:] for spec in ("relu", "prelu")]
     + [pytest.param(model, "gelu", marks=pytest.mark.slow) for model in NETWORKS[1:]],
 )
 def test_every_activation_of_a_seed_starts_from_the_same_weights(model: str, spec: str) -> None:
@@ -80,7 +88,7 @@ def test_a_seed_gives_the_same_weights_every_time_and_another_gives_others() -> 
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_prelu_adds_its_own_slopes_and_nothing_else(model: str) -> None:
     plain = network_of(model, "relu").state_dict()
     with_slopes, layers = build_network(model, resolve_activation("prelu"), 10, 0)
@@ -89,7 +97,7 @@ def test_prelu_adds_its_own_slopes_and_nothing_else(model: str) -> None:
     assert all(with_slopes.state_dict()[name].tolist() == [0.25] for name in added)
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_prelu_of_channels_adds_a_slope_for_each_channel(model: str) -> None:
     plain = parameter_count(network_of(model))
     network, layers = build_network(model, resolve_activation("prelu:channels=true"), 10, 0)
@@ -121,14 +129,14 @@ class Act(torch.nn.Module):
     assert torch.equal(first["conv1.weight"], network_of("cnn").state_dict()["conv1.weight"])
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_building_a_network_does_not_change_its_callers_random_numbers(model: str) -> None:
     before = torch.get_rng_state()
     network_of(model, "prelu")
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", EACH_NETWORK)
 def test_a_network_gives_a_logit_for_each_class(model: str) -> None:
     network = network_of(model, classes=7).eval()
     with torch.inference_mode():

@@ -237,6 +237,7 @@ def test_a_network_with_relu_for_relu_has_the_same_bits(kind: type[nn.Module]) -
     assert same_bits(steps(swapped_of(kind, "relu"), IMAGES), expected)
 
 
+@pytest.mark.slow
 def test_resnet18_with_relu_for_relu_has_the_same_bits() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -56,7 +56,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             del sys.modules[name]
 
 
-def test_an_edited_activation_is_refused_by_name_until_the_edit_is_undone(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("short_report")
+def test_an_edited_activation_is_refused_by_name_until_the_edit_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*more: str) -> Outcome:
         arguments = ("--activation", "mine:act", "--workers", "0", "--out", "out", *more)
         return run_process("run", *SMALL, *arguments, cwd=tmp_path)
@@ -75,6 +78,7 @@ def test_an_edited_activation_is_refused_by_name_until_the_edit_is_undone(tmp_pa
     assert as_before.code == 0
     assert "all 2 trials are stored already" in as_before.err
     write(tmp_path, mine="raise RuntimeError('imported')")
+    monkeypatch.undo()  # write the complete report
     reported = run_here("report", "out", cwd=tmp_path)
     assert (reported.code, reported.out) == (0, as_before.out)
 
@@ -163,6 +167,7 @@ def act(x):
 """
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_source_that_changes_during_a_run_is_adopted_unless_its_trials_are_stored(
     tmp_path: Path,
 ) -> None:
@@ -304,6 +309,7 @@ print(len(actbench.run(study, "out", workers=1).trials), "trial")
 """
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_script_without_a_main_guard_runs(tmp_path: Path) -> None:
     write(tmp_path, unguarded=UNGUARDED)
     script = "import runpy; runpy.run_path('unguarded.py', run_name='__main__')"
@@ -328,6 +334,7 @@ def test_a_script_without_a_main_guard_runs_in_a_new_interpreter(way: str, tmp_p
     assert done.stdout == "1 trial\n"
 
 
+@pytest.mark.usefixtures("short_report")
 def test_a_module_that_runs_a_study_when_it_is_imported_is_refused(
     here: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from actbench.cli.summary import print_summary
+from actbench.report import write
 from actbench.report.summary import read_summary
 from helpers.made_studies import made_folder
 
@@ -14,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from helpers.runs import Outcome
+    import pytest
+    from matplotlib.figure import Figure
 
-pytestmark = pytest.mark.figures
+    from actbench.analysis.frames import Frames
+    from actbench.store.store import Store
+    from helpers.runs import Outcome
 
 ACCURACIES = {
     "relu": (0.860, 0.864, 0.868, 0.871),
@@ -26,11 +28,19 @@ ACCURACIES = {
 TALLY = "33 published rows, 1 reproduced, 1 contradicted, 31 not measured"
 
 
+def replication_alone(store: Store, frames: Frames) -> dict[str, Figure | str]:
+    """Return the figure of the claim in place of all figures, if the study has one."""
+    figure = write.figure_of(store, frames, "replication")
+    return {} if figure is None else {"replication": figure}
+
+
 def test_report_rebuilds_the_claim_from_the_folder_alone(
     tmp_path: Path,
     actbench_here: Callable[..., Outcome],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(write, "all_figures", replication_alone)
     changes = {"claim": "mish-squeezenet", "scale": 0.1, "dataset_name": "CIFAR-10 (JPEG)"}
     folder = made_folder(tmp_path / "study", ACCURACIES, **changes)
     done = actbench_here("report", str(folder))

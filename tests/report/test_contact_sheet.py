@@ -78,6 +78,7 @@ def test_a_file_that_is_not_an_image_is_a_usage_error(
 def test_a_place_that_cannot_be_written_is_a_usage_error(
     actbench_here: Callable[..., Outcome],
 ) -> None:
-    done = actbench_here("show-corruptions", "--out", "absent/sheet.png")
+    fog = ("show-corruptions", "--corruptions", "fog")
+    done = actbench_here(*fog, "--out", "absent/sheet.png")
     assert done.code == 2
     assert "cannot write 'absent/sheet.png'" in done.err

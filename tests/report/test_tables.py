@@ -131,10 +131,10 @@ def test_control_characters_of_names_and_reasons_reach_no_document(
     frames = Frames(study, records)
     print_summary(summary_of(frames), Path("out\x1b"), as_json=False)
     printed = capsys.readouterr().out
-    documents = [*derived_files(frames).values(), to_html(frames, {}, {}, "0"), printed]
-    for text in documents:
+    files = derived_files(frames)
+    for text in (*files.values(), to_html(frames, {}, {}, "0"), printed):
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
-    assert "![x](" not in derived_files(frames)["summary.md"]
+    assert "![x](" not in files["summary.md"]
 
 
 @pytest.mark.parametrize("name", DESIGNED_COLUMNS)
@@ -274,11 +274,11 @@ def test_a_trial_that_diverged_is_left_out_of_the_means_and_of_n() -> None:
     trials = frames.trials.set_index(["activation", "seed"])
     assert trials.loc[("tanh", 1), "status"] == "diverged"
     assert math.isnan(trials.loc[("tanh", 1), "clean_accuracy"])
-    markdown = derived_files(frames)["summary.md"]
+    markdown = summary_markdown(frames)
     assert "loss nan at epoch 2, step 7" in markdown
 
 
-@pytest.mark.parametrize("status", ["diverged", "crashed"])
+@pytest.mark.parametrize("status", ["diverged", pytest.param("crashed", marks=pytest.mark.slow)])
 def test_a_study_without_any_result_still_has_all_its_tables(status: str) -> None:
     study = Study(activations=("relu", "tanh"), seeds=(0, 1), corruptions=("shot_noise",))
     records = dict(record_with(study, i, 0.5, status) for i in range(4))
@@ -300,7 +300,7 @@ def test_one_seed_shows_no_deviation() -> None:
     study = Study(activations=("relu", "tanh"), seeds=(0,), corruptions=("shot_noise",))
     frames = Frames(study, dict(record_with(study, i, 0.5) for i in range(2)))
     assert frames.summary["clean_accuracy_std"].isna().all()
-    assert "50.00 ± –" in derived_files(frames)["summary.md"]
+    assert "50.00 ± –" in summary_markdown(frames)
 
 
 def test_the_same_records_give_the_same_bytes(tiny_run: TinyRun) -> None:

@@ -12,6 +12,8 @@ import pytest
 from actbench.analysis.frames import Frames
 from actbench.cli.summary import print_summary
 from actbench.report.html import to_html
+from actbench.report.latex import summary_latex
+from actbench.report.markdown import summary_markdown
 from actbench.report.sentences import verdict_sentences
 from actbench.report.studies import studies_files
 from actbench.report.summary import summary_of
@@ -47,10 +49,10 @@ def test_lost_seeds_are_in_the_sentence_and_first_in_every_document(
     assert "Left out: 4 of 10 seeds of leaky_relu:0.3 diverged." in sentence
     assert "With diverged trials scored as chance: corrupted accuracy −19.70 points" in sentence
     warning = "No result: 4 of 10 seeds of leaky_relu:0.3 diverged."
-    files = derived_files(frames)
-    assert files["summary.md"].splitlines()[2].startswith(f"**Warning:** {warning}")
-    assert "## With diverged trials scored as chance" in files["summary.md"]
-    assert warning.replace("_", "\\_") in files["summary.tex"]
+    markdown = summary_markdown(frames)
+    assert markdown.splitlines()[2].startswith(f"**Warning:** {warning}")
+    assert "## With diverged trials scored as chance" in markdown
+    assert warning.replace("_", "\\_") in summary_latex(frames)
     page = to_html(frames, {}, {}, "0")
     assert page.index("With diverged trials scored as chance") > page.index(warning) > 0
     print_summary(summary_of(frames), tmp_path, as_json=False)
@@ -74,7 +76,7 @@ def test_without_a_class_share_nothing_is_scored_and_the_report_notes_it() -> No
     study = dataclasses.replace(frames.study, dataset="imagefolder", data_dir="/x")
     bare = Frames(study, {r.trial_id: r for r in frames.records})
     assert bare.sensitivity.empty
-    assert "was not checked" in derived_files(bare)["summary.md"]
+    assert "was not checked" in summary_markdown(bare)
     stated = [dataclasses.replace(r, largest_class_share=0.25) for r in frames.records]
     assert Frames(study, {r.trial_id: r for r in stated}).class_share == 0.25
 
@@ -96,7 +98,7 @@ def test_a_baseline_at_chance_gives_no_verdict_about_accuracy_and_a_warning_firs
     first, *_ = study_warnings(frames)
     assert first.startswith("relu, the baseline, is not above chance in 6 of 6 trials")
     assert "leaky_relu:0.3 in 6 of 6" in first
-    assert derived_files(frames)["summary.md"].splitlines()[2].startswith("**Warning:** relu, the")
+    assert summary_markdown(frames).splitlines()[2].startswith("**Warning:** relu, the")
     files = studies_files({"one": frames, "two": made_frames(AT_CHANCE)})
     assert "**Warning:** two: relu, the baseline" in files["compare.md"]
 
@@ -184,7 +186,7 @@ def test_every_document_shows_the_warnings_before_the_verdicts(
     assert same.startswith("elu has the results of relu to the last bit in all 3 pairs")
     assert note == "tanh, 2 of 3 trials: a layer was not watched."
     documents = {
-        "summary.md": derived_files(with_an_identical_one)["summary.md"],
+        "summary.md": summary_markdown(with_an_identical_one),
         "report.html": to_html(with_an_identical_one, {}, {}, "0"),
     }
     for text in documents.values():
@@ -201,6 +203,5 @@ def test_what_was_replaced_in_the_network_is_told_once_with_the_recipe() -> None
     }
     frames = Frames(study, records)
     assert record_notes(frames) == []
-    files = {**derived_files(frames), "report.html": to_html(frames, {}, {}, "0")}
-    for name in ("summary.md", "summary.tex", "report.html"):
-        assert files[name].count(f"The network is torchvision:resnet18; {note}.") == 1
+    for text in (summary_markdown(frames), summary_latex(frames), to_html(frames, {}, {}, "0")):
+        assert text.count(f"The network is torchvision:resnet18; {note}.") == 1

@@ -72,6 +72,7 @@ def test_a_missing_gpu_is_reported_before_training(
 
 
 @no_gpu
+@pytest.mark.usefixtures("short_report")
 def test_auto_is_stored_as_the_device_it_resolved_to(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:

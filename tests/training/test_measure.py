@@ -98,7 +98,7 @@ def test_the_margin_is_the_true_logit_less_the_largest_other() -> None:
 
 @pytest.mark.parametrize("count", [1, 257])
 def test_predictions_are_those_of_the_network_in_evaluation_mode(count: int) -> None:
-    network, _ = build_network("resnet20", resolve_activation("rrelu"), 10, 0)
+    network, _ = build_network("wrn:depth=10,width=1", resolve_activation("rrelu"), 10, 0)
     network.train()
     images = random_images(count)
     logits = predict(network, images)

@@ -44,8 +44,7 @@ class Net(nn.Module):
 NETWORKS = (
     "cnn",
     "deep_cnn:depth=4",
-    "resnet20",
-    pytest.param("resnet18", marks=pytest.mark.slow),  # a wider resnet20
+    *(pytest.param(f"resnet{n}", marks=pytest.mark.slow) for n in (18, 20)),  # as wrn
     "wrn:depth=10,width=1",
     pytest.param("vgg:batch_norm=true", marks=pytest.mark.slow),
     pytest.param("squeezenet", marks=pytest.mark.slow),  # torchvision's is similar

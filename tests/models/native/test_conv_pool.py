@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import shutil
 from typing import TYPE_CHECKING
@@ -119,18 +120,27 @@ def test_gradients_are_those_of_finite_differences(channels: int) -> None:
 
 @has_compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of the check itself
-def test_pytorch_finds_the_operation_well_registered() -> None:
+@pytest.mark.parametrize(
+    "checks",
+    [
+        ("test_schema", "test_autograd_registration", "test_faketensor"),
+        pytest.param(("test_aot_dispatch_dynamic",), marks=pytest.mark.slow),  # loads the compiler
+    ],
+    ids=["quick", "compiler"],
+)
+def test_pytorch_finds_the_operation_well_registered(checks: tuple[str, ...]) -> None:
     *inputs, _ = drawn((2, 5, 5, 6, 3))
     arguments = tuple(tensor.requires_grad_() for tensor in inputs)
     operations = torch.ops.actbench
-    found = torch.library.opcheck(operations.conv_pool.default, arguments)
+    opcheck = functools.partial(torch.library.opcheck, test_utils=checks)
+    found = opcheck(operations.conv_pool.default, arguments)
     assert set(found.values()) == {"SUCCESS"}
     constants = tuple(tensor.detach() for tensor in inputs)
     extremes = operations.conv_extremes(*constants)
-    found = torch.library.opcheck(operations.conv_extremes.default, constants)
+    found = opcheck(operations.conv_extremes.default, constants)
     assert set(found.values()) == {"SUCCESS"}
     choice = (*arguments, *map(F.silu, extremes[:2]), *extremes)
-    found = torch.library.opcheck(operations.conv_pool_chosen.default, choice)
+    found = opcheck(operations.conv_pool_chosen.default, choice)
     assert set(found.values()) == {"SUCCESS"}
 
 

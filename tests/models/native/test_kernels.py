@@ -155,7 +155,7 @@ def test_auto_is_torch_if_nothing_native_would_be_computed(
     assert prepare_study(study).study.kernels == "torch"
 
 
-@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.usefixtures("no_compiler", "short_report")
 def test_without_a_compiler_pytorch_computes_and_one_line_reports_it(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
@@ -174,10 +174,14 @@ def test_without_a_compiler_pytorch_computes_and_one_line_reports_it(
 
 
 @has_compiler
-def test_a_folder_keeps_its_first_kernels(
+@pytest.mark.usefixtures("short_report")
+def test_a_folder_keeps_its_first_kernels_and_a_dry_run_uses_them(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     assert actbench_here(*SMALL, "--kernels", "torch").code == 0
+    listed = actbench_here(*SMALL, "--seeds", "2", "--dry-run", "--json")
+    trials = json.loads(listed.out)["trials"]
+    assert [trial["stored"] for trial in trials] == [True] * 2 + [False] * 2
     grown = actbench_here(*SMALL, "--seeds", "2")
     assert grown.code == 0, grown.err
     assert stored(tmp_path / "small") == {"torch"}
@@ -205,17 +209,6 @@ def test_a_native_folder_is_not_continued_without_a_compiler(
     assert same_files(tiny_run.folder, tmp_path / "copy") == []
     again = actbench_here("report", "copy")
     assert again.code == 0, again.err
-
-
-@has_compiler
-def test_the_dry_run_uses_the_kernels_of_the_folder(
-    tmp_path: Path, actbench_here: Callable[..., Outcome]
-) -> None:
-    assert actbench_here(*SMALL, "--kernels", "torch").code == 0
-    listed = actbench_here(*SMALL, "--seeds", "2", "--dry-run", "--json")
-    assert [trial["stored"] for trial in json.loads(listed.out)["trials"]] == [True] * 2 + [
-        False
-    ] * 2
 
 
 @has_compiler

@@ -161,7 +161,7 @@ def test_a_converted_network_starts_from_the_same_weights_under_every_activation
 @pytest.mark.parametrize(
     ("model", "activations", "parameters"),
     [
-        ("torchvision:resnet18", 17, 11_181_642),
+        pytest.param("torchvision:resnet18", 17, 11_181_642, marks=pytest.mark.slow),
         ("torchvision:squeezenet1_1", 26, 727_626),
         ("torchvision:mobilenet_v3_small", 33, 1_528_106),
     ],

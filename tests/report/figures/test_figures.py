@@ -177,12 +177,11 @@ def test_a_value_outside_the_axes_is_not_at_the_pointer() -> None:
 
 
 def test_the_picture_is_the_same_twice(normal: Frames, drawn: dict[str, Figure]) -> None:
-    for draw in (severity, differences):
-        again = draw(normal)
-        assert again is not None
-        first = drawn[str(again.get_label())]
-        assert to_svg(first) == to_svg(again) == to_svg(again)
-        assert to_png(first) == to_png(again) == to_png(again)
+    again = differences(normal)
+    assert again is not None
+    first = drawn["differences"]
+    assert to_svg(first) == to_svg(again) == to_svg(again)
+    assert to_png(first) == to_png(again) == to_png(again)
 
 
 def test_the_picture_does_not_depend_on_the_users_settings(
@@ -229,13 +228,22 @@ def test_png_holds_no_text(drawn: dict[str, Figure]) -> None:
 @pytest.mark.parametrize(
     ("changes", "failed", "missing"),
     [
-        ({"seeds": 1, "epochs": 1}, {}, ()),
+        (
+            {"seeds": 1, "epochs": 1, "corruptions": ()},
+            {},
+            ("severity", "corruption_differences"),
+        ),
         (
             {"activations": ("relu",)},
             {},
             ("differences", "replication", "corruption_differences", "slope"),
         ),
-        ({"corruptions": (), "epochs": 1}, {}, ("severity", "corruption_differences")),
+        pytest.param(
+            {"corruptions": (), "epochs": 1},
+            {},
+            ("severity", "corruption_differences"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"epochs": 2, "seeds": 2}, {}, (), marks=pytest.mark.slow),
         pytest.param({"activations": TWELVE, "seeds": 2}, {}, (), marks=pytest.mark.slow),
         ({"seeds": 2}, {("relu", 0): "diverged", ("leaky_relu:0.1", 1): "crashed"}, ()),
@@ -322,7 +330,7 @@ def test_a_deep_network_shows_nine_layers_by_epoch_and_all_by_depth() -> None:
 
 def test_hostile_names_are_drawn_as_they_are() -> None:
     drawn = figures(
-        synthetic_frames(study_of(activations=(*SLOPES, *HOSTILE[1:]), seeds=2, epochs=1))
+        synthetic_frames(study_of(activations=(*SLOPES[:2], *HOSTILE[1:]), seeds=2, epochs=1))
     )
     for name, figure in drawn.items():
         shown = texts(figure)
@@ -352,7 +360,7 @@ def test_an_accuracy_axis_spans_at_least_ten_points() -> None:
 
 
 def test_differences_reach_twice_the_margin_and_are_not_squeezed_by_one_wide_interval() -> None:
-    frames = synthetic_frames(study_of(activations=TWELVE[:6]))
+    frames = synthetic_frames(study_of(activations=TWELVE[:4]))
     columns = ["difference", "ci_low", "ci_high"]
     frames.comparisons[columns] = [1e-5, -1e-5, 2e-5]
     low, high = reach(frames)
