@@ -190,7 +190,7 @@ def _compare_pair(
         if math.inf in needed:
             notes.append("more than a million seeds needed")
             needed = tuple(number if math.isfinite(number) else math.nan for number in needed)
-    if n >= 3 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
+    if n >= 3 and np.std(ours) > 0 and np.std(theirs) > 0:
         correlation = float(np.corrcoef(ours, theirs)[0, 1])
     elif n >= 2:
         notes.append(

@@ -143,8 +143,10 @@ def equivalence_p_value(differences: ArrayLike, margin: float) -> Floats:
 
 
 def _constant(values: Floats) -> NDArray[np.bool_]:
-    equal: NDArray[np.bool_] = values.min(axis=-1) == values.max(axis=-1)
-    return equal
+    """Return where values are equal, or differ so little that the squares underflow to 0."""
+    equal = values.min(axis=-1) == values.max(axis=-1)
+    constant: NDArray[np.bool_] = equal | (values.std(axis=-1) == 0)
+    return constant
 
 
 @lru_cache(maxsize=1024)
