@@ -10,6 +10,7 @@ from actbench.analysis.verdicts import IDENTICAL, ranks_disagree
 from actbench.report.formatting import DASH, difference, p_value_of, signed
 from actbench.study.notes import REPLACED
 from actbench.study.recipe import OPTIMIZERS, SGD, resolve
+from actbench.study.specs import setting_text
 from actbench.study.tuning import tuning_of
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _further_settings(study: Study) -> str:
     if study.label_smoothing:
         parts.append(f"label smoothing {study.label_smoothing:g}")
     if study.augment != ("auto",):
-        parts.append(f"augmentation {', '.join(study.augment) or 'none'}")
+        parts.append(f"augmentation {setting_text(study.augment)}")
     if study.normalise == "dataset":
         parts.append("images normalised by the statistics of the training images")
     if study.train_against != "none":

@@ -18,6 +18,7 @@ from actbench.report.settings import settings_svgs, settings_table
 from actbench.report.table import Table
 from actbench.report.tables import to_csv
 from actbench.report.warnings import study_warnings
+from actbench.study.specs import setting_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,7 +179,7 @@ def _recipe_table(studies: Mapping[str, Frames]) -> Table:
     for name, frames in studies.items():
         study = frames.study
         recipe = {field: getattr(study, field) for field in shown}
-        recipe["augment"] = ", ".join(study.augment) or "none"
+        recipe["augment"] = setting_text(study.augment)
         if study.learning_rates:
             recipe["learning_rate"] = "tuned" if study.tune_lr else "each activation's own"
         if study.tuned:

@@ -198,7 +198,6 @@ def value_text(value: Value) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """Return the value of a study's setting as reports show it; no values are "none"."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(setting_text, value)) or "none"
-    return value_text(value)
+    """Return the value of a study's setting as reports show it; no value is "none"."""
+    text = ", ".join(map(setting_text, value)) if isinstance(value, (list, tuple)) else value
+    return value_text(text) or "none"
