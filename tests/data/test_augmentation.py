@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy import stats
 
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
@@ -63,7 +64,7 @@ def test_cutout_sets_a_square_around_its_centre_to_the_mean_colour(
     augmentation = Augmentation([f"cutout:{size}"], flip=True, mean=mean)
     before = torch.rand(20, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
     draws = augmentation.draw(20, SIDE, seed=3, epoch=2)
-    after = augmentation.after(before.clone(), draws, None)
+    after = augmentation.after(before.clone(), draws)
     for image, result, (row, column) in zip(before, after, draws["cutout"].tolist(), strict=True):
         top, left = row - size // 2, column - size // 2
         expected = image.clone()
@@ -74,17 +75,28 @@ def test_cutout_sets_a_square_around_its_centre_to_the_mean_colour(
 
 
 def test_noise_has_its_deviation_for_pixels_in_0_to_1_and_is_clipped() -> None:
-    images = torch.zeros(50, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
     augmentation = Augmentation(["gaussian_noise:0.1"], flip=True)
-    generator = augmentation.generator(images.device, 0, 1, 0)
-    noisy = augmentation.after(images, {}, generator)
-    pixels = (noisy + 1) / 2
+    images = torch.zeros(50, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
+    pixels = (augmentation.after(images, augmentation.draw(50, SIDE, 0, 1)) + 1) / 2
     assert pixels.std().item() == pytest.approx(0.1, rel=0.03)
     assert pixels.mean().item() == pytest.approx(0.5, abs=0.005)
     strong = Augmentation(["gaussian_noise:1"], flip=True)
-    generator = strong.generator(images.device, 0, 1, 0)
-    clipped = strong.after(torch.zeros(50, 3, SIDE, SIDE), {}, generator)
+    clipped = strong.after(torch.zeros(50, 3, SIDE, SIDE), strong.draw(50, SIDE, 0, 1))
     assert (clipped.min().item(), clipped.max().item()) == (-1, 1)
+
+
+def test_the_noise_of_images_and_of_their_pixels_is_normal_and_independent() -> None:
+    count, values = 400, 3 * SIDE * SIDE
+    augmentation = Augmentation(["gaussian_noise:0.05"], flip=True)
+    images = torch.zeros(count, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
+    noise = augmentation.after(images, augmentation.draw(count, SIDE, 0, 1)).flatten(1) / 0.1
+    assert stats.kstest(noise.flatten().numpy(), "norm").pvalue > 0.01
+    of_images, of_pixels = torch.corrcoef(noise), torch.corrcoef(noise.T)
+    for correlations, observations in ((of_images, values), (of_pixels, count)):
+        between = correlations[~torch.eye(len(correlations), dtype=torch.bool)]
+        # a correlation of independent values has a standard deviation of 1 / √observations
+        assert between.std().item() == pytest.approx(observations**-0.5, rel=0.02)
+        assert between.abs().max().item() < 6 * observations**-0.5
 
 
 def test_auto_mirrors_if_labels_allow_it() -> None:
@@ -112,8 +124,8 @@ def test_draws_depend_on_seed_and_epoch_only() -> None:
 
 def test_what_is_drawn_for_an_image_does_not_depend_on_the_batch_size_or_other_changes() -> None:
     data = data_of(70)
-    geometry = epoch_of(data, "flip", "crop:3", "cutout:5")
-    assert torch.equal(epoch_of(data, "cutout:5", "crop:3", "flip", size=7), geometry)
+    changed = epoch_of(data, *ALL)
+    assert torch.equal(epoch_of(data, *reversed(ALL), size=7), changed)
     without = Augmentation(["crop:3"], flip=True).draw(70, SIDE, 0, 1)["crop"]
     assert torch.equal(Augmentation(ALL, flip=True).draw(70, SIDE, 0, 1)["crop"], without)
 

@@ -38,19 +38,14 @@ def batches(
     order = epoch_order(len(images) if part is None else len(part), seed, epoch)
     draws = augmentation.draw(len(order), images.shape[1], seed, epoch)
     order = order if part is None else part[order]
-    for step, start in enumerate(range(0, len(order), batch_size)):
+    for start in range(0, len(order), batch_size):
         here = slice(start, start + batch_size)
         of_batch = {name: drawn[here] for name, drawn in draws.items()}
-        generator = augmentation.generator(images.device, seed, epoch, step)
-        yield take(data, order[here], augmentation, of_batch, generator)
+        yield take(data, order[here], augmentation, of_batch)
 
 
 def take(
-    data: ImageData,
-    index: torch.Tensor,
-    augmentation: Augmentation,
-    draws: Draws,
-    generator: torch.Generator | None = None,
+    data: ImageData, index: torch.Tensor, augmentation: Augmentation, draws: Draws
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return training images, normalised (B, 3, H, W) in [−1, 1], and their labels (B,).
 
@@ -59,9 +54,8 @@ def take(
         index: which, int64 (B,).
         augmentation: their random changes.
         draws: what these draw for each of the images (see ``Augmentation.draw``).
-        generator: for what they draw by the step.
     """
     # index_select copies images as blocks, which is faster than [index]
     images = augmentation.before(data.train_images.index_select(0, index), draws)
-    images = augmentation.after(normalise(images), draws, generator)
+    images = augmentation.after(normalise(images), draws)
     return images, data.train_labels.index_select(0, index)

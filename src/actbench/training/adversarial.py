@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from actbench.attacks.perturbations import ascent_direction, uniform_in_unit_ball
-from actbench.data.augmentation import noise_like
 from actbench.study.recipe import (
     ADVERSARIES,
     FGSM,
@@ -70,7 +69,7 @@ class Objective:
             case NoAdversary():
                 return self._cross_entropy(predict(images), labels)
             case GaussianNoise(sigma):
-                noise = noise_like(images, generator)
+                noise = _noise_like(images, generator)
                 return self._cross_entropy(predict(images + SCALE * sigma * noise), labels)
             case Trades() as trades:
                 return self._trades(trades, predict, images, labels, generator)
@@ -112,7 +111,7 @@ class Objective:
             clean = predict(images).log_softmax(1)
         attacked = ascend(
             lambda x: _divergence(clean, predict(x)),
-            images + SCALE * TRADES_START * noise_like(images, generator),
+            images + SCALE * TRADES_START * _noise_like(images, generator),
             images,
             epsilon=trades.epsilon,
             steps=trades.steps,
@@ -122,6 +121,13 @@ class Objective:
         logits = predict(images)
         divergence = _divergence(logits.log_softmax(1), predict(attacked)) / len(images)
         return self._cross_entropy(logits, labels) + trades.beta * divergence
+
+
+def _noise_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return standard normal noise shaped as images (B, C, H, W), in channels_last."""
+    shape = images.permute(0, 2, 3, 1).shape
+    noise = torch.empty(shape, dtype=images.dtype, device=images.device)
+    return noise.normal_(generator=generator).permute(0, 3, 1, 2)
 
 
 def ascend(

@@ -25,8 +25,8 @@ class DeferredSteps(Steps):
 
     Other trials can use the host meanwhile. The order of the images, the position in it and the
     losses stay on the device: a step needs nothing from the host. So a GPU can replay the steps
-    from ``StepGraphs``, unless the recipe draws noise by the step or its optimizer reads a changing
-    learning rate on the host.
+    from ``StepGraphs``, unless the recipe's adversary draws random numbers or its optimizer reads a
+    changing learning rate on the host.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class DeferredSteps(Steps):
         self._rates_on_device = (
             study.schedule != "constant" and on_gpu(device) and self.optimizer.takes_rates_on_device
         )
-        needs_host = (study.schedule != "constant" and not self._rates_on_device) or (
-            self._augmentation.draws_noise or self._objective.draws
+        needs_host = self._objective.draws or (
+            study.schedule != "constant" and not self._rates_on_device
         )
         replayed = on_gpu(device) and not needs_host
         self._graphs = StepGraphs(self.optimizer.zero_grad) if replayed else None
@@ -107,7 +107,6 @@ class DeferredSteps(Steps):
             self._order.index_select(0, places),
             self._augmentation,
             {name: drawn.index_select(0, places) for name, drawn in self._draws.items()},
-            self._augmentation.generator(device, self._trial.seed, epoch, step),
         )
         loss = self._loss(images, labels, self._generator(device, epoch, step))
         self._update(loss)

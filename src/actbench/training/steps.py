@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from actbench.data.augmentation import Augmentation, step_generator
+from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
 from actbench.study.recipe import SCHEDULES, resolve
 from actbench.study.study import seed_for
@@ -116,7 +116,8 @@ class Steps:
         """Return the generator of a step's adversary; None if it draws nothing."""
         if not self._objective.draws:
             return None
-        return step_generator(device, "adversary", self._trial.seed, epoch, step)
+        seed = seed_for("adversary", self._trial.seed, epoch, step)
+        return torch.Generator(device).manual_seed(seed)
 
     def _loss(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator | None
