@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 RATIOS = pytest.StashKey[list[tuple[str, Ratio]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the benchmarks have few images if they are only checked to run; see cifar_shaped.py."""
+    if config.getoption("benchmark_disable"):
+        os.environ["ACTBENCH_BENCH_UNTIMED"] = "1"
 
 
 class Compare(Protocol):

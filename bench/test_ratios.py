@@ -12,7 +12,7 @@ from actbench.data.images import prepare
 from actbench.execution.trials import make_executor
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
-from cifar_shaped import write_image_folder
+from cifar_shaped import STEPS, TEST_IMAGES, write_image_folder
 from contenders import BATCH_SIZE, our_evaluation, our_training, plain_steps, plain_training
 from interleaved import Contender
 
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from actbench.execution.executors import Executor
     from conftest import Compare
 
-STEPS = 100
 OURS = partial(our_training, STEPS * BATCH_SIZE)
 
 
 def test_plain_loop(compare: Compare) -> None:
     """A step of the plain loop, all threads and two loaders, against actbench's on one thread."""
-    images = 200 * BATCH_SIZE
+    images = 2 * STEPS * BATCH_SIZE
     with (
         Contender(partial(plain_training, images), threads=None, memory_kept=False) as plain,
         Contender(partial(our_training, images, kernels="native")) as ours,
@@ -101,7 +100,7 @@ def test_allocator(compare: Compare) -> None:
 
 def test_workers(compare: Compare, tmp_path: Path) -> None:
     """Four trials on one worker against two; the workers are already started."""
-    write_image_folder(tmp_path, STEPS * BATCH_SIZE, 1000)
+    write_image_folder(tmp_path, STEPS * BATCH_SIZE, TEST_IMAGES // 10)
     data_folder = prepare("imagefolder", str(tmp_path))
     study = Study(
         dataset="imagefolder",

@@ -22,7 +22,7 @@ from actbench.store.weights import Weights, checksum_of, weights_content
 from actbench.study.levels import SEVERITIES
 from actbench.study.study import Study, trial_id
 from actbench.training.optimizers import SGD
-from cifar_shaped import TEST_IMAGES
+from cifar_shaped import SEEDS, TEST_IMAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 STUDY = Study(
     activations=("relu", *(f"leaky_relu:0.{slope}" for slope in range(1, 10))),
-    seeds=100,
+    seeds=SEEDS,
     corruptions=SUITES["noise"],
 )
 LAYERS = ("conv1", "conv2", "fc1", "fc2")

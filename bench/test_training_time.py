@@ -9,7 +9,7 @@ import pytest
 from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import MODELS
 from actbench.study.recipe_fields import PRECISIONS
-from cifar_shaped import TRAIN_IMAGES
+from cifar_shaped import STEPS, TRAIN_IMAGES
 from contenders import BATCH_SIZE, our_training
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("model", [name for name in MODELS if name not in LIBRARIES])
 def test_twenty_steps(benchmark: BenchmarkFixture, model: str, precision: str) -> None:
     """Batches, forward, backward, gradient norms and optimiser."""
-    steps = our_training(20 * BATCH_SIZE, model=model, precision=precision)
+    steps = our_training(STEPS // 5 * BATCH_SIZE, model=model, precision=precision)
     benchmark.pedantic(steps, rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize(
-    ("model", "images"), [("cnn", TRAIN_IMAGES), ("deep_cnn", 5000), ("resnet20", 5000)]
+    ("model", "images"),
+    [("cnn", TRAIN_IMAGES), ("deep_cnn", TRAIN_IMAGES // 10), ("resnet20", TRAIN_IMAGES // 10)],
 )
 def test_epoch(benchmark: BenchmarkFixture, model: str, images: int) -> None:
     """A tenth of an epoch for the networks whose steps take long."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -27,6 +28,12 @@ from helpers.short_reports import no_estimates, short_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what lives until the end: libraries and test items."""
+    gc.collect()
+    gc.freeze()
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -57,7 +57,7 @@ class Results(Frames):
     @property
     def warnings(self) -> list[str]:
         """The warnings before the verdicts: networks at chance, lost trials, outliers."""
-        return study_warnings(self)
+        return list(study_warnings(self))
 
     def plot(self, name: str) -> Figure:
         """Return a figure, newly drawn, such as ``severity``, ``differences`` or ``slope``.

@@ -311,4 +311,4 @@ def test_the_tables_show_every_robustness_measure_with_n() -> None:
 
 def test_a_study_without_corruptions_has_no_robustness_measures() -> None:
     frames = synthetic_frames(Study(activations=SLOPES, seeds=3, corruptions=()))
-    assert robustness_tables(frames) == []
+    assert robustness_tables(frames) == ()

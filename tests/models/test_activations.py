@@ -298,8 +298,12 @@ def test_a_shape_is_that_of_the_function(spec: str) -> None:
     falls, rises = values[: bottom + 1].diff() <= rounding, values[bottom:].diff() >= -rounding
     if factory.shape is Shape.ANY:
         assert spec in ("rrelu", "softplus:threshold=1")
-    elif factory.shape is Shape.QUASI_CONVEX:
+    elif factory.shape < Shape.INCREASING:
         assert falls.all()
         assert rises.all()
+        if factory.shape is Shape.INCREASING_FROM_ZERO:
+            assert z[bottom] <= 0
+            assert (values[z < 0] <= 0).all()
+            assert (values[z > 0] >= 0).all()
     else:
         assert (values.diff() >= -rounding).all()

@@ -37,6 +37,7 @@ class SeedsNeeded:
     high: float
 
 
+@lru_cache(maxsize=4096)  # the tables of a report ask for the same
 def seeds_needed(
     margin: float,
     deviation: float,

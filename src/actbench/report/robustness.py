@@ -21,6 +21,7 @@ from actbench.report.formatting import (
     percent,
     signed,
 )
+from actbench.report.once import once
 from actbench.report.table import Table
 from actbench.report.tuning import tuning_table
 from actbench.study.levels import level_labels, name_label
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 _NOTHING = (math.nan, math.nan, 0)  # mean, deviation and count where no trial has a value
 
 
-def robustness_tables(frames: Frames) -> list[Table]:
+@once
+def robustness_tables(frames: Frames) -> tuple[Table, ...]:
     """Return the tables that the study has data for, in their order."""
     tables = (
         tuning_table(frames),
@@ -48,7 +50,7 @@ def robustness_tables(frames: Frames) -> list[Table]:
         _calibration_table(frames, "ece", "Calibration error", ", %", percent),
         _calibration_table(frames, "loss", "Negative log-likelihood", ", nats", number),
     )
-    return [table for table in tables if table is not None]
+    return tuple(table for table in tables if table is not None)
 
 
 def attack_table(frames: Frames) -> Table | None:

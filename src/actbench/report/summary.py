@@ -78,7 +78,7 @@ def summary_of(frames: Frames) -> Summary:
     from actbench.report.answer import answer_lines, answer_table
     from actbench.report.warnings import study_warnings
 
-    warnings = study_warnings(frames)
+    warnings = list(study_warnings(frames))
     return Summary(
         warnings=warnings,
         answer=answer_table(frames),

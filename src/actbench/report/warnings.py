@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from actbench.analysis.verdicts import ranks_disagree
 from actbench.report.claims import trial_run
 from actbench.report.formatting import p_value_of, percent
+from actbench.report.once import once
 from actbench.report.sentences import lost_trials
 from actbench.report.tuning import tuning_warnings
 from actbench.study.notes import REPLACED
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 MAX_LISTED = 5
 
 
-def study_warnings(frames: Frames) -> list[str]:
+@once
+def study_warnings(frames: Frames) -> tuple[str, ...]:
     """Return the warnings that every document shows before its verdicts, one or two sentences each.
 
     A trial run of a claim; the baseline at chance; trials that diverged or crashed; trials at
@@ -26,7 +28,7 @@ def study_warnings(frames: Frames) -> list[str]:
     contradicts the verdict; verdicts that depend on the tuning study; what the records of trials
     note; trials that were computed in another environment.
     """
-    return [
+    return (
         *filter(None, [trial_run(frames.study)]),
         *_at_chance(frames),
         *_lost(frames),
@@ -35,7 +37,7 @@ def study_warnings(frames: Frames) -> list[str]:
         *tuning_warnings(frames),
         *record_notes(frames),
         *frames.mixing(),
-    ]
+    )
 
 
 def record_notes(frames: Frames) -> list[str]:

@@ -22,14 +22,17 @@ class Shape(IntEnum):
     EXACTLY_INCREASING: non-decreasing, and computed so exactly in floating point that
     ``f(max(x)) == max(f(x))`` to the last bit. Any network may pool before it activates.
     INCREASING: non-decreasing, but its kernel rounds both ways, as those of smooth functions do.
+    INCREASING_FROM_ZERO: non-decreasing from 0 on, and nowhere below 0 larger than at 0. Native
+    kernels then compute it for fewer elements, which pays for slow functions only.
     QUASI_CONVEX: on any interval largest at one of the two ends, as with a single minimum.
     ANY: none of these, or unknown, as for a user's function.
     """
 
     ANY = 0
     QUASI_CONVEX = 1
-    INCREASING = 2
-    EXACTLY_INCREASING = 3
+    INCREASING_FROM_ZERO = 2
+    INCREASING = 3
+    EXACTLY_INCREASING = 4
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ ACTIVATIONS = Registry(
         approximate=Parameter("none", one_of("none", "tanh")),
     ),
     silu=_entry("SiLU", "x · sigmoid(x)"),
-    mish=_entry("Mish", "x · tanh(log(1 + exp(x)))"),
+    mish=_entry("Mish", "x · tanh(log(1 + exp(x)))", Shape.INCREASING_FROM_ZERO),
     hardswish=_entry("Hardswish", "x · min(max(0, x + 3), 6) / 6"),
     softplus=_entry(
         "Softplus",

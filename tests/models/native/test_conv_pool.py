@@ -91,13 +91,16 @@ def v_shaped(x: torch.Tensor) -> torch.Tensor:
 
 
 @has_compiler
-@pytest.mark.parametrize("activation", [F.silu, torch.tanh, v_shaped])
+@pytest.mark.parametrize(
+    ("activation", "from_zero"),
+    [(F.silu, True), (F.silu, False), (torch.tanh, True), (v_shaped, False)],
+)
 @pytest.mark.parametrize("shape", SHAPES[:10], ids=str)
 def test_the_element_with_the_largest_activation_is_chosen(
-    shape: tuple[int, ...], activation: Callable[[torch.Tensor], torch.Tensor]
+    shape: tuple[int, ...], activation: Callable[[torch.Tensor], torch.Tensor], from_zero: bool
 ) -> None:
     def ours(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        return activation(conv_pool_chosen(x, weight, bias, activation))
+        return activation(conv_pool_chosen(x, weight, bias, activation, from_zero=from_zero))
 
     def by_definition(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return F.max_pool2d(activation(F.conv2d(x, weight, bias, padding=1)), 2)

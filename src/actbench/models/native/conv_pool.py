@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -46,6 +47,8 @@ def conv_pool_chosen(
     weight: torch.Tensor,
     bias: torch.Tensor,
     activation: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    from_zero: bool = False,
 ) -> torch.Tensor:
     """Return the element of each 2×2 window of ``conv2d`` whose activation is the largest.
 
@@ -60,6 +63,9 @@ def conv_pool_chosen(
         weight: as for ``conv_pool``.
         bias: as for ``conv_pool``.
         activation: from a tensor to one of its shape, element by element.
+        from_zero: whether it is non-decreasing from 0 on and nowhere below 0 larger than at 0. Then
+            it is computed only for windows without an element from 0 on; ``activation`` gets their
+            elements in one dimension.
 
     Returns:
         As ``conv_pool``.
@@ -70,11 +76,32 @@ def conv_pool_chosen(
     """
     with torch.no_grad():
         largest, smallest, *places = torch.ops.actbench.conv_extremes(x, weight, bias)
-        scores = activation(largest), activation(smallest)
+        extremes = largest, smallest
+        scores = (
+            _scores_below_zero(*extremes, activation) if from_zero else map(activation, extremes)
+        )
     chosen, _ = torch.ops.actbench.conv_pool_chosen(
         x, weight, bias, *scores, largest, smallest, *places
     )
     return chosen  # type: ignore[no-any-return]
+
+
+def _scores_below_zero(
+    largest: torch.Tensor,
+    smallest: torch.Tensor,
+    activation: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the activations of the extremes where the largest is below 0, and 0 elsewhere."""
+    # PyTorch's nonzero takes five times as long as NumPy's
+    where = torch.from_numpy(np.flatnonzero(_flat(largest).numpy() < 0))
+    scores = torch.zeros_like(largest), torch.zeros_like(smallest)
+    for score, extreme in zip(scores, (largest, smallest), strict=True):
+        _flat(score).scatter_(0, where, activation(_flat(extreme).index_select(0, where)))
+    return scores
+
+
+def _flat(dense: torch.Tensor) -> torch.Tensor:
+    return dense.permute(0, 2, 3, 1).view(-1)
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:

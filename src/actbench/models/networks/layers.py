@@ -52,7 +52,7 @@ class PoolingConv2d(nn.Conv2d):
     ) -> None:
         super().__init__(channels_in, channels, 3, padding=1)
         self.native = False
-        self._increasing = shape >= Shape.INCREASING
+        self._shape = shape
         self._after = (after,)  # in a tuple, as it is no part of this layer
 
     def use_native(self) -> None:
@@ -64,11 +64,12 @@ class PoolingConv2d(nn.Conv2d):
         """Return shape (N, K, H, W), or (N, K, H // 2, W // 2) with native kernels."""
         if not self.native:
             return super().forward(x)
-        if self._increasing:
+        if self._shape >= Shape.INCREASING:
             return conv_pool(x, self.weight, self.bias)
         # its forward, as this is no call of the activation that hooks may count
         activation = self._after[0].activation.forward
-        return conv_pool_chosen(x, self.weight, self.bias, activation)
+        from_zero = self._shape is Shape.INCREASING_FROM_ZERO
+        return conv_pool_chosen(x, self.weight, self.bias, activation, from_zero=from_zero)
 
 
 def pooled_layers(
