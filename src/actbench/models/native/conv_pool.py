@@ -76,10 +76,10 @@ def conv_pool_chosen(
     """
     with torch.no_grad():
         largest, smallest, *places = torch.ops.actbench.conv_extremes(x, weight, bias)
-        extremes = largest, smallest
-        scores = (
-            _scores_below_zero(*extremes, activation) if from_zero else map(activation, extremes)
-        )
+        if from_zero and smallest.sum().isfinite():  # the activation of −∞ may be NaN
+            scores = _scores_below_zero(largest, smallest, activation)
+        else:
+            scores = activation(largest), activation(smallest)
     chosen, _ = torch.ops.actbench.conv_pool_chosen(
         x, weight, bias, *scores, largest, smallest, *places
     )
