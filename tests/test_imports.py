@@ -34,7 +34,7 @@ COMMAND = "from actbench.cli.main import cli; cli.main"
         "import actbench",
         "import actbench.study.study, actbench.store.store",
         "import actbench.report.tables",
-        "import actbench.api",
+        "import actbench.api.studies",
         f"{COMMAND}(['--help'], standalone_mode=False)",
         f"{COMMAND}(['run', '--help'], standalone_mode=False)",
         f"{COMMAND}(['list', 'datasets'], standalone_mode=False)",

@@ -36,13 +36,13 @@ import torch
 
 import actbench
 from actbench.analysis.stored_frames import read_frames
-from actbench.cache import cache_folder, cached_images
 from actbench.cli import main as cli
 from actbench.cli.summary import print_summary
 from actbench.data.images import open_images, prepare
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study
 from actbench.execution.tuning import choice_table, tuning_plans
+from actbench.files.cache import cache_folder, cached_images
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.report.html import to_html

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from actbench.files import atomic_write
+from actbench.files.atomic import atomic_write
 from actbench.store.record_files import TRIALS_ARCHIVE
 from actbench.store.store import Store
 

@@ -11,11 +11,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actbench.api import claim_study, run
+    from actbench.api.measuring import measure
+    from actbench.api.results import Results, load
+    from actbench.api.studies import claim_study, run
     from actbench.data.in_memory import arrays, from_dataset
-    from actbench.measuring import measure
     from actbench.models.swap import swap_activations
-    from actbench.results import Results, load
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
@@ -34,15 +34,15 @@ __all__ = [
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Results": "actbench.results",
+    "Results": "actbench.api.results",
     "RunOptions": "actbench.study.run_options",
     "Study": "actbench.study.study",
     "arrays": "actbench.data.in_memory",
-    "claim_study": "actbench.api",
+    "claim_study": "actbench.api.studies",
     "from_dataset": "actbench.data.in_memory",
-    "load": "actbench.results",
-    "measure": "actbench.measuring",
-    "run": "actbench.api",
+    "load": "actbench.api.results",
+    "measure": "actbench.api.measuring",
+    "run": "actbench.api.studies",
     "swap_activations": "actbench.models.swap",
 }
 

@@ -15,7 +15,7 @@ from PIL import Image
 from actbench.analysis.frames import Frames
 from actbench.analysis.metrics import epsilon_text, robust_metric
 from actbench.analysis.paired_studies import ALL, compare_paired_studies
-from actbench.api import run
+from actbench.api.studies import run
 from actbench.errors import UsageError
 from actbench.execution.plan import prepare_study
 from actbench.report.figures.registry import FIGURES, caption
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from actbench.results import Results
+    from actbench.api.results import Results
     from helpers.runs import Outcome
 
 ATTACKS = ("fgsm", "pgd:steps=2", "square:queries=3")

@@ -121,7 +121,7 @@ def test_zero_on_the_command_line_is_a_value(
         received.append((study, options))
         raise UsageError("stop")
 
-    monkeypatch.setattr("actbench.api.run_in_folder", run)
+    monkeypatch.setattr("actbench.api.studies.run_in_folder", run)
     options = ("--weight-decay", "0", "--train-images", "0", "--workers", "0")
     actbench_here("run", "--config", "mine.toml", *options)
     [(study, run_options)] = received

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from actbench.api.measuring import measure
 from actbench.corruptions.constants import PUBLISHED_SIDES, Constant, published_side
 from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.registry import CORRUPTIONS
 from actbench.corruptions.specs import canonical, expand, resolve
 from actbench.errors import UsageError
-from actbench.measuring import measure
 from actbench.study.levels import level_labels, severities
 from actbench.study.specs import value_text
 from helpers.corrupted_images import natural_images

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import actbench
-from actbench.cache import cache_folder
 from actbench.data.arrays import NAMES
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UnavailableError, UsageError
+from actbench.files.cache import cache_folder
 from actbench.study.study import Study
 from helpers.made_images import four_arrays, noise
 

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
-from actbench.cache import cached_images, checksum
 from actbench.data import datasets
 from actbench.data.images import ImageData, normalise, open_images, prepare, study_images
 from actbench.errors import UnavailableError, UsageError
+from actbench.files.cache import cached_images, checksum
 from actbench.study.registry import Entry
 from actbench.study.study import Study
 from helpers.forked import run_script

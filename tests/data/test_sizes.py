@@ -14,11 +14,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import actbench
-from actbench.cache import scratch_images
 from actbench.data import datasets
 from actbench.data.images import ImageData, open_images, prepare
 from actbench.errors import UnavailableError, UsageError
 from actbench.execution.plan import prepare_study
+from actbench.files.cache import scratch_images
 from actbench.study.study import Study, Trial, trial_id
 from helpers.forked import run_script
 from helpers.made_images import encoded, noise, write_files
@@ -191,7 +191,7 @@ def test_a_folder_of_images_is_read_without_keeping_them_in_memory(tmp_path: Pat
 def test_a_cache_without_space_for_the_images_is_one_line(tmp_path: Path) -> None:
     script = (
         "import resource, sys\n"
-        "from actbench.cache import scratch_images\n"
+        "from actbench.files.cache import scratch_images\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "scratch_images(10, 32)\n"
     )

@@ -131,7 +131,7 @@ def test_another_study_has_work_to_do(other: Study, tiny_run: TinyRun) -> None:
     assert not unchanged(tiny_run.folder, until_decided=True)
 
 
-@pytest.mark.parametrize("part", ["api.py", "training/steps.py"])
+@pytest.mark.parametrize("part", ["api/studies.py", "training/steps.py"])
 def test_another_version_of_the_code_is_noticed(
     part: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

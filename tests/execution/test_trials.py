@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from actbench.api import run
+from actbench.api.events import Note
+from actbench.api.studies import run
 from actbench.errors import UsageError
-from actbench.events import Note
 from actbench.execution import estimate as estimates
 from actbench.execution.estimate import estimate
 from actbench.execution.executors import Finished, Stage

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from actbench.api import run
+from actbench.api.studies import run
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ActbenchError, UsageError
 from actbench.execution.plan import prepare_study
@@ -36,7 +36,7 @@ from helpers.synthetic import synthetic_records
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actbench.results import Results
+    from actbench.api.results import Results
     from helpers.runs import Outcome
 
 GRID = (0.001, 0.05)

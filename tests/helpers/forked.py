@@ -156,7 +156,7 @@ def _open_streams() -> None:
 
 def _forget() -> None:
     """Undo what pytest and earlier commands did to this process."""
-    from actbench import cache
+    from actbench.files import cache
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench import files
 from actbench.errors import ResultsFolderError
+from actbench.files import atomic as files
 from actbench.store.record import TrialRecord, record_to_json
 from actbench.store.store import Store
 from actbench.study.study import Study, trial_id

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from actbench.api.progress import ProgressDisplay
 from actbench.cli.terminal import show, stdout_to_stderr
 from actbench.execution.executors import Stage
-from actbench.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from collections.abc import Callable

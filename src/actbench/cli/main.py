@@ -27,7 +27,7 @@ from actbench.cli.terminal import (
     stdout_to_stderr,
 )
 from actbench.errors import ActbenchError, Terminated, UsageError
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, settings_of
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
@@ -84,9 +84,9 @@ def run(
     if study.claim and not quiet:
         _log_claim(study)
 
-    from actbench.api import default_folder, plan_interim_analyses, run_in_folder
+    from actbench.api.progress import ProgressDisplay
+    from actbench.api.studies import default_folder, plan_interim_analyses, run_in_folder
     from actbench.cli.summary import print_summary
-    from actbench.progress import ProgressDisplay
     from actbench.report.summary import read_summary
 
     asked = plan_interim_analyses(study, options)
@@ -102,7 +102,7 @@ def run(
     with stdout_to_stderr(), ProgressDisplay(quiet=quiet, verbose=verbose) as display:
         run_in_folder(study, folder, options, display)
     if options.shard is not None:
-        from actbench.results import load
+        from actbench.api.results import load
 
         results = load(folder)
         stored, planned = results.finished_trials, len(results.study.trials())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 from actbench.study.fields import GROUPS, OUTPUT, Setting, settings_of
 
 if TYPE_CHECKING:

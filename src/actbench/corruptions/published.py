@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from actbench.errors import UnavailableError, UsageError, reason_of
-from actbench.files import expanded, map_array
+from actbench.files.atomic import expanded, map_array
 from actbench.study.levels import SEVERITIES
 
 if TYPE_CHECKING:

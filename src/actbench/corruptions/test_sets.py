@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actbench.cache import cached_images
 from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.published import published_images
 from actbench.corruptions.specs import resolve
+from actbench.files.cache import cached_images
 from actbench.models.user_code import code_of
 from actbench.study.levels import is_name
 from actbench.study.specs import is_import_path, parse_spec

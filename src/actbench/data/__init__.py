@@ -1,4 +1,4 @@
 """Sources of images → mapped uint8 arrays → batches on the device.
 
-May import errors, files, cache, study and models (for user code).
+May import errors, files, study and models (for user code).
 """

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.cache import cache_folder, data_path, read_tensors
 from actbench.data.arrays import NAMES, array_content
 from actbench.data.folders import Source, size_and_time
 from actbench.data.pictures import fitted, resizing_notes
 from actbench.errors import UnavailableError, UsageError, message_of
-from actbench.files import expanded
+from actbench.files.atomic import expanded
+from actbench.files.cache import cache_folder, data_path, read_tensors
 from actbench.study.fields import Rule
 
 if TYPE_CHECKING:

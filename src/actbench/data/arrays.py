@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.cache import scratch_images
 from actbench.data.pictures import fitted, needs_image_size, own_size, resizing_notes
 from actbench.errors import UsageError, message_of
+from actbench.files.cache import scratch_images
 from actbench.study.fields import shown
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.cache import scratch_images
 from actbench.data.arrays import as_rgb_levels, class_names, missing_classes
 from actbench.data.pictures import needs_image_size, own_size, resizing_notes
 from actbench.data.reading import as_rgb, resized
 from actbench.errors import UsageError, message_of
+from actbench.files.cache import scratch_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actbench.cache import cache_folder, refuse_link
 from actbench.data.array_files import DIGEST_RULE, npz, stored_arrays
 from actbench.data.folders import (
     Source,
@@ -28,6 +27,7 @@ from actbench.data.pictures import fitted
 from actbench.data.reading import resized
 from actbench.data.tiny_imagenet import tiny_imagenet
 from actbench.errors import UsageError, message_of
+from actbench.files.cache import cache_folder, refuse_link
 from actbench.study.registry import Entry, Parameter, Registry
 
 if TYPE_CHECKING:

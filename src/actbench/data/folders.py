@@ -16,7 +16,7 @@ import numpy as np
 
 from actbench.data.pictures import PictureReader
 from actbench.errors import UsageError
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from actbench.cache import cache_folder, checksum, data_path, read_tensors, store_tensors
 from actbench.data.array_files import STORED
 from actbench.data.datasets import find_source
 from actbench.data.folders import check_apart
 from actbench.data.suspects import suspect_images
 from actbench.errors import UnavailableError, UsageError
+from actbench.files.cache import cache_folder, checksum, data_path, read_tensors, store_tensors
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from actbench.study.plain import from_plain
 from actbench.study.study import seed_for

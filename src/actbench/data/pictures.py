@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actbench.cache import scratch_images
 from actbench.data.reading import decode, resized, warnings_recorded
 from actbench.errors import UsageError
+from actbench.files.cache import scratch_images
 from actbench.study.fields import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from actbench.data.datasets import DATASETS, find_source
 from actbench.errors import UsageError
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

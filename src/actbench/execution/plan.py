@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.claims import read_claim
 from actbench.attacks.registry import expand as expand_attacks
-from actbench.cache import cache_limit
 from actbench.corruptions.own import check_own_corruptions
 from actbench.corruptions.published import check_published
 from actbench.corruptions.specs import expand as expand_corruptions
@@ -19,6 +18,7 @@ from actbench.errors import ResultsFolderError, UsageError
 from actbench.execution.estimate import TIMED_STEPS, step_seconds
 from actbench.execution.executors import Stage
 from actbench.execution.network_check import check_networks
+from actbench.files.cache import cache_limit
 from actbench.models.activations import check_activation, resolve_activation
 from actbench.models.build import build_network, has_native_step
 from actbench.models.global_state import changes, settings_kept

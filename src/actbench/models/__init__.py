@@ -1,4 +1,4 @@
 """A network built around an activation: activations, networks, initial weights, native kernels.
 
-May import errors, files, cache and study.
+May import errors, files and study.
 """

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError, folder_gone, reason_of
-from actbench.files import atomic_write, folder_identity, rename_corrupt
+from actbench.files.atomic import atomic_write, folder_identity, rename_corrupt
 from actbench.store.pace import Pace
 from actbench.store.record import EpochRecord
 from actbench.study.plain import from_plain

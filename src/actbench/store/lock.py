@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from actbench.errors import ResultsFolderError, UsageError, reason_of
-from actbench.files import atomic_write, folder_identity
+from actbench.files.atomic import atomic_write, folder_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

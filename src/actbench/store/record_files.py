@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from actbench.errors import ResultsFolderError, reason_of
-from actbench.files import atomic_write
+from actbench.files.atomic import atomic_write
 from actbench.store.record import OtherFormatError
 
 if TYPE_CHECKING:

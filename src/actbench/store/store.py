@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import START_OVER, ResultsFolderError, UsageError, folder_gone, reason_of
-from actbench.files import atomic_write, folder_identity
+from actbench.files.atomic import atomic_write, folder_identity
 from actbench.store.environment import parse_environment, read_environments
 from actbench.store.lock import brief_lock, exclusive_lock
 from actbench.store.record_files import RecordFiles

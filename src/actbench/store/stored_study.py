@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, reason_of
-from actbench.files import PARTIAL, rename_corrupt
+from actbench.files.atomic import PARTIAL, rename_corrupt
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.reading import Reading
 from actbench.store.record import TrialRecord, check_belongs, record_from_json, record_to_json

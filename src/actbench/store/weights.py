@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from actbench.errors import ResultsFolderError, folder_gone, reason_of
-from actbench.files import atomic_write, folder_identity, rename_corrupt
+from actbench.files.atomic import atomic_write, folder_identity, rename_corrupt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from actbench.errors import UsageError, did_you_mean
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from actbench.cache import cache_path, storing
 from actbench.errors import UnavailableError
+from actbench.files.cache import cache_path, storing
 
 SOURCE = Path(__file__).with_name("conv_pool.cpp")
 COMPILERS = ("c++", "g++", "clang++")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from actbench.cache import cache_limit, cache_path, cached_images, store_tensors
 from actbench.data.images import prepare
 from actbench.errors import UnavailableError, UsageError
+from actbench.files.cache import cache_limit, cache_path, cached_images, store_tensors
 from helpers.forked import run_script
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def kept(tmp_path: Path, keys: str) -> list[str]:
     """Return which of the keys the cache has, as seen by another process."""
     script = (
         "import sys, torch\n"
-        "from actbench.cache import cached_images\n"
+        "from actbench.files.cache import cached_images\n"
         "for key in sys.argv[1]:\n"
         "    made = []\n"
         "    cached_images(key, lambda: made.append(1) or torch.zeros(1, dtype=torch.uint8))\n"
@@ -97,8 +97,8 @@ def test_partly_written_files_of_a_killed_process_are_removed_too(
     monkeypatch.setenv("ACTBENCH_CACHE_LIMIT", "4 kB")
     script = (
         "import os, signal, torch\n"
-        "from actbench import cache\n"
-        "from actbench.cache import cache_path, storing\n"
+        "from actbench.files import cache\n"
+        "from actbench.files.cache import cache_path, storing\n"
         "with storing(cache_path('images', 'images.safetensors', 'a')) as making:\n"
         "    making.write_bytes(bytes(3500))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -192,7 +192,7 @@ def others_can_import() -> bool:
 def test_another_user_reads_the_same_cache() -> None:
     script = (
         "import os, torch\n"
-        "from actbench import cache\n"
+        "from actbench.files import cache\n"
         "from actbench.data.images import open_images, prepare\n"
         "def look():\n"
         "    cache._CHECKED.clear()\n"
@@ -212,7 +212,7 @@ def test_another_user_reads_the_same_cache() -> None:
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import resource, torch\n"
-        "from actbench.cache import cached_images\n"
+        "from actbench.files.cache import cached_images\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "cached_images('a', lambda: torch.zeros(100_000, dtype=torch.uint8))\n"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from actbench.analysis.frames import Frames
 from actbench.analysis.stored_frames import stored_parts
 from actbench.errors import UsageError, did_you_mean
-from actbench.files import atomic_write, expanded
+from actbench.files.atomic import atomic_write, expanded
 from actbench.report.sentences import verdict_sentences
 from actbench.report.tables import rounded
 from actbench.report.warnings import study_warnings

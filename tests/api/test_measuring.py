@@ -23,7 +23,7 @@ from helpers.short_reports import short_reports
 if TYPE_CHECKING:
     from actbench.data.images import ImageData
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDY = actbench.Study(
     model="mlp:depth=1,width=16",
     activations=["relu", "prelu"],

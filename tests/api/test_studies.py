@@ -19,11 +19,11 @@ import pytest
 import torch
 
 import actbench
-from actbench.api import default_folder, plan_interim_analyses
+from actbench.api.events import Note
+from actbench.api.results import FRAMES
+from actbench.api.studies import default_folder, plan_interim_analyses
 from actbench.errors import ResultsFolderError, UsageError
-from actbench.events import Note
 from actbench.execution.executors import crashed
-from actbench.results import FRAMES
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Trial
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from helpers.runs import Outcome
 
-API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 STUDY = actbench.Study(
     activations=["relu", "leaky_relu:0.1"],
     seeds=2,

@@ -164,8 +164,8 @@ def _data(images: Any, labels: Any) -> ImageData:
     """
     import torch
 
-    from actbench.cache import checksum
     from actbench.data.images import ImageData
+    from actbench.files.cache import checksum
 
     images, labels = _tensor(images, "images"), _tensor(labels, "labels")
     shape = tuple(images.shape)

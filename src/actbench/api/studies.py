@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.claims import claim_settings
 from actbench.analysis.sequential import interim_analyses
+from actbench.api.progress import ProgressDisplay
 from actbench.data.folders import check_apart
 from actbench.errors import UsageError, did_you_mean, in_a_line
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 from actbench.models.user_code import importing
-from actbench.progress import ProgressDisplay
 from actbench.session import run_shard, run_study
 from actbench.store.lock import Shard
 from actbench.store.store import Store
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    from actbench.api.results import Results
     from actbench.execution.executors import Event
-    from actbench.results import Results
 
     Listener = Callable[[Event], object]
 
@@ -52,9 +52,9 @@ def run(
         quiet: show no progress on stderr.
         verbose: write a line every 100 steps and every epoch.
         on_event: a function, or several, that is called in this process with every event of the
-            run (``actbench.events``), such as a listener of ``actbench.listeners``. If it has a
-            method ``close``, that is called at the end of the run. After an exception it is called
-            no more: there is a ``RuntimeWarning``, and the run goes on.
+            run (``actbench.api.events``), such as a listener of ``actbench.api.listeners``. If it
+            has a method ``close``, that is called at the end of the run. After an exception it is
+            called no more: there is a ``RuntimeWarning``, and the run goes on.
         options: the fields of ``RunOptions``, such as ``workers=0`` or ``retry_failed=True``.
 
     Raises:
@@ -62,7 +62,7 @@ def run(
         ResultsFolderError: the folder is in use, another study's, or cannot be written.
         ActbenchError: no worker process could start.
     """
-    from actbench.results import Results
+    from actbench.api.results import Results
 
     _check_option_names(options)
     run_options = RunOptions(**options)

@@ -1,6 +1,6 @@
 """Listeners that send the results of a run to TensorBoard, MLflow or Weights & Biases.
 
-    from actbench.listeners import TensorBoard
+    from actbench.api.listeners import TensorBoard
 
     actbench.run(study, on_event=TensorBoard("logs"))
 
@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.analysis.frames import Frames
 from actbench.analysis.trial_results import result_of
+from actbench.api.events import Finished, Planned, Progress
 from actbench.errors import UsageError, in_a_line
-from actbench.events import Finished, Planned, Progress
-from actbench.files import expanded
+from actbench.files.atomic import expanded
 from actbench.study.study import as_plain, trial_id
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from actbench.events import Event
+    from actbench.api.events import Event
     from actbench.store.record import TrialRecord
     from actbench.study.study import Study, Trial
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from actbench import progress
+from actbench.api import progress
+from actbench.api.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
 from actbench.execution.executors import Finished, Note, Planned, Stage
-from actbench.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
 from actbench.report.formatting import duration
 from actbench.study.study import Study, Trial
 from actbench.training.events import Measuring, Progress

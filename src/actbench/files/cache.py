@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from actbench.errors import UnavailableError, UsageError, reason_of
-from actbench.files import PARTIAL, atomic_write, expanded, replacing
+from actbench.files.atomic import PARTIAL, atomic_write, expanded, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 import actbench
-from actbench import events
+from actbench.api import events
+from actbench.api.events import Event, Finished, Measuring, Note, Planned, Progress, Stage, Updated
+from actbench.api.listeners import Listener, MLflow, TensorBoard, WandB
 from actbench.errors import UsageError
-from actbench.events import Event, Finished, Measuring, Note, Planned, Progress, Stage, Updated
-from actbench.listeners import Listener, MLflow, TensorBoard, WandB
 from helpers.short_reports import short_reports
 
 if TYPE_CHECKING:
