@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from actbench.models.global_state import changes, settings_kept
+from actbench.models.global_state import changes, generators_kept, seed_torch, settings_kept
 from helpers.forked import run_script
 from helpers.runs import run_here, run_process
 
@@ -53,6 +53,24 @@ def test_a_setting_is_restored_and_named_once(name: str) -> None:
     assert torch.ones(1).dtype == torch.float32
     assert torch.ones(1).device.type == "cpu"
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_seeding_is_that_of_pytorch_and_stores_nothing_for_devices_not_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with generators_kept():
+        torch.manual_seed(11)
+        expected = torch.rand(4)
+        stored = len(torch.cuda._queued_calls)
+        seed_torch(11)
+        assert torch.equal(torch.rand(4), expected)
+        if not torch.accelerator.is_available():
+            assert len(torch.cuda._queued_calls) == stored
+        seeded: list[int] = []
+        monkeypatch.setattr(torch, "manual_seed", seeded.append)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        seed_torch(12)
+    assert seeded == [12]  # every device
 
 
 def test_an_error_leaves_the_settings_as_they_were() -> None:

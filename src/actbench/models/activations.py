@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from actbench.errors import UsageError
-from actbench.models.global_state import settings_kept
+from actbench.models.global_state import seed_torch, settings_kept
 from actbench.models.user_code import import_object
 from actbench.study.activations import ACTIVATIONS, Shape
 
@@ -170,7 +170,7 @@ def check_activation(factory: ActivationFactory, seed: int | None = None) -> Act
     try:
         with torch.random.fork_rng(devices=[]), settings_kept(factory.spec):
             if seed is not None:
-                torch.manual_seed(seed)
+                seed_torch(seed)
             module = factory().eval()
             points = points.expand(-1, channels_of(module), 1, 1)
             with torch.no_grad():

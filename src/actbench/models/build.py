@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from actbench.models.features import materialise
+from actbench.models.global_state import seed_torch
 from actbench.models.initialisation import draw_weights, gain_of
 from actbench.models.networks.layers import IMAGE_SIZE, PoolingConv2d
 from actbench.models.networks.registry import resolve_model
@@ -64,7 +65,7 @@ def build_network(
             needs = _needs(lambda: factory(activation, num_classes, image_size), noise)
         else:
             needs = _Needs(images=_is_lazy(activation()))
-        torch.manual_seed(seed_for("initial weights", seed))
+        seed_torch(seed_for("initial weights", seed))
         identity = dataclasses.replace(activation, spec="identity", build=nn.Identity)
         initial = factory(identity, num_classes, image_size)
         if needs.images:
@@ -72,7 +73,7 @@ def build_network(
         if init == "slope_aware":
             draw_weights(initial, gain_of(activation), seed)
         start = initial.state_dict()
-        torch.manual_seed(seed_for("activation parameters", seed))
+        seed_torch(seed_for("activation parameters", seed))
         network = factory(recording, num_classes, image_size)
         if needs.images:
             materialise(network, noise)

@@ -174,6 +174,18 @@ _SETTINGS = (
 _changed: dict[str, dict[str, None]] = {}
 
 
+def seed_torch(seed: int) -> None:
+    """Seed PyTorch's global generators.
+
+    For a kind of device that is not in use, ``torch.manual_seed`` would keep a description of the
+    call stack, at each call; so without an accelerator only the generator of the CPU is seeded.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
     """Restore the global generators of PyTorch, NumPy and ``random`` after the block.

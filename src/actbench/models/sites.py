@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from actbench.errors import UsageError, in_a_line
 from actbench.models.activations import FunctionActivation
-from actbench.models.global_state import generators_kept
+from actbench.models.global_state import generators_kept, seed_torch
 from actbench.models.recording import Calls, Watched
 from actbench.models.tracing import (
     FUNCTIONS,
@@ -314,7 +314,7 @@ def _run(subject: str, network: nn.Module, inputs: torch.Tensor, *, training: bo
 
 def seed_generators() -> None:
     """Seed the global generators, so that copies draw the same random numbers."""
-    torch.manual_seed(0)
+    seed_torch(0)
     np.random.seed(0)  # noqa: NPY002 - a user's layer may draw from it
     random.seed(0)
 

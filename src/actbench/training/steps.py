@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
+from actbench.models.global_state import seed_torch
 from actbench.study.recipe import SCHEDULES, resolve
 from actbench.study.study import seed_for
 from actbench.training.adversarial import Objective
@@ -154,6 +155,6 @@ def seed_generators(*context: str | int) -> None:
     Layers that draw random numbers (RReLU, dropout, a user's own) use one of these.
     """
     seed = seed_for(*context)
-    torch.manual_seed(seed)
+    seed_torch(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's layer may draw from it
     random.seed(seed)
