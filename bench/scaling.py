@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TEST_IMAGES = 500
 TRAIN_IMAGES = 6400
-MOST_TRAIN_IMAGES = 25_600
+MAX_TRAIN_IMAGES = 25_600
 SIZES = (32, 48, 64, 96, 128)
 BASE = {
     **EXPERIMENT,
@@ -71,7 +71,7 @@ def dimensions(most_workers: int) -> list[Dimension]:
         Dimension(
             "training images, thousands",
             "s per thousand",
-            {n / 1000: {"train_images": n} for n in (3200, 6400, 12_800, MOST_TRAIN_IMAGES)},
+            {n / 1000: {"train_images": n} for n in (3200, 6400, 12_800, MAX_TRAIN_IMAGES)},
         ),
         Dimension(
             "thousand pixels per image",
@@ -103,7 +103,7 @@ def measure(settings: dict[str, object], root: Path) -> float:
 
 def write_images(root: Path) -> None:
     """Write the image folders ``many`` and ``few``."""
-    write_image_folder(root / "many", MOST_TRAIN_IMAGES, TEST_IMAGES)
+    write_image_folder(root / "many", MAX_TRAIN_IMAGES, TEST_IMAGES)
     write_image_folder(root / "few", TRAIN_IMAGES, TEST_IMAGES)
 
 

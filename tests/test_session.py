@@ -112,7 +112,7 @@ def test_the_report_is_rebuilt_byte_for_byte(
     assert same_files(tiny_run.folder, copy) == []
 
 
-def test_only_missing_trials_are_run_and_damaged_records_are_set_aside(
+def test_only_missing_trials_are_run_and_damaged_records_are_renamed(
     tiny_run: TinyRun, copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     next((copy / "trials").glob("prelu-seed1-*")).unlink()

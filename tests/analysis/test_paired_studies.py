@@ -108,10 +108,10 @@ def test_the_command_shows_what_differs_and_writes_both_files(
     two = made_folder(tmp_path / "two", OTHER, precision="bf16", augment=("flip", "crop"))
     outcome = actbench_here("compare", "--paired", str(one), str(two), "--out", str(tmp_path / "o"))
     files = paired_studies_files(read_studies([one, two]))
-    assert outcome == Outcome(0, files["counterparts.md"], "")
+    assert outcome == Outcome(0, files["paired.md"], "")
     assert "augment is auto there and flip, crop here; precision is fp32" in outcome.out
     assert f"| {LEAKY}" in outcome.out
     written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "o").iterdir()}
     assert written == files
-    table = pd.read_csv(io.StringIO(written["counterparts.csv"]))
+    table = pd.read_csv(io.StringIO(written["paired.csv"]))
     assert row_of(table, LEAKY)["verdict"] == "better"

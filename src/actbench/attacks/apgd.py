@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # The constants of the paper's section 3.
 FIRST_STEP = 2.0
 MOMENTUM = 0.75
-LEAST_INCREASES = 0.75
+MIN_INCREASES = 0.75
 # In hundredths of the steps: as binary fractions, 0.22 + 0.19 would be above 0.41.
 FIRST_PERIOD, SHORTENING, SHORTEST_PERIOD = 22, 3, 6
 
@@ -192,7 +192,7 @@ class _Ascent:
 
     def check(self, period: int) -> None:
         """Halve the steps that did not do, and go back to the best points; see ``APGD``."""
-        few = self.increases < LEAST_INCREASES * period
+        few = self.increases < MIN_INCREASES * period
         unchanged = ~self.halved & (self.best_values == self.checked_values)
         self.halved = few | unchanged
         self.sizes = _where(self.halved, self.sizes / 2, self.sizes)

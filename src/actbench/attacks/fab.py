@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # The paper's α_max, η and β, of its section 2.
-MOST_BIAS = 0.1
+MAX_BIAS = 0.1
 OVERSHOOT = 1.05
 BACKWARD = 0.9
 
@@ -91,7 +91,7 @@ class FAB(Attack):
             from_image = distances + (normals * (points - images)).flatten(1).sum(1)
             image_step = shortest_step(images, normals, from_image, self.norm)
             near, far = _length(step, self.norm), _length(image_step, self.norm)
-            bias = (near / (near + far).clamp(min=_TINY)).clamp(max=MOST_BIAS)[:, None, None, None]
+            bias = (near / (near + far).clamp(min=_TINY)).clamp(max=MAX_BIAS)[:, None, None, None]
             ahead, image_ahead = points + OVERSHOOT * step, images + OVERSHOOT * image_step
             points = ((1 - bias) * ahead + bias * image_ahead).clamp(0, 1)
             crossed = ~is_correct(logits_of(target.predict, points), labels)

@@ -122,6 +122,6 @@ def _retuned(
         return tuning.pending_retuned(plan, store, retry_failed=options.retry_failed)
     search = tuning_of(plan.study)
     further = search.studies - 1 if search else len(plan.study.retuned)
-    works = [*map(Work, plan.study.trials())] * further
+    works = [Work(trial) for _ in range(further) for trial in plan.study.trials()]
     unattacked = dataclasses.replace(plan, study=dataclasses.replace(plan.study, attacks=()))
     return [(unattacked, works)] if works else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 IMAGES_PER_CHUNK = 1000
-LARGEST_ERROR = 1e-3  # of a float from a level of 8 bits, in levels; more is rounding
+MAX_ERROR = 1e-3  # of a float from a level of 8 bits, in levels; more is rounding
 
 
 def array_content(
@@ -212,5 +212,5 @@ def _as_levels(values: Array, name: str) -> tuple[Array, int]:
         )
     scaled = values.astype(np.float32) * 255
     levels = np.rint(scaled)
-    inexact = np.abs(scaled - levels) > LARGEST_ERROR
+    inexact = np.abs(scaled - levels) > MAX_ERROR
     return levels, int(inexact.any(axis=(1, 2, 3)).sum())

@@ -26,13 +26,13 @@ _SHOWN = ("clean_accuracy", "corrupted_accuracy", "clean_loss", "grad_norm_first
 
 
 def paired_studies_files(studies: Mapping[str, Frames]) -> dict[str, str]:
-    """Return ``counterparts.md`` and ``counterparts.csv`` as text, by file name.
+    """Return ``paired.md`` and ``paired.csv`` as text, by file name.
 
     Raises:
         UsageError: as ``compare_paired_studies``.
     """
     table = compare_paired_studies(studies)
-    return {"counterparts.md": _markdown(studies, table), "counterparts.csv": to_csv(table)}
+    return {"paired.md": _markdown(studies, table), "paired.csv": to_csv(table)}
 
 
 def paired_studies_terminal(studies: Mapping[str, Frames]) -> tuple[list[str], list[Table]]:

@@ -97,7 +97,7 @@ class Weights:
             )
         return load(content)
 
-    def set_aside(self) -> Path:
+    def mark_corrupt(self) -> Path:
         """Rename the file to ``*.corrupt`` and return the new name.
 
         Raises:

@@ -233,8 +233,8 @@ def _restored(
             raise UnusableWeightsError("its weights do not fit its network")
         network.load_state_dict(state)
     except DamagedWeightsError as error:
-        aside = weights.set_aside() if weights is not None else None
-        report(Note(f"{stored.trial}: {error}, renamed to {aside}; it is trained again"))
+        renamed = weights.mark_corrupt() if weights is not None else None
+        report(Note(f"{stored.trial}: {error}, renamed to {renamed}; it is trained again"))
         return False
     except UnusableWeightsError as error:
         report(Note(f"{stored.trial}: {error}; it is trained again"))
