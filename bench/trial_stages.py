@@ -3,7 +3,7 @@
 The first trials of the study are run one after the other, each as a worker runs it, with one
 thread. The first trial makes the corrupted images; the others only map them.
 
-    python bench/trial_stages.py results/published/cifar10-jpeg-robustness/study.toml --trials 2
+    python bench/trial_stages.py bench/robustness.toml --trials 2
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tabulate import tabulate
 from actbench.attacks.base import Attack
 from actbench.data.images import open_images, prepare
 from actbench.execution.executors import configure_malloc
+from actbench.execution.plan import prepare_study
 from actbench.study.toml import study_from_toml
 from actbench.training import measurements
 from actbench.training import trial as trial_module
@@ -102,9 +103,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2)
     options = parser.parse_args()
     study = study_from_toml(options.study.read_text(encoding="utf-8"), str(options.study))
-    trials = study.trials()[: options.trials]
     configure_malloc()
     torch.set_num_threads(1)
+    study = prepare_study(study).study
+    trials = study.trials()[: options.trials]
     data = open_images(prepare(study.dataset, study.data_dir, study.image_size))
     with tempfile.TemporaryDirectory() as cache:
         os.environ["ACTBENCH_CACHE"] = cache
