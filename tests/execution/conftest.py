@@ -1,4 +1,4 @@
-"""Fixtures of studies that are measured later: their folders, and what ran."""
+"""Fixtures: studies that are measured later, and networks that are checked before training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actbench.data.images import ImageData, open_images, prepare
 from actbench.training import trial as trial_module
+from helpers.checked_networks import SOURCE
 from helpers.measured_later import BARE, MEASURED, run_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from actbench.study.study import Trial
@@ -70,3 +73,15 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(trial_module, "measure", counted)
     return found
+
+
+@pytest.fixture
+def own(user_module: Callable[[str], str]) -> str:
+    """Return the name of a module with the networks and activations of ``odd_networks``."""
+    return user_module(SOURCE)
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    """Return 129 images to train on, so that the last batch of 64 has one; read-only."""
+    return open_images(prepare("digits")).train_subset(129)
