@@ -12,8 +12,8 @@ import torch
 from actbench.models.global_state import changes, generators_kept, seed_torch, settings_kept
 from helpers.forked import run_script
 from helpers.runs import run_here, run_process
+from helpers.user_files import SMALL
 
-SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
 CHANGED = {
     "the number of threads": lambda: torch.set_num_threads(3),
     "the default dtype": lambda: torch.set_default_dtype(torch.float64),

@@ -1,26 +1,22 @@
-"""User code: where it is found, and that its source is part of a trial's identity."""
+"""The source of a user's code is part of a trial's identity; a change of it is noticed."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from actbench.errors import SourceChangedError, UsageError
-from actbench.models.activations import check_activation, resolve_activation
-from actbench.models.build import build_network
 from actbench.models.study_code import import_code, study_code
 from actbench.models.user_code import code_of, import_object
 from actbench.store.store import Store
 from actbench.study.activations import ACTIVATIONS
 from actbench.study.study import Study, Trial, conflicts, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
-from helpers.forked import run_script
 from helpers.runs import TINY_STUDY, run_here, run_process
+from helpers.user_files import LEAKY, SMALL, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,31 +25,12 @@ if TYPE_CHECKING:
     from actbench.study.specs import Spec
     from helpers.runs import Outcome, TinyRun
 
-LEAKY = "import torch\n\ndef act(x):\n    return torch.where(x > 0, x, 0.1 * x)\n"
 RELU_ID = "relu-seed0-2f6476b2a93d"  # as stored since format 2 of records
 FIRST_RECIPE = {"optimizer": "sgd:momentum=0.9", "learning_rate": 0.01, "schedule": "constant"}
-SMALL = ("--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
 
 
 def spec_of(text: str) -> Spec:
     return ACTIVATIONS.parse(text)
-
-
-def write(folder: Path, **files: str) -> None:
-    for name, source in files.items():
-        (folder / f"{name}.py").write_text(source, encoding="utf-8")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty current folder; what is imported from it is forgotten afterwards."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
-            del sys.modules[name]
 
 
 @pytest.mark.usefixtures("short_report")
@@ -241,126 +218,3 @@ def test_stored_trials_that_the_present_code_would_not_give_are_refused(
     done = actbench_here("run", *TINY_STUDY, *more)
     assert done.code == 3
     assert message in done.err
-
-
-def test_a_file_is_named_by_its_path_and_imports_from_its_own_folder(here: Path) -> None:
-    (here / "mine").mkdir()
-    write(here / "mine", code="from leaky import act", leaky=LEAKY)
-    for text in ("mine/code.py:act", "./mine/code.py:act", str(here / "mine" / "code.py:act")):
-        factory = resolve_activation(text)
-        assert factory.spec == "./mine/code.py:act"
-        assert check_activation(factory).at_minus_one == pytest.approx(-0.1)
-    assert not hasattr(sys.modules.get("code"), "act")
-    assert str(here / "mine") != sys.path[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("./missing.py:act", "FileNotFoundError: there is no file '/"),
-        ("./mine.py:other", "'./mine.py' has no 'other'"),
-        ("code:act", "code.py'); for your own file write ./code.py:Name"),
-        ("__main__:act", "is defined in a script or notebook"),
-        ("empty:act", "'empty' has no 'act' (read from '/"),
-    ],
-)
-def test_what_is_not_found_is_reported_with_the_places_searched(
-    text: str, message: str, here: Path
-) -> None:
-    write(here, mine=LEAKY, code=LEAKY, empty="")
-    with pytest.raises(UsageError) as error:
-        resolve_activation(text)
-    assert message in str(error.value)
-    assert "known are" not in str(error.value) or "empty" not in text
-
-
-def test_partial_objects_are_activations_and_networks(here: Path) -> None:
-    source = (
-        "from functools import partial\n"
-        "from torch import nn\n"
-        "from torch.nn import functional as F\n"
-        "function = partial(F.leaky_relu, negative_slope=0.2)\n"
-        "module = partial(nn.LeakyReLU, 0.3)\n"
-        "def net(act, classes, width):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, width), act(inplace=True),\n"
-        "                         nn.Linear(width, classes))\n"
-        "narrow = partial(net, width=4)\n"
-    )
-    write(here, partials=source)
-    assert check_activation(resolve_activation("partials:function")).at_minus_one == pytest.approx(
-        -0.2
-    )
-    assert check_activation(resolve_activation("partials:module")).at_minus_one == pytest.approx(
-        -0.3
-    )
-    _, layers = build_network("partials:narrow", resolve_activation("partials:module"), 10, 0)
-    assert list(layers) == ["2"]
-
-
-def test_parameters_for_each_channel_pass_the_self_check() -> None:
-    check = check_activation(resolve_activation("torch.nn:PReLU:num_parameters=16"))
-    assert (check.trainable_parameters, check.at_minus_one) == (16, -0.25)
-
-
-UNGUARDED = """
-import actbench
-study = actbench.Study(activations=["relu"], seeds=1, epochs=1, train_images=64, corruptions=[])
-print(len(actbench.run(study, "out", workers=1).trials), "trial")
-"""
-
-
-@pytest.mark.usefixtures("short_report")
-def test_a_script_without_a_main_guard_runs(tmp_path: Path) -> None:
-    write(tmp_path, unguarded=UNGUARDED)
-    script = "import runpy; runpy.run_path('unguarded.py', run_name='__main__')"
-    done = run_script(script, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 trial\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("way", ["file", "standard input"])
-def test_a_script_without_a_main_guard_runs_in_a_new_interpreter(way: str, tmp_path: Path) -> None:
-    write(tmp_path, unguarded=UNGUARDED)
-    done = subprocess.run(
-        [sys.executable, "unguarded.py" if way == "file" else "-"],
-        input=None if way == "file" else UNGUARDED,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "1 trial\n"
-
-
-@pytest.mark.usefixtures("short_report")
-def test_a_module_that_runs_a_study_when_it_is_imported_is_refused(
-    here: Path, actbench_here: Callable[..., Outcome]
-) -> None:
-    write(here, unguarded=f"{UNGUARDED}{LEAKY}")
-    done = actbench_here("run", *SMALL, "--activation", "unguarded:act", "--workers", "0")
-    assert done.code == 2
-    assert "unguarded calls actbench.run while a study imports it" in done.err
-    assert not (here / "out").exists()
-
-
-def test_a_configuration_from_elsewhere_is_named_with_the_code_that_it_imports(
-    here: Path, actbench_here: Callable[..., Outcome]
-) -> None:
-    elsewhere = here / "elsewhere"
-    work = here / "work"
-    elsewhere.mkdir()
-    work.mkdir()
-    config = elsewhere / "study.toml"
-    config.write_text('activations = ["relu", "missing_module:act"]\n')
-    import os
-
-    os.chdir(work)
-    done = actbench_here("run", "--config", str(config), "--workers", "0")
-    os.chdir(elsewhere)
-    own = actbench_here("run", "--config", str(config), "--workers", "0")
-    warning = "names code that is imported now: missing_module:act"
-    assert warning in done.err
-    assert warning not in own.err
-    assert "cannot import 'missing_module'" in done.err

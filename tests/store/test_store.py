@@ -1,196 +1,20 @@
-"""The results folder: atomic files, one study, one writer."""
+"""The results folder: one study, its records, what killed processes leave, and its name."""
 
 from __future__ import annotations
 
-import errno
-import io
-import os
-import signal
-import socket
-import stat
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from actbench.errors import ResultsFolderError
-from actbench.files import atomic as files
 from actbench.store.record import TrialRecord, record_to_json
 from actbench.store.store import Store
-from actbench.study.study import Study, trial_id
-from helpers.stored import stored_form
-from helpers.synthetic import synthetic_records
+from actbench.study.study import Study
+from helpers.small_store import STUDY, files_in, record_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-STUDY = Study(activations=("relu", "tanh"), seeds=(0, 1))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return a store that has STUDY and no record yet."""
-    store = Store(tmp_path / "results")
-    store.open(STUDY).begin()
-    return store
-
-
-def record_of(position: int, study: Study = STUDY) -> TrialRecord:
-    return stored_form(synthetic_records(study)[trial_id(study, study.trials()[position])])
-
-
-def files_in(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-
-
-# atomic files
-
-
-def test_a_file_has_the_bytes_that_were_written(store: Store) -> None:
-    store.write_bytes("deep/er/file.bin", b"\r\n\0\xff")
-    assert (store.folder / "deep/er/file.bin").read_bytes() == b"\r\n\0\xff"
-    store.write_text("text.md", "± −\n")
-    assert (store.folder / "text.md").read_bytes() == "± −\n".encode()
-
-
-@pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])
-@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_a_write_that_fails_leaves_only_the_complete_old_file(
-    step: str, fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.write_text("summary.md", "old")
-    before = files_in(store.folder)
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(fault, os.strerror(fault))
-
-    class Full(io.BytesIO):
-        write = fail
-
-    with monkeypatch.context() as patch:
-        if step == "write":
-            patch.setattr(type(store.folder), "open", lambda *_: Full())
-        else:
-            patch.setattr(os, step, fail)
-        with pytest.raises(ResultsFolderError) as error:
-            store.write_text("summary.md", "new")
-    assert str(error.value) == (
-        f"cannot write {str(store.folder / 'summary.md')!r}: {os.strerror(fault)}"
-    )
-    assert (store.folder / "summary.md").read_text() == "old"
-    assert files_in(store.folder) == before
-
-
-@pytest.mark.parametrize("fault", [errno.EINVAL, errno.ENOTSUP])
-def test_a_file_system_that_cannot_flush_is_warned_of_once_and_written_to(
-    fault: int,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fail(_: int) -> None:
-        raise OSError(fault, os.strerror(fault))
-
-    files._warn_of_no_fsync.cache_clear()
-    monkeypatch.setattr(os, "fsync", fail)
-    for text in ("one", "two"):
-        store.write_text("summary.md", text)
-        assert (store.folder / "summary.md").read_text() == text
-    (message,) = (record.getMessage() for record in caplog.records)
-    assert message.startswith(
-        f"the file system cannot flush files to disk (fsync: {os.strerror(fault)}): "
-    )
-
-
-@pytest.mark.skipif(os.name != "posix", reason="the system has no umask")
-@pytest.mark.parametrize("umask", [0o002, 0o077])
-def test_stored_files_have_the_modes_that_the_umask_allows(umask: int, tmp_path: Path) -> None:
-    store = Store(tmp_path / "results")
-    before = os.umask(umask)
-    try:
-        with store.locked():
-            store.open(STUDY).begin()
-            store.open(STUDY).write(record_of(0))
-            found = [store.folder, *store.folder.rglob("*")]
-            modes = {path.name: path.stat().st_mode for path in found}
-    finally:
-        os.umask(before)
-    assert {".lock", ".lock-holder", "study.toml", "trials"} <= set(modes)
-    for mode in modes.values():
-        assert stat.S_IMODE(mode) == (0o777 if stat.S_ISDIR(mode) else 0o666) & ~umask
-
-
-@pytest.mark.parametrize("name", ["study.toml", ".lock-holder"])
-def test_a_link_with_the_name_of_a_file_is_replaced_not_followed(
-    name: str, store: Store, tmp_path: Path
-) -> None:
-    (tmp_path / "precious").write_text("precious")
-    (store.folder / name).unlink(missing_ok=True)
-    (store.folder / name).symlink_to(tmp_path / "precious")
-    with store.locked():
-        store.write_text("study.toml", "")
-    assert (tmp_path / "precious").read_text() == "precious"
-
-
-def test_a_lock_that_is_a_link_is_refused(store: Store, tmp_path: Path) -> None:
-    (store.folder / ".lock").symlink_to(tmp_path / "made")
-    for lock in (store.locked, store.locked_briefly):
-        with pytest.raises(ResultsFolderError, match=r"\.lock is a symbolic link"), lock():
-            pass
-    assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize("name", ["trials", "checkpoints", "weights", "figures"])
-def test_a_subfolder_that_is_a_link_is_refused_and_its_target_does_not_change(
-    name: str, store: Store, tmp_path: Path
-) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / ".x.making").write_text("theirs")
-    (store.folder / name).symlink_to(tmp_path / "elsewhere")
-    for lock in (store.locked, store.locked_briefly):
-        with pytest.raises(ResultsFolderError, match=rf"{name}' is a symbolic link"), lock():
-            store.open(STUDY).clean_up()
-    assert files_in(tmp_path / "elsewhere") == {".x.making"}
-
-
-@pytest.mark.parametrize("fault", [errno.ENOLCK, errno.ENOTSUP])
-def test_a_file_system_without_locks_is_reported(
-    fault: int, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fcntl = pytest.importorskip("fcntl")
-
-    def fail(*_: object) -> None:
-        raise OSError(fault, os.strerror(fault))
-
-    monkeypatch.setattr(fcntl, "flock", fail)
-    message = f"cannot lock '.*results': {os.strerror(fault)}; its file system must support file"
-    with pytest.raises(ResultsFolderError, match=message), store.locked():
-        pass
-
-
-def test_ctrl_c_in_a_write_leaves_only_the_complete_old_file(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.write_text("summary.md", "old")
-    before = files_in(store.folder)
-
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        store.write_text("summary.md", "new")
-    assert (store.folder / "summary.md").read_text() == "old"
-    assert files_in(store.folder) == before
-
-
-def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsFolderError, match=r"cannot write '.*/file/results"):
-        Store(tmp_path / "file" / "results").open(STUDY).begin()
-
 
 # one study
 
@@ -370,48 +194,6 @@ def test_the_file_of_times_may_be_missing_or_damaged(store: Store) -> None:
         assert aside.name.startswith("environment.json.corrupt")
         assert aside.read_text() == damaged
         assert not path.exists()
-
-
-# one writer
-
-
-def test_a_second_lock_is_refused_with_the_process_that_has_the_first(store: Store) -> None:
-    with store.locked():
-        holder = f"process {os.getpid()} on {socket.gethostname()}"
-        with pytest.raises(ResultsFolderError) as error, Store(store.folder).locked():
-            pass
-        assert str(error.value) == f"{str(store.folder)!r} is held by another run: {holder}"
-    with Store(store.folder).locked():
-        pass
-
-
-def test_an_error_releases_the_lock(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), store.locked():
-        raise ZeroDivisionError
-    with store.locked():
-        pass
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-def test_a_killed_process_releases_its_lock(store: Store) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from actbench.store.store import Store\n"
-        "with Store(Path(sys.argv[1])).locked():\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(store.folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ResultsFolderError, match=f"process {holder.pid} on"), store.locked():
-            pass
-        holder.kill()
-    with store.locked():
-        pass
 
 
 # files left by killed processes
