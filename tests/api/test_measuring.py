@@ -133,7 +133,7 @@ def test_a_trial_that_diverged_has_no_network(tmp_path: Path) -> None:
 
 
 def test_networks_of_format_1_were_not_stored() -> None:
-    published = actbench.load(ROOT / "results" / "published" / "cifar10-jpeg-cnn")
+    published = actbench.load(ROOT / "results" / "published" / "cifar10-jpeg-torch-kernels")
     with pytest.raises(ResultsFolderError, match="whose networks were not stored"):
         published.network("relu", seed=0)
 
