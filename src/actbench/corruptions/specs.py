@@ -22,11 +22,26 @@ if TYPE_CHECKING:
 
     from actbench.study.specs import Spec, Value
 
-_EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+_CIFAR10C = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "glass_blur",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "fog",
+    "snow",
+    "contrast",
+    "brightness",
+    "jpeg_compression",
+    "pixelate",
+    "elastic_transform",
+)
 SUITES: dict[str, tuple[str, ...]] = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "cifar10c": tuple(name for name in CORRUPTIONS if name not in _EXTRA),
-    "extra": _EXTRA,
+    "cifar10c": _CIFAR10C,
+    "extra": tuple(name for name in CORRUPTIONS if name not in _CIFAR10C),
     "all": tuple(CORRUPTIONS),
 }
 OF_FILES = "published"  # the suite of all files in the folder of published ones
