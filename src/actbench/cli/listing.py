@@ -153,7 +153,9 @@ def _published_values(name: str, constant: Any) -> list[str]:
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(text, _width(), initial_indent=first, subsequent_indent=later)
+    return textwrap.wrap(
+        text, _width(), initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )
 
 
 @list_.command()

@@ -101,9 +101,9 @@ class RecipeFields:
         "",
         text("a search such as random:lr=0.001/0.1,weight_decay=1e-5/1e-2", empty=True),
         TRAINED,
-        "Choose each activation's learning rate, and weight decay if it has a range, by "
-        "random:trials=5,studies=3,lr=LOW/HIGH,weight_decay=LOW/HIGH on a tenth of the training "
-        "images, in independent tuning studies; the report shows how far the verdicts depend on "
+        "Choose each activation's learning rate, and weight decay if a range is given, on a tenth "
+        "of the training images in independent tuning studies, such as "
+        "random:trials=5,studies=3,lr=LOW/HIGH; the report shows how far the verdicts depend on "
         "the choice.",
         metavar="SPEC",
     )
