@@ -202,7 +202,7 @@ def _if_paired(audit: Audit) -> Table:
         "If the runs of one seed were pairs, by their correlation",
         headers,
         rows,
-        note="Half the width of the 95 % interval in points, and the verdict. Papers seldom say "
+        note="Half the width of the 95 % interval in points, and the verdict. Papers rarely say "
         "whether runs shared seeds, and never the correlation; shared initial weights and batches "
         "make it positive.",
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHOSEN_NOT_DRAWN = (
     "Interval and verdict are for settings like these, as if these had been drawn at random from "
-    "them; settings that were chosen, because they were at hand or known to differ, show what "
+    "them; settings that were chosen, because they were available or known to differ, show what "
     "happens in these settings and not how often it happens elsewhere."
 )
 
