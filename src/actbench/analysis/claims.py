@@ -90,8 +90,8 @@ class ClaimTable:
     Attributes:
         table: its numbers as printed; the baseline is empty if it compares nothing.
         metric: ``clean_accuracy`` or ``corrupted_accuracy``, the mean over a row's corruptions.
-        better: which means are better.
-        test_images: of which each run's accuracy is a share; 0 if it is a mean over other sets.
+        better: whether higher or lower means are better.
+        test_images: the number of test images of each run; 0 if accuracy is not on the test set.
         repeats: whether it prints the runs of an earlier table again.
         label: its title in a figure, which is short.
     """

@@ -1,6 +1,6 @@
 """The usual ways from printed means and deviations to intervals, p-values and effect sizes.
 
-Every number is a ``Range``: it stands for all values that round to what is printed. The results
+Every number is a ``Range``: all values that round to what is printed. The results
 contain all that any of these values give.
 """
 

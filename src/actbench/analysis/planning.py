@@ -27,7 +27,7 @@ class SeedsNeeded:
     """Pairs that lead to a verdict with 80 % power; infinite if a million are not enough.
 
     Attributes:
-        number: averages the power over what the standard deviation may be, given the pairs at hand.
+        number: averages the power over what the standard deviation may be, given the present pairs.
         low: for the lower end of the standard deviation's 80 % interval.
         high: for its upper end.
     """

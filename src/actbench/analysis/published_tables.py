@@ -31,7 +31,7 @@ class PublishedRow:
     """A row of a published table, in the unit in which it is printed; None where it has no value.
 
     Attributes:
-        name: the first cell: an activation, say.
+        name: the first cell, such as an activation.
         mean: over the runs.
         sd: standard deviation over the runs.
         se: standard error of the mean.
@@ -41,11 +41,11 @@ class PublishedRow:
         ci_half: half the width of a confidence interval of the mean.
         p: a p-value.
         d: a standardised effect size.
-        difference: from the reference.
+        difference: the difference from the reference.
         activation: the spec of the same activation here, if there is one.
         unverified: the fields that nobody could check against the source.
-        corruptions: over which its accuracy is a mean; empty for clean images.
-        severity: of these; 0 for the mean over all.
+        corruptions: the corruptions that its accuracy is a mean over; empty for clean images.
+        severity: the severity of the corruptions; 0 for the mean over all.
     """
 
     name: str

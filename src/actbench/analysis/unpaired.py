@@ -53,7 +53,7 @@ class Estimate:
     def detectable_effect(self, level: float = 0.05, power: float = POWER) -> float:
         """Return the true difference that the two-sided test shows with ``power``.
 
-        The standard error at hand is taken for the true one.
+        The observed standard error is taken for the true one.
         """
         return self.error * detectable_noncentrality(self.freedom, level, power)
 
