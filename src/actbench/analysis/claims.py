@@ -191,7 +191,7 @@ def claim_settings(name: str, scale: float = 1.0) -> dict[str, Any]:
     """Return the fields of the study that repeats a claim, as ``Study`` takes them.
 
     Args:
-        name: of the claim.
+        name: the claim's name.
         scale: the share of its epochs (or steps) and seeds, above 0; they are rounded, to one epoch
             or step and to two seeds at least. What the claim does not state is a share of the
             default.

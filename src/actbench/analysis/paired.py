@@ -34,7 +34,7 @@ def paired_differences(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.flo
 
     Args:
         values: finite, shape (..., n).
-        baseline: of the same pairs, same shape.
+        baseline: those of the same pairs, same shape.
 
     Returns:
         Shape (..., n). If the differences of a series are equal (zero) within 1e-12 of its largest

@@ -58,11 +58,11 @@ def seeds_needed(
     (Julious & Owen 2006 do so for the difference test).
 
     Args:
-        margin: of equivalence, above 0.
+        margin: the margin of equivalence, above 0.
         deviation: the standard deviation of the paired differences, above 0, in the same unit.
         n: the pairs that it was estimated from, at least 2.
         tests: the comparisons that are corrected for one another, at least 1.
-        level: of every test before correction.
+        level: the level of every test before correction.
         freedom: the degrees of freedom that each pair after the first adds: 1 for pairs, up to 2
             for runs that are not paired, where ``deviation`` is that of one run's difference from
             another, √(s₁² + s₂²).

@@ -32,7 +32,7 @@ class PublishedRow:
 
     Attributes:
         name: the first cell, such as an activation.
-        mean: over the runs.
+        mean: the mean over the runs.
         sd: standard deviation over the runs.
         se: standard error of the mean.
         n: the number of runs.
@@ -77,7 +77,7 @@ class PublishedTable:
     Attributes:
         title: what it shows.
         rows: in its order; each name once.
-        unit: of means and deviations.
+        unit: the unit of means and deviations.
         baseline: the row that all others are compared with; "" for values without a comparison.
         reference: the row that printed p-values, effect sizes and differences refer to.
         confidence: the coverage of the printed intervals.
@@ -106,7 +106,7 @@ class ReadingOptions:
         baseline: the name of a row, or "".
         reference: likewise.
         n: the number of runs of rows that have none.
-        unit: of means and deviations; percent if a mean is above 1.
+        unit: the unit of means and deviations; percent if a mean is above 1.
         spread: what follows a ±; what the header says, else the standard deviation.
     """
 

@@ -27,7 +27,7 @@ class Estimate:
     """A difference with its standard error, which has ``freedom`` degrees of freedom.
 
     Attributes:
-        difference: of the means.
+        difference: the difference of the means.
         error: its standard error, above 0.
         freedom: above 0, not always an integer.
     """

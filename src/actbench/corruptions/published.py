@@ -50,7 +50,7 @@ def check_published(
         names: the corruptions.
         labels: int64 (N,), the test set's. Each file must have it five times, severity by
             severity: uint8 images of shape (5 N, \*shape), labels of shape (5 N,).
-        shape: of a test image, (H, W, 3).
+        shape: the shape of a test image, (H, W, 3).
 
     Raises:
         UsageError: a file is missing, truncated, of another shape or type, or in another order.

@@ -159,8 +159,8 @@ def expand(names: Sequence[str], folder: str = "") -> tuple[str, ...]:
 
     Args:
         names: names, suites and specs.
-        folder: of published files. Their names are available too, the suite ``published`` is all
-            of them, and the suites ``cifar10c`` and ``all`` contain frost, after snow.
+        folder: a folder of published files. Their names are known too, the suite ``published`` is
+            all of them, and the suites ``cifar10c`` and ``all`` contain frost, after snow.
 
     Raises:
         UsageError: a name is unknown or not available, ``none`` is given with others, or the same

@@ -35,7 +35,7 @@ class AuditDocument:
     """Audits of the tables of one source.
 
     Attributes:
-        title: of the documents.
+        title: the title of the documents.
         audits: one for each table.
         facts: what is known of the source, as pairs of a name and a text.
     """

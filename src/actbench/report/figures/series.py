@@ -69,9 +69,9 @@ class SeriesStyle:
     Attributes:
         label: its name, shortened, with its n if needed.
         series: its position among the study's activations.
-        colour: of its line, marker and band.
+        colour: the colour of its line, marker and band.
         marker: matplotlib's name of it.
-        size: of the marker, in points.
+        size: the size of the marker, in points.
         line: matplotlib's name or dashes of it.
     """
 
