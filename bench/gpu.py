@@ -259,7 +259,7 @@ def steps_by_kernel(bench: Bench) -> dict[str, float]:
     events.sort(key=lambda event: -event[1])
     found = {name[:70]: total / steps.count for name, total in events[:15]}
     every = sum(total for _, total in events) / steps.count
-    return {"a whole step": 1e6 * seconds / steps.count, "all kernels": every, **found}
+    return {"a complete step": 1e6 * seconds / steps.count, "all kernels": every, **found}
 
 
 MEASUREMENTS = {
@@ -269,7 +269,7 @@ MEASUREMENTS = {
     "s per trial and epoch, by trials at once": at_once,
     "s per epoch of all trials, by precision": precisions,
     "the tutorial's loop, s": plain,
-    "µs per step, one trial alone": steps_by_kernel,
+    "µs per step, a single trial": steps_by_kernel,
 }
 
 

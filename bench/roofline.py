@@ -285,7 +285,7 @@ def print_table(kernels: str, arithmetic: float, copying: float) -> None:
         total_floor += floor
     rows.append(row("sum", total_flops, total_bytes, total_time, total_floor))
     step = seconds(our_training(STEPS * BATCH_SIZE, kernels=kernels)) / STEPS
-    rows.append(row("a whole step", total_flops, total_bytes, step, total_floor))
+    rows.append(row("a complete step", total_flops, total_bytes, step, total_floor))
     headers = [f"operation, {kernels}", "MFLOP", "MB", "µs measured", "µs floor", "share of peak"]
     align = ["left", *["right"] * 5]
     print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align), "\n")

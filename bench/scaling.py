@@ -141,7 +141,7 @@ def draw(measured: dict[str, list[tuple[float, float]]], units: dict[str, str]) 
         panel.plot(x, y, ".")
         panel.set(xlabel=label, title=f"{a:.1f} s + {b:.2f} {units[label]}")
         panel.title.set_fontsize("medium")
-    panels[0].set_ylabel("seconds, whole run")
+    panels[0].set_ylabel("seconds, complete run")
     panels[0].set_ylim(bottom=0)
     return figure
 

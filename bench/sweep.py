@@ -205,7 +205,7 @@ def rows_of(plain: Sequence[Parts], ours: Sequence[Parts]) -> list[list[str]]:
     compared = {
         part: ([p[part] for p in plain], [o[part] / WORKERS for o in ours]) for part in PARTS
     }
-    compared["the whole sweep"] = (
+    compared["the complete sweep"] = (
         [plain_sweep(parts) for parts in plain],
         [actbench_sweep(parts) for parts in ours],
     )

@@ -6,7 +6,7 @@ Everything is drawn from fixed seeds. Points are percentage points of accuracy; 
 them.
 
 "Before" is the rule of the first version, which is kept here only: the pooled line of matched
-accuracy, the seeds that detect the margin at 5 % if the deviation at hand were the true one,
+accuracy, the seeds that detect the margin at 5 % if the observed deviation were the true one,
 equivalence without correction.
 """
 

@@ -247,7 +247,7 @@ def run_shard(
 
         if tuning_plans(plan) or retuned_plans(plan):
             raise UsageError(
-                "tune_lr and tune choose rates with the whole study; a shard needs them as "
+                "tune_lr and tune need the complete study; give a shard the rates as "
                 "learning_rates, or one setting of each activation as tuned"
             )
         lock = stack.enter_context(contextlib.ExitStack())

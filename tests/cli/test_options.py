@@ -42,6 +42,15 @@ def test_help_shows_a_setting_in_its_group(
         assert f"  {item.flag}" in sections[item.group]
 
 
+def test_help_breaks_no_word(
+    actbench_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = set(actbench_here("run", "--help").out.split())
+    words = {word for item in SETTINGS if item.flag is not None for word in item.help.split()}
+    assert words - shown == set()
+
+
 @pytest.mark.parametrize(
     ("text", "seeds"), [("2", 2), ("2,", [2]), ("3,7", [3, 7]), ("3,7,", [3, 7])]
 )

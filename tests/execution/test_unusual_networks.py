@@ -164,7 +164,7 @@ def test_an_activation_that_changes_the_working_folder_is_measured(
     options += ("--activation", activation, "--corruptions", "contrast")
     done = actbench_here("run", *options, "--out", "out")
     assert done.code == 0, done.err
-    assert f"{activation} changed the working folder for the whole process" in done.err
+    assert f"{activation} changed the working folder for the process; restored, so that" in done.err
     assert "cnn changed" not in done.err
     assert Path.cwd() == tmp_path
     assert (tmp_path / "out" / "trials.csv").is_file()

@@ -112,7 +112,7 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
     "a field of another format": ({"class_images": [1]}, "class_images"),
     "a severity of text": (
         {"corruptions": [{"corruption": "fog", "severity": "1"}]},
-        "corruptions has not the fields of CorruptionScore",
+        "corruptions does not have the fields of CorruptionScore",
     ),
 }
 

@@ -122,7 +122,7 @@ MISFITS: dict[str, tuple[TrialRecord, str]] = {
     ),
     "other test images": (
         replace(SMALL.without(SMALL.results), class_images=(3, 4)),
-        "it is of 7 test images, and others are of 10000",
+        "it has 7 test images, and others have 10000",
     ),
 }
 

@@ -9,7 +9,7 @@ import pytest
 from actbench.errors import UsageError
 from actbench.store.format1 import names_of_format1
 from actbench.store.store import Store
-from actbench.study.fields import MAX_SEED
+from actbench.study.fields import MAX_SEED, settings_of
 from actbench.study.recipe import ADVERSARIES, resolve
 from actbench.study.study import Study, Trial
 from actbench.study.toml import read_config, study_from_toml, study_to_toml
@@ -24,6 +24,13 @@ def test_toml_gives_the_same_study() -> None:
         corruptions=(),
     )
     assert study_from_toml(study_to_toml(study), "here") == study
+
+
+def test_a_comment_breaks_no_word() -> None:
+    shown = set(study_to_toml(Study()).split())
+    texts = [f"{item.help} {item.rule.expected}." for item in settings_of(Study)]
+    words = {word for text in texts for word in text.split()}
+    assert words - shown == set()
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ class AuditOptions:
     """How a table's rows are compared.
 
     Attributes:
-        correlations: of the two runs of a pair. With exactly one, the runs are taken for pairs;
-            with others they are not, and the result for each of them is added.
+        correlations: the correlations of the two runs of a pair. If there is exactly one, the runs
+            are taken for pairs; otherwise they are independent, and the result for each is added.
         margin: the largest difference that does not matter, as a fraction.
         better: whether a higher or a lower mean is better.
     """
@@ -80,9 +80,9 @@ class Audit:
     Attributes:
         table: the numbers as printed.
         options: how its rows were compared.
-        rows: of ``audit_table``.
-        if_paired: of ``audit_if_paired``.
-        checks: of ``check_table``.
+        rows: the table that ``audit_table`` returns.
+        if_paired: the table that ``audit_if_paired`` returns.
+        checks: the checks that ``check_table`` returns.
     """
 
     table: PublishedTable
@@ -122,7 +122,7 @@ def audit_table(table: PublishedTable, options: AuditOptions) -> pd.DataFrame:
 def audit_if_paired(table: PublishedTable, options: AuditOptions) -> pd.DataFrame:
     """Return the table of ``audit_table`` once for each correlation, if there are several.
 
-    It shows how far the result depends on whether the runs were pairs, which papers seldom say. It
+    It shows how far the result depends on whether the runs were pairs, which papers rarely say. It
     has no columns for the seeds needed.
     """
     correlations = () if options.paired is not None else options.correlations

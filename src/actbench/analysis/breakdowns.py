@@ -83,8 +83,8 @@ class ClassScores:
         measured: ``clean``, a corruption or an attack.
         correct: the number of images classified correctly, by class.
         images: the number of images, by class.
-        severity: of a corruption.
-        epsilon: of an attack.
+        severity: the severity of a corruption.
+        epsilon: the ε of an attack.
     """
 
     measured: str
@@ -124,8 +124,8 @@ def class_rows(scores: Sequence[ClassScores], names: Sequence[Any] = ()) -> pd.D
     """Return a row per measurement × class with ``CLASS_COLUMNS``.
 
     Args:
-        scores: of one trial or network, one at least.
-        names: of the classes; their numbers from 0 unless given.
+        scores: the scores of one trial or network, one at least.
+        names: the names of the classes; their numbers from 0 unless given.
     """
     labels = [
         "" if s.severity is None else level_labels(s.measured)[s.severity - 1] for s in scores

@@ -90,8 +90,8 @@ class ClaimTable:
     Attributes:
         table: its numbers as printed; the baseline is empty if it compares nothing.
         metric: ``clean_accuracy`` or ``corrupted_accuracy``, the mean over a row's corruptions.
-        better: which means are better.
-        test_images: of which each run's accuracy is a share; 0 if it is a mean over other sets.
+        better: whether higher or lower means are better.
+        test_images: the number of test images of each run; 0 if accuracy is not on the test set.
         repeats: whether it prints the runs of an earlier table again.
         label: its title in a figure, which is short.
     """
@@ -191,7 +191,7 @@ def claim_settings(name: str, scale: float = 1.0) -> dict[str, Any]:
     """Return the fields of the study that repeats a claim, as ``Study`` takes them.
 
     Args:
-        name: of the claim.
+        name: the claim's name.
         scale: the share of its epochs (or steps) and seeds, above 0; they are rounded, to one epoch
             or step and to two seeds at least. What the claim does not state is a share of the
             default.

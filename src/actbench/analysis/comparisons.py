@@ -83,7 +83,7 @@ def compare(
         baseline: the activation that all others are compared with.
         metrics: by column; a metric without a column counts as without values.
         margin: the largest difference in accuracy that is of no practical interest, above 0.
-        level: of every test, in (0, 1); ``spending_level`` gives it for an interim analysis.
+        level: the level of every test, in (0, 1); ``spending_level`` for an interim analysis.
         tests: the number of tests that ``seeds_needed`` assumes are corrected for one another;
             the number of activations compared unless given. ``decide`` may correct over more.
 

@@ -1,6 +1,6 @@
 """Whether printed statistics follow from the printed mean, standard deviation and n.
 
-Every printed number stands for all values that round to it. A statistic follows if any of these
+Every printed number means all values that round to it. A statistic follows if any of these
 values give it, by any of the usual conventions; so a table that was computed and then rounded is
 never called inconsistent, whatever its number of digits.
 """
@@ -40,7 +40,7 @@ KINDS = ("interval", "p-value", "effect size", "difference", "standard error", "
 
 @dataclass(frozen=True)
 class Check:
-    """One printed statistic, held against the printed mean, standard deviation and n.
+    """One printed statistic, compared with the printed mean, standard deviation and n.
 
     Attributes:
         name: the row.
@@ -63,7 +63,7 @@ def check_table(table: PublishedTable, test_images: int = 0) -> list[Check]:
     """Return a check for every statistic of the table that can be recomputed, row by row.
 
     Intervals of the mean, and of the difference from the table's reference, are tried with t and
-    normal quantiles; which of the two they are is decided for the whole table, by what the middles
+    normal quantiles; which of the two they are is decided once for the table, by what the middles
     of most intervals are nearer to. P-values are tried as Student's, Welch's and normal,
     two-sided and one-sided; effect sizes as Cohen's d, Hedges' g and Glass's Δ. What only pairs of
     runs can have given is "if paired", with the correlation that they need. With a number of test
@@ -73,7 +73,7 @@ def check_table(table: PublishedTable, test_images: int = 0) -> list[Check]:
 
     Args:
         table: the numbers as printed.
-        test_images: of which each run's accuracy is a share; 0 if unknown.
+        test_images: the number of test images of each run; 0 if unknown.
     """
     of_means = _intervals_are_of_means(table)
     checks = []
@@ -295,7 +295,7 @@ def _effect_size(
 def _share(
     table: PublishedTable, row: PublishedRow, mean: Printed, images: int, values: Values
 ) -> Iterator[Check]:
-    """Yield the check that a mean is a share of all runs' test images, if its digits can tell."""
+    """Yield the check that a mean is a share of all runs' test images, if it has enough digits."""
     step = (100 if table.unit == "percent" else 1) / images
     if mean.place >= step:
         return

@@ -1,6 +1,6 @@
 """The usual ways from printed means and deviations to intervals, p-values and effect sizes.
 
-Every number is a ``Range``: it stands for all values that round to what is printed. The results
+Every number is a ``Range``: all values that round to what is printed. The results
 contain all that any of these values give.
 """
 
@@ -113,7 +113,7 @@ def correlations(one: Summary, other: Summary, deviation: Range) -> Range:
     Args:
         one: one side of the pairs.
         other: the other side; both deviations above 0.
-        deviation: of the paired differences; its upper end may be infinite.
+        deviation: that of the paired differences; its upper end may be infinite.
     """
     found = []
     for ours, theirs in ((one.deviation, other.deviation), (other.deviation, one.deviation)):
@@ -135,7 +135,7 @@ def deviation_for_p(p: Range, difference: Range, n: int) -> Range:
     """Return the standard deviations of n paired differences with which a p-value comes about.
 
     Args:
-        p: of the two-sided paired t-test.
+        p: the p-value of the two-sided paired t-test.
         difference: the mean of the paired differences.
         n: pairs.
     """

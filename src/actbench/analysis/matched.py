@@ -27,8 +27,8 @@ class MatchedDifference:
 
     Attributes:
         test: the difference with its interval and t-test; ``deviation`` is √n standard errors.
-        p_equivalence: of two one-sided tests of the difference against ± margin.
-        slope: of the outcome's differences over the covariate's; 0 where the latter are all zero.
+        p_equivalence: from two one-sided tests of the difference against ± margin.
+        slope: that of the outcome's differences over the covariate's; 0 if the latter are zero.
         freedom: the degrees of freedom of the tests.
         reason: why there is no estimate, else "".
     """
@@ -57,7 +57,7 @@ def matched_difference(
 
     Args:
         outcome: paired differences, finite, shape (n,).
-        covariate: of the same pairs, likewise.
+        covariate: the same for another quantity, of the same pairs.
         margin: above zero, in the outcome's unit.
     """
     n = len(outcome)

@@ -34,11 +34,11 @@ def paired_differences(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.flo
 
     Args:
         values: finite, shape (..., n).
-        baseline: of the same pairs, same shape.
+        baseline: those of the same pairs, same shape.
 
     Returns:
-        Shape (..., n). A series whose differences lie within 1e-12 of each other (of zero) relative
-        to its largest value holds exactly equal numbers (zeros).
+        Shape (..., n). If the differences of a series are equal (zero) within 1e-12 of its largest
+        value, they are exactly equal (zero).
     """
     first = np.asarray(values, dtype=np.float64)
     second = np.asarray(baseline, dtype=np.float64)
@@ -76,7 +76,7 @@ def paired_t(differences: ArrayLike, confidence: float = CONFIDENCE) -> PairedT:
 
     This is Student's one-sample test on the differences, as ``scipy.stats.ttest_rel``. Where all n
     differences of a series are equal, the t statistic divides by zero, and p = 0 would be wrong:
-    accuracies lie on a grid of 1/images, so a few seeds agree by chance. Such a series gets the
+    accuracies are multiples of 1/images, so a few seeds agree by chance. Such a series gets the
     exact sign-flip test instead (Fisher 1935), which needs only differences symmetrical about
     their centre: p = 2^(1 − n), or 1 where all are zero. Its interval is the one value, if
     p ≤ 1 − ``confidence`` or all are zero; else NaN, as there are too few pairs for an interval.
@@ -117,7 +117,7 @@ def equivalence_p_value(differences: ArrayLike, margin: float) -> Floats:
     """Return the p-value of two one-sided paired t-tests (TOST) against ± ``margin``.
 
     The larger of the p-values against "at most −margin" and "at least +margin" (Schuirmann 1987),
-    as statsmodels' ``ttost_paired``; at most 5 % exactly where the 90 % t interval lies inside the
+    as statsmodels' ``ttost_paired``; at most 5 % exactly where the 90 % t interval is inside the
     margin. A series of equal differences gets the sign-flip test of ``paired_t``, one-sided: 2^−n
     inside the margin, else 1. Differences that are all zero get 0: the two compute the same.
 

@@ -27,7 +27,7 @@ class SeedsNeeded:
     """Pairs that lead to a verdict with 80 % power; infinite if a million are not enough.
 
     Attributes:
-        number: averages the power over what the standard deviation may be, given the pairs at hand.
+        number: averages the power over what the standard deviation may be, given the present pairs.
         low: for the lower end of the standard deviation's 80 % interval.
         high: for its upper end.
     """
@@ -58,11 +58,11 @@ def seeds_needed(
     (Julious & Owen 2006 do so for the difference test).
 
     Args:
-        margin: of equivalence, above 0.
+        margin: the margin of equivalence, above 0.
         deviation: the standard deviation of the paired differences, above 0, in the same unit.
         n: the pairs that it was estimated from, at least 2.
         tests: the comparisons that are corrected for one another, at least 1.
-        level: of every test before correction.
+        level: the level of every test before correction.
         freedom: the degrees of freedom that each pair after the first adds: 1 for pairs, up to 2
             for runs that are not paired, where ``deviation`` is that of one run's difference from
             another, √(s₁² + s₂²).

@@ -78,7 +78,7 @@ class Printed:
 
         Args:
             cut_off: whether the digits may have been cut off or rounded away from zero, so that the
-                value is up to a whole step away; else it was rounded to the nearest.
+                value is up to one unit of the last digit away; else it was rounded to the nearest.
         """
         reach = self.place if cut_off else self.place / 2
         return Range(self.value - reach, self.value + reach)
@@ -99,7 +99,7 @@ def clean(text: str) -> str:
 
 
 def is_missing(text: str) -> bool:
-    """Return whether a cell's text stands for no value."""
+    """Return whether a cell's text means that there is no value."""
     return clean(text).lower() in _MISSING
 
 

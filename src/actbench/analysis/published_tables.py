@@ -31,8 +31,8 @@ class PublishedRow:
     """A row of a published table, in the unit in which it is printed; None where it has no value.
 
     Attributes:
-        name: the first cell: an activation, say.
-        mean: over the runs.
+        name: the first cell, such as an activation.
+        mean: the mean over the runs.
         sd: standard deviation over the runs.
         se: standard error of the mean.
         n: the number of runs.
@@ -41,11 +41,11 @@ class PublishedRow:
         ci_half: half the width of a confidence interval of the mean.
         p: a p-value.
         d: a standardised effect size.
-        difference: from the reference.
+        difference: the difference from the reference.
         activation: the spec of the same activation here, if there is one.
         unverified: the fields that nobody could check against the source.
-        corruptions: over which its accuracy is a mean; empty for clean images.
-        severity: of these; 0 for the mean over all.
+        corruptions: the corruptions that its accuracy is a mean over; empty for clean images.
+        severity: the severity of the corruptions; 0 for the mean over all.
     """
 
     name: str
@@ -77,7 +77,7 @@ class PublishedTable:
     Attributes:
         title: what it shows.
         rows: in its order; each name once.
-        unit: of means and deviations.
+        unit: the unit of means and deviations.
         baseline: the row that all others are compared with; "" for values without a comparison.
         reference: the row that printed p-values, effect sizes and differences refer to.
         confidence: the coverage of the printed intervals.
@@ -106,7 +106,7 @@ class ReadingOptions:
         baseline: the name of a row, or "".
         reference: likewise.
         n: the number of runs of rows that have none.
-        unit: of means and deviations; percent if a mean is above 1.
+        unit: the unit of means and deviations; percent if a mean is above 1.
         spread: what follows a ±; what the header says, else the standard deviation.
     """
 

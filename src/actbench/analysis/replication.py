@@ -109,7 +109,7 @@ def judge(source: Side, here: Side, p_differ: float, level: float) -> tuple[str,
         source: what was published.
         here: what the study found.
         p_differ: the corrected p-value for equal differences in both; NaN if it is not known.
-        level: of this test; the verdicts have their own.
+        level: the level of this test; the verdicts have their own.
     """
     if not (source.verdict and here.verdict):
         return NOT_DECIDABLE, "a value without a comparison"

@@ -50,7 +50,7 @@ def above_chance(
         correct: how many test images each network classified correctly, shape (...).
         images: the number of test images, from 1.
         class_share: the largest class's share of the test images, in (0, 1].
-        level: of each test.
+        level: the level of each test.
 
     Returns:
         Shape (...); False where the count is NaN.

@@ -27,7 +27,7 @@ class Estimate:
     """A difference with its standard error, which has ``freedom`` degrees of freedom.
 
     Attributes:
-        difference: of the means.
+        difference: the difference of the means.
         error: its standard error, above 0.
         freedom: above 0, not always an integer.
     """
@@ -53,7 +53,7 @@ class Estimate:
     def detectable_effect(self, level: float = 0.05, power: float = POWER) -> float:
         """Return the true difference that the two-sided test shows with ``power``.
 
-        The standard error at hand is taken for the true one.
+        The observed standard error is taken for the true one.
         """
         return self.error * detectable_noncentrality(self.freedom, level, power)
 

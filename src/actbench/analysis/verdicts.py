@@ -32,7 +32,7 @@ def decide(table: pd.DataFrame, metrics: Mapping[str, Metric], level: float) -> 
     Args:
         table: rows of ``compare``, of one or of several calls.
         metrics: by name; all that the table has.
-        level: of every test, in (0, 1).
+        level: the level of every test, in (0, 1).
     """
     table = table.copy()
     families = [table["metric"] == name for name in table["metric"].unique()]

@@ -91,8 +91,8 @@ class Listener:
         """Return a new log of a trial.
 
         Args:
-            name: of the trial; safe as the name of a file.
-            settings: of the study by field, with the trial's ``activation`` and ``seed``.
+            name: the trial's name, safe as the name of a file.
+            settings: the study's settings by field, with the trial's ``activation`` and ``seed``.
         """
         raise NotImplementedError
 
@@ -140,7 +140,7 @@ class MLflow(Listener):
 
     Args:
         experiment: the experiment that the runs belong to; made if there is none of this name.
-        tracking_uri: of the server or store; MLflow's own setting unless given.
+        tracking_uri: the URI of the server or store; MLflow's own setting unless given.
 
     Raises:
         UsageError: mlflow is not installed, or its server or store cannot be used.

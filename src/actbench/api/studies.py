@@ -211,9 +211,9 @@ def claim_study(name: str, scale: float = 1.0, **fields: Any) -> Study:
     """Return the study that repeats a published claim (see ``actbench list claims``).
 
     Args:
-        name: of the claim.
+        name: the claim's name.
         scale: the share of its epochs and seeds, in (0, 1]; below 1 it is a trial run.
-        fields: of ``Study``, in place of the claim's.
+        fields: fields of ``Study`` that replace the claim's.
 
     Raises:
         UsageError: there is no such claim, or a field is wrong.

@@ -48,9 +48,9 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def logit_gradient(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient in the logits, float32 (N, classes), of the loss that attacks ascend.
 
-    The loss is the cross-entropy after the logits are scaled so that the two largest lie
-    ``LOGIT_GAP`` apart, the factor being held constant: MIFPE (Yu and Xu, CVPR 2023). It does
-    not depend on the scale of the logits. The plain cross-entropy weighs the classes by exp(logit);
+    The loss is the cross-entropy after the logits are scaled so that the two largest differ by
+    ``LOGIT_GAP``, without a gradient through the factor: MIFPE (Yu and Xu, CVPR 2023). It does not
+    depend on the scale of the logits. The plain cross-entropy weighs the classes by exp(logit);
     above a margin of about 17 its gradient is rounding error in float32, as p − 1 rounds to 0.
 
     The values are the softmax p_i of the other classes, and minus their sum for the label. They are

@@ -52,7 +52,7 @@ def expand(
 
     Raises:
         UsageError: as ``resolve``, or ``none`` is given with others, or an attack cannot be used
-            with this number of ``classes``, or in the L∞ norm alone with such large ``epsilons``.
+            with this number of ``classes``, or all are in the L∞ norm and an ε is above 1.
     """
     specs = tuple(names)
     if specs == ("none",):

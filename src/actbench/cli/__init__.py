@@ -1,4 +1,4 @@
 """The command line: options, progress and summaries in the terminal.
 
-May import everything; nothing imports it.
+May import everything; only ``actbench.__main__`` imports it.
 """

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 @click.option(
     "--correlation",
     metavar="R,…",
-    help="Of the two runs of a pair: one number for paired tests, several to show each.  "
+    help="The correlation of the two runs of a pair. One number makes the tests paired; several "
+    "show the result for each.  "
     "[default: 0,0.25,0.5,0.75]",
 )
 @click.option(
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     "--test-images",
     type=click.IntRange(1),
     metavar="N",
-    help="Accuracies are shares of this many images: check that means can be.",
+    help="The number of test images; checks whether each mean is possible with that many.",
 )
 @click.option("--out", type=Folder(), help="Write Markdown, CSV and an HTML page.")
 def audit(

@@ -118,12 +118,12 @@ def corruptions() -> None:
 
 
 _CORRUPTIONS = """\
-A name alone is measured at severities 1 to 5, with the published constants below: those for 32
-pixels if the shorter side of the images is below 48 pixels, for 64 below 128, for 224 from there.
-Levels of your own are name:constant=value/value, such as gaussian_noise:sigma=0.1/0.2/0.4; a
-constant that is not given has its value of severity 3. Corruptions of your own are
-package.module:function and ./file.py:function. With --cifar10c, every file in the folder is a
-corruption too."""
+A name without constants is measured at severities 1 to 5, with the published constants below:
+those for 32 pixels if the shorter side of the images is below 48 pixels, for 64 below 128, for 224
+from there. Levels of your own are name:constant=value/value, such as
+gaussian_noise:sigma=0.1/0.2/0.4; a constant that is not given has its value of severity 3.
+Corruptions of your own are package.module:function and ./file.py:function. With --cifar10c, every
+file in the folder is a corruption too."""
 _HEADER = "  severity".ljust(20) + "".join(f"{severity:>8}" for severity in SEVERITIES)
 
 
@@ -153,7 +153,9 @@ def _published_values(name: str, constant: Any) -> list[str]:
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(text, _width(), initial_indent=first, subsequent_indent=later)
+    return textwrap.wrap(
+        text, _width(), initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+    )
 
 
 @list_.command()

@@ -183,7 +183,7 @@ def report(folder: Path, *, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR…")
-@click.option("--paired", is_flag=True, help="Pair each trial with the first folder's instead.")
+@click.option("--paired", is_flag=True, help="Compare each trial with that of the first folder.")
 @click.option("--out", type=Folder(), help="Write the tables and figures.")
 def compare(folders: tuple[Path, ...], out: Path | None, *, paired: bool) -> None:
     """Compare the verdicts of the studies in several results folders.

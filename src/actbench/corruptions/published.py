@@ -50,7 +50,7 @@ def check_published(
         names: the corruptions.
         labels: int64 (N,), the test set's. Each file must have it five times, severity by
             severity: uint8 images of shape (5 N, \*shape), labels of shape (5 N,).
-        shape: of a test image, (H, W, 3).
+        shape: the shape of a test image, (H, W, 3).
 
     Raises:
         UsageError: a file is missing, truncated, of another shape or type, or in another order.
@@ -69,9 +69,9 @@ def check_published(
     checksums = []
     for name in names:
         images = _open(folder, name)
-        whole = (len(expected), *shape)
-        if images.dtype != np.uint8 or images.shape != whole:
-            raise _wrong(folder, name, images, f"uint8 of shape {whole}{_sizes(images, whole)}")
+        needed = (len(expected), *shape)
+        if images.dtype != np.uint8 or images.shape != needed:
+            raise _wrong(folder, name, images, f"uint8 of shape {needed}{_sizes(images, needed)}")
         digest = hashlib.sha256(np.ascontiguousarray(images).data)
         checksums.append((name, f"sha256:{digest.hexdigest()}"))
     return tuple(checksums)

@@ -136,14 +136,14 @@ CORRUPTIONS: Registry[Corruption] = Registry(
     zoom_blur=_entry(
         blur.zoom_blur,
         largest=constant(
-            "end of the enlargements from 1, itself left out",
+            "end of the zoom factors, which begin at 1; it is excluded",
             number(1, 3, above=True),
             (1.06, 1.11, 1.16, 1.21, 1.26),
             None,
             (1.11, 1.16, 1.21, 1.26, 1.31),
         ),
         step=constant(
-            "step between enlargements",
+            "step between zoom factors",
             number(0.01, 1),
             (0.01, 0.01, 0.01, 0.01, 0.01),
             None,
@@ -160,7 +160,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
             (1.5, 2.0, 2.5, 2.5, 3.0),
         ),
         decay=constant(
-            "how much smaller half as wide swaths are, as a square root",
+            "d: the noise amplitude is divided by d² each time the scale halves",
             number(1, 10),
             (3.0, 3.0, 2.5, 2.0, 1.75),
             None,

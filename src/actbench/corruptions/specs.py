@@ -22,11 +22,26 @@ if TYPE_CHECKING:
 
     from actbench.study.specs import Spec, Value
 
-_EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+_CIFAR10C = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "glass_blur",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "fog",
+    "snow",
+    "contrast",
+    "brightness",
+    "jpeg_compression",
+    "pixelate",
+    "elastic_transform",
+)
 SUITES: dict[str, tuple[str, ...]] = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "cifar10c": tuple(name for name in CORRUPTIONS if name not in _EXTRA),
-    "extra": _EXTRA,
+    "cifar10c": _CIFAR10C,
+    "extra": tuple(name for name in CORRUPTIONS if name not in _CIFAR10C),
     "all": tuple(CORRUPTIONS),
 }
 OF_FILES = "published"  # the suite of all files in the folder of published ones
@@ -144,8 +159,8 @@ def expand(names: Sequence[str], folder: str = "") -> tuple[str, ...]:
 
     Args:
         names: names, suites and specs.
-        folder: of published files. Their names are available too, the suite ``published`` is all
-            of them, and the suites ``cifar10c`` and ``all`` contain frost, after snow.
+        folder: a folder of published files. Their names are known too, the suite ``published`` is
+            all of them, and the suites ``cifar10c`` and ``all`` contain frost, after snow.
 
     Raises:
         UsageError: a name is unknown or not available, ``none`` is given with others, or the same

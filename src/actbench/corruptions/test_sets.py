@@ -24,7 +24,7 @@ def corrupted_test_images(
     """Return the test set under a corruption, uint8 (N, H, W, 3); the same for every trial.
 
     It is computed on the processor, or read from the cache, and returned on the data's device. With
-    ``published``, a folder of published files, the images of a name alone are read from there.
+    ``published``, a folder of published files, images of a spec without constants are read there.
     """
     if published and is_name(corruption):
         images = published_images(published, corruption, severity)

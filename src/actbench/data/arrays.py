@@ -84,7 +84,7 @@ def array_content(
 
 def _as_array(values: Any, name: str) -> Array:
     try:
-        if hasattr(values, "detach"):  # a tensor may have a graph, or lie on a GPU
+        if hasattr(values, "detach"):  # a tensor may have a graph, or be on a GPU
             values = values.detach().cpu()
         array: Array = np.asarray(values)
     except Exception as error:  # what claims to be an array may raise anything

@@ -35,7 +35,7 @@ class Source:
 
     Attributes:
         fingerprint: returns a text that changes when the data does, such as a digest of the files'
-            names, sizes and times of change; None if only reading tells.
+            names, sizes and times of change; None if that is known only after reading.
         read: takes the side of the images, S, or 0 for the data's own, and a function that is
             called with the number of images that are read and of all; returns ``train_images``,
             ``test_images`` (uint8, (N, S, S, 3)), ``train_labels``, ``test_labels`` (int64, (N,)),

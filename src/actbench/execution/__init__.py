@@ -1,4 +1,4 @@
 """Many trials: the plan, worker processes, Ray tasks, learning-rate tuning.
 
-May import everything except session, api, progress and cli.
+May import everything except session, api and cli.
 """

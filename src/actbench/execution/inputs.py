@@ -59,7 +59,7 @@ def are_unchanged(store: Store, asked: Study, *, until_decided: bool) -> bool:
 
 def _checksum(folder: Path, asked: Study, *, until_decided: bool) -> str:
     data = find_source(asked.dataset, asked.data_dir).fingerprint
-    if data is None:  # only reading tells whether the data is the same
+    if data is None:  # whether the data is the same is known only after reading
         raise UsageError(f"dataset {asked.dataset!r} has no fingerprint")
     published = [Path(asked.cifar10c), expanded(asked.cifar10c)] if asked.cifar10c else []
     folders = [folder, folder / "trials", folder / "figures", *published]

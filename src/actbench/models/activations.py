@@ -58,7 +58,7 @@ class ActivationFactory:
         spec: its canonical text.
         full_spec: the canonical text with all parameters, those at their defaults too.
         build: what builds it.
-        shape: of its graph.
+        shape: the shape of its graph.
     """
 
     spec: str

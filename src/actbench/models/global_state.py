@@ -264,8 +264,8 @@ def changes(specs: Iterable[str]) -> list[str]:
     """Return a sentence for each of these specs, and their modules, that changed settings."""
     asked = {name for spec in specs for name in (spec, spec.partition(":")[0])}
     return [
-        f"{whose} changed {', '.join(names)} for the whole process; put back, as other trials "
-        "would be affected"
+        f"{whose} changed {', '.join(names)} for the process; restored, so that other trials "
+        "are not affected"
         for whose, names in _changed.items()
         if whose in asked
     ]

@@ -57,7 +57,7 @@ class Cell:
         detail: a sentence with everything that is known of it.
         ends: the interval's low end, the difference and the high end, in the unit shown.
         masked: whether masked gradients may have raised the value.
-        counts: of several comparisons, how many have which verdict.
+        counts: how many of several comparisons have which verdict.
     """
 
     verdict: str

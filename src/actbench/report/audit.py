@@ -35,7 +35,7 @@ class AuditDocument:
     """Audits of the tables of one source.
 
     Attributes:
-        title: of the documents.
+        title: the title of the documents.
         audits: one for each table.
         facts: what is known of the source, as pairs of a name and a text.
     """
@@ -202,7 +202,7 @@ def _if_paired(audit: Audit) -> Table:
         "If the runs of one seed were pairs, by their correlation",
         headers,
         rows,
-        note="Half the width of the 95 % interval in points, and the verdict. Papers seldom say "
+        note="Half the width of the 95 % interval in points, and the verdict. Papers rarely say "
         "whether runs shared seeds, and never the correlation; shared initial weights and batches "
         "make it positive.",
     )

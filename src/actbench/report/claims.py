@@ -56,8 +56,8 @@ def trial_run(study: Study) -> str:
     seeds = stated.get("seeds")
     seeds = len(seeds) if isinstance(seeds, list) else seeds
     parts = [
-        f"{number} of {whole} {unit}" if whole else f"{number} {unit}"
-        for number, whole, unit in (
+        f"{number} of {total} {unit}" if total else f"{number} {unit}"
+        for number, total, unit in (
             (getattr(study, length), stated.get(length), length),
             (len(study.seeds), seeds, "seeds"),
         )
@@ -80,7 +80,7 @@ def departures(study: Study) -> str:
 
 
 def claim_facts_of(frames: Frames) -> list[tuple[str, str]]:
-    """Return what the source claims, what became of it here, and what is known of its figures."""
+    """Return what the source claims, the result here, and what is known of the source's figures."""
     if not frames.study.claim:
         return []
     claim = read_claim(frames.study.claim)

@@ -104,7 +104,7 @@ def difference(row: Mapping[Any, Any], *, points: bool, unit: str = "") -> str:
     """Return a comparison's difference and 95 % interval, ``+1.20 [−0.30, +2.70]``.
 
     Args:
-        row: of a table of comparisons, with ``difference``, ``ci_low`` and ``ci_high``.
+        row: a row of a table of comparisons, with ``difference``, ``ci_low`` and ``ci_high``.
         points: as for ``signed``.
         unit: follows the difference.
     """

@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Metrics of one kind; ``reach`` is what a bar's half stands for, if it is the same in all."""
+    """Metrics of one kind; ``reach`` is the value at the end of a bar, if it is the same in all."""
 
     name: str
     reach: str
@@ -102,7 +102,7 @@ def _group_of(metric: Metric) -> str:
 
 
 def _reach(cells: Iterable[Cell | None], margin: float) -> float:
-    """Return what the half of a bar stands for: all means, and all but very wide intervals."""
+    """Return the value at the end of a bar, beyond all means and all but very wide intervals."""
     ends = [np.abs(cell.ends) for cell in cells if cell and math.isfinite(cell.ends[1])]
     if not ends:
         return 2 * margin or 1.0

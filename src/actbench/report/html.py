@@ -90,7 +90,7 @@ def to_html(
         frames: the study's tables.
         pictures: by a figure's name, its SVG from ``to_svg``, or a sentence in its place.
         environment: the content of ``environment.json``; empty if there is none.
-        version: of actbench.
+        version: the version of actbench.
     """
     study = frames.study
     drawn = {name: picture(name, text, caption(name, frames)) for name, text in pictures.items()}

@@ -1,4 +1,4 @@
-"""What several documents of a report show is computed once."""
+"""Compute only once what several documents of a report show."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHOSEN_NOT_DRAWN = (
     "Interval and verdict are for settings like these, as if these had been drawn at random from "
-    "them; settings that were chosen, because they were at hand or known to differ, show what "
+    "them; settings that were chosen, because they were available or known to differ, show what "
     "happens in these settings and not how often it happens elsewhere."
 )
 
@@ -34,7 +34,7 @@ def settings_table(studies: Mapping[str, Frames], table: pd.DataFrame) -> Table:
 
     Args:
         studies: the settings.
-        table: of ``compare_settings``.
+        table: the table that ``compare_settings`` returns.
     """
     first = next(iter(studies.values())).study
     metrics = metrics_for(())
@@ -76,7 +76,7 @@ def settings_svgs(studies: Mapping[str, Frames], over: pd.DataFrame) -> dict[str
 
     Args:
         studies: the settings.
-        over: of ``compare_settings``.
+        over: the table that ``compare_settings`` returns.
     """
     table = compare_studies(studies)
     margin = 100 * next(iter(studies.values())).study.margin

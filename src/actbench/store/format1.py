@@ -65,7 +65,8 @@ def result_from_json(text: str) -> TrialResult:
     """
     content = checked_content(text, RECORD_FORMAT, _KNOWN)
     if not set(content) <= _KNOWN:
-        raise ValueError(f"has not the fields of a record: {min(set(content) - _KNOWN)[:40]!r}")
+        unknown = min(set(content) - _KNOWN)[:40]
+        raise ValueError(f"does not have the fields of a record: {unknown!r}")
     packed = content.pop("corrupted_correct", "")
     result = from_plain(TrialResult, {**content, "corrupted_correct": [packed] if packed else []})
     _check_complete(result)

@@ -1,4 +1,4 @@
-"""How often to write: so seldom that writing takes a fixed share of the time at most."""
+"""How often to write: so rarely that writing takes at most a fixed share of the time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Pace:
     """Limits the time that is spent on writing.
 
     Attributes:
-        share: of the time, at most; in (0, 1).
+        share: the largest share of the time that writing may take, in (0, 1).
     """
 
     share: float

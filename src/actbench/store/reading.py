@@ -1,4 +1,4 @@
-"""The records of one study in its results folder: which are complete, and what is wrong else."""
+"""The records of one study in its results folder: the complete ones, and faults of the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Reading(Generic[R]):
         trials: its trials by their names in the folder.
         parse: returns the record of a text, or raises a ValueError.
         check: raises a ValueError if a record is not of this trial of the study.
-        test_images: returns the number of test images that a record is of; 0 if it is of none.
+        test_images: returns the number of test images of a record; 0 if it has none.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Reading(Generic[R]):
             return {}
         usual = Counter(sizes.values()).most_common(1)[0][0]
         return {
-            name: f"it is of {size} test images, and others are of {usual}"
+            name: f"it has {size} test images, and others have {usual}"
             for name, size in sizes.items()
             if size != usual
         }

@@ -75,7 +75,7 @@ class TrialRecord:
         trial_id: the trial's name in the store (``study.trial_id``).
         activation: its activation's spec.
         seed: its seed.
-        status: of the training: ``ok``, ``diverged`` or ``crashed``.
+        status: the result of the training: ``ok``, ``diverged`` or ``crashed``.
         reason: why it diverged or crashed, one line.
         trace: the traceback of a crash.
         activation_check: the activation's self-check.

@@ -266,7 +266,7 @@ class Store:
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, content: bytes, *, to_disk: bool = True) -> None:
-        """Write a file of the folder atomically: see ``files.replacing``.
+        """Write a file of the folder atomically: see ``files.atomic.atomic_write``.
 
         Args:
             name: the file's path in the folder.

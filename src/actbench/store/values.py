@@ -42,7 +42,7 @@ Kernels = Annotated[str, Rule(lambda v: v in ("native", "torch"), "native or tor
 Checksum = Annotated[str, checksum()]
 
 
-MAX_IMAGES = 10_000_000  # in packed counts: a few bytes could stand for gigabytes
+MAX_IMAGES = 10_000_000  # in packed counts: a few bytes could unpack to gigabytes
 
 
 def finite(value: Any) -> Any:

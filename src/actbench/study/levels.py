@@ -1,6 +1,6 @@
 """The levels of a corruption spec, as plain values: the published severities, or the user's own.
 
-A spec of its name alone, such as ``fog``, has the severities 1 to 5. One with constants, such as
+A spec without constants, such as ``fog``, has the severities 1 to 5. One with constants, such as
 ``gaussian_noise:sigma=0.1/0.2/0.4``, has a level for each value; its severities are 1, 2 and 3.
 """
 
@@ -19,7 +19,7 @@ _SYMBOLS = {"sigma": "σ", "alpha": "α", "rate": "λ"}
 
 
 def is_name(spec: str) -> bool:
-    """Return whether a corruption spec is a name alone: neither constants nor an import path."""
+    """Return whether a corruption spec is only a name: no constants and no import path."""
     return ":" not in spec
 
 
@@ -87,7 +87,7 @@ def symbol(parameter: str) -> str:
 
 
 def _given(spec: str) -> dict[str, list[str]]:
-    """Return the texts of the values that a spec gives, by parameter; empty for a name alone."""
+    """Return the texts of the values that a spec gives, by parameter; empty for other specs."""
     found = _GIVEN.fullmatch(spec.strip())
     if found is None:
         return {}

@@ -1,4 +1,4 @@
-"""How notes of a record begin that documents show in a place of their own."""
+"""The beginnings of those notes of a record that documents show separately."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _dataclass_reader(kind: Any) -> Reader:
             raise _wrong(value, "an object")
         if not required <= value.keys() <= readers.keys():
             odd = sorted((required - value.keys()) | (value.keys() - readers.keys()))
-            raise ValueError(f"has not the fields of {kind.__name__}: {odd[0][:40]!r}")
+            raise ValueError(f"does not have the fields of {kind.__name__}: {odd[0][:40]!r}")
         read = {}
         for name, item in value.items():
             try:

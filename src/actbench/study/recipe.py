@@ -265,7 +265,7 @@ def canonical_changes(texts: Iterable[str]) -> tuple[str, ...]:
             raise UsageError(f"augment names {name!r} twice; name it once")
         found[name] = canonical(AUGMENTATIONS, text)
     if {"auto", "flip"} <= found.keys():
-        raise UsageError("augment has 'auto' beside 'flip', which it stands for; give one")
+        raise UsageError("augment has both 'auto' and 'flip', but auto can mean flip; give one")
     return tuple(found[name] for name in AUGMENTATIONS if name in found)
 
 

@@ -50,9 +50,9 @@ class RecipeFields:
     epochs: int = setting(10, integer(1), TRAINED, "Passes over the training images.", metavar="N")
     steps: int = setting(
         0,
-        integer(0, " (as epochs says)"),
+        integer(0, " (train for epochs)"),
         TRAINED,
-        "Training steps in all, instead of epochs; the last pass may be partial.",
+        "The total number of training steps, instead of epochs; the last pass may be partial.",
         metavar="N",
     )
     batch_size: int = setting(64, integer(1), TRAINED, "Images per step.", metavar="N")
@@ -101,9 +101,9 @@ class RecipeFields:
         "",
         text("a search such as random:lr=0.001/0.1,weight_decay=1e-5/1e-2", empty=True),
         TRAINED,
-        "Choose each activation's learning rate, and weight decay if it has a range, by "
-        "random:trials=5,studies=3,lr=LOW/HIGH,weight_decay=LOW/HIGH on a tenth of the training "
-        "images, in independent tuning studies; the report shows how far the verdicts depend on "
+        "Choose each activation's learning rate, and weight decay if a range is given, on a tenth "
+        "of the training images in independent tuning studies, such as "
+        "random:trials=5,studies=3,lr=LOW/HIGH; the report shows how far the verdicts depend on "
         "the choice.",
         metavar="SPEC",
     )
@@ -111,19 +111,19 @@ class RecipeFields:
         (),
         Rule(
             are_settings,
-            'a list of ["relu", 0.01, 0.0001], an activation with a learning rate and a weight '
-            "decay, as many for each activation",
+            'a list of entries such as ["relu", 0.01, 0.0001] (activation, learning rate, weight '
+            "decay), the same number for each activation",
         ),
         TRAINED,
         "The learning rate and the weight decay of single activations, chosen by tune or given; an "
-        "activation's first ones are the study's, and those of the further tuning studies follow.",
+        "activation's first entry is for the study, the others are for the further tuning studies.",
         flag=None,
     )
     weight_decay: float = setting(
         0.0,
         number(0, MAX_RATE),
         TRAINED,
-        "Weight decay of the optimizer, on the parameters that decay names.",
+        "Weight decay of the optimizer; the setting decay selects the parameters.",
         metavar="RATE",
     )
     decay: str = setting(
@@ -137,7 +137,7 @@ class RecipeFields:
         0.0,
         number(0, MAX_RATE),
         TRAINED,
-        "Scale gradients down to this L2 norm over all parameters; 0 never does.",
+        "Scale gradients down to this L2 norm over all parameters; 0 turns this off.",
         metavar="NORM",
     )
     label_smoothing: float = setting(
@@ -178,8 +178,8 @@ class RecipeFields:
         (),
         Rule(_are_statistics, "a mean and a standard deviation above 0 for each of 3 channels"),
         TRAINED,
-        "The mean and the standard deviation of each channel, for pixels in [0, 1], that normalise "
-        "dataset uses; found before training.",
+        "The mean and the standard deviation of each channel, for pixels in [0, 1], used if "
+        "normalise is dataset; found before training.",
         flag=None,
     )
     validation: float = setting(

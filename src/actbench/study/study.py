@@ -123,8 +123,8 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
             object.__setattr__(self, name, value)
         if self.validation_images and (self.cifar10c or self.tune_lr or self.tune):
             raise UsageError(
-                f"validation_images is {self.validation_images}, which replace the test images; it "
-                "must be 0 with cifar10c, which is made of these, and with tune_lr and tune"
+                f"validation_images is {self.validation_images}; it must be 0 with cifar10c, "
+                "tune_lr and tune, because held-out images replace the test images"
             )
         if self.interim_analyses and len(self.seeds) not in self.interim_analyses:
             raise UsageError(

@@ -107,5 +107,5 @@ class SubjectFields:
             f"or a list of different integers from 0 to {MAX_SEED}",
         ),
         TRAINED,
-        "The number of seeds, or a list such as 3,7,11; with a comma, 3, is a list of one.",
+        "The number of seeds, or a list such as 3,7,11; a list of one ends with a comma.",
     )

@@ -29,7 +29,9 @@ def study_to_toml(study: Study) -> str:
     parts = [f"format = {STUDY_FORMAT}\n"]
     for item in settings_of(Study):
         text = f"{item.help} Values: {item.rule.expected}."
-        comment = textwrap.fill(text, 98, initial_indent="# ", subsequent_indent="# ")
+        comment = textwrap.fill(
+            text, 98, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+        )
         line = tomli_w.dumps({item.name: values[item.name]}, multiline_strings=False)
         parts.append(f"{comment}\n{line}")
     return "\n".join(parts)

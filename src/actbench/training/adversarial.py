@@ -41,7 +41,7 @@ class Objective:
 
     Args:
         spec: the adversarial training (``Study.train_against``).
-        label_smoothing: of the cross-entropy that is descended; attacks use plain labels.
+        label_smoothing: that of the cross-entropy that is descended; attacks use plain labels.
 
     Attributes:
         draws: whether ``__call__`` needs a generator.

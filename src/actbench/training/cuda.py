@@ -87,7 +87,7 @@ class StepGraphs:
 
         Args:
             step: launches a step.
-            size: of its batch.
+            size: the size of its batch.
             times: the steps that are wanted.
         """
         several = STEPS_IN_A_GRAPH if times >= STEPS_IN_A_GRAPH else 1

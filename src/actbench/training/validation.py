@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return the indices to train on and those to hold out, both int64 and rising.
 
-    Of each class the share is held out, rounded to a whole number of images and at most all but
-    one, drawn by the seed.
+    The share of each class, rounded to an integer number of images, is held out. The images are
+    drawn by the seed; at least one of each class is left to train on.
 
     Args:
         labels: those of the training images, int64 (N,).

@@ -1,4 +1,4 @@
 """Convolution and max-pool as one operation: C++ source, compiled at first use.
 
-May import errors, files and cache.
+May import errors and files.
 """

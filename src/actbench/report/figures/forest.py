@@ -78,12 +78,12 @@ def forest(
     """Return a forest plot: differences with intervals, n and verdicts, a row each.
 
     Args:
-        name: of the figure.
-        title: of the figure.
+        name: the figure's name.
+        title: the figure's title.
         panels: the rows of each panel by its title, each with its style and the columns
             ``difference``, ``ci_low``, ``ci_high`` (fractions), ``n`` and ``verdict``.
         margin: shaded to either side of zero, in points.
-        limit: of the scale to either side of zero, in points; what is beyond it is an arrow.
+        limit: the end of the scale to either side of zero, in points; an arrow is beyond it.
         better: the side of zero that is better.
     """
     counts = [len(rows) for rows in panels.values()]
@@ -145,11 +145,11 @@ def draw_difference(
 
     Args:
         axes: from −``limit`` to ``limit`` points.
-        y: of the row.
+        y: the row's position.
         row: with ``difference``, ``ci_low`` and ``ci_high``, fractions.
-        style: of the activation.
+        style: the activation's style.
         limit: in points.
-        gid: of all parts, as ``SeriesStyle.gid`` gives it; none unless given.
+        gid: the id of all parts, from ``SeriesStyle.gid``; none unless given.
     """
     low, mean, high = (100 * float(row[name]) for name in ("ci_low", "difference", "ci_high"))
     mark: dict[str, Any] = {"color": style.colour, "gid": gid.partition("\n")[0] or None}

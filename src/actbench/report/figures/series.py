@@ -69,9 +69,9 @@ class SeriesStyle:
     Attributes:
         label: its name, shortened, with its n if needed.
         series: its position among the study's activations.
-        colour: of its line, marker and band.
+        colour: the colour of its line, marker and band.
         marker: matplotlib's name of it.
-        size: of the marker, in points.
+        size: the size of the marker, in points.
         line: matplotlib's name or dashes of it.
     """
 
@@ -109,8 +109,8 @@ class SeriesStyle:
 def series_styles(activations: Sequence[str]) -> dict[str, SeriesStyle]:
     """Return each activation's style; no two of the first two dozen are the same.
 
-    ReLU is black. The style of a common activation is fixed; that of another follows from its spec
-    alone, unless one of the study has it already.
+    ReLU is black. The style of a common activation is fixed; that of another follows
+    only from its spec, unless one of the study has it already.
     """
     places: dict[str, int] = {}
     for name in sorted(activations, key=lambda name: (_POSITIONS.get(name, STYLES), name)):
