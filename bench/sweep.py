@@ -173,7 +173,7 @@ def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
         (at, event) for at, event in events if isinstance(event, Progress) and event.trial == trial
     ]
     (first, first_report), *_, (last, last_report), (tested, end) = reports
-    finished, took = next(
+    ended, took = next(
         (at, event.seconds)
         for at, event in events
         if isinstance(event, Finished) and event.record.trial == trial
@@ -182,8 +182,8 @@ def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
     return {
         "training epoch": end.steps * step,
         "clean test": tested - last - (end.steps - last_report.step) * step,
-        "noise evaluation": finished - tested,
-        "trial start": first - first_report.step * step - (finished - took),
+        "noise evaluation": ended - tested,
+        "trial start": first - first_report.step * step - (ended - took),
     }
 
 

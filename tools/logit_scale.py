@@ -21,7 +21,7 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study
 from actbench.training.measurements import result_of_attack
-from actbench.training.trial import finish, train
+from actbench.training.trial import run_to_end, train
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +45,7 @@ def trained_network(study: Study, data: ImageData) -> nn.Module:
     network, _ = build_network(
         study.model, factory, len(data.classes), trial.seed, image_size=data.image_size
     )
-    finish(train(network, data, study, trial, report=lambda _: None))
+    run_to_end(train(network, data, study, trial, report=lambda _: None))
     return network.eval()
 
 

@@ -224,8 +224,8 @@ def test_mlflow_gets_a_run_for_each_trial_with_valid_names(
     for event in run.events[: begun + 1]:
         listener(event)
     listener.close()
-    finished = next(event for event in run.events if isinstance(event, Finished))
-    listener(replace(finished, status="diverged"))
+    ended = next(event for event in run.events if isinstance(event, Finished))
+    listener(replace(ended, status="diverged"))
     assert [log.end for log in logs[2:]] == ["KILLED", "FAILED"]
 
 

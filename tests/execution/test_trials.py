@@ -61,7 +61,7 @@ def run_here(study: Study, folder: Path, executor: Executor | None = None) -> li
     return events
 
 
-def finished(events: list[Event]) -> list[Trial]:
+def ended_trials(events: list[Event]) -> list[Trial]:
     return [event.record.trial for event in events if isinstance(event, Finished)]
 
 
@@ -117,9 +117,9 @@ def test_a_user_defined_network_is_checked_before_training() -> None:
 
 def test_a_study_that_grows_runs_only_the_new_trials(tmp_path: Path) -> None:
     first = run_here(quick_study(), tmp_path / "results")
-    assert finished(first) == [Trial("relu", 0)]
+    assert ended_trials(first) == [Trial("relu", 0)]
     grown = quick_study(activations=("relu", "tanh"), seeds=(0, 7))
-    assert finished(run_here(grown, tmp_path / "results")) == [
+    assert ended_trials(run_here(grown, tmp_path / "results")) == [
         Trial("tanh", 0),
         Trial("relu", 7),
         Trial("tanh", 7),
@@ -213,7 +213,7 @@ def test_a_trials_record_does_not_depend_on_other_trials(tiny_run: TinyRun, tmp_
 
 def test_the_order_of_the_trials_changes_no_byte(tiny_run: TinyRun, tmp_path: Path) -> None:
     study = Study(**{**vars(tiny_run.study), "seeds": (0,)})
-    reported = finished(run_here(study, tmp_path / "results", Backwards()))
+    reported = ended_trials(run_here(study, tmp_path / "results", Backwards()))
     assert len(reported) == len(study.activations)
     for record in (tmp_path / "results" / "trials").iterdir():
         assert record.read_bytes() == (tiny_run.folder / "trials" / record.name).read_bytes()

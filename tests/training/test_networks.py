@@ -15,7 +15,7 @@ from actbench.models.build import build_network
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import record_to_json
 from actbench.study.study import Study, Trial
-from actbench.training.trial import finish, run_trial
+from actbench.training.trial import run_to_end, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_a_trial_of_any_network(
     def run(
         spec: str = "relu", report: Callable[[Progress], None] = ignore, **options: Any
     ) -> TrialRecord:
-        return finish(run_trial(study, Trial(spec, 0), data, report, **options))
+        return run_to_end(run_trial(study, Trial(spec, 0), data, report, **options))
 
     alone = run()
     assert alone.status == "ok", alone.reason

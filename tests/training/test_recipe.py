@@ -25,7 +25,7 @@ from actbench.study.toml import read_config
 from actbench.training.recipe import channel_statistics, resolve_recipe
 from actbench.training.schedules import rate_factor
 from actbench.training.steps import Steps
-from actbench.training.trial import Training, finish, train
+from actbench.training.trial import Training, run_to_end, train
 from actbench.training.validation import split
 from helpers.pairwise import pairwise
 
@@ -105,7 +105,7 @@ def trained(study: Study, data: ImageData, spec: str = "relu", **options: Any) -
     report = options.pop("report", ignore)
     undecayed = [p for layer in layers.values() for p in layer.parameters()]
     steps = train(network, data, study, Trial(spec, 0), report, undecayed=undecayed, **options)
-    return finish(steps), dict(network.state_dict())
+    return run_to_end(steps), dict(network.state_dict())
 
 
 def assert_same(

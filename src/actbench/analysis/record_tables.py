@@ -106,10 +106,10 @@ def identical_activations(records: Records, baseline: str) -> dict[str, int]:
 
     A pair is a seed with which both trials have a result; in all of them all results are equal.
     """
-    finished = [record for record in records if record.status == "ok"]
-    theirs = {record.seed: record for record in finished if record.activation == baseline}
+    ok = [record for record in records if record.status == "ok"]
+    theirs = {record.seed: record for record in ok if record.activation == baseline}
     equal: dict[str, list[bool]] = {}
-    for record in finished:
+    for record in ok:
         if record.activation != baseline and record.seed in theirs:
             same = _without_names(record) == _without_names(theirs[record.seed])
             equal.setdefault(record.activation, []).append(same)

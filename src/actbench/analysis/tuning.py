@@ -43,7 +43,7 @@ def compare_tuning_studies(frames: Frames) -> pd.DataFrame:
                     "metric": metric,
                     "learning_rate": part.study.learning_rate_of(activation),
                     "weight_decay": part.study.weight_decay_of(activation),
-                    "n": part.finished(activation),
+                    "n": part.with_result(activation),
                     "mean": means.loc[activation, f"{metric}_mean"],
                     "verdict": "",
                 }

@@ -105,7 +105,7 @@ def run(
         from actbench.api.results import load
 
         results = load(folder)
-        stored, planned = results.finished_trials, len(results.study.trials())
+        stored, planned = results.complete_trials, len(results.study.trials())
         if stored < planned:
             log(
                 f"{stored} of {planned} trials are stored; the last shard to finish, or "

@@ -77,9 +77,9 @@ def train(
     everything that changes during training is in the ``state_dict``.
 
     This is a generator: it yields once in every epoch, so that other trials can run in the same
-    process, and its value is the training (see ``finish``). With ``deferred``, the epoch's steps
-    are then queued on the device already, and a loss that is not finite ends the training after
-    them. Weight decay leaves out the parameters in ``undecayed``.
+    process, and its value is the training (see ``run_to_end``). With ``deferred``, the epoch's
+    steps are then queued on the device already, and a loss that is not finite ends the training
+    after them. Weight decay leaves out the parameters in ``undecayed``.
     """
     validation = Validation(network.state_dict(), data, study, trial.seed)
     kind = DeferredSteps if deferred else Steps
@@ -115,7 +115,7 @@ def train(
     return Training(tuple(history))
 
 
-def finish(generator: Generator[None, None, T]) -> T:
+def run_to_end(generator: Generator[None, None, T]) -> T:
     """Run a generator to its end and return its value."""
     while True:
         try:

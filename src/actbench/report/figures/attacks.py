@@ -11,10 +11,10 @@ from actbench.report.figures.axes import (
     NO_RESULT,
     add_legend,
     draw_band,
-    finished,
     intervals,
     legend_height,
     of_activation,
+    ok_rows,
     panel_rows,
     panels,
     percent_axis,
@@ -36,7 +36,7 @@ def attacks(frames: Frames) -> Figure | str | None:
     The values of ε are evenly spaced, as they usually double. An activation with signs of masked
     gradients has the warning sign in the legend.
     """
-    attacked = finished(frames, frames.attacks)
+    attacked = ok_rows(frames, frames.attacks)
     if attacked.empty:
         return NO_RESULT if frames.study.attacks else None
     epsilons = sorted(set(attacked["epsilon"]))

@@ -48,7 +48,7 @@ def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd
     return found.clip(0, 100 if scale == 100 else math.inf)
 
 
-def finished(frames: Frames, frame: pd.DataFrame) -> pd.DataFrame:
+def ok_rows(frames: Frames, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of trials with the status ok."""
     ok = frames.trials.loc[frames.trials["status"] == "ok", ["activation", "seed"]]
     return frame.merge(ok, on=["activation", "seed"])

@@ -14,11 +14,11 @@ from actbench.report.figures.axes import (
     dodge,
     draw_by_epoch,
     draw_points,
-    finished,
     intervals,
     legend_height,
     log_axis,
     of_activation,
+    ok_rows,
     panel_rows,
     panels,
     series_styles_of,
@@ -40,7 +40,7 @@ NORM = "gradient norm"
 
 def gradient_norms(frames: Frames) -> Figure | str | None:
     """Return the gradient norm by epoch, a panel for each layer (nine at most, evenly chosen)."""
-    part = finished(frames, frames.gradients)
+    part = ok_rows(frames, frames.gradients)
     if part.empty:
         return NO_RESULT
     layers = list(dict.fromkeys(part["layer"]))
@@ -66,7 +66,7 @@ def gradient_norms(frames: Frames) -> Figure | str | None:
 
 def gradient_depth(frames: Frames) -> Figure | str | None:
     """Return the gradient norm by layer in the last epoch, on a logarithmic axis."""
-    part = finished(frames, frames.gradients)
+    part = ok_rows(frames, frames.gradients)
     last = part[part["epoch"] == part["epoch"].max()]
     if last["layer"].nunique() < 2:
         return NO_RESULT if part.empty else None
@@ -83,9 +83,9 @@ def gradient_depth(frames: Frames) -> Figure | str | None:
 
 def inactive_units(frames: Frames) -> Figure | str | None:
     """Return the share of inactive units by layer."""
-    part = finished(frames, frames.inactive)
+    part = ok_rows(frames, frames.inactive)
     if part.empty:
-        return NO_RESULT if finished(frames, frames.trials).empty else None
+        return NO_RESULT if ok_rows(frames, frames.trials).empty else None
     if not part["inactive_fraction"].any():
         return "No unit was inactive in any trial."
     with figure_style():
