@@ -45,7 +45,7 @@ def trained_network(study: Study, data: ImageData) -> nn.Module:
     network, _ = build_network(
         study.model, factory, len(data.classes), trial.seed, image_size=data.image_size
     )
-    run_to_end(train(network, data, study, trial, report=lambda _: None))
+    run_to_end(train(network, data, study, trial, on_event=lambda _: None))
     return network.eval()
 
 

@@ -89,7 +89,9 @@ def collapsed(studies: int) -> list[list[str]]:
             by_t = [verdict(d) == "better" for d in ours - baseline]
             ranks = [signed_rank(d) for d in ours - baseline]
             by_ranks = [test.p_value <= LEVEL and test.sign > 0 for test in ranks]
-            flags = np.array([np.isfinite(far_from_others(arm / 100, IMAGES)) for arm in ours])
+            flags = np.array(
+                [np.isfinite(far_from_others(activation / 100, IMAGES)) for activation in ours]
+            )
             found = flags[fallen[1]].mean() if fallen[1].any() else math.nan
             shares = (np.mean(by_t), np.mean(by_ranks), found, flags[~fallen[1]].mean())
             rows.append(
@@ -127,7 +129,7 @@ HEADERS = {
     "cutoffs": [
         "seeds",
         "an activation has a trial beyond 3.5, %",
-        "1 % of arms have one beyond",
+        "1 % of activations have one beyond",
     ],
 }
 

@@ -93,12 +93,12 @@ def run_study(
             plan = _tune(plan, store, executor, options, on_event)
         while True:
             stored = store.open(plan.study)
-            corrupt = stored.begin()
+            damaged = stored.begin()
             stored.clean_up()
             works = stored.pending(retry_failed=options.retry_failed)
             pending = _not_tried(plan.study, works, tried)
             trials = plan.study.trials()
-            _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
+            _run_pending(plan, stored, pending, trials, executor, options, on_event, damaged)
             _clean_up(stored, options)
             if plan.study.tuned:
                 _run_retuned(plan, store, executor, options, on_event, tried)
@@ -256,11 +256,11 @@ def run_shard(
             lock.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
             stored = store.open(plan.study)
-            corrupt = stored.begin()
+            damaged = stored.begin()
         part = shard.part(plan.study.trials())
         works = stored.pending(retry_failed=options.retry_failed)
         pending = [work for work in works if work.trial in set(part)]
-        _run_pending(plan, stored, pending, part, executor, options, on_event, corrupt)
+        _run_pending(plan, stored, pending, part, executor, options, on_event, damaged)
         with store.locked_briefly():
             lock.close()
             if stored.pending():
@@ -280,13 +280,13 @@ def _run_pending(
     executor: Executor,
     options: RunOptions,
     on_event: Callable[[Event], None],
-    corrupt: Mapping[Path, str],
+    damaged: Mapping[Path, str],
 ) -> None:
     """Report what is stored of ``part``, then run its pending trials."""
     planned = len(plan.study.trials())
     to_measure = [work.record for work in pending if work.record is not None]
     on_event(Planned(len(pending), len(to_measure), plan.study))
-    notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
+    notes = [f"a damaged file was renamed to {p}: {f}" for p, f in damaged.items()]
     if plan.note:
         notes.append(plan.note)
     if pending and plan.checks:

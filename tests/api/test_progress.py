@@ -102,8 +102,8 @@ class Shown:
         assert raw
         assert display_id
         self.contents.append(content)
-        place = len(self.contents) - 1
-        return SimpleNamespace(update=lambda new, raw: self.contents.__setitem__(place, new))
+        position = len(self.contents) - 1
+        return SimpleNamespace(update=lambda new, raw: self.contents.__setitem__(position, new))
 
 
 @pytest.fixture

@@ -144,9 +144,9 @@ def test_too_few_classes_for_an_attack_are_one_line_before_any_training(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     rng = np.random.default_rng(0)
-    for place in ("train", "test"):
+    for part in ("train", "test"):
         for name in ("ant", "bee", "cat"):
-            folder = tmp_path / "images" / place / name
+            folder = tmp_path / "images" / part / name
             folder.mkdir(parents=True)
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "1.png")
     data = ("--dataset", "imagefolder", "--data-dir", "images", "--out", "nothing")

@@ -199,7 +199,7 @@ def test_a_claim_is_the_lowest_layer_under_the_file_and_the_options(
         (name, seed) for seed in (11, 22, 33) for name in ("relu", "mish")
     ]
     trial, departs = done.err.splitlines()[:2]
-    assert "trial run of the claim layeract-resnet32 at scale 0.1: 6400 of 64000 steps" in trial
+    assert "reduced run of the claim layeract-resnet32 at scale 0.1: 6400 of 64000 steps" in trial
     assert "data digits (source: cifar10)" in departs
     assert "network mlp (source: resnet32)" in departs
     assert "optimizer" not in departs

@@ -243,8 +243,8 @@ def test_the_result_comes_first(page: str) -> None:
         "actbench run --config study.toml --out",
         "comparisons.csv a row per activation",
     ]
-    places = [text.index(words) for words in order]
-    assert places == sorted(places)
+    positions = [text.index(words) for words in order]
+    assert positions == sorted(positions)
 
 
 def test_the_page_shows_what_failed_and_how_it_was_measured(page: str) -> None:

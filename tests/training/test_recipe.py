@@ -102,9 +102,9 @@ def trained(study: Study, data: ImageData, spec: str = "relu", **options: Any) -
     network, layers = build_network(f"{__name__}:build", resolve_activation(spec), 10, 0)
     if study.normalise == "dataset":
         normalise_inputs(network, study.pixel_statistics)
-    report = options.pop("report", ignore)
+    on_event = options.pop("on_event", ignore)
     undecayed = [p for layer in layers.values() for p in layer.parameters()]
-    steps = train(network, data, study, Trial(spec, 0), report, undecayed=undecayed, **options)
+    steps = train(network, data, study, Trial(spec, 0), on_event, undecayed=undecayed, **options)
     return run_to_end(steps), dict(network.state_dict())
 
 
@@ -140,7 +140,7 @@ def test_every_pair_of_settings_repeats_resumes_and_is_paired(
     assert_same(trained(study, data, "leaky_relu:0"), usual)
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        trained(study, data, checkpoint=checkpoint, report=stop_after_epoch_1)
+        trained(study, data, checkpoint=checkpoint, on_event=stop_after_epoch_1)
     assert checkpoint.path.exists()
     assert_same(trained(study, data, checkpoint=checkpoint), usual)
 
@@ -167,7 +167,7 @@ def test_a_study_by_steps_ends_within_an_epoch(data: ImageData) -> None:
     recipe: dict[str, Any] = {"batch_size": 24, "schedule": "constant"}  # 4 steps are an epoch
     study = resolve_recipe(Study(steps=10, **recipe), data)
     reports: list[Progress] = []
-    training, _ = trained(study, data, report=reports.append)
+    training, _ = trained(study, data, on_event=reports.append)
     assert study.epochs == 3
     assert [(r.epoch, r.epochs, r.step, r.steps) for r in reports] == [
         (1, 3, 4, 4),
@@ -250,15 +250,15 @@ def plain_batches(
         flips = (torch.rand(len(part), generator=drawing("flip", epoch)) < 0.5).tolist()
         corners = torch.randint(9, (len(part), 2), generator=drawing("crop", epoch)).tolist()
         images = []
-        for place, flip, (top, left) in zip(order, flips, corners, strict=True):
-            image = data.train_images[part[place]].permute(2, 0, 1) / 255
+        for position, flip, (top, left) in zip(order, flips, corners, strict=True):
+            image = data.train_images[part[position]].permute(2, 0, 1) / 255
             if "flip" in study.augment:
                 image = image.flip(2) if flip else image
                 image = F.pad(image, (4, 4, 4, 4))[:, top : top + 32, left : left + 32]
             images.append(image)
         for start in range(0, len(part), study.batch_size):
             here = slice(start, start + study.batch_size)
-            labels = [int(data.train_labels[part[place]]) for place in order[here]]
+            labels = [int(data.train_labels[part[position]]) for position in order[here]]
             yield torch.stack(images[here]), torch.tensor(labels)
 
 

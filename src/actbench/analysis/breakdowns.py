@@ -69,8 +69,8 @@ def corruption_differences(records: Records, baseline: str) -> pd.DataFrame:
         for severity in sorted(levels):
             theirs = scores.get((baseline, corruption), {}).get(severity, {})
             names = {"activation": activation, "baseline": baseline, "corruption": corruption}
-            place = {"severity": severity, "level": labels[severity - 1]}
-            parts.append(pd.DataFrame({**names, **place, **_paired(levels[severity], theirs, 1)}))
+            at = {"severity": severity, "level": labels[severity - 1]}
+            parts.append(pd.DataFrame({**names, **at, **_paired(levels[severity], theirs, 1)}))
     table = _stacked(parts, DIFFERENCE_COLUMNS[:-1])
     return table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64)))
 

@@ -297,11 +297,11 @@ def _share(
 ) -> Iterator[Check]:
     """Yield the check that a mean is a share of all runs' test images, if its digits can tell."""
     step = (100 if table.unit == "percent" else 1) / images
-    if mean.place >= step:
+    if mean.step >= step:
         return
     nearest = round(mean.value / step) * step
     fits = values(mean).meets(Range(nearest, nearest))
-    digits = 1 - round(math.log10(mean.place))
+    digits = 1 - round(math.log10(mean.step))
     how = f"a mean of shares of test images is a multiple of {step:.3g}"
     yield Check(row.name, "mean", mean.text, f"{nearest:.{max(digits, 0)}f}", _result(fits), how)
 

@@ -118,10 +118,10 @@ def run(
 
 
 def _log_claim(study: Study) -> None:
-    """Write that a run of a claim is a trial run, and where it departs from the protocol."""
-    from actbench.report.claims import departures, trial_run
+    """Write that a run of a claim is a reduced run, and where it departs from the protocol."""
+    from actbench.report.claims import departures, reduced_run
 
-    for line in filter(None, (trial_run(study), departures(study))):
+    for line in filter(None, (reduced_run(study), departures(study))):
         log(f"claim {study.claim}: {line}")
 
 

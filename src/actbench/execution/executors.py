@@ -128,7 +128,7 @@ def run_one(
     study: Study,
     work: Work,
     data: ImageData,
-    report: Callable[[Event], None],
+    on_event: Callable[[Event], None],
     folder: Path | None,
     *,
     deferred: bool = False,
@@ -152,10 +152,10 @@ def run_one(
     environment = environment_of(study.device, study.kernels)
 
     def when_damaged(path: Path) -> None:
-        report(Retried(trial, f"its damaged checkpoint was renamed to {path}"))
+        on_event(Retried(trial, f"its damaged checkpoint was renamed to {path}"))
 
-    def report_from_trial(event: TrialEvent) -> None:
-        report(replace(event, environment=environment) if isinstance(event, Updated) else event)
+    def on_trial_event(event: TrialEvent) -> None:
+        on_event(replace(event, environment=environment) if isinstance(event, Updated) else event)
 
     checkpoint = weights = None
     if folder is not None:
@@ -168,7 +168,7 @@ def run_one(
             study,
             trial,
             data,
-            report_from_trial,
+            on_trial_event,
             checkpoint,
             weights=weights,
             stored=work.record,

@@ -192,7 +192,7 @@ def _run_on_node(
         folder = None
     begin = time.perf_counter()
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         nonlocal work
         if isinstance(event, Updated):
             work = Work(work.trial, event.record)
@@ -201,7 +201,7 @@ def _run_on_node(
 
     try:
         with _time_limit(None if timeout is None else max(0.001, timeout - spent)):
-            trial = run_one(study, work, ImageData(**tensors), report, folder)
+            trial = run_one(study, work, ImageData(**tensors), on_event, folder)
             while True:
                 known = len(events)
                 next(trial)

@@ -45,10 +45,10 @@ _DIGITS = ".4g"  # of a random setting, so that tables show all of it
 
 
 class Candidate(NamedTuple):
-    """A setting that a tuning study tries; tuning studies and their trials count from 1."""
+    """A setting that a tuning study tries; tuning studies and their points count from 1."""
 
     study: int
-    trial: int
+    point: int
     learning_rate: float
     weight_decay: float
     seeds: tuple[int, ...]
@@ -70,12 +70,12 @@ def candidates(study: Study) -> list[Candidate]:
     points = qmc.Halton(2, scramble=False).random(search.trials * search.studies) + shift
     found = []
     for position, (first, second) in enumerate((points % 1).tolist()):
-        number, trial = (1 + count for count in divmod(position, search.trials))
+        number, point = (1 + count for count in divmod(position, search.trials))
         rate, decay = _log_uniform(search.lr, first), study.weight_decay
         if search.weight_decay:
             decay = _log_uniform(search.weight_decay, second)
         seeds = (seed_for("tuning study", number),)
-        found.append(Candidate(number, trial, rate, decay, seeds))
+        found.append(Candidate(number, point, rate, decay, seeds))
     return found
 
 
@@ -302,8 +302,8 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
             trials = part.study.trials_of(activation)
             found = [records.get(name_of(trial)) for trial in trials]
             done = [r.clean for r in found if r is not None and r.clean and not r.clean.failure]
-            number, trial, rate, decay, seeds = candidate
-            rows.append((number, trial, activation, rate, decay, len(done), *_means(done)))
+            number, point, rate, decay, seeds = candidate
+            rows.append((number, point, activation, rate, decay, len(done), *_means(done)))
             complete.append(len(done) == len(seeds))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     eligible = table[np.array(complete, dtype=bool)].sort_values(

@@ -235,7 +235,7 @@ def _calibration_table(
     cells = frames.corruptions.groupby(["corruption", "severity", "activation"], sort=False)
     spread = {key: (part.mean(), part.std()) for key, part in cells[column]}
     activations = list(frames.corruptions["activation"].unique())
-    places: dict[Any, None] = dict.fromkeys(
+    severities: dict[Any, None] = dict.fromkeys(
         (corruption, severity) for corruption, severity, _ in spread
     )
     rows = [
@@ -247,7 +247,7 @@ def _calibration_table(
                 for name in activations
             ),
         ]
-        for corruption, severity in places
+        for corruption, severity in severities
     ]
     counts = frames.corruptions.groupby("activation")["seed"].nunique()
     least, most = counts.min(), counts.max()

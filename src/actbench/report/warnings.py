@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from actbench.analysis.verdicts import ranks_disagree
-from actbench.report.claims import trial_run
+from actbench.report.claims import reduced_run
 from actbench.report.formatting import p_value_of, percent
 from actbench.report.once import once
 from actbench.report.sentences import lost_trials
@@ -23,13 +23,13 @@ MAX_LISTED = 5
 def study_warnings(frames: Frames) -> tuple[str, ...]:
     """Return the warnings that every document shows before its verdicts, one or two sentences each.
 
-    A trial run of a claim; the baseline at chance; trials that diverged or crashed; trials at
+    A reduced run of a claim; the baseline at chance; trials that diverged or crashed; trials at
     chance or far from the others of their activation; primary metrics in which Wilcoxon's test
     contradicts the verdict; verdicts that depend on the tuning study; what the records of trials
     note; trials that were computed in another environment.
     """
     return (
-        *filter(None, [trial_run(frames.study)]),
+        *filter(None, [reduced_run(frames.study)]),
         *_at_chance(frames),
         *_lost(frames),
         *_flagged(frames),

@@ -102,8 +102,8 @@ def _by_layer(
     """Return a figure with layers across, its axes, and the means that it shows."""
     norms = value == "grad_norm"
     layers = list(dict.fromkeys(part["layer"]))
-    part = part.assign(place=part["layer"].map({layer: i for i, layer in enumerate(layers)}))
-    means = intervals(part, value, "activation", "place", scale=1 if norms else 100)
+    part = part.assign(position=part["layer"].map({layer: i for i, layer in enumerate(layers)}))
+    means = intervals(part, value, "activation", "position", scale=1 if norms else 100)
     of = series_styles_of(frames, part)
     figure = new_figure(name, title, 3.5 + legend_height(of))
     axes = figure.subplots()

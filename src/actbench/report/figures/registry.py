@@ -124,10 +124,10 @@ def severity(frames: Frames) -> Figure | str | None:
             axes.set_title(shorten(panel_label(name)))
             if not alike:
                 _level_axis(axes, name)
-            place = _named(("clean", *level_labels(name)))
+            label_of = _named(("clean", *level_labels(name)))
             for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_band(axes, style, part, place, series=len(of))
+                draw_band(axes, style, part, label_of, series=len(of))
         percent_axis(grid[0], *means.values())
         if alike:
             grid[0].set_xticks(range(6), ["clean", *"12345"])
