@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MIN_PAIRS = 5  # a line through four leaves two degrees of freedom
+MIN_PAIRS_OF_LINE = 5  # a line through four leaves two degrees of freedom
 MAX_EXTRAPOLATION = 10.0  # of the line, in standard deviations of the covariate
 _ROUNDING = 1e-12
 
@@ -64,8 +64,8 @@ def matched_difference(
     if not covariate.any():
         equivalence = float(equivalence_p_value(outcome, margin))
         return MatchedDifference(paired_t(outcome), equivalence, 0.0, n - 1)
-    if n < MIN_PAIRS:
-        return _none(f"fewer than {MIN_PAIRS} pairs")
+    if n < MIN_PAIRS_OF_LINE:
+        return _none(f"fewer than {MIN_PAIRS_OF_LINE} pairs")
     distance = float(covariate.mean())
     apart = covariate - distance
     squares = float(apart @ apart)

@@ -6,7 +6,7 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from actbench.cli.tables import name_length, print_line, print_table, styled, terminal
@@ -62,7 +62,7 @@ def print_answer(table: Table) -> None:
     console = terminal()
     for name, rows_of_name in groupby(table.rows, key=lambda row: row[0]):
         console.print(Text(printable(name), "bold"), overflow="fold")
-        grid = Grid.grid(padding=(0, 1, 0, 0))
+        grid = RichTable.grid(padding=(0, 1, 0, 0))
         grid.add_column(min_width=10, no_wrap=True)
         grid.add_column(min_width=16)
         grid.add_column()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "tiny-imagenet-200"
-OWN_SIZE = 64
+TINY_IMAGENET_SIZE = 64
 ANNOTATIONS = "val/val_annotations.txt"
 
 
@@ -72,9 +72,9 @@ def tiny_imagenet(dataset: str, data_dir: str) -> Source:
     return Source(
         fingerprint,
         lambda size, on_progress: _read(
-            root, wnids, train, test, PictureReader(root, size or OWN_SIZE, on_progress)
+            root, wnids, train, test, PictureReader(root, size or TINY_IMAGENET_SIZE, on_progress)
         ),
-        OWN_SIZE,
+        TINY_IMAGENET_SIZE,
     )
 
 
@@ -97,7 +97,7 @@ def _read(
             len(files), [[(name, (root / name).read_bytes) for name, _ in files]]
         )
         content[f"{part}_labels"] = np.array([label for _, label in files], dtype=np.int64)
-    return {**content, "notes": reader.notes(), "own_size": OWN_SIZE}
+    return {**content, "notes": reader.notes(), "own_size": TINY_IMAGENET_SIZE}
 
 
 def _lines(root: Path, name: str) -> list[str]:

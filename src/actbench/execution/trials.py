@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from actbench.study.study import Study
 
 TRIALS_ON_A_GPU = 32
-SHARE = 0.0025  # of the time, for records of unfinished trials
+RECORDS_SHARE = 0.0025  # of the time, for records of unfinished trials
 
 
 def run_trials(
@@ -51,8 +51,8 @@ def run_trials(
     """Run trials and store their records, before ``on_event`` is called with the trial's end.
 
     The record of an unfinished trial is stored when it is trained and after each measurement, but
-    not so often that this takes more than ``SHARE`` of the time. Without ``keep_weights``, a
-    trial's weights are removed when nothing is left to measure or to retry.
+    not so often that this takes more than ``RECORDS_SHARE`` of the time. Without ``keep_weights``,
+    a trial's weights are removed when nothing is left to measure or to retry.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
@@ -62,7 +62,7 @@ def run_trials(
     known = set(map(trial_names(study), study.trials()))
     before = {work.record.trial_id for work in works if work.record is not None}
     described: set[str] = set()
-    pace = Pace(SHARE)
+    pace = Pace(RECORDS_SHARE)
 
     def note(event: Finished | Updated) -> None:
         now = {**event.environment, "git_commit": git_commit} if event.environment else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from actbench.store.store import Store
 
-RECORD_FORMAT = 1
+EARLIER_FORMAT = 1
 # the fields of a TrialResult that records of this format do not have
 _LATER = {"measured_in", "missing", "class_images", "class_correct"}
 _KNOWN = {item.name for item in fields(TrialResult)} - _LATER
@@ -53,7 +53,7 @@ def names_of_format1(study: Study, published: str = "") -> Callable[[Trial], str
         measured |= {name: defaults[name] for name in ("attack_images", "epsilons")}
     if published:
         measured["cifar10c_checksum"] = published
-    return names_with(study, RECORD_FORMAT, {**study.identity(), **measured})
+    return names_with(study, EARLIER_FORMAT, {**study.identity(), **measured})
 
 
 def result_from_json(text: str) -> TrialResult:
@@ -63,7 +63,7 @@ def result_from_json(text: str) -> TrialResult:
         OtherFormatError: the record has another format.
         ValueError: the text is not a record, or is damaged.
     """
-    content = checked_content(text, RECORD_FORMAT, _KNOWN)
+    content = checked_content(text, EARLIER_FORMAT, _KNOWN)
     if not set(content) <= _KNOWN:
         raise ValueError(f"has not the fields of a record: {min(set(content) - _KNOWN)[:40]!r}")
     packed = content.pop("corrupted_correct", "")

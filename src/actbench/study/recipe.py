@@ -24,7 +24,7 @@ WARMUP = Rule(BETA.is_valid, "a share of the steps, from 0 to below 1")
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGDSettings:
     """Stochastic gradient descent, with torch.optim.SGD's parameters and defaults."""
 
     momentum: float = parameter(0.0, number(0, 1))
@@ -32,7 +32,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class AdamSettings:
     """Adam (Kingma and Ba 2015), with torch.optim.Adam's parameters and defaults."""
 
     beta1: float = parameter(0.9, BETA)
@@ -41,12 +41,12 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class AdamW(Adam):
+class AdamWSettings(AdamSettings):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW."""
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSpropSettings:
     """RMSprop (Hinton 2012), with torch.optim.RMSprop's parameters and defaults."""
 
     alpha: float = parameter(0.99, BETA)
@@ -56,7 +56,7 @@ class RMSprop:
 
 
 @dataclass(frozen=True)
-class Constant:
+class ConstantRate:
     """The learning rate itself at every step."""
 
     warmup: float = parameter(0.0, WARMUP)
@@ -133,7 +133,7 @@ class NoAdversary:
 
 
 @dataclass(frozen=True)
-class PGD:
+class PGDAdversary:
     """Train on images attacked by projected gradient descent (Madry et al. 2018)."""
 
     epsilon: float = parameter(8 / 255, EPSILON)
@@ -154,7 +154,7 @@ class Trades:
 
 
 @dataclass(frozen=True)
-class FGSM:
+class FGSMAdversary:
     """Train on images attacked by one step from a random start (Wong, Rice and Kolter 2020)."""
 
     epsilon: float = parameter(8 / 255, EPSILON)
@@ -169,10 +169,10 @@ class GaussianNoise:
     sigma: float = parameter(0.25, number(0, 10, above=True))
 
 
-Optimizer = SGD | Adam | RMSprop
-Schedule = Constant | Step | Cosine | OneCycle
+OptimizerSettings = SGDSettings | AdamSettings | RMSpropSettings
+Schedule = ConstantRate | Step | Cosine | OneCycle
 Change = Auto | Flip | Crop | Cutout | PixelNoise
-Adversary = NoAdversary | PGD | Trades | FGSM | GaussianNoise
+Adversary = NoAdversary | PGDAdversary | Trades | FGSMAdversary | GaussianNoise
 
 
 def _entry(cls: type[T], rule: Rule | None = None) -> Entry[type[T]]:
@@ -180,19 +180,19 @@ def _entry(cls: type[T], rule: Rule | None = None) -> Entry[type[T]]:
     return Entry(cls, help_line, parameters_of(cls), rule)
 
 
-OPTIMIZERS: Registry[type[Optimizer]] = Registry(
+OPTIMIZERS: Registry[type[OptimizerSettings]] = Registry(
     "optimizer",
     sgd=_entry(
-        SGD,
+        SGDSettings,
         Rule(lambda p: p["momentum"] > 0 or not p["nesterov"], "nesterov needs a momentum above 0"),
     ),
-    adam=_entry(Adam),
-    adamw=_entry(AdamW),
-    rmsprop=_entry(RMSprop),
+    adam=_entry(AdamSettings),
+    adamw=_entry(AdamWSettings),
+    rmsprop=_entry(RMSpropSettings),
 )
 SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule",
-    constant=_entry(Constant),
+    constant=_entry(ConstantRate),
     step=_entry(
         Step, Rule(lambda p: p["warmup"] < p["at"][0], "warmup must end before the first of at")
     ),
@@ -214,9 +214,9 @@ _IN_RANGE = Rule(
 ADVERSARIES: Registry[type[Adversary]] = Registry(
     "adversarial training",
     none=_entry(NoAdversary),
-    pgd=_entry(PGD, _IN_RANGE),
+    pgd=_entry(PGDAdversary, _IN_RANGE),
     trades=_entry(Trades, _IN_RANGE),
-    fgsm=_entry(FGSM, _IN_RANGE),
+    fgsm=_entry(FGSMAdversary, _IN_RANGE),
     gaussian_noise=_entry(GaussianNoise),
 )
 
@@ -314,7 +314,7 @@ def former_names(decides: dict[str, Any]) -> dict[str, Any]:
     found = dict(decides)
     if "optimizer" in found:
         optimizer = resolve(OPTIMIZERS, found["optimizer"])
-        if isinstance(optimizer, SGD) and not optimizer.nesterov:
+        if isinstance(optimizer, SGDSettings) and not optimizer.nesterov:
             del found["optimizer"]
             found["momentum"] = optimizer.momentum
     if found.get("augment") in ([], ["flip"]):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MAX_LAYERS = 9
 MIN_DECADES_FOR_LOG_AXIS = 2
-NORM = "gradient norm"
+GRADIENT_NORM = "gradient norm"
 
 
 def gradient_norms(frames: Frames) -> Figure | str | None:
@@ -54,7 +54,7 @@ def gradient_norms(frames: Frames) -> Figure | str | None:
         height = 0.6 + 2.1 * panel_rows(len(picks)) + legend_height(of)
         figure = new_figure("gradient_norms", titled(frames, what, part), height)
         wide = means.groupby(level="layer").apply(decades).max() >= MIN_DECADES_FOR_LOG_AXIS
-        ylabel = f"{NORM}{', log scale' if wide else ''}"
+        ylabel = f"{GRADIENT_NORM}{', log scale' if wide else ''}"
         grid = panels(figure, len(picks), xlabel="epoch", ylabel=ylabel)
         for axes, pick in zip(grid, picks, strict=True):
             axes.set_title(shorten(layers[pick]))
@@ -77,7 +77,7 @@ def gradient_depth(frames: Frames) -> Figure | str | None:
         title = titled(frames, "Gradient norm by layer, last epoch", part)
         figure, axes, means = _by_layer(frames, part, "grad_norm", "gradient_depth", title)
         log_axis(axes, means)
-        axes.set(xlabel="layer, from input to output", ylabel=f"{NORM}, log scale")
+        axes.set(xlabel="layer, from input to output", ylabel=f"{GRADIENT_NORM}, log scale")
         return fix_layout(figure)
 
 
