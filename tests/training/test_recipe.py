@@ -19,7 +19,7 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.models.normalisation import normalise_inputs
 from actbench.store.checkpoint import Checkpoint
-from actbench.study.recipe import SCHEDULES, resolve
+from actbench.study.recipe import SCHEDULES
 from actbench.study.study import Study, Trial, seed_for
 from actbench.study.toml import read_config
 from actbench.training.recipe import channel_statistics, resolve_recipe
@@ -319,7 +319,7 @@ def test_every_recipe_is_a_study(path: Path) -> None:
 
 def test_pangs_recipe_divides_the_rate_at_its_epochs() -> None:
     study = Study(**read_config(RECIPES / "pgd.toml"))
-    schedule, count = resolve(SCHEDULES, study.schedule), 391
+    schedule, count = SCHEDULES.resolve(study.schedule), 391
     total = 110 * count
     factors = [
         rate_factor(schedule, epoch * count + step, total)

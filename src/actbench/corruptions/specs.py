@@ -12,7 +12,7 @@ from actbench.corruptions.published import published_names
 from actbench.corruptions.registry import CORRUPTIONS
 from actbench.errors import UsageError
 from actbench.study.levels import MAX_LEVELS, SEVERITIES
-from actbench.study.specs import parse_value, value_text
+from actbench.study.specs import names_or_none, parse_value, value_text
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -22,11 +22,26 @@ if TYPE_CHECKING:
 
     from actbench.study.specs import Spec, Value
 
-_EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+_CIFAR10C = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "glass_blur",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "fog",
+    "snow",
+    "contrast",
+    "brightness",
+    "jpeg_compression",
+    "pixelate",
+    "elastic_transform",
+)
 SUITES: dict[str, tuple[str, ...]] = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "cifar10c": tuple(name for name in CORRUPTIONS if name not in _EXTRA),
-    "extra": _EXTRA,
+    "cifar10c": _CIFAR10C,
+    "extra": tuple(name for name in CORRUPTIONS if name not in _CIFAR10C),
     "all": tuple(CORRUPTIONS),
 }
 OF_FILES = "published"  # the suite of all files in the folder of published ones
@@ -151,10 +166,6 @@ def expand(names: Sequence[str], folder: str = "") -> tuple[str, ...]:
         UsageError: a name is unknown or not available, ``none`` is given with others, or the same
             levels are given twice.
     """
-    if "none" in names:
-        if set(names) != {"none"}:
-            raise UsageError("corruptions has 'none' beside other names; give one or the other")
-        return ()
     known = {**{name: (name,) for name in CORRUPTIONS}, **SUITES}
     if folder:
         files = published_names(folder)
@@ -164,7 +175,7 @@ def expand(names: Sequence[str], folder: str = "") -> tuple[str, ...]:
             after = known[suite].index("snow") + 1
             known[suite] = (*known[suite][:after], "frost", *known[suite][after:])
     expanded: dict[str, None] = {}
-    for name in names:
+    for name in names_or_none("corruptions", names):
         if name in known:
             expanded.update(dict.fromkeys(known[name]))
             continue

@@ -15,7 +15,6 @@ from actbench.study.recipe import (
     Cutout,
     Flip,
     PixelNoise,
-    resolve,
 )
 from actbench.study.study import seed_for
 
@@ -43,7 +42,7 @@ class Augmentation:
     def __init__(
         self, specs: Iterable[str], *, flip: bool, mean: Iterable[float] = (0.5, 0.5, 0.5)
     ) -> None:
-        chosen = {type(c): c for c in (resolve(AUGMENTATIONS, spec) for spec in specs)}
+        chosen = {type(c): c for c in (AUGMENTATIONS.resolve(spec) for spec in specs)}
         self._flips = Flip in chosen or (Auto in chosen and flip)
         crop, cutout, noise = (chosen.get(kind) for kind in (Crop, Cutout, PixelNoise))
         self._padding = crop.padding if isinstance(crop, Crop) else 0

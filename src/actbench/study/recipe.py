@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
 from actbench.study.fields import MAX_EPSILON, Rule, flag, integer, is_number, number, one_of
-from actbench.study.registry import Entry, Registry, parameter, parameters_of
-from actbench.study.specs import shortest_text
+from actbench.study.registry import Registry, dataclass_entry, parameter
+from actbench.study.specs import names_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actbench.study.recipe_fields import RecipeFields
-
-T = TypeVar("T")
 
 EPSILON = number(0, MAX_EPSILON, above=True)
 ATTACK_STEPS = integer(1, high=10_000)
@@ -175,37 +173,32 @@ Change = Auto | Flip | Crop | Cutout | PixelNoise
 Adversary = NoAdversary | PGDAdversary | Trades | FGSMAdversary | GaussianNoise
 
 
-def _entry(cls: type[T], rule: Rule | None = None) -> Entry[type[T]]:
-    help_line = (cls.__doc__ or "").partition("\n")[0]
-    return Entry(cls, help_line, parameters_of(cls), rule)
-
-
 OPTIMIZERS: Registry[type[OptimizerSettings]] = Registry(
     "optimizer",
-    sgd=_entry(
+    sgd=dataclass_entry(
         SGDSettings,
         Rule(lambda p: p["momentum"] > 0 or not p["nesterov"], "nesterov needs a momentum above 0"),
     ),
-    adam=_entry(AdamSettings),
-    adamw=_entry(AdamWSettings),
-    rmsprop=_entry(RMSpropSettings),
+    adam=dataclass_entry(AdamSettings),
+    adamw=dataclass_entry(AdamWSettings),
+    rmsprop=dataclass_entry(RMSpropSettings),
 )
 SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule",
-    constant=_entry(ConstantRate),
-    step=_entry(
+    constant=dataclass_entry(ConstantRate),
+    step=dataclass_entry(
         Step, Rule(lambda p: p["warmup"] < p["at"][0], "warmup must end before the first of at")
     ),
-    cosine=_entry(Cosine),
-    onecycle=_entry(OneCycle),
+    cosine=dataclass_entry(Cosine),
+    onecycle=dataclass_entry(OneCycle),
 )
 AUGMENTATIONS: Registry[type[Change]] = Registry(
     "augmentation",
-    auto=_entry(Auto),
-    flip=_entry(Flip),
-    crop=_entry(Crop),
-    cutout=_entry(Cutout),
-    gaussian_noise=_entry(PixelNoise),
+    auto=dataclass_entry(Auto),
+    flip=dataclass_entry(Flip),
+    crop=dataclass_entry(Crop),
+    cutout=dataclass_entry(Cutout),
+    gaussian_noise=dataclass_entry(PixelNoise),
 )
 _IN_RANGE = Rule(
     lambda p: p["epsilon"] <= 1 or p.get("norm") == "l2",
@@ -213,57 +206,26 @@ _IN_RANGE = Rule(
 )
 ADVERSARIES: Registry[type[Adversary]] = Registry(
     "adversarial training",
-    none=_entry(NoAdversary),
-    pgd=_entry(PGDAdversary, _IN_RANGE),
-    trades=_entry(Trades, _IN_RANGE),
-    fgsm=_entry(FGSMAdversary, _IN_RANGE),
-    gaussian_noise=_entry(GaussianNoise),
+    none=dataclass_entry(NoAdversary),
+    pgd=dataclass_entry(PGDAdversary, _IN_RANGE),
+    trades=dataclass_entry(Trades, _IN_RANGE),
+    fgsm=dataclass_entry(FGSMAdversary, _IN_RANGE),
+    gaussian_noise=dataclass_entry(GaussianNoise),
 )
-
-
-def resolve(registry: Registry[type[T]], text: str) -> T:
-    """Return the instance that a spec names, such as ``Crop(padding=4)`` for ``crop:4``.
-
-    Raises:
-        UsageError: an unknown name or parameter, or a value of the wrong type or range.
-    """
-    spec = registry.parse(text)
-    return registry[spec.name].target(**registry.bind(spec))
-
-
-def canonical(registry: Registry[type[T]], text: str) -> str:
-    """Return the one text of a spec: its name, and the parameters that are not its defaults.
-
-    Raises:
-        UsageError: as ``resolve``.
-    """
-    instance: Any = resolve(registry, text)
-    name = registry.parse(text).name
-    changed = ",".join(
-        f"{item.name}={shortest_text(getattr(instance, item.name))}"
-        for item in fields(instance)
-        if getattr(instance, item.name) != item.default
-    )
-    return f"{name}:{changed}" if changed else name
 
 
 def canonical_changes(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the canonical augmentations, in the order in which they are applied.
 
     Raises:
-        UsageError: as ``resolve``, a change is named twice, or ``none`` beside another.
+        UsageError: a spec is wrong, a change is named twice, or ``none`` beside another.
     """
-    given = tuple(texts)
-    if given == ("none",):
-        return ()
-    if "none" in given:
-        raise UsageError("augment has 'none' beside other names; give one or the other")
     found: dict[str, str] = {}
-    for text in given:
+    for text in names_or_none("augment", texts):
         name = AUGMENTATIONS.parse(text).name
         if name in found:
             raise UsageError(f"augment names {name!r} twice; name it once")
-        found[name] = canonical(AUGMENTATIONS, text)
+        found[name] = AUGMENTATIONS.canonical(text)
     if {"auto", "flip"} <= found.keys():
         raise UsageError("augment has 'auto' beside 'flip', which it stands for; give one")
     return tuple(found[name] for name in AUGMENTATIONS if name in found)
@@ -278,9 +240,9 @@ def canonical_recipe(fields: RecipeFields) -> dict[str, Any]:
     if fields.select == "best" and not fields.validation:
         raise UsageError("select is 'best', which needs held-out images: give validation too")
     return {
-        "optimizer": canonical(OPTIMIZERS, fields.optimizer),
-        "schedule": canonical(SCHEDULES, fields.schedule),
-        "train_against": canonical(ADVERSARIES, fields.train_against),
+        "optimizer": OPTIMIZERS.canonical(fields.optimizer),
+        "schedule": SCHEDULES.canonical(fields.schedule),
+        "train_against": ADVERSARIES.canonical(fields.train_against),
         "augment": canonical_changes(fields.augment),
         "pixel_statistics": tuple((float(a), float(b)) for a, b in fields.pixel_statistics),
     }
@@ -313,7 +275,7 @@ def former_names(decides: dict[str, Any]) -> dict[str, Any]:
     """
     found = dict(decides)
     if "optimizer" in found:
-        optimizer = resolve(OPTIMIZERS, found["optimizer"])
+        optimizer = OPTIMIZERS.resolve(found["optimizer"])
         if isinstance(optimizer, SGDSettings) and not optimizer.nesterov:
             del found["optimizer"]
             found["momentum"] = optimizer.momentum

@@ -18,7 +18,6 @@ from actbench.study.recipe import (
     NoAdversary,
     PGDAdversary,
     Trades,
-    resolve,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Objective:
     """
 
     def __init__(self, spec: str, label_smoothing: float = 0.0) -> None:
-        self._adversary = resolve(ADVERSARIES, spec)
+        self._adversary = ADVERSARIES.resolve(spec)
         self._smoothing = label_smoothing
         self.draws = isinstance(self._adversary, (Trades, GaussianNoise)) or (
             isinstance(self._adversary, (PGDAdversary, FGSMAdversary))

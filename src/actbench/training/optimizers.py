@@ -14,7 +14,7 @@ from torch.optim.adam import adam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from actbench.study.recipe import OPTIMIZERS, AdamWSettings, RMSpropSettings, SGDSettings, resolve
+from actbench.study.recipe import OPTIMIZERS, AdamWSettings, RMSpropSettings, SGDSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -252,7 +252,7 @@ def make_optimizer(
     undecayed: Iterable[Tensor] = (),
 ) -> Optimizer:
     """Return the optimizer that a spec names; see ``Optimizer`` for the arguments."""
-    chosen = resolve(OPTIMIZERS, spec)
+    chosen = OPTIMIZERS.resolve(spec)
     common: dict[str, Any] = {
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
