@@ -21,6 +21,7 @@ from scipy import special
 from tabulate import tabulate
 
 from actbench.analysis.paired import equivalence_p_value, paired_t
+from actbench.analysis.sequential import LEVEL
 from actbench.analysis.signed_rank import signed_rank
 from actbench.analysis.trial_checks import far_from_others, robust_z
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LEVEL = 0.05
 MARGIN = 0.5
 USUAL = 70.0  # accuracy of a trained network
 CHANCE = 10.0

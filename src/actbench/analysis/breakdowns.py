@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from actbench.analysis.paired import paired_differences, paired_t
+from actbench.analysis.paired import ROUNDING, paired_differences, paired_t
 from actbench.analysis.record_tables import trial_key
 from actbench.analysis.verdicts import holm
 from actbench.study.levels import level_labels
@@ -218,7 +218,7 @@ def class_summary(records: Records, baseline: str, versions: int) -> pd.DataFram
 
 def _exact(values: Floats) -> Floats:
     """Return accuracies' spread or difference, with 0 in place of what is only rounding."""
-    return np.where(np.abs(values) < 1e-12, 0.0, values)
+    return np.where(np.abs(values) < ROUNDING, 0.0, values)
 
 
 def _paired(ours: BySeed, theirs: BySeed, length: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from actbench.analysis.record_tables import (
 )
 from actbench.analysis.replication import REPLICATION_COLUMNS, replicate
 from actbench.analysis.robustness import matched_accuracies, mechanism_correlations
-from actbench.analysis.sequential import spending_level
+from actbench.analysis.sequential import LEVEL, spending_level
 from actbench.analysis.summaries import summarise
 from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, checks_by_activation
 from actbench.analysis.tuning import compare_tuning_studies
@@ -242,7 +242,7 @@ class Frames:
     def level(self) -> float:
         """The level of every test: 0.05, or this interim analysis's part of it."""
         planned = self.study.interim_analyses
-        return spending_level(len(self.study.seeds), planned) if planned else 0.05
+        return spending_level(len(self.study.seeds), planned) if planned else LEVEL
 
     @property
     def complete(self) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from actbench.analysis.paired import ROUNDING
 from actbench.store.record_files import gc_paused
 from actbench.store.values import unpack_counts
 from actbench.study.levels import level_labels
@@ -61,7 +62,6 @@ _NOT_FLOATS = {
     "attack",
     "warning",
 }
-_ROUNDING = 1e-12  # relative to a mean of accuracies; one test image is far more
 
 
 def trial_key(record: TrialResult) -> tuple[str, int]:
@@ -247,5 +247,5 @@ def _trial_row(record: TrialResult, scores: int) -> dict[str, object]:
         corrupted = math.fsum(s.accuracy for s in record.corruptions) / scores
         row["corrupted_accuracy"] = corrupted
         drop = record.clean_accuracy - corrupted
-        row["accuracy_drop"] = drop if abs(drop) > _ROUNDING else 0.0
+        row["accuracy_drop"] = drop if abs(drop) > ROUNDING else 0.0
     return row

@@ -18,6 +18,7 @@ from scipy import special
 
 from actbench.report.figures.series import series_styles
 from actbench.report.figures.style import WIDTH, sample_size, study_title, text_width
+from actbench.report.formatting import interval, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -205,12 +206,12 @@ def _add_values(
     percent: bool,
 ) -> None:
     """Add an invisible line whose points have their values as text."""
-    shown = "{:.2f}".format if percent else "{:.3g}".format
-    unit = " %" if percent else ""
-    texts = []
-    for at, mean, low, high in means[["mean", "low", "high"]].itertuples():
-        ends = f" [{shown(low)}, {shown(high)}]" if math.isfinite(low + high) else ""
-        texts.append(f"{style.label}, {label_of(at)}: {shown(mean)}{unit}{ends}")
+    form, unit = (".2f", " %") if percent else (".3g", "")
+    texts = [
+        f"{style.label}, {label_of(at)}: "
+        + with_interval(f"{mean:{form}}{unit}", interval(low, high, form=form))
+        for at, mean, low, high in means[["mean", "low", "high"]].itertuples()
+    ]
     x = means.index.to_numpy(dtype=float) + shift
     axes.plot(x, means["mean"], linestyle="none", gid=style.gid(texts))
 
