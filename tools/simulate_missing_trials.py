@@ -119,12 +119,21 @@ def cutoffs(studies: int) -> list[list[str]]:
 
 HEADERS = {
     "diverged": [
-        *("seeds", "pair correlation", "better, left out, %"),
-        *("better, scored, %", "undecided, scored, %", "worse, scored, %", "better in both, %"),
+        "seeds",
+        "pair correlation",
+        "better, left out, %",
+        "better, scored, %",
+        "undecided, scored, %",
+        "worse, scored, %",
+        "better in both, %",
     ],
     "collapsed": [
-        *("collapsed, %", "seeds", "found by t, %", "found by ranks, %"),
-        *("collapsed trials flagged, %", "other trials flagged, %"),
+        "collapsed, %",
+        "seeds",
+        "found by t, %",
+        "found by ranks, %",
+        "collapsed trials flagged, %",
+        "other trials flagged, %",
     ],
     "cutoffs": [
         "seeds",

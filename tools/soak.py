@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,10 +41,9 @@ SAME_BYTES = (
     "summary.md",
     "study.toml",
 )
-SMALL = (
-    *("--train-images", "64", "--seeds", "2", "--corruptions", "noise"),
-    *("--attacks", "pgd:steps=20,square:queries=50", "--attack-images", "64"),
-    *("--activation", "rrelu", "--workers", "2", "--quiet"),
+SMALL = shlex.split(
+    "--train-images 64 --seeds 2 --corruptions noise --attacks pgd:steps=20,square:queries=50 "
+    "--attack-images 64 --activation rrelu --workers 2 --quiet"
 )
 RESULTS = ("clean", "corruptions", "gradients", "attacks")
 

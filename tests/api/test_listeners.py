@@ -32,8 +32,14 @@ STUDY = actbench.Study(
     epsilons=[8 / 255],
 )
 METRICS = {
-    *("clean_accuracy", "corrupted_accuracy", f"accuracy_{NOISE}", "robust_accuracy_fgsm_8/255"),
-    *("train_loss", "grad_norm_first", "inactive_fraction", "seconds"),
+    "clean_accuracy",
+    "corrupted_accuracy",
+    f"accuracy_{NOISE}",
+    "robust_accuracy_fgsm_8/255",
+    "train_loss",
+    "grad_norm_first",
+    "inactive_fraction",
+    "seconds",
 }
 
 

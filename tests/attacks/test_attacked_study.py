@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -170,8 +171,10 @@ def test_epsilons_may_be_fractions_of_255(
 ) -> None:
     (tmp_path / "base.toml").write_text(study_to_toml(dataclasses.replace(ATTACKED, attacks=())))
     done = actbench_here(
-        *("run", "--config", "base.toml", "--epochs", "1", "--attacks", "fgsm"),
-        *("--epsilons", "2/255, 0.1", "--workers", "0", "--json", "--out", "out"),
+        *shlex.split(
+            "run --config base.toml --epochs 1 --attacks fgsm --epsilons '2/255, 0.1' --workers 0 "
+            "--json --out out"
+        )
     )
     printed = json.loads(done.out)
     assert printed["study"]["epsilons"] == [2 / 255, 0.1]

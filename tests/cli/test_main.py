@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome, TinyRun
 
 
-QUICK = (
-    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
-    *("--activation", "relu", "--workers", "0", "--out", "out"),
+QUICK = shlex.split(
+    "run --train-images 64 --epochs 1 --seeds 1 --corruptions none --activation relu --workers 0 "
+    "--out out"
 )
 
 

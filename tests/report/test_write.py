@@ -41,10 +41,21 @@ ENVIRONMENT = {
     "seconds": {"one": 1.0, "two": 3.0},
 }
 FILES = {
-    *("trials.csv", "summary.csv", "comparisons.csv", "corruptions.csv", "attacks.csv"),
-    *("gradients.csv", "mechanism.csv", "sensitivity.csv", "samples.png"),
-    *("corruption_differences.csv", "class_summary.csv"),
-    *("study.toml", "environment.json", "summary.md", "summary.tex"),
+    "trials.csv",
+    "summary.csv",
+    "comparisons.csv",
+    "corruptions.csv",
+    "attacks.csv",
+    "gradients.csv",
+    "mechanism.csv",
+    "sensitivity.csv",
+    "samples.png",
+    "corruption_differences.csv",
+    "class_summary.csv",
+    "study.toml",
+    "environment.json",
+    "summary.md",
+    "summary.tex",
 }
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

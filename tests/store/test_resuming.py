@@ -74,7 +74,10 @@ def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("activation", "epoch"),
     [
-        *[("prelu", 2), ("rrelu", 2), ("drawing", 1), ("drawing", 3)],
+        ("prelu", 2),
+        ("rrelu", 2),
+        ("drawing", 1),
+        ("drawing", 3),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [("prelu", 1), ("prelu", 3), ("rrelu", 1), ("rrelu", 3), ("drawing", 2)]

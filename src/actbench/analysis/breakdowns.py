@@ -27,16 +27,37 @@ if TYPE_CHECKING:
 
 _INTERVAL = ("difference", "ci_low", "ci_high")
 DIFFERENCE_COLUMNS = (
-    *("activation", "baseline", "corruption", "severity", "level", "n"),
-    *(*_INTERVAL, "p_value", "p_holm"),
+    "activation",
+    "baseline",
+    "corruption",
+    "severity",
+    "level",
+    "n",
+    *_INTERVAL,
+    "p_value",
+    "p_holm",
 )
 CLASS_COLUMNS = (
-    *("measured", "severity", "level", "epsilon"),
-    *("class", "images", "correct", "accuracy"),
+    "measured",
+    "severity",
+    "level",
+    "epsilon",
+    "class",
+    "images",
+    "correct",
+    "accuracy",
 )
 SUMMARY_COLUMNS = (
-    *("activation", "measured", "epsilon", "class", "images", "n"),
-    *("accuracy_mean", "accuracy_std", "n_pairs", *_INTERVAL),
+    "activation",
+    "measured",
+    "epsilon",
+    "class",
+    "images",
+    "n",
+    "accuracy_mean",
+    "accuracy_std",
+    "n_pairs",
+    *_INTERVAL,
 )
 _TYPES = {
     **dict.fromkeys(("activation", "baseline", "corruption", "level", "measured"), "object"),

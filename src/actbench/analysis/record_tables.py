@@ -142,7 +142,11 @@ def corruptions_table(records: Records) -> pd.DataFrame:
         (
             (
                 *trial_key(r),
-                *(s.corruption, s.severity, s.accuracy, s.loss, s.ece),
+                s.corruption,
+                s.severity,
+                s.accuracy,
+                s.loss,
+                s.ece,
                 labels(s.corruption)[s.severity - 1],
             )
             for r in records

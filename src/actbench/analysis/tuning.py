@@ -10,8 +10,20 @@ if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
 
 TUNING_COLUMNS = (
-    *("study", "activation", "baseline", "metric", "learning_rate", "weight_decay", "n", "mean"),
-    *("difference", "ci_low", "ci_high", "p_holm", "verdict", "same_verdict"),
+    "study",
+    "activation",
+    "baseline",
+    "metric",
+    "learning_rate",
+    "weight_decay",
+    "n",
+    "mean",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_holm",
+    "verdict",
+    "same_verdict",
 )
 
 

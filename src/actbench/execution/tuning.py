@@ -38,8 +38,15 @@ if TYPE_CHECKING:
 # Not the seeds of the study: rates must not depend on them, nor change when seeds are added.
 TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
 COLUMNS = (
-    *("study", "trial", "activation", "learning_rate", "weight_decay"),
-    *("n", "validation_accuracy", "validation_loss", "chosen"),
+    "study",
+    "trial",
+    "activation",
+    "learning_rate",
+    "weight_decay",
+    "n",
+    "validation_accuracy",
+    "validation_loss",
+    "chosen",
 )
 _DIGITS = ".4g"  # of a random setting, so that tables show all of it
 

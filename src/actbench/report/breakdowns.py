@@ -75,7 +75,10 @@ def class_table(frames: Frames) -> Table | None:
         id="by-class",
         title="Accuracy by class",
         headers=[
-            *("measured on", "class", "images", f"{baseline}, %"),
+            "measured on",
+            "class",
+            "images",
+            f"{baseline}, %",
             *(f"{name}, points" for name in activations),
         ],
         rows=[

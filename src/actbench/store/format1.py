@@ -25,9 +25,19 @@ _LATER = {"measured_in", "missing", "class_images", "class_correct"}
 _KNOWN = {item.name for item in fields(TrialResult)} - _LATER
 # the fields that only a trial with status ok has
 _MEASURED = (
-    *("clean_accuracy", "clean_loss", "clean_ece", "clean_correct"),
-    *("corruptions", "corrupted_correct", "logit_margin", "input_gradient_norm"),
-    *("inactive", "inactive_fraction", "attacks", "masking", "output_warnings"),
+    "clean_accuracy",
+    "clean_loss",
+    "clean_ece",
+    "clean_correct",
+    "corruptions",
+    "corrupted_correct",
+    "logit_margin",
+    "input_gradient_norm",
+    "inactive",
+    "inactive_fraction",
+    "attacks",
+    "masking",
+    "output_warnings",
 )
 _IN_IDENTITY = ("corruptions", "attacks", "attack_images", "epsilons")
 
