@@ -29,7 +29,7 @@ from tabulate import tabulate
 
 from actbench.execution.executors import Finished
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, make_executor, prepare_corruptions, run_trials
 from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
@@ -143,9 +143,7 @@ def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[
             stored.begin()
             prepare_corruptions(plan)
             run_trials(
-                stored,
-                plan.data_folder,
-                stored.pending(),
+                PendingTrials(plan, stored, stored.pending()),
                 executor,
                 lambda event: events.append((time.perf_counter(), event)),
             )

@@ -15,7 +15,7 @@ import pytest
 from actbench.api.studies import run
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study
-from actbench.execution.tuning import candidates, tuning_plans, with_choice
+from actbench.execution.tuning import candidates, choice_table, tuning_plans, with_choice
 from actbench.store.store import Store
 from actbench.store.tuning import tuning_store
 from actbench.study.study import Study, Trial, trial_id
@@ -167,7 +167,7 @@ def test_a_setting_that_diverged_is_not_chosen_and_a_study_of_these_is_an_error(
         lost = {("tanh", candidate.seeds[0]): "diverged"} if candidate.point == 1 else {}
         for record in synthetic_records(part.study, failed=lost).values():
             tuning_store(store).open(part.study).write(stored_form(record))
-    tuned = with_choice(plan, store).study
+    tuned = with_choice(plan, choice_table(plan, store)).study
     second = [(c.learning_rate, c.weight_decay) for _, c in parts if c.point == 2]
     assert tuned.tuned_settings("tanh") == second
     part, candidate = parts[-1]
@@ -176,7 +176,7 @@ def test_a_setting_that_diverged_is_not_chosen_and_a_study_of_these_is_an_error(
         stored_form(failed[trial_id(part.study, Trial("tanh", candidate.seeds[0]))])
     )
     with pytest.raises(ActbenchError, match="every trial of tuning study 2 made tanh diverge"):
-        with_choice(plan, store)
+        with_choice(plan, choice_table(plan, store))
 
 
 @pytest.mark.parametrize("option", [("--lr", "0.1"), ("--weight-decay", "0.1")])

@@ -14,7 +14,7 @@ from actbench.data.images import open_images, prepare
 from actbench.execution.executors import Retried, run_one
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import run_trials
+from actbench.execution.trials import PendingTrials, run_trials
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
@@ -181,9 +181,7 @@ def test_a_finished_study_has_no_checkpoints(tmp_path: Path) -> None:
         stored = store.open(plan.study)
         stored.begin()
         run_trials(
-            stored,
-            plan.data_folder,
-            stored.pending(),
+            PendingTrials(plan, stored, stored.pending()),
             InProcess(),
             lambda _: seen.append([path.suffix for path in store.checkpoints.iterdir()]),
         )
