@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from actbench.data.images import ImageData
 
 AUGMENTATIONS = (
-    *("flip", "crop:4", "flip,crop:4", "cutout:8", "flip,crop:4,cutout:8"),
+    "flip",
+    "crop:4",
+    "flip,crop:4",
+    "cutout:8",
+    "flip,crop:4,cutout:8",
     "gaussian_noise:0.1",
 )
 STEPS = 20

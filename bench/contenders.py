@@ -23,7 +23,7 @@ from actbench.study.activations import Shape
 from actbench.study.study import Study, Trial
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import predict
-from actbench.training.trial import finish, train
+from actbench.training.trial import run_to_end, train
 from cifar_shaped import CLASSES, RECIPE, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def our_training(
                 changed.enter_context(mock.patch.object(data, "normalise", _normalise_to_nchw))
             if not gradient_norms:
                 changed.enter_context(mock.patch.object(GradientNorms, "add_step"))
-            finish(train(network, images_and_labels, study, trial, lambda progress: None))
+            run_to_end(train(network, images_and_labels, study, trial, lambda progress: None))
 
     return train_epoch
 

@@ -131,11 +131,11 @@ class Workers:
         return seconds, sorted(records, key=lambda record: record.trial_id)
 
 
-def own_stream(place: str) -> contextlib.AbstractContextManager[object]:
+def own_stream(device: str) -> contextlib.AbstractContextManager[object]:
     """Return the context of a separate stream; steps can be captured only there."""
-    if place == "cpu":
+    if device == "cpu":
         return contextlib.nullcontext()
-    return torch.cuda.stream(torch.cuda.Stream(place))  # type: ignore[no-untyped-call]
+    return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 def first_losses(bench: Bench) -> dict[str, Any]:
@@ -145,8 +145,8 @@ def first_losses(bench: Bench) -> dict[str, Any]:
     )
     trial = Trial(SPEC, 0)
     losses = []
-    place = compute_devices(bench.device)[0]
-    for taker, where in ((Steps, "cpu"), (DeferredSteps, place)):
+    device = compute_devices(bench.device)[0]
+    for taker, where in ((Steps, "cpu"), (DeferredSteps, device)):
         network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
         with own_stream(where):
             steps = taker(network.to(where), data.to(where), bench.study, trial)
@@ -218,16 +218,16 @@ def precisions(bench: Bench) -> dict[str, float]:
 
 def plain(bench: Bench) -> dict[str, float]:
     """Return the seconds of the tutorial's loop for a trial's epoch, from its first steps."""
-    place = compute_devices(bench.device)[0]
+    device = compute_devices(bench.device)[0]
     count = (bench.size.plain_steps + 1) * plain_loop.BATCH_SIZE
     images = plain_loop.synthetic_data(min(count, bench.size.train_images), test_images=1)
     loader = plain_loop.make_loader(images("train", plain_loop.TRAIN_TRANSFORM), shuffle=True)
-    model = plain_loop.make_cnn(negative_slope=0.1).to(place)
+    model = plain_loop.make_cnn(negative_slope=0.1).to(device)
     optimizer = plain_loop.make_optimizer(model)
     begin, taken = 0.0, -1  # the first step is not timed
     for images_now, labels in loader:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(images_now.to(place)), labels.to(place))
+        loss = torch.nn.functional.cross_entropy(model(images_now.to(device)), labels.to(device))
         loss.backward()
         optimizer.step()
         if taken < 0:
@@ -241,13 +241,13 @@ def plain(bench: Bench) -> dict[str, float]:
 
 def steps_by_kernel(bench: Bench) -> dict[str, float]:
     """Return the µs per step of the slowest kernels, for a single trial."""
-    place, trial = compute_devices(bench.device)[0], Trial(SPEC, 0)
+    device, trial = compute_devices(bench.device)[0], Trial(SPEC, 0)
     wanted = bench.size.profiled_steps * bench.study.batch_size
-    data = open_images(bench.folder).train_subset(min(wanted, bench.size.train_images)).to(place)
+    data = open_images(bench.folder).train_subset(min(wanted, bench.size.train_images)).to(device)
     network, _ = build_network("cnn", resolve_activation(SPEC), 10, trial.seed)
-    steps = DeferredSteps(network.to(place), data, bench.study, trial)
+    steps = DeferredSteps(network.to(device), data, bench.study, trial)
     activity = ProfilerActivity.CUDA if bench.device == "cuda" else ProfilerActivity.CPU
-    with own_stream(place):
+    with own_stream(device):
         list(steps.begin(1))  # graphs are captured
         begin = time.perf_counter()
         list(steps.begin(2))
@@ -284,7 +284,7 @@ def main() -> None:
         raise SystemExit("PyTorch finds no GPU; --device cpu --small tests the script without one")
     found: dict[str, Any] = {"machine": machine()}
     if options.device == "cuda":
-        found["gpus"] = [torch.cuda.get_device_name(place) for place in compute_devices("cuda")]
+        found["gpus"] = [torch.cuda.get_device_name(device) for device in compute_devices("cuda")]
     with tempfile.TemporaryDirectory() as name:
         os.environ["ACTBENCH_CACHE"] = str(Path(name) / "cache")
         bench = Bench(options.device, SMALL if options.small else FULL, Path(name) / "images")

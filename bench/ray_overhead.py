@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, make_executor, prepare_corruptions, run_trials
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
@@ -31,7 +31,7 @@ def seconds_of(study: Study, workers: int, *, on_ray: bool) -> tuple[float, floa
             with store.locked():
                 stored = store.open(plan.study)
                 stored.begin()
-                run_trials(stored, plan.data_folder, stored.pending(), executor, lambda _: None)
+                run_trials(PendingTrials(plan, stored, stored.pending()), executor, lambda _: None)
         return started - begin, time.perf_counter() - started
     finally:
         executor.close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.execution.executors import Finished, configure_malloc
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, prepare_corruptions, run_trials
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.store import Store
 from actbench.store.weights import Weights
@@ -85,7 +85,7 @@ def main() -> None:
         with store.locked():
             stored = store.open(plan.study)
             stored.begin()
-            run_trials(stored, plan.data_folder, stored.pending(), Timed(), note)
+            run_trials(PendingTrials(plan, stored, stored.pending()), Timed(), note)
     for what, watch in watches.items():
         laps = sorted(watch.laps)
         per_trial = sum(laps) / len(trials)

@@ -29,7 +29,7 @@ from tabulate import tabulate
 
 from actbench.execution.executors import Finished
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import make_executor, prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, make_executor, prepare_corruptions, run_trials
 from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
@@ -143,9 +143,7 @@ def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[
             stored.begin()
             prepare_corruptions(plan)
             run_trials(
-                stored,
-                plan.data_folder,
-                stored.pending(),
+                PendingTrials(plan, stored, stored.pending()),
                 executor,
                 lambda event: events.append((time.perf_counter(), event)),
             )
@@ -173,7 +171,7 @@ def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
         (at, event) for at, event in events if isinstance(event, Progress) and event.trial == trial
     ]
     (first, first_report), *_, (last, last_report), (tested, end) = reports
-    finished, took = next(
+    ended, took = next(
         (at, event.seconds)
         for at, event in events
         if isinstance(event, Finished) and event.record.trial == trial
@@ -182,8 +180,8 @@ def trial_parts(events: Sequence[TimedEvent], trial: Trial) -> Parts:
     return {
         "training epoch": end.steps * step,
         "clean test": tested - last - (end.steps - last_report.step) * step,
-        "noise evaluation": finished - tested,
-        "trial start": first - first_report.step * step - (finished - took),
+        "noise evaluation": ended - tested,
+        "trial start": first - first_report.step * step - (ended - took),
     }
 
 

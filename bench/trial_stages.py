@@ -29,7 +29,7 @@ from actbench.execution.plan import prepare_study
 from actbench.study.toml import study_from_toml
 from actbench.training import measurements
 from actbench.training import trial as trial_module
-from actbench.training.trial import finish
+from actbench.training.trial import run_to_end
 from machine import machine
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def stages(study: Study, trial: Trial, data: ImageData) -> dict[str, float]:
     seconds: dict[str, float] = defaultdict(float)
     begun = time.perf_counter()
     with timed(seconds):
-        finish(trial_module.run_trial(study, trial, data, lambda progress: None))
+        run_to_end(trial_module.run_trial(study, trial, data, lambda progress: None))
     return {**seconds, "total": time.perf_counter() - begun}
 
 

@@ -68,7 +68,10 @@ def cut(command: str, images: Path, module: str) -> list[str]:
 @pytest.mark.parametrize(
     "command",
     # the list of models is tested in test_listing.py
-    [pytest.param(c, marks=[pytest.mark.slow] * (c == "actbench list models")) for c in COMMANDS],
+    [
+        pytest.param(c, marks=pytest.mark.slow if c == "actbench list models" else ())
+        for c in COMMANDS
+    ],
 )
 def test_a_command_of_the_readme_runs(
     command: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -92,9 +93,8 @@ def test_another_study_is_refused_with_the_differing_fields(
     copy: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     for more in ((), ("--dry-run",)):
-        done = actbench_here(
-            *("run", *TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy), *more)
-        )
+        asked = [*TINY_STUDY, "--lr", "0.02", "--workers", "0", "--out", str(copy), *more]
+        done = actbench_here("run", *asked)
         assert done.code == 3
         assert "learning_rate is 0.002 there and 0.02 here" in done.err
         assert len(done.err.splitlines()) == 1
@@ -170,20 +170,11 @@ def test_a_trial_that_diverges_is_told_and_the_others_go_on(
     actbench_here: Callable[..., Outcome],
 ) -> None:
     done = actbench_here(
-        *("run", "--train-images", "128", "--epochs", "1", "--seeds", "1", "--batch-size", "16"),
-        *(
-            "--optimizer",
-            "sgd:momentum=0.9",
-            "--schedule",
-            "constant",
-            "--lr",
-            "1e5",
-            "--activation",
-            "relu",
-            "--activation",
-            "tanh",
-        ),
-        *("--corruptions", "none", "--workers", "0", "--json", "--quiet", "--out", "diverged"),
+        *shlex.split(
+            "run --train-images 128 --epochs 1 --seeds 1 --batch-size 16 "
+            "--optimizer sgd:momentum=0.9 --schedule constant --lr 1e5 --activation relu "
+            "--activation tanh --corruptions none --workers 0 --json --quiet --out diverged"
+        )
     )
     assert done.code == 1
     trials = {row["activation"]: row for row in json.loads(done.out)["trials"]}

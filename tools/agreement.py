@@ -24,7 +24,7 @@ import torch
 from tabulate import tabulate
 
 from actbench.attacks.perturbations import uniform_in_unit_ball
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.corruptions.constants import PUBLISHED_SIDES
 from actbench.corruptions.corrupt import corrupt
 from actbench.corruptions.registry import CORRUPTIONS
@@ -158,7 +158,9 @@ def attack_table(count: int) -> None:
             for spec, theirs in pairs:
                 expected = foolbox_correct(foolbox, theirs, network, *attacked, epsilon)
                 generator = torch.Generator().manual_seed(0)
-                correct = resolve(spec)(network, *attacked, epsilon, generator, count).correct
+                correct = ATTACKS.resolve(spec)(
+                    network, *attacked, epsilon, generator, count
+                ).correct
                 differing = int((correct != expected).sum())
                 cells.append(f"{percent(correct)}, {percent(expected)}, {differing}")
             rows.append([{"linf": "L∞", "l2": "L2"}[norm], f"{unit * levels}/255", *cells])

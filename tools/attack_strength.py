@@ -17,7 +17,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.data.images import normalise, prepare, study_images
 from actbench.study.study import Study
 from logit_scale import L2_UNIT, scaled, trained_network
@@ -25,7 +25,7 @@ from logit_scale import L2_UNIT, scaled, trained_network
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.attacked_network import autoattack_correct
 
-ATTACKS = (
+COMPARED = (
     "pgd",
     "pgd:steps=50,restarts=5",
     "apgd",
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="how many test images to attack")
     parser.add_argument("--norm", choices=("linf", "l2"), default="linf")
     parser.add_argument("--levels", type=int, nargs="+", default=[4, 8, 16], help="ε in 1/255")
-    parser.add_argument("--attacks", nargs="+", default=ATTACKS)
+    parser.add_argument("--attacks", nargs="+", default=COMPARED)
     parser.add_argument("--without-reference", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def main() -> None:
     print(f"n = {len(labels)} images, {clean} % unchanged")
     rows = []
     for text in options.attacks:
-        attack = resolve(f"{text}{',' if ':' in text else ':'}norm={options.norm}")
+        attack = ATTACKS.resolve(f"{text}{',' if ':' in text else ':'}norm={options.norm}")
         row = [text]
         for level in options.levels:
             epsilon = level / 255 * (L2_UNIT if options.norm == "l2" else 1)

@@ -17,6 +17,7 @@ import contextlib
 import io
 import os
 import random
+import shlex
 import shutil
 import socket
 import sys
@@ -57,10 +58,10 @@ from fuzz_inputs import (
     changed_study,
 )
 
-ASKED = (
-    *("run", "--train-images", "64", "--epochs", "2", "--seeds", "2", "--workers", "0", "--quiet"),
-    *("--activation", "relu", "--activation", "tanh", "--corruptions", "gaussian_noise"),
-    *("--attacks", "fgsm", "--attack-images", "16", "--tune-lr", "0.05,0.1", "--out", "out"),
+ASKED = shlex.split(
+    "run --train-images 64 --epochs 2 --seeds 2 --workers 0 --quiet --activation relu "
+    "--activation tanh --corruptions gaussian_noise --attacks fgsm --attack-images 16 "
+    "--tune-lr 0.05,0.1 --out out"
 )
 KINDS = {
     "study": 0.35,

@@ -15,20 +15,20 @@ from tabulate import tabulate
 from actbench.analysis.trial_results import masking_of
 from actbench.attacks import perturbations
 from actbench.attacks.gradient_masking import masking_checks
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.data.images import normalise, prepare, study_images
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study
 from actbench.training.measurements import result_of_attack
-from actbench.training.trial import finish, train
+from actbench.training.trial import run_to_end, train
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from actbench.data.images import ImageData
 
-ATTACKS = ("fgsm", "pgd", "fgsm:norm=l2", "pgd:norm=l2", "square:queries=200")
+COMPARED = ("fgsm", "pgd", "fgsm:norm=l2", "pgd:norm=l2", "square:queries=200")
 SCALES = (1, 10, 20, 40)
 L2_UNIT = 30  # an ε of 1/255 in L∞ is 30/255 in L2
 
@@ -45,7 +45,7 @@ def trained_network(study: Study, data: ImageData) -> nn.Module:
     network, _ = build_network(
         study.model, factory, len(data.classes), trial.seed, image_size=data.image_size
     )
-    finish(train(network, data, study, trial, report=lambda _: None))
+    run_to_end(train(network, data, study, trial, on_event=lambda _: None))
     return network.eval()
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images", type=int, default=360, help="how many test images to attack")
     parser.add_argument("--levels", type=int, nargs="+", default=[4, 16], help="ε in 1/255")
-    parser.add_argument("--attacks", nargs="+", default=ATTACKS)
+    parser.add_argument("--attacks", nargs="+", default=COMPARED)
     parser.add_argument("--gap", type=float, default=perturbations.LOGIT_GAP, help="MIFPE's T")
     options = parser.parse_args()
     perturbations.LOGIT_GAP = options.gap
@@ -79,7 +79,7 @@ def main() -> None:
     for scale in SCALES:
         predict = partial(scaled, network, scale)
         attacked = []
-        for attack in map(resolve, options.attacks):
+        for attack in map(ATTACKS.resolve, options.attacks):
             for levels in options.levels:
                 epsilon = levels / 255 * (L2_UNIT if attack.norm == "l2" else 1)
                 result = attack(predict, images, labels, epsilon, attack.generator(epsilon))

@@ -10,8 +10,7 @@ import numpy as np
 from scipy import stats
 
 from actbench.analysis.paired import paired_t
-
-LEVEL = 0.05
+from actbench.analysis.sequential import LEVEL
 
 
 def t_over_means(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

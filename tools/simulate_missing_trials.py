@@ -21,6 +21,7 @@ from scipy import special
 from tabulate import tabulate
 
 from actbench.analysis.paired import equivalence_p_value, paired_t
+from actbench.analysis.sequential import LEVEL
 from actbench.analysis.signed_rank import signed_rank
 from actbench.analysis.trial_checks import far_from_others, robust_z
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LEVEL = 0.05
 MARGIN = 0.5
 USUAL = 70.0  # accuracy of a trained network
 CHANCE = 10.0
@@ -89,7 +89,9 @@ def collapsed(studies: int) -> list[list[str]]:
             by_t = [verdict(d) == "better" for d in ours - baseline]
             ranks = [signed_rank(d) for d in ours - baseline]
             by_ranks = [test.p_value <= LEVEL and test.sign > 0 for test in ranks]
-            flags = np.array([np.isfinite(far_from_others(arm / 100, IMAGES)) for arm in ours])
+            flags = np.array(
+                [np.isfinite(far_from_others(activation / 100, IMAGES)) for activation in ours]
+            )
             found = flags[fallen[1]].mean() if fallen[1].any() else math.nan
             shares = (np.mean(by_t), np.mean(by_ranks), found, flags[~fallen[1]].mean())
             rows.append(
@@ -117,17 +119,26 @@ def cutoffs(studies: int) -> list[list[str]]:
 
 HEADERS = {
     "diverged": [
-        *("seeds", "pair correlation", "better, left out, %"),
-        *("better, scored, %", "undecided, scored, %", "worse, scored, %", "better in both, %"),
+        "seeds",
+        "pair correlation",
+        "better, left out, %",
+        "better, scored, %",
+        "undecided, scored, %",
+        "worse, scored, %",
+        "better in both, %",
     ],
     "collapsed": [
-        *("collapsed, %", "seeds", "found by t, %", "found by ranks, %"),
-        *("collapsed trials flagged, %", "other trials flagged, %"),
+        "collapsed, %",
+        "seeds",
+        "found by t, %",
+        "found by ranks, %",
+        "collapsed trials flagged, %",
+        "other trials flagged, %",
     ],
     "cutoffs": [
         "seeds",
         "an activation has a trial beyond 3.5, %",
-        "1 % of arms have one beyond",
+        "1 % of activations have one beyond",
     ],
 }
 

@@ -22,9 +22,9 @@ from actbench.analysis.corruption_error import linearised_ratio
 from actbench.analysis.matched import matched_difference
 from actbench.analysis.paired import equivalence_p_value, paired_t
 from actbench.analysis.planning import seeds_needed
-from actbench.analysis.sequential import interim_analyses, spending_level
+from actbench.analysis.sequential import LEVEL, interim_analyses, spending_level
 from actbench.analysis.verdicts import holm
-from settings_intervals import LEVEL, knapp_hartung, mixed_model, stratified_bootstrap, t_over_means
+from settings_intervals import knapp_hartung, mixed_model, stratified_bootstrap, t_over_means
 
 MARGIN = 0.5
 

@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,10 +41,9 @@ SAME_BYTES = (
     "summary.md",
     "study.toml",
 )
-SMALL = (
-    *("--train-images", "64", "--seeds", "2", "--corruptions", "noise"),
-    *("--attacks", "pgd:steps=20,square:queries=50", "--attack-images", "64"),
-    *("--activation", "rrelu", "--workers", "2", "--quiet"),
+SMALL = shlex.split(
+    "--train-images 64 --seeds 2 --corruptions noise --attacks pgd:steps=20,square:queries=50 "
+    "--attack-images 64 --activation rrelu --workers 2 --quiet"
 )
 RESULTS = ("clean", "corruptions", "gradients", "attacks")
 
@@ -70,7 +70,7 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(folder: Path, *options: str) -> tuple[int, str]:
+def run_to_end(folder: Path, *options: str) -> tuple[int, str]:
     process = start(folder, *options)
     _, err = process.communicate()
     return process.returncode, err
@@ -150,11 +150,11 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
     the run continues by itself.
     """
     options = ("--epochs", "20")
-    check(finish(work / "warm", *options)[0] == 0, "the cache could be filled")
+    check(run_to_end(work / "warm", *options)[0] == 0, "the cache could be filled")
     begin = time.monotonic()
-    check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
+    check(run_to_end(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
     longest = time.monotonic() - begin
-    folder, stored, finished, in_training, in_measuring = work / "killed", {}, 0, 0, 0
+    folder, stored, completed, in_training, in_measuring = work / "killed", {}, 0, 0, 0
     complete = {name: len(part["results"]) for name, part in parts_of(work / "undisturbed").items()}
     targets: Counter[str] = Counter()
     for number in range(times):
@@ -188,15 +188,15 @@ def kills(times: int, draw: random.Random, work: Path) -> str:
         if ended == 0:
             check_same(work / "undisturbed", folder)
             shutil.rmtree(folder)
-            finished, stored = finished + 1, {}
-    check(finish(folder, *options)[0] == 0, "the last resumed run ends with 0")
+            completed, stored = completed + 1, {}
+    check(run_to_end(folder, *options)[0] == 0, "the last resumed run ends with 0")
     check_same(work / "undisturbed", folder)
     return (
         f"{times} kills within {longest:.1f} s of the start "
         f"({', '.join(f'{n} of {target}' for target, n in targets.items())} before it had ended), "
         f"{in_training} of them with a trial in training and {in_measuring} with one that is "
         f"partly measured; no process was left after "
-        f"{SECONDS_TO_END} s; {finished + 1} studies finished with the bytes of an undisturbed run"
+        f"{SECONDS_TO_END} s; {completed + 1} studies finished with the bytes of an undisturbed run"
     )
 
 
@@ -213,7 +213,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 def workers(times: int, draw: random.Random, work: Path) -> str:
     """SIGKILL single workers during one study: the others continue, killed trials are run again."""
     options = ("--epochs", "60")
-    check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
+    check(run_to_end(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
     folder, killed, crashed, runs = work / "killed", 0, 0, 0
     while killed < times:
         runs += 1
@@ -230,7 +230,7 @@ def workers(times: int, draw: random.Random, work: Path) -> str:
             crashed += 1
             table = (folder / "trials.csv").read_text()
             check("ended by SIGKILL, 3 times in a row" in table, "a crashed trial has its reason")
-            check(finish(folder, *options, "--retry-failed")[0] == 0, "failed trials run again")
+            check(run_to_end(folder, *options, "--retry-failed")[0] == 0, "failed trials run again")
         check_same(work / "undisturbed", folder)
         shutil.rmtree(folder)
     return (
@@ -242,15 +242,15 @@ def workers(times: int, draw: random.Random, work: Path) -> str:
 def same_bytes(times: int, draw: random.Random, work: Path) -> str:
     """Run one study in several ways: each gives the same bytes."""
     epochs = ("--epochs", "2")
-    check(finish(work / "one", *epochs, "--seeds", "5", "--workers", "1")[0] == 0, "one worker")
+    check(run_to_end(work / "one", *epochs, "--seeds", "5", "--workers", "1")[0] == 0, "one worker")
     ways = []
     for workers_now in ("2", "8"):
         ways.append(work / f"{workers_now} workers")
         asked = ("--seeds", "5", "--workers", workers_now)
-        check(finish(ways[-1], *epochs, *asked)[0] == 0, f"{workers_now} workers")
+        check(run_to_end(ways[-1], *epochs, *asked)[0] == 0, f"{workers_now} workers")
     ways.append(work / "grown")
-    check(finish(ways[-1], *epochs, "--seeds", "3")[0] == 0, "three seeds")
-    check(finish(ways[-1], *epochs, "--seeds", "5")[0] == 0, "grown to five seeds")
+    check(run_to_end(ways[-1], *epochs, "--seeds", "3")[0] == 0, "three seeds")
+    check(run_to_end(ways[-1], *epochs, "--seeds", "5")[0] == 0, "grown to five seeds")
     ways.append(work / "shards")
     shards = [
         start(ways[-1], *epochs, "--seeds", "5", "--workers", "1", "--shard", f"{number}/3")
@@ -267,17 +267,19 @@ def same_bytes(times: int, draw: random.Random, work: Path) -> str:
 def measuring(times: int, draw: random.Random, work: Path) -> str:
     """SIGKILL runs that only measure a trained study, at random moments: nothing is trained."""
     options = ("--epochs", "2")
-    check(finish(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
+    check(run_to_end(work / "undisturbed", *options)[0] == 0, "an undisturbed run ends with 0")
     bare = ("--corruptions", "none", "--attacks", "none")
-    check(finish(work / "bare", *options, *bare)[0] == 0, "a run that measures little ends with 0")
+    check(
+        run_to_end(work / "bare", *options, *bare)[0] == 0, "a run that measures little ends with 0"
+    )
     begin = time.monotonic()
     shutil.copytree(work / "bare", work / "killed")
-    check(finish(work / "killed", *options)[0] == 0, "a run that only measures ends with 0")
+    check(run_to_end(work / "killed", *options)[0] == 0, "a run that only measures ends with 0")
     longest = time.monotonic() - begin
     check_same(work / "undisturbed", work / "killed")
     trained = {name: part["trained"] for name, part in parts_of(work / "bare").items()}
     complete = {name: len(part["results"]) for name, part in parts_of(work / "undisturbed").items()}
-    killed = in_measuring = finished = 0
+    killed = in_measuring = completed = 0
     folder = work / "killed"
     while killed < times:
         shutil.rmtree(folder)
@@ -295,14 +297,14 @@ def measuring(times: int, draw: random.Random, work: Path) -> str:
             kill(process, "group", draw)
             check_no_orphans(process, "group")
             process.communicate()
-        check(finish(folder, *options)[0] == 0, "a resumed run ends with 0")
+        check(run_to_end(folder, *options)[0] == 0, "a resumed run ends with 0")
         check_same(work / "undisturbed", folder)
         now = {name: part["trained"] for name, part in parts_of(folder).items()}
         check(now == trained, "a trial was trained again")
-        finished += 1
+        completed += 1
     return (
         f"{killed} kills of runs that only measure, {in_measuring} of them with a partly measured "
-        f"trial; {finished} studies finished without training, with the bytes of measuring at once"
+        f"trial; {completed} studies finished without training, with the bytes of measuring at once"
     )
 
 

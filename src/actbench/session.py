@@ -20,6 +20,7 @@ from actbench.errors import (
 from actbench.execution.executors import Planned, Stage
 from actbench.execution.inputs import are_unchanged, write_inputs
 from actbench.execution.trials import (
+    PendingTrials,
     has_samples,
     keep_resolved,
     make_executor,
@@ -34,14 +35,14 @@ from actbench.study.study import next_interim_analysis, trial_id
 from actbench.training.events import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.lock import Shard
     from actbench.store.store import Store
-    from actbench.store.stored_study import StoredStudy, Work
+    from actbench.store.stored_study import StoredStudy
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 
@@ -93,12 +94,10 @@ def run_study(
             plan = _tune(plan, store, executor, options, on_event)
         while True:
             stored = store.open(plan.study)
-            corrupt = stored.begin()
+            damaged = stored.begin()
             stored.clean_up()
-            works = stored.pending(retry_failed=options.retry_failed)
-            pending = _not_tried(plan.study, works, tried)
-            trials = plan.study.trials()
-            _run_pending(plan, stored, pending, trials, executor, options, on_event, corrupt)
+            pending = _not_tried(PendingTrials.of(plan, stored, options), tried)
+            _run_pending(pending, plan.study.trials(), executor, options, on_event, damaged)
             _clean_up(stored, options)
             if plan.study.tuned:
                 _run_retuned(plan, store, executor, options, on_event, tried)
@@ -125,11 +124,11 @@ def _tune(
     from actbench.execution import tuning
     from actbench.execution.tuning_file import write_tuning_file
 
-    choice = tuning.pending_choice(plan, store, retry_failed=options.retry_failed)
-    if choice and (cost := tuning.cost_of_tuning(plan.study)):
+    pending = tuning.pending_of(tuning.tuning_plans(plan), store, options)
+    if pending and (cost := tuning.cost_of_tuning(plan.study)):
         on_event(Note(cost))
-    _note_estimate(tuning.together(choice), options, on_event)
-    tuned, table = tuning.tune(plan, store, executor, on_event, retry_failed=options.retry_failed)
+    _note_estimate(tuning.together(pending), options, on_event)
+    tuned, table = tuning.tune(plan, store, pending, executor, on_event)
     write_tuning_file(store, plan.study, table)
     return tuned
 
@@ -145,25 +144,23 @@ def _run_retuned(
     """Run the missing trials with the settings of the further tuning studies."""
     from actbench.execution import tuning
 
-    found = tuning.pending_retuned(plan, store, retry_failed=options.retry_failed)
-    parts = [(part, _not_tried(part.study, works, tried)) for part, works in found]
-    pending = [(part, works) for part, works in parts if works]
+    found = tuning.pending_of(tuning.retuned_plans(plan), store, options)
+    pending = [part for part in (_not_tried(part, tried) for part in found) if part.works]
     if pending:
         _note_estimate(tuning.together(pending), options, on_event)
-        tuning.run_retuned(pending, store, executor, on_event)
+        tuning.run_retuned(pending, executor, on_event)
 
 
-def _not_tried(study: Study, works: Iterable[Work], tried: set[str]) -> list[Work]:
-    """Return the works that this run has not had yet, and add their ids to ``tried``."""
-    found = [work for work in works if trial_id(study, work.trial) not in tried]
-    tried.update(trial_id(study, work.trial) for work in found)
-    return found
+def _not_tried(pending: PendingTrials, tried: set[str]) -> PendingTrials:
+    """Return the trials that this run has not had yet, and add their ids to ``tried``."""
+    names = {work.trial: trial_id(pending.plan.study, work.trial) for work in pending.works}
+    works = [work for work in pending.works if names[work.trial] not in tried]
+    tried.update(names.values())
+    return dataclasses.replace(pending, works=works)
 
 
 def _note_estimate(
-    parts: Sequence[tuple[Plan, Sequence[Work]]],
-    options: RunOptions,
-    on_event: Callable[[Event], None],
+    parts: Sequence[PendingTrials], options: RunOptions, on_event: Callable[[Event], None]
 ) -> None:
     """Report about how long trials will take."""
     from actbench.execution.estimate import estimate
@@ -256,11 +253,12 @@ def run_shard(
             lock.enter_context(shard_lock(store.folder, shard))
             check_stored(plan, store)
             stored = store.open(plan.study)
-            corrupt = stored.begin()
-        part = shard.part(plan.study.trials())
-        works = stored.pending(retry_failed=options.retry_failed)
-        pending = [work for work in works if work.trial in set(part)]
-        _run_pending(plan, stored, pending, part, executor, options, on_event, corrupt)
+            damaged = stored.begin()
+        part = set(shard.part(plan.study.trials()))
+        pending = PendingTrials.of(plan, stored, options)
+        works = [work for work in pending.works if work.trial in part]
+        pending = dataclasses.replace(pending, works=works)
+        _run_pending(pending, part, executor, options, on_event, damaged)
         with store.locked_briefly():
             lock.close()
             if stored.pending():
@@ -273,23 +271,22 @@ def run_shard(
 
 
 def _run_pending(
-    plan: Plan,
-    stored: StoredStudy,
-    pending: Sequence[Work],
-    part: Sequence[Trial],
+    pending: PendingTrials,
+    part: Collection[Trial],
     executor: Executor,
     options: RunOptions,
     on_event: Callable[[Event], None],
-    corrupt: Mapping[Path, str],
+    damaged: Mapping[Path, str],
 ) -> None:
     """Report what is stored of ``part``, then run its pending trials."""
+    plan, stored, works = pending.plan, pending.stored, pending.works
     planned = len(plan.study.trials())
-    to_measure = [work.record for work in pending if work.record is not None]
-    on_event(Planned(len(pending), len(to_measure), plan.study))
-    notes = [f"a damaged file was renamed to {p}: {f}" for p, f in corrupt.items()]
+    to_measure = [work.record for work in works if work.record is not None]
+    on_event(Planned(len(works), len(to_measure), plan.study))
+    notes = [f"a damaged file was renamed to {p}: {f}" for p, f in damaged.items()]
     if plan.note:
         notes.append(plan.note)
-    if pending and plan.checks:
+    if works and plan.checks:
         notes += [f"data: {note}" for note in plan.study.data_notes]
         notes += [
             f"{spec}: f(−1) = {check.at_minus_one:.4g}, f(0) = {check.at_zero:.4g}, "
@@ -298,35 +295,28 @@ def _run_pending(
         ]
     if unknown := stored.unknown_records():
         notes.append(unknown)
-    if len(pending) < len(part):
-        share = f"{len(part) - len(pending)} of" if pending else "all"
+    if len(works) < len(part):
+        share = f"{len(part) - len(works)} of" if works else "all"
         notes.append(f"{share} {len(part)} trials are stored already")
     if to_measure:
         count = sum(len(record.missing(plan.study)) for record in to_measure)
         notes.append(
-            f"{len(pending) - len(to_measure)} trials to train; {len(to_measure)} are trained "
+            f"{len(works) - len(to_measure)} trials to train; {len(to_measure)} are trained "
             f"already and lack {count} measurements in all"
         )
-    if pending:
+    if works:
         notes += stored_elsewhere(stored)
     for note in notes:
         on_event(Note(note))
-    if pending or not has_samples(plan, stored.store):
-        prepare_corruptions(plan, pending, on_event)
-        write_samples(plan, stored.store)
-    if not pending:
+    if works or not has_samples(stored):
+        prepare_corruptions(plan, works, on_event)
+        write_samples(stored, plan.data_folder)
+    if not works:
         return
-    _note_estimate([(plan, pending)], options, on_event)
+    _note_estimate([pending], options, on_event)
     on_event(Stage("starting workers"))
     try:
-        run_trials(
-            stored,
-            plan.data_folder,
-            pending,
-            executor,
-            on_event,
-            keep_weights=not options.no_weights,
-        )
+        run_trials(pending, executor, on_event, keep_weights=not options.no_weights)
     except (KeyboardInterrupt, SystemExit, Terminated):
         left = len(stored.pending())
         on_event(Note(f"interrupted; {planned - left} of {planned} trials are stored"))

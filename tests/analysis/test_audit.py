@@ -13,7 +13,7 @@ from actbench.analysis.audit import AuditOptions, audit, audit_if_paired, audit_
 from actbench.analysis.claims import read_claim
 from actbench.analysis.printed import parse_number
 from actbench.analysis.published_tables import PublishedTable, ReadingOptions, read_table
-from actbench.analysis.text_tables import read_grids
+from actbench.analysis.text_tables import parse_tables
 from actbench.errors import UsageError
 
 TABLE = "a,acc,sd,n\nrelu,80,0.5,5\nmish,81.5,0.4,5\nelu,80.1,0.1,8\ntanh,77,2,5\n"
@@ -21,7 +21,7 @@ PAIRED = AuditOptions(correlations=(0.5,))
 
 
 def table(text: str = TABLE, **options: object) -> PublishedTable:
-    return read_table(read_grids(text, "t")[0], "t", ReadingOptions(**{"columns": {}, **options}))
+    return read_table(parse_tables(text, "t")[0], "t", ReadingOptions(**{"columns": {}, **options}))
 
 
 def test_the_published_table_of_mish_as_scipy_computes_it() -> None:

@@ -16,7 +16,7 @@ from actbench.analysis.printed import (
 
 
 @pytest.mark.parametrize(
-    ("text", "value", "place", "sign"),
+    ("text", "value", "step", "sign"),
     [
         ("86.66", 86.66, 0.01, "="),
         ("**86.660 %**", 86.66, 0.001, "="),
@@ -36,11 +36,11 @@ from actbench.analysis.printed import (
     ],
 )
 def test_a_number_has_the_place_of_its_last_digit(
-    text: str, value: float, place: float, sign: str
+    text: str, value: float, step: float, sign: str
 ) -> None:
     found = parse_number(text)
     assert found is not None
-    assert (found.value, found.place, found.sign) == (value, pytest.approx(place), sign)
+    assert (found.value, found.step, found.sign) == (value, pytest.approx(step), sign)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_number_is_among_those_that_its_rounded_text_stands_for(
     found = parse_number(f"{value:.{decimals}f}")
     assert found is not None
     assert found.values().meets(Range(value, value))
-    assert found.place == pytest.approx(10**-decimals)
+    assert found.step == pytest.approx(10**-decimals)
 
 
 @given(st.floats(0, 1e6), st.integers(0, 6))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from actbench.analysis.audit import AuditOptions, audit
 from actbench.analysis.published_columns import find_columns
 from actbench.analysis.published_tables import PublishedTable, ReadingOptions, read_table
-from actbench.analysis.text_tables import read_grids
+from actbench.analysis.text_tables import parse_tables
 from actbench.errors import UsageError
 from actbench.report.audit import AuditDocument, audit_markdown
 
@@ -25,7 +25,7 @@ MISH = """
 
 
 def read(text: str, **options: object) -> PublishedTable:
-    return read_table(read_grids(text, "t")[0], "t", ReadingOptions(**{"columns": {}, **options}))
+    return read_table(parse_tables(text, "t")[0], "t", ReadingOptions(**{"columns": {}, **options}))
 
 
 def test_a_markdown_table() -> None:
@@ -156,10 +156,10 @@ def test_a_row_that_does_not_exist_is_named() -> None:
 
 def test_every_table_of_a_text_is_read() -> None:
     text = f"# A page\n\n| a | b |\n|---|---|\n| x \\| y | 2 |\n\ntext\n{MISH}\nmore"
-    grids = read_grids(text, "t")
-    assert [len(grid.rows) for grid in grids] == [1, 3]
-    assert grids[0].rows == [["x | y", "2"]]
-    assert grids[1].lines[0] == 11
+    tables = parse_tables(text, "t")
+    assert [len(table.rows) for table in tables] == [1, 3]
+    assert tables[0].rows == [["x | y", "2"]]
+    assert tables[1].lines[0] == 11
 
 
 NUMBERS = ["80", "80.5", "79.123", "0", "0.5", "0.00", "1", "2", "30", "1e-300", "100"]

@@ -24,9 +24,11 @@ def test_a_table_has_the_columns_and_the_rows_of_the_page(
     head, _, *rows = [line for line in printed.splitlines() if line.startswith("|")]
     page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").splitlines()
     names = [cell.strip() for cell in head.split("|")]
-    (place,) = [i for i, line in enumerate(page) if [c.strip() for c in line.split("|")] == names]
-    end = page.index("", place)
-    assert len(rows) == end - place - 2
+    (position,) = [
+        i for i, line in enumerate(page) if [c.strip() for c in line.split("|")] == names
+    ]
+    end = page.index("", position)
+    assert len(rows) == end - position - 2
 
 
 def test_an_unknown_table_is_refused_by_name(

@@ -81,8 +81,8 @@ def test_seeds_that_agree_to_an_image_flag_nothing() -> None:
 )
 def test_at_most_one_normal_activation_in_a_hundred_has_a_flagged_trial(n: int) -> None:
     draw = np.random.default_rng(n)
-    arms = 0.5 + 0.05 * draw.standard_normal((4000, n))
-    hits = sum(np.isfinite(far_from_others(accuracies, 10**8)).any() for accuracies in arms)
+    activations = 0.5 + 0.05 * draw.standard_normal((4000, n))
+    hits = sum(np.isfinite(far_from_others(accuracies, 10**8)).any() for accuracies in activations)
     assert hits <= 40 + 3 * math.sqrt(40)
 
 

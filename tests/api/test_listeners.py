@@ -32,8 +32,14 @@ STUDY = actbench.Study(
     epsilons=[8 / 255],
 )
 METRICS = {
-    *("clean_accuracy", "corrupted_accuracy", f"accuracy_{NOISE}", "robust_accuracy_fgsm_8/255"),
-    *("train_loss", "grad_norm_first", "inactive_fraction", "seconds"),
+    "clean_accuracy",
+    "corrupted_accuracy",
+    f"accuracy_{NOISE}",
+    "robust_accuracy_fgsm_8/255",
+    "train_loss",
+    "grad_norm_first",
+    "inactive_fraction",
+    "seconds",
 }
 
 
@@ -224,8 +230,8 @@ def test_mlflow_gets_a_run_for_each_trial_with_valid_names(
     for event in run.events[: begun + 1]:
         listener(event)
     listener.close()
-    finished = next(event for event in run.events if isinstance(event, Finished))
-    listener(replace(finished, status="diverged"))
+    ended = next(event for event in run.events if isinstance(event, Finished))
+    listener(replace(ended, status="diverged"))
     assert [log.end for log in logs[2:]] == ["KILLED", "FAILED"]
 
 

@@ -24,7 +24,7 @@ LONG = "my_package.my_module:MyActivation:alpha=0.5"
 STUDY = Study(activations=("relu", LONG), seeds=10, epochs=4, corruptions=())
 
 
-def finished(status: str = "ok") -> Finished:
+def end_event(status: str = "ok") -> Finished:
     failed = {} if status == "ok" else {("relu", 0): status}
     record = next(iter(synthetic_records(STUDY, failed=failed).values()))
     return Finished(stored_form(record), 12.0, status, record.reason)
@@ -82,9 +82,9 @@ def test_the_bar_grows_with_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     display = ProgressDisplay()
     display(Planned(2))
     (before,) = rendered(display, 80)
-    display(finished())
+    display(end_event())
     (half,) = rendered(display, 80)
-    display(finished())
+    display(end_event())
     (done,) = rendered(display, 80)
     counts = [line.count("━") or line.count("=") for line in (before, half, done)]
     assert counts[0] == 0 < counts[1] < counts[2]
@@ -102,8 +102,8 @@ class Shown:
         assert raw
         assert display_id
         self.contents.append(content)
-        place = len(self.contents) - 1
-        return SimpleNamespace(update=lambda new, raw: self.contents.__setitem__(place, new))
+        position = len(self.contents) - 1
+        return SimpleNamespace(update=lambda new, raw: self.contents.__setitem__(position, new))
 
 
 @pytest.fixture
@@ -122,8 +122,8 @@ def test_in_a_notebook_progress_is_one_line(
         display(Note("a note <b>"))
         display(Planned(2))
         display(Progress(Trial("relu", 0), 1, 4, 100, 100, 0.5))
-        display(finished())
-        display(finished("diverged"))
+        display(end_event())
+        display(end_event("diverged"))
     (content,) = notebook.contents
     assert content["text/plain"].startswith("2/2 trials, ")
     assert 'value="1.0000"' in content["text/html"]
@@ -139,7 +139,7 @@ def test_quiet_shows_nothing_in_a_notebook_either(
 ) -> None:
     with ProgressDisplay(quiet=True) as display:
         display(Planned(1))
-        display(finished())
+        display(end_event())
     assert notebook.contents == []
     assert capsys.readouterr() == ("", "")
 
@@ -147,9 +147,9 @@ def test_quiet_shows_nothing_in_a_notebook_either(
 def test_elsewhere_every_trial_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as display:
         display(Planned(1))  # to choose learning rates, on images that are held out
-        display(finished())
+        display(end_event())
         display(Planned(1, study=STUDY))
-        display(finished())
+        display(end_event())
     tuning, trial = capsys.readouterr().err.splitlines()
     assert tuning.startswith("[1/1] relu, seed 0: validation accuracy ")
     assert trial.startswith("[1/1] relu, seed 0: test accuracy ")
@@ -191,11 +191,11 @@ def test_the_time_left_does_not_count_the_start_of_the_workers(
     display(Progress(second, 2, 10, 5, 5, 0.5))
     # 2 × 0.09 trials took a second, 4 − 4 × 0.09 are left
     assert display._state() == f"0/4 trials, about {duration(3.64 / 0.18)} left"
-    display(finished())
+    display(end_event())
     assert display._state() == f"1/4 trials, about {duration((3 - 0.18) / (1.18 - 0.18))} left"
     now[0] = 400.0
     for _ in range(3):
-        display(finished())
+        display(end_event())
     assert display._state() == f"4/4 trials, {duration(400)}"
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from actbench.attacks.apgd import APGD, checkpoint_periods
 from actbench.attacks.losses import LOSSES, gradient, value
 from actbench.attacks.perturbations import uniform_in_unit_ball
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.errors import UsageError
 from helpers.attacks_reference import reference_apgd, reference_loss
 
@@ -129,7 +129,7 @@ def test_the_targets_are_the_likeliest_wrong_classes_of_the_unchanged_image():
             batch.register_hook(lambda g: towards.append(int(g[0, :, 0, 0].argmax())))
         return logits + batch[:, :, 0, 0] @ weights
 
-    attack = resolve("apgd:loss=dlr_targeted,steps=3,targets=4")
+    attack = ATTACKS.resolve("apgd:loss=dlr_targeted,steps=3,targets=4")
     images = torch.full((1, 5, 1, 1), 0.5)
     attacked = attack(predict, images, torch.tensor([2]), 0.1, torch.Generator().manual_seed(0))
     assert attacked.accuracy == 1
@@ -147,7 +147,7 @@ def test_the_targets_are_the_likeliest_wrong_classes_of_the_unchanged_image():
     ],
 )
 def test_too_few_classes_are_refused_with_what_to_give_instead(spec, classes, instead):
-    attack = resolve(spec)
+    attack = ATTACKS.resolve(spec)
     with pytest.raises(UsageError) as error:
         attack(
             lambda batch: torch.zeros(len(batch), classes),

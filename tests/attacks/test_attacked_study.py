@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,9 +145,9 @@ def test_too_few_classes_for_an_attack_are_one_line_before_any_training(
     tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     rng = np.random.default_rng(0)
-    for place in ("train", "test"):
+    for part in ("train", "test"):
         for name in ("ant", "bee", "cat"):
-            folder = tmp_path / "images" / place / name
+            folder = tmp_path / "images" / part / name
             folder.mkdir(parents=True)
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / "1.png")
     data = ("--dataset", "imagefolder", "--data-dir", "images", "--out", "nothing")
@@ -170,8 +171,10 @@ def test_epsilons_may_be_fractions_of_255(
 ) -> None:
     (tmp_path / "base.toml").write_text(study_to_toml(dataclasses.replace(ATTACKED, attacks=())))
     done = actbench_here(
-        *("run", "--config", "base.toml", "--epochs", "1", "--attacks", "fgsm"),
-        *("--epsilons", "2/255, 0.1", "--workers", "0", "--json", "--out", "out"),
+        *shlex.split(
+            "run --config base.toml --epochs 1 --attacks fgsm --epsilons '2/255, 0.1' --workers 0 "
+            "--json --out out"
+        )
     )
     printed = json.loads(done.out)
     assert printed["study"]["epsilons"] == [2 / 255, 0.1]

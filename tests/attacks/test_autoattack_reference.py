@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from helpers.attacked_network import (
     TRAINED_ON,
     autoattack_correct,
@@ -39,7 +39,7 @@ def test_robust_accuracy_is_that_under_autoattacks_own_code(
 ):
     """Each side with draws of its own, so the accuracies may differ by a few images."""
     images, labels = (part[TRAINED_ON : TRAINED_ON + count] for part in digits)
-    attack = resolve(f"{spec}{',' if ':' in spec else ':'}norm={norm}")
+    attack = ATTACKS.resolve(f"{spec}{',' if ':' in spec else ':'}norm={norm}")
     theirs = autoattack_correct(pyautoattack, attack, network, images, labels, epsilon)
     ours = attack(network, images, labels, epsilon, attack.generator(epsilon))
     assert ours.accuracy == pytest.approx(float(theirs.double().mean()), abs=allowed + 1e-9)

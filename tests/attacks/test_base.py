@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from actbench.attacks.gradient import PGD
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.errors import UsageError
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from helpers.attacked_network import four_means, infinite_gradient, run, same, seeded
@@ -56,7 +56,7 @@ def test_every_image_is_within_the_ball_and_in_range_to_the_last_bit(
     dim = images[:count] * 0.9 + 1e-3  # neither 8-bit levels nor the ends of the range
     attacked = run(spec, network, dim, labels[:count], epsilon).images
     offset = (attacked.double() - dim.double()).flatten(1)
-    length = offset.abs().amax(1) if resolve(spec).norm == "linf" else offset.norm(dim=1)
+    length = offset.abs().amax(1) if ATTACKS.resolve(spec).norm == "linf" else offset.norm(dim=1)
     assert float(length.max()) <= epsilon
     assert float(attacked.min()) >= 0
     assert float(attacked.max()) <= 1
@@ -87,7 +87,7 @@ def test_correct_is_the_networks_result_on_the_returned_images(spec, network, fe
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_accuracy_falls_as_epsilon_grows(spec, network, few):
-    scale = 1.0 if resolve(spec).norm == "linf" else 25.0
+    scale = 1.0 if ATTACKS.resolve(spec).norm == "linf" else 25.0
     accuracies = [run(spec, network, *few, scale * e).accuracy for e in (0, 0.03, 0.2)]
     with torch.no_grad():
         clean = float((network(few[0]).argmax(1) == few[1]).double().mean())
@@ -117,7 +117,7 @@ def test_the_scale_of_the_logits_changes_no_attack(spec, scales, network, few, a
 def test_a_seed_gives_the_same_bytes_and_another_seed_does_not(
     spec, count, network, images, labels
 ):
-    attack = resolve(spec)
+    attack = ATTACKS.resolve(spec)
     first, again, other = (
         attack(network, images[:count], labels[:count], 0.02, seeded(seed)) for seed in (3, 3, 4)
     )
@@ -160,13 +160,14 @@ def test_an_images_draws_do_not_depend_on_which_other_images_are_correct(spec, i
 
 def test_a_study_seeds_an_attack_by_its_spec_and_epsilon():
     seeds = {
-        resolve(spec).generator(epsilon).initial_seed()
+        ATTACKS.resolve(spec).generator(epsilon).initial_seed()
         for spec in ("pgd", "pgd:steps=20", "square")
         for epsilon in DEFAULT_EPSILONS
     }
     assert len(seeds) == 12
     assert (
-        PGD().generator(0.1).initial_seed() == resolve("pgd:steps=10").generator(0.1).initial_seed()
+        PGD().generator(0.1).initial_seed()
+        == ATTACKS.resolve("pgd:steps=10").generator(0.1).initial_seed()
     )
 
 

@@ -14,7 +14,7 @@ from actbench.attacks.base import Attack, Attacked, Cost, Target
 from actbench.attacks.black_box import Square
 from actbench.attacks.ensemble import AutoAttack
 from actbench.attacks.fab import FAB
-from actbench.attacks.registry import ATTACKS, expand, resolve
+from actbench.attacks.registry import ATTACKS, expand
 from actbench.errors import UsageError
 from actbench.training.measurements import result_of_attack
 from helpers.attacked_network import TRAINED_ON
@@ -127,7 +127,7 @@ def test_an_image_that_withstands_costs_what_the_attack_says(spec):
         ramp = torch.arange(5.0, 0, -1)
         return 100 * ramp + ramp * batch.flatten(1).sum(1, keepdim=True)
 
-    attack = resolve(spec)
+    attack = ATTACKS.resolve(spec)
     attack(predict, torch.rand(1, 3, 6, 6), torch.tensor([0]), 0.01, seeded())
     assert attack.cost(classes=5) == Cost(**passes)
 
@@ -136,7 +136,7 @@ def test_the_ensembles_cost_is_its_members():
     costs = [member.cost(10) for member in AutoAttack().members(10)]
     assert AutoAttack().cost(10) == tuple(map(sum, zip(*costs, strict=True)))
     assert AutoAttack().cost(10) == (101 + 909 + 1800 + 5000, 100 + 900 + 900)
-    assert {name for name in ATTACKS if resolve(name).cost(10).backward == 0} == {"square"}
+    assert {name for name in ATTACKS if ATTACKS.resolve(name).cost(10).backward == 0} == {"square"}
 
 
 @dataclass(frozen=True)

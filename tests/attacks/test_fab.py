@@ -10,7 +10,7 @@ import torch
 from scipy import optimize
 
 from actbench.attacks.fab import is_within, shortest_step
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +118,7 @@ def test_it_finds_the_boundary_of_a_linear_network_to_one_percent(norm, spec):
     dual = normals.abs().sum(2) if norm == "linf" else normals.norm(dim=2)
     distances = (differences / dual).scatter(1, labels[:, None], torch.inf).amin(1)
     epsilon = float(distances.median())
-    attacked = resolve(f"{spec},norm={norm}")(predict, images, labels, epsilon, seeded())
+    attacked = ATTACKS.resolve(f"{spec},norm={norm}")(predict, images, labels, epsilon, seeded())
     decided = (distances / epsilon - 1).abs() > 0.01
     assert torch.equal(attacked.correct[decided], (distances > epsilon)[decided])
     assert decided.sum() > 90
@@ -133,7 +133,7 @@ def test_a_further_restart_begins_elsewhere_within_half_of_epsilon():
 
     images = torch.full((2, 3, 4, 4), 0.5)
     labels = torch.zeros(2, dtype=torch.int64)
-    resolve("fab:steps=1,restarts=2")(predict, images, labels, 0.2, seeded())
+    ATTACKS.resolve("fab:steps=1,restarts=2")(predict, images, labels, 0.2, seeded())
     starts = shown[1], shown[3]
     assert torch.equal(starts[0], images)
     assert 0.09 < float((starts[1] - images).abs().max()) <= 0.1

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from actbench.attacks.perturbations import uniform_in_unit_ball
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.study.measurement_fields import DEFAULT_EPSILONS
 from helpers.attacked_network import foolbox_correct, foolbox_fgsm, foolbox_pgd, run, seeded
 
@@ -44,7 +44,7 @@ def test_attacks_find_the_known_optimum_of_a_linear_network(spec):
     weight = torch.randn(3 * 8 * 8, generator=seeded(1))
     images = 0.3 + 0.4 * torch.rand(200, 3, 8, 8, generator=seeded(2))
     labels = torch.zeros(200, dtype=torch.int64)
-    norm = resolve(spec).norm
+    norm = ATTACKS.resolve(spec).norm
     epsilon = 0.02 if norm == "linf" else 0.25
     dual = weight.abs().sum() if norm == "linf" else weight.norm()
     bias = epsilon * dual - (images.flatten(1) @ weight).median()

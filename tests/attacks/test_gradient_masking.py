@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from actbench.analysis.trial_results import masking_of, white_box_excess
 from actbench.attacks.base import Attacked
 from actbench.attacks.gradient_masking import masking_checks
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.store.result import MaskingChecks
 from actbench.training.measurements import result_of_attack
 from helpers.attacked_network import infinite_gradient, run, seeded
@@ -36,7 +36,7 @@ def result_with(spec: str, epsilon: float, correct: Tensor) -> AttackResult:
     """Return the results of an attack that these images withstand."""
     labels = torch.zeros(len(correct), dtype=torch.int64)
     attacked = Attacked(torch.zeros(0), correct, correct)
-    return result_of_attack(resolve(spec), epsilon, attacked, labels, 10)
+    return result_of_attack(ATTACKS.resolve(spec), epsilon, attacked, labels, 10)
 
 
 def checks_of(

@@ -6,7 +6,7 @@ import pytest
 
 from actbench.attacks.black_box import Square
 from actbench.attacks.gradient import FGSM, PGD
-from actbench.attacks.registry import ATTACKS, expand, resolve
+from actbench.attacks.registry import ATTACKS, expand
 from actbench.errors import UsageError
 
 
@@ -25,8 +25,8 @@ from actbench.errors import UsageError
     ],
 )
 def test_a_spec_gives_its_attack_and_the_canonical_spec_gives_it_again(text, attack):
-    assert resolve(text) == attack
-    assert resolve(attack.spec) == attack
+    assert ATTACKS.resolve(text) == attack
+    assert ATTACKS.resolve(attack.spec) == attack
 
 
 def test_canonical_specs_name_only_what_differs_from_the_defaults():
@@ -36,10 +36,10 @@ def test_canonical_specs_name_only_what_differs_from_the_defaults():
 
 
 def test_attacks_declare_their_access_and_norm():
-    assert [name for name in ATTACKS if not resolve(name).white_box] == ["square"]
+    assert [name for name in ATTACKS if not ATTACKS.resolve(name).white_box] == ["square"]
     for name in ATTACKS:
-        assert resolve(name).norm == "linf"
-        assert resolve(f"{name}:norm=l2").norm == "l2"
+        assert ATTACKS.resolve(name).norm == "linf"
+        assert ATTACKS.resolve(f"{name}:norm=l2").norm == "l2"
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ def test_the_hills_are_the_papers(side):
 
 def test_placed_hills_lie_in_the_window_in_either_direction():
     images, side = torch.zeros(6, 3, 9, 11), 5
-    places = draws(6, 2)
+    positions = draws(6, 2)
     flips = torch.tensor([0.1, 0.9] * 3)
-    inside = windows(images, places, side)[:, 0]
-    placed = placed_hills(images, places, flips, side)[:, 0]
+    inside = windows(images, positions, side)[:, 0]
+    placed = placed_hills(images, positions, flips, side)[:, 0]
     hills = opposite_hills(side)
     for number in range(6):
         expected = hills if number % 2 else hills.T

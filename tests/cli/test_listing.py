@@ -44,9 +44,23 @@ def test_help_of_run_names_every_option_with_its_default(
 ) -> None:
     text = " ".join(actbench_here("run", "--help").out.split())
     for option in (
-        *("--config", "--dataset", "--data-dir", "--model", "--activation", "--baseline"),
-        *("--seeds", "--epochs", "--batch-size", "--lr", "--optimizer", "--corruptions", "--out"),
-        *("--workers", "--dry-run", "--quiet", "--json"),
+        "--config",
+        "--dataset",
+        "--data-dir",
+        "--model",
+        "--activation",
+        "--baseline",
+        "--seeds",
+        "--epochs",
+        "--batch-size",
+        "--lr",
+        "--optimizer",
+        "--corruptions",
+        "--out",
+        "--workers",
+        "--dry-run",
+        "--quiet",
+        "--json",
     ):
         assert f"{option} " in text
     for default in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome, TinyRun
 
 
-QUICK = (
-    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
-    *("--activation", "relu", "--workers", "0", "--out", "out"),
+QUICK = shlex.split(
+    "run --train-images 64 --epochs 1 --seeds 1 --corruptions none --activation relu --workers 0 "
+    "--out out"
 )
 
 
@@ -199,7 +200,7 @@ def test_a_claim_is_the_lowest_layer_under_the_file_and_the_options(
         (name, seed) for seed in (11, 22, 33) for name in ("relu", "mish")
     ]
     trial, departs = done.err.splitlines()[:2]
-    assert "trial run of the claim layeract-resnet32 at scale 0.1: 6400 of 64000 steps" in trial
+    assert "reduced run of the claim layeract-resnet32 at scale 0.1: 6400 of 64000 steps" in trial
     assert "data digits (source: cifar10)" in departs
     assert "network mlp (source: resnet32)" in departs
     assert "optimizer" not in departs

@@ -82,8 +82,8 @@ def test_init_writes_the_default_study_with_a_comment_per_field(
     assert study_from_toml(text, "mine.toml") == Study()
     lines = text.splitlines()
     for item in settings_of(Study):
-        place = next(i for i, line in enumerate(lines) if line.startswith(f"{item.name} = "))
-        assert lines[place - 1].startswith("# ")
+        position = next(i for i, line in enumerate(lines) if line.startswith(f"{item.name} = "))
+        assert lines[position - 1].startswith("# ")
 
 
 def test_init_overwrites_nothing(actbench_here: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_ctrl_c_ends_with_the_line_that_resumes_to_the_same_bytes(
     tiny_run: TinyRun, tmp_path: Path
 ) -> None:
     # a part of the tiny study, whose trials are the same to the last bit
-    part = [*TINY_PART, *("--activation", "prelu", "--activation", "rrelu", "--seeds", "1")]
+    part = [*TINY_PART, "--activation", "prelu", "--activation", "rrelu", "--seeds", "1"]
     asked = ["run", *part, "--out", "out", "--workers", "1"]
     # as from a terminal: the command and its worker get it
     ended = interrupted("[1/3]", signal.SIGINT, *asked, cwd=tmp_path)

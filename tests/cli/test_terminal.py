@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome, TinyRun
 
 
-QUICK = (
-    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
-    *("--activation", "relu", "--workers", "0", "--out", "out"),
+QUICK = shlex.split(
+    "run --train-images 64 --epochs 1 --seeds 1 --corruptions none --activation relu --workers 0 "
+    "--out out"
 )
 
 

@@ -37,14 +37,16 @@ def test_a_rate_that_the_configuration_makes_useless_is_refused(
     assert says in done.err
 
 
-def test_another_scale_than_the_configurations_has_its_own_epochs_and_seeds() -> None:
-    claim = {"claim": "xu-2015-nin"}
-    trial_run = asked_study(None, {**claim, "scale": 0.1})
-    Path("c.toml").write_text(study_to_toml(trial_run), "utf-8")
-    complete = asked_study(Path("c.toml"), {"scale": 1.0})
+def test_another_scale_than_the_configurations_has_its_own_epochs_and_seeds(
+    tmp_path: Path,
+) -> None:
+    claim, file = {"claim": "xu-2015-nin"}, tmp_path / "c.toml"
+    reduced_run = asked_study(None, {**claim, "scale": 0.1})
+    file.write_text(study_to_toml(reduced_run), "utf-8")
+    complete = asked_study(file, {"scale": 1.0})
     assert complete == asked_study(None, claim)
-    assert asked_study(Path("c.toml"), {"seeds": (7,)}).seeds == (7,)
-    assert asked_study(Path("c.toml"), {}) == trial_run
+    assert asked_study(file, {"seeds": (7,)}).seeds == (7,)
+    assert asked_study(file, {}) == reduced_run
 
 
 def test_a_folder_that_is_gone_and_an_unknown_home_are_named(

@@ -180,6 +180,7 @@ def test_levels_of_any_classifier_are_named_too() -> None:
     specs = ["gaussian_noise:0.1/0.2", "fog"]
     found = measure(network, images_of(32), torch.tensor([0, 1]), corruptions=specs).corruptions
     assert list(found["level"]) == [
-        *("σ = 0.1", "σ = 0.2"),
+        "σ = 0.1",
+        "σ = 0.2",
         *(f"severity {severity}" for severity in range(1, 6)),
     ]

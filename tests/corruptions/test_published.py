@@ -131,10 +131,8 @@ def test_a_file_that_does_not_fit_is_named_before_any_training(
     name: str, says: str, files: Path, tmp_path: Path, actbench_here: Callable[..., Outcome]
 ) -> None:
     damage(name, files)
-    done = actbench_here(
-        *(*QUICK, "--corruptions", "frost", "--cifar10c", str(files)),
-        *("--workers", "0", "--out", "nothing"),
-    )
+    asked = [*QUICK, "--corruptions", "frost", "--cifar10c", str(files)]
+    done = actbench_here(*asked, "--workers", "0", "--out", "nothing")
     assert done.code == 2
     assert says in done.err
     assert len(done.err.splitlines()) == 1

@@ -49,8 +49,8 @@ def test_a_crop_is_a_part_of_the_image_on_black(padding: int, side: int) -> None
 
 def test_every_place_of_a_crop_is_equally_likely() -> None:
     count = 9 * 400
-    places = Augmentation(["crop:1"], flip=True).draw(count, SIDE, 0, 1)["crop"]
-    counts = (3 * places[:, 0] + places[:, 1]).bincount()
+    corners = Augmentation(["crop:1"], flip=True).draw(count, SIDE, 0, 1)["crop"]
+    counts = (3 * corners[:, 0] + corners[:, 1]).bincount()
     assert len(counts) == 9
     # four standard deviations of a binomial count
     assert (counts - 400).abs().max() < 4 * (400 * 8 / 9) ** 0.5

@@ -130,19 +130,19 @@ def test_a_class_in_both_unicode_forms_in_one_part_is_named(tmp_path: Path) -> N
         read_folder(tmp_path, files)
 
 
-@pytest.mark.parametrize("place", ["train/results", "test/a/results"])
+@pytest.mark.parametrize("inside", ["train/results", "test/a/results"])
 def test_results_and_cache_inside_the_images_are_refused(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_folder(tmp_path, SMALL)
     with pytest.raises(UsageError, match="is inside the data folder"):
-        folders.check_apart(tmp_path / place, "imagefolder", root)
+        folders.check_apart(tmp_path / inside, "imagefolder", root)
     folders.check_apart(tmp_path / "results", "imagefolder", root)
-    folders.check_apart(tmp_path / place, "cifar10", root)
-    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / place))
+    folders.check_apart(tmp_path / inside, "cifar10", root)
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / inside))
     with pytest.raises(UsageError, match="is inside the data folder"):
         prepare("imagefolder", root)
-    assert not (tmp_path / place).exists()
+    assert not (tmp_path / inside).exists()
 
 
 def test_a_second_start_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

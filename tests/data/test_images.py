@@ -98,7 +98,9 @@ def test_every_process_gets_the_same_digits(digits: ImageData, tmp_path: Path) -
 @pytest.mark.parametrize(
     "damage",
     [
-        *("flipped bit", "cut", "missing"),
+        "flipped bit",
+        "cut",
+        "missing",
         *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("emptied", "no header")),
     ],
 )

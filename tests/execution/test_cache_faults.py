@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 from typing import TYPE_CHECKING
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-QUICK = (
-    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
-    *("--out", "out"),
-)
+QUICK = shlex.split("run --train-images 64 --epochs 1 --seeds 1 --corruptions none --out out")
 
 
 # a cache that is deleted or truncated during the run
@@ -80,10 +78,9 @@ def act(x):
 """
 
 
-CACHE_STUDY = (
-    *("run", "--train-images", "96", "--epochs", "2", "--seeds", "1"),
-    *("--corruptions", "gaussian_noise:sigma=0.1/0.2"),
-    *("--activation", "cache_mischief:act", "--out"),
+CACHE_STUDY = shlex.split(
+    "run --train-images 96 --epochs 2 --seeds 1 --corruptions gaussian_noise:sigma=0.1/0.2 "
+    "--activation cache_mischief:act --out"
 )
 
 

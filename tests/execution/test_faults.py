@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     from helpers.runs import Outcome, TinyRun
 
 
-QUICK = (
-    *("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none"),
-    *("--out", "out"),
-)
+QUICK = shlex.split("run --train-images 64 --epochs 1 --seeds 1 --corruptions none --out out")
 SMALL = (*QUICK, "--model", "mlp:depth=1,width=16")
 
 

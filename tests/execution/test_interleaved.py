@@ -21,7 +21,7 @@ from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training.deferred import DeferredSteps
-from actbench.training.trial import finish, train
+from actbench.training.trial import run_to_end, train
 from helpers.forked import FORKS
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def test_a_layers_draws_do_not_depend_on_interleaved_trials(folder: Path) -> Non
     study = replace(STUDY, activations=("relu", "rrelu", DRAWING), seeds=(0,))
     few = open_images(folder).train_subset(40)
     single = [
-        finish(run_one(study, work, few, ignore, None, deferred=True)) for work in works_of(study)
+        run_to_end(run_one(study, work, few, ignore, None, deferred=True))
+        for work in works_of(study)
     ]
     assert records_of(side_by_side(study, folder, 3)) == records_of(single)
 
@@ -149,7 +150,9 @@ def test_an_epoch_submitted_at_once_equals_one_run_step_by_step(
     trained = []
     for deferred in (False, True):
         network, _ = build_network(model, resolve_activation("relu"), 10, 0)
-        training = finish(train(network, few, study, Trial("relu", 0), ignore, deferred=deferred))
+        training = run_to_end(
+            train(network, few, study, Trial("relu", 0), ignore, deferred=deferred)
+        )
         trained.append((training, {k: v.tolist() for k, v in network.state_dict().items()}))
     assert trained[0] == trained[1]
 
@@ -160,7 +163,7 @@ def test_progress_is_reported_at_the_same_steps_either_way(data: ImageData) -> N
     for deferred, heard in reported.items():
         network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
         few = data.train_subset(104)
-        finish(train(network, few, study, Trial("relu", 0), heard.append, deferred=deferred))
+        run_to_end(train(network, few, study, Trial("relu", 0), heard.append, deferred=deferred))
     assert reported[True] == reported[False]
     assert [progress.step for progress in reported[True]] == [100, 104]
 
@@ -192,14 +195,14 @@ def test_an_interleaved_trial_diverges_at_the_same_step_as_a_single_one(folder: 
 def test_a_trial_resumes_from_its_checkpoint(folder: Path, data: ImageData, tmp_path: Path) -> None:
     study = Study(activations=("relu",), epochs=3, train_images=40, corruptions=())
     work, few = Work(Trial("relu", 0)), data.train_subset(40)
-    undisturbed = finish(run_one(study, work, few, ignore, None)).record
+    undisturbed = run_to_end(run_one(study, work, few, ignore, None)).record
     store = Store(tmp_path)
     store.make_trial_folders()
     interleaved = InterleavedTrials("cpu", 2)
     interleaved.add(study, work, folder, ignore, tmp_path)
     while not list(store.checkpoints.iterdir()):
         list(interleaved.advance())
-    resumed = finish(run_one(study, work, few, ignore, tmp_path, deferred=True)).record
+    resumed = run_to_end(run_one(study, work, few, ignore, tmp_path, deferred=True)).record
     assert resumed == undisturbed
     assert Checkpoint(store.checkpoints, undisturbed.trial_id).path.exists()
 
@@ -230,10 +233,10 @@ def test_a_trial_that_does_not_fit_in_memory_by_itself_crashes(
 ) -> None:
     study = Study(activations=(GREEDY,), baseline=GREEDY, seeds=(0,), epochs=1)
     monkeypatch.setattr(Greedy, "most", 0)
-    (turn, finished) = side_by_side(study, folder, 3)
+    (turn, outcome) = side_by_side(study, folder, 3)
     assert isinstance(turn, Resumed)
-    assert finished.record.status == "crashed"
-    assert finished.record.reason == "OutOfMemoryError: a GPU would have no memory left"
+    assert outcome.record.status == "crashed"
+    assert outcome.record.reason == "OutOfMemoryError: a GPU would have no memory left"
 
 
 def test_workers_with_several_trials_give_the_records_of_one_trial_at_a_time(

@@ -105,7 +105,7 @@ def test_a_measurement_that_is_missing_is_so_in_the_tables(folder: Path) -> None
     wanted = replace(resolved(folder), corruptions=MEASURED.corruptions)
     frames = read_frames(Store(folder), wanted)
     assert not frames.complete
-    assert frames.finished_trials == 0
+    assert frames.complete_trials == 0
     assert frames.trials["clean_accuracy"].notna().all()
     assert frames.trials["corrupted_accuracy"].isna().all()
 

@@ -11,8 +11,9 @@ from actbench.errors import UsageError
 from actbench.execution.executors import Finished
 from actbench.execution.plan import prepare_study
 from actbench.execution.ray_tasks import RayTasks
-from actbench.execution.trials import run_trials
+from actbench.execution.trials import PendingTrials, run_trials
 from actbench.store.store import Store
+from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ def run_on(
     with store.locked():
         stored = store.open(plan.study)
         stored.begin()
-        run_trials(stored, plan.data_folder, stored.pending(), executor, on_event)
+        run_trials(PendingTrials(plan, stored, stored.pending()), executor, on_event)
     return {path.name: path.read_bytes() for path in (folder / "trials").iterdir()}
 
 
 def test_an_unreachable_cluster_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UsageError, match="cannot use Ray at 'auto': Could not find"):
-        RayTasks(None, "auto", None)
+        RayTasks(RunOptions(executor="ray", ray_address="auto"))
 
 
 def test_records_are_those_of_local_workers_when_nodes_join_and_die(
@@ -76,7 +77,7 @@ def test_records_are_those_of_local_workers_when_nodes_join_and_die(
             for node in [n for n in cluster.worker_nodes if n is not added[0]]:
                 cluster.remove_node(node, allow_graceful=False)
 
-    records = run_on(RayTasks(None, None, None), tiny_run.study, tmp_path / "results", disturb)
+    records = run_on(RayTasks(RunOptions()), tiny_run.study, tmp_path / "results", disturb)
     undisturbed = (tiny_run.folder / "trials").iterdir()
     assert records == {path.name: path.read_bytes() for path in undisturbed}
     assert added
@@ -117,7 +118,7 @@ def test_whatever_an_activation_does_only_its_own_trial_fails(
         if isinstance(event, Finished):
             outcomes[event.record.activation] = (event.record.status, event.record.reason)
 
-    run_on(RayTasks(None, None, 5.0), study, tmp_path / "results", note)
+    run_on(RayTasks(RunOptions(trial_timeout=5.0)), study, tmp_path / "results", note)
     assert outcomes["relu"] == ("ok", "")
     assert outcomes[names[0]] == ("crashed", "ValueError: no training")
     assert outcomes[names[1]][0] == "crashed"

@@ -19,7 +19,7 @@ from actbench.execution.estimate import estimate
 from actbench.execution.executors import Finished, Stage
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import baseline_first, run_trials
+from actbench.execution.trials import PendingTrials, baseline_first, run_trials
 from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.run_options import RunOptions
@@ -57,11 +57,11 @@ def run_here(study: Study, folder: Path, executor: Executor | None = None) -> li
         stored = store.open(plan.study)
         stored.begin()
         executor = executor or InProcess()
-        run_trials(stored, plan.data_folder, stored.pending(), executor, events.append)
+        run_trials(PendingTrials(plan, stored, stored.pending()), executor, events.append)
     return events
 
 
-def finished(events: list[Event]) -> list[Trial]:
+def ended_trials(events: list[Event]) -> list[Trial]:
     return [event.record.trial for event in events if isinstance(event, Finished)]
 
 
@@ -117,9 +117,9 @@ def test_a_user_defined_network_is_checked_before_training() -> None:
 
 def test_a_study_that_grows_runs_only_the_new_trials(tmp_path: Path) -> None:
     first = run_here(quick_study(), tmp_path / "results")
-    assert finished(first) == [Trial("relu", 0)]
+    assert ended_trials(first) == [Trial("relu", 0)]
     grown = quick_study(activations=("relu", "tanh"), seeds=(0, 7))
-    assert finished(run_here(grown, tmp_path / "results")) == [
+    assert ended_trials(run_here(grown, tmp_path / "results")) == [
         Trial("tanh", 0),
         Trial("relu", 7),
         Trial("tanh", 7),
@@ -140,22 +140,26 @@ def test_the_baseline_of_each_seed_comes_first_and_then_its_longest_trials() -> 
 
 def test_a_run_says_how_long_its_trials_will_take(tmp_path: Path) -> None:
     plan = prepare_study(quick_study(activations=("relu", "tanh"), epochs=2))
-    works = [*map(Work, plan.study.trials())]
-    line = estimate([(plan, works)], RunOptions(workers=1))
+    stored = Store(tmp_path).open(plan.study)
+    pending = PendingTrials(plan, stored, stored.pending())
+    line = estimate([pending], RunOptions(workers=1))
     assert re.fullmatch(r"2 trials: about \d+ s", line)
     assert re.fullmatch(
-        r"2 trials in 2 processes: about \d+ s", estimate([(plan, works)], RunOptions(workers=9))
+        r"2 trials in 2 processes: about \d+ s", estimate([pending], RunOptions(workers=9))
     )
     long = dataclasses.replace(plan, study=dataclasses.replace(plan.study, epochs=10**6))
     assert re.fullmatch(
-        r"2 trials: about \d+ h \d\d min", estimate([(long, works)], RunOptions(workers=1))
+        r"2 trials: about \d+ h \d\d min",
+        estimate([dataclasses.replace(pending, plan=long)], RunOptions(workers=1)),
     )
     attacked = dataclasses.replace(plan, study=dataclasses.replace(plan.study, attacks=("fgsm",)))
-    assert estimate([(attacked, works)], RunOptions(workers=1)).endswith(", without the attacks")
-    assert estimate([(plan, [])], RunOptions()) == ""
+    assert estimate([dataclasses.replace(pending, plan=attacked)], RunOptions(workers=1)).endswith(
+        ", without the attacks"
+    )
+    assert estimate([dataclasses.replace(pending, works=[])], RunOptions()) == ""
     failing = [Work(Trial("nowhere:Act", 0))]  # raises an exception
-    assert estimate([(plan, failing)], RunOptions(workers=1)) == ""
-    assert estimate([(plan, works)], RunOptions(executor="ray")) == ""
+    assert estimate([dataclasses.replace(pending, works=failing)], RunOptions(workers=1)) == ""
+    assert estimate([pending], RunOptions(executor="ray")) == ""
 
 
 @pytest.mark.usefixtures("short_report")
@@ -192,7 +196,7 @@ def test_a_record_is_stored_before_its_end_is_reported(tmp_path: Path) -> None:
     with store.locked():
         study = store.open(plan.study)
         study.begin()
-        run_trials(study, plan.data_folder, study.pending(), InProcess(), on_event)
+        run_trials(PendingTrials(plan, study, study.pending()), InProcess(), on_event)
     assert stored == [1]
 
 
@@ -213,7 +217,7 @@ def test_a_trials_record_does_not_depend_on_other_trials(tiny_run: TinyRun, tmp_
 
 def test_the_order_of_the_trials_changes_no_byte(tiny_run: TinyRun, tmp_path: Path) -> None:
     study = Study(**{**vars(tiny_run.study), "seeds": (0,)})
-    reported = finished(run_here(study, tmp_path / "results", Backwards()))
+    reported = ended_trials(run_here(study, tmp_path / "results", Backwards()))
     assert len(reported) == len(study.activations)
     for record in (tmp_path / "results" / "trials").iterdir():
         assert record.read_bytes() == (tiny_run.folder / "trials" / record.name).read_bytes()

@@ -17,7 +17,7 @@ from actbench.api.studies import run
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ActbenchError, UsageError
 from actbench.execution.plan import prepare_study
-from actbench.execution.tuning import TUNING_SEEDS, pending_choice, tuning_plans, with_choice
+from actbench.execution.tuning import TUNING_SEEDS, choice_table, tuning_plans, with_choice
 from actbench.store.store import Store
 from actbench.store.tuning import tuning_store
 from actbench.store.values import pack_counts
@@ -137,7 +137,7 @@ def test_equal_accuracies_are_decided_by_the_loss_and_no_rate_that_diverged_is_c
                     clean_correct=pack_counts(np.array([1, 0], np.uint8)),
                 )
             tuning_store(store).open(part.study).write(stored_form(record))
-    tuned = with_choice(plan, store).study
+    tuned = with_choice(plan, choice_table(plan, store)).study
     assert tuned.learning_rates == (("relu", 0.2), ("tanh", 0.2))
 
 
@@ -255,8 +255,8 @@ def test_activations_with_rates_are_resolved() -> None:
 
 def test_without_a_grid_there_is_nothing_to_choose(tmp_path: Path) -> None:
     plan = prepare_study(dataclasses.replace(TUNED, tune_lr=()))
-    assert pending_choice(plan, Store(tmp_path)) == []
-    assert with_choice(plan, Store(tmp_path)) == plan
+    assert tuning_plans(plan) == []
+    assert with_choice(plan, choice_table(plan, Store(tmp_path))) == plan
 
 
 def test_a_rate_and_a_grid_of_rates_exclude_each_other(

@@ -15,7 +15,7 @@ import pytest
 from actbench.api.studies import run
 from actbench.errors import ActbenchError
 from actbench.execution.plan import prepare_study
-from actbench.execution.tuning import candidates, tuning_plans, with_choice
+from actbench.execution.tuning import candidates, choice_table, tuning_plans, with_choice
 from actbench.store.store import Store
 from actbench.store.tuning import tuning_store
 from actbench.study.study import Study, Trial, trial_id
@@ -56,15 +56,15 @@ def test_the_points_of_a_search_are_haltons_shifted_and_each_study_has_its_own()
     ends, decays = (0.003, 0.3), (1e-5, 1e-2)
     spec = "random:trials=4,studies={},lr=0.003/0.3,weight_decay=1e-5/1e-2"
     found = candidates(Study(tune=spec.format(3)))
-    assert [(c.study, c.trial) for c in found] == [(s, t) for s in (1, 2, 3) for t in (1, 2, 3, 4)]
+    assert [(c.study, c.point) for c in found] == [(s, t) for s in (1, 2, 3) for t in (1, 2, 3, 4)]
     for base, (low, high), values in (
         (2, ends, [c.learning_rate for c in found]),
         (3, decays, [c.weight_decay for c in found]),
     ):
         assert all(low <= value <= high for value in values)
-        places = np.log(np.array(values) / low) / np.log(high / low)
+        positions = np.log(np.array(values) / low) / np.log(high / low)
         expected = [radical_inverse(number, base) for number in range(len(values))]
-        turned = (places - places[0] - expected + 0.5) % 1 - 0.5
+        turned = (positions - positions[0] - expected + 0.5) % 1 - 0.5
         assert np.abs(turned).max() < 1e-4  # settings have four digits
     seeds = [c.seeds for c in found]
     assert [seeds.count(each) for each in dict.fromkeys(seeds)] == [4, 4, 4]
@@ -164,11 +164,11 @@ def test_a_setting_that_diverged_is_not_chosen_and_a_study_of_these_is_an_error(
     plan, store = prepare_study(SEARCHED), Store(tmp_path)
     parts = list(zip(tuning_plans(plan), candidates(plan.study), strict=True))
     for part, candidate in parts:
-        lost = {("tanh", candidate.seeds[0]): "diverged"} if candidate.trial == 1 else {}
+        lost = {("tanh", candidate.seeds[0]): "diverged"} if candidate.point == 1 else {}
         for record in synthetic_records(part.study, failed=lost).values():
             tuning_store(store).open(part.study).write(stored_form(record))
-    tuned = with_choice(plan, store).study
-    second = [(c.learning_rate, c.weight_decay) for _, c in parts if c.trial == 2]
+    tuned = with_choice(plan, choice_table(plan, store)).study
+    second = [(c.learning_rate, c.weight_decay) for _, c in parts if c.point == 2]
     assert tuned.tuned_settings("tanh") == second
     part, candidate = parts[-1]
     failed = synthetic_records(part.study, failed={("tanh", candidate.seeds[0]): "crashed"})
@@ -176,7 +176,7 @@ def test_a_setting_that_diverged_is_not_chosen_and_a_study_of_these_is_an_error(
         stored_form(failed[trial_id(part.study, Trial("tanh", candidate.seeds[0]))])
     )
     with pytest.raises(ActbenchError, match="every trial of tuning study 2 made tanh diverge"):
-        with_choice(plan, store)
+        with_choice(plan, choice_table(plan, store))
 
 
 @pytest.mark.parametrize("option", [("--lr", "0.1"), ("--weight-decay", "0.1")])

@@ -13,7 +13,7 @@ from actbench.attacks.apgd import APGD
 from actbench.attacks.black_box import Square
 from actbench.attacks.fab import FAB
 from actbench.attacks.perturbations import LOGIT_GAP
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +186,7 @@ def run(
     batch_size: int = 100,
 ) -> Attacked:
     """Return the outcome of an attack with the draws of seed 0, at ``EPSILON`` unless given."""
-    attack = resolve(spec)
+    attack = ATTACKS.resolve(spec)
     epsilon = EPSILON[attack.norm] if epsilon is None else epsilon
     return attack(predict, images, labels, epsilon, seeded(), batch_size)
 

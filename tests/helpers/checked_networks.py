@@ -13,7 +13,7 @@ from actbench.errors import UsageError
 from actbench.execution.network_check import check_networks
 from actbench.models.activations import resolve_activation
 from actbench.study.study import Study, Trial
-from actbench.training.trial import finish, run_trial
+from actbench.training.trial import run_to_end, run_trial
 
 if TYPE_CHECKING:
     from actbench.data.images import ImageData
@@ -45,6 +45,8 @@ def trial_of(
     study = Study(model=model, activations=(activation,), baseline=activation, **changes)
     study = replace(study, epochs=2, corruptions=(), kernels="torch")
     few = data.train_subset(8)
-    result = result_of(finish(run_trial(study, Trial(activation, 0), few, lambda _: None)), study)
+    result = result_of(
+        run_to_end(run_trial(study, Trial(activation, 0), few, lambda _: None)), study
+    )
     assert result is not None
     return result

@@ -160,9 +160,9 @@ def contrast(image: Pixels, severity: int, generator: torch.Generator) -> Pixels
 def in_hsv(image: Pixels, change: Callable[[float, float], tuple[float, float]]) -> Pixels:
     """Return the image with each pixel's saturation and value in HSV changed."""
     changed = np.empty(image.shape)
-    for place in np.ndindex(image.shape[:2]):
-        hue, saturation, value = colorsys.rgb_to_hsv(*(image[place] / 255))
-        changed[place] = colorsys.hsv_to_rgb(hue, *change(saturation, value))
+    for position in np.ndindex(image.shape[:2]):
+        hue, saturation, value = colorsys.rgb_to_hsv(*(image[position] / 255))
+        changed[position] = colorsys.hsv_to_rgb(hue, *change(saturation, value))
     return cut(changed)
 
 
@@ -224,17 +224,17 @@ def elastic_transform(image: Pixels, severity: int, generator: torch.Generator) 
     linear = np.linalg.inv(edges) @ moved_edges
     offset = moved[2] - corners[2] @ linear
     rows, columns = np.mgrid[:height, :width]
-    places = np.stack([columns, rows], axis=-1)
-    sources = (places - offset) @ np.linalg.inv(linear)
+    positions = np.stack([columns, rows], axis=-1)
+    sources = (positions - offset) @ np.linalg.inv(linear)
     sheared = interpolated(x, sources, "mirror")
     noise = 2 * torch.rand(2, height, width, generator=generator).double().numpy() - 1
     displacement = [alpha * smoothed(plane, sigma, "symmetric", truncate=3) for plane in noise]
-    return cut(interpolated(sheared, places + np.stack(displacement, axis=-1), "reflect"))
+    return cut(interpolated(sheared, positions + np.stack(displacement, axis=-1), "reflect"))
 
 
-def interpolated(values: Plane, places: Plane, mode: str) -> Plane:
-    """Return an image's values at (column, row) places, linearly; ``mode`` as in scipy."""
-    coordinates = [places[..., 1], places[..., 0]]
+def interpolated(values: Plane, positions: Plane, mode: str) -> Plane:
+    """Return an image's values at (column, row) positions, linearly; ``mode`` as in scipy."""
+    coordinates = [positions[..., 1], positions[..., 0]]
     channels = [
         ndimage.map_coordinates(values[..., channel], coordinates, order=1, mode=mode)
         for channel in range(values.shape[2])

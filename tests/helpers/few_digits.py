@@ -27,8 +27,8 @@ def _few_digits(dataset: str, data_dir: str) -> Source:
     """Return the data set with its training images and four test images of each class."""
     source = ALL_DIGITS.target(dataset, data_dir)
 
-    def read(size: int, report: Any) -> dict[str, Any]:
-        content = source.read(size, report)
+    def read(size: int, on_progress: Any) -> dict[str, Any]:
+        content = source.read(size, on_progress)
         labels = content["test_labels"]
         kept = [np.flatnonzero(labels == label)[: TEST_IMAGES // 10] for label in np.unique(labels)]
         few = np.sort(np.concatenate(kept))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from actbench.analysis.stored_frames import read_frames
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import run_trials
+from actbench.execution.trials import PendingTrials, run_trials
 from actbench.store.store import Store
 from actbench.study.study import Study, trial_id
 
@@ -43,7 +43,7 @@ def run_in(folder: Path, study: Study, **options: Any) -> tuple[Frames, str]:
         stored.begin()
         pending = stored.pending(retry_failed=options.pop("retry_failed", False))
         listen = lambda event: texts.append(getattr(event, "text", ""))  # noqa: E731
-        run_trials(stored, plan.data_folder, pending, InProcess(), listen, **options)
+        run_trials(PendingTrials(plan, stored, pending), InProcess(), listen, **options)
         stored.clean_up()
     return read_frames(store, plan.study), "\n".join(filter(None, texts))
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from actbench.analysis.frames import Frames
+    from actbench.execution.trials import PendingTrials
 
 
 @contextlib.contextmanager
@@ -35,8 +36,8 @@ def no_estimates() -> Iterator[None]:
     """Say of any trials that they take about 1 s, in this process and its forks."""
     from actbench.execution import estimate
 
-    def about(parts: Iterable[tuple[Any, Sequence[Any]]], _: Any) -> str:
-        return "about 1 s" if any(works for _, works in parts) else ""
+    def about(parts: Iterable[PendingTrials], _: Any) -> str:
+        return "about 1 s" if any(part.works for part in parts) else ""
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(estimate, "estimate", about)

@@ -162,13 +162,13 @@ def canny_edges(plane: Pixels) -> NDArray[np.bool_]:
         beats_after = strength >= after if sector in (0, 2) else strength > after
         if strength > 50 and strength > before and beats_after:
             ridge[row, column] = strength
-    found = [place for place, strength in ridge.items() if strength > 150]
+    found = [position for position, strength in ridge.items() if strength > 150]
     edges = np.zeros(plane.shape, dtype=bool)
     while found:
         row, column = found.pop()
         edges[row, column] = True
         around = [(row + down, column + right) for down, right in product((-1, 0, 1), repeat=2)]
-        found += [place for place in around if place in ridge and not edges[place]]
+        found += [position for position in around if position in ridge and not edges[position]]
     return edges
 
 

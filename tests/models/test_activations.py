@@ -283,7 +283,10 @@ def test_the_self_check_does_not_change_its_callers_random_numbers() -> None:
     "spec",
     [
         *ACTIVATIONS,
-        *("leaky_relu:-0.1", "elu:-1", "gelu:approximate=tanh", "threshold:value=2"),
+        "leaky_relu:-0.1",
+        "elu:-1",
+        "gelu:approximate=tanh",
+        "threshold:value=2",
         "softplus:threshold=1",
     ],
 )

@@ -115,11 +115,8 @@ def test_what_a_module_changes_on_import_or_when_called_reaches_no_trial(tmp_pat
     expected = relu_records(tmp_path)
     for workers in ("0", "1"):
         folder = tmp_path / f"beside{workers}"
-        done = run_process(
-            *("run", *SMALL, "--activation", "meddling:Act", "--workers", workers),
-            *("--out", f"{folder.name}/out"),
-            cwd=tmp_path,
-        )
+        asked = [*SMALL, "--activation", "meddling:Act", "--workers", workers]
+        done = run_process("run", *asked, "--out", f"{folder.name}/out", cwd=tmp_path)
         assert done.code == 0, done.err
         assert relu_records(folder) == expected
         (named,) = (line for line in done.err.splitlines() if line.startswith("meddling changed"))

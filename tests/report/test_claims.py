@@ -46,8 +46,10 @@ def test_report_rebuilds_the_claim_from_the_folder_alone(
     done = actbench_here("report", str(folder))
     assert done.code == 0
     text = " ".join(done.out.split())
-    assert f"claim mish-squeezenet: of {TALLY} (a trial run)" in text
-    warning = "This is a trial run of the claim mish-squeezenet at scale 0.1: 1 of 50 epochs and 4"
+    assert f"claim mish-squeezenet: of {TALLY} (a reduced run)" in text
+    warning = (
+        "This is a reduced run of the claim mish-squeezenet at scale 0.1: 1 of 50 epochs and 4"
+    )
     assert text.startswith(f"⚠ {warning} of 23 seeds.")
     markdown = (folder / "summary.md").read_text(encoding="utf-8")
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -72,4 +74,4 @@ def test_report_rebuilds_the_claim_from_the_folder_alone(
     assert actbench_here("report", str(folder)).code == 0
     for name in ("replication.csv", "figures/replication.png"):
         assert not (folder / name).exists()
-    assert "trial run" not in (folder / "summary.md").read_text(encoding="utf-8")
+    assert "reduced run" not in (folder / "summary.md").read_text(encoding="utf-8")

@@ -41,10 +41,21 @@ ENVIRONMENT = {
     "seconds": {"one": 1.0, "two": 3.0},
 }
 FILES = {
-    *("trials.csv", "summary.csv", "comparisons.csv", "corruptions.csv", "attacks.csv"),
-    *("gradients.csv", "mechanism.csv", "sensitivity.csv", "samples.png"),
-    *("corruption_differences.csv", "class_summary.csv"),
-    *("study.toml", "environment.json", "summary.md", "summary.tex"),
+    "trials.csv",
+    "summary.csv",
+    "comparisons.csv",
+    "corruptions.csv",
+    "attacks.csv",
+    "gradients.csv",
+    "mechanism.csv",
+    "sensitivity.csv",
+    "samples.png",
+    "corruption_differences.csv",
+    "class_summary.csv",
+    "study.toml",
+    "environment.json",
+    "summary.md",
+    "summary.tex",
 }
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -243,8 +254,8 @@ def test_the_result_comes_first(page: str) -> None:
         "actbench run --config study.toml --out",
         "comparisons.csv a row per activation",
     ]
-    places = [text.index(words) for words in order]
-    assert places == sorted(places)
+    positions = [text.index(words) for words in order]
+    assert positions == sorted(positions)
 
 
 def test_the_page_shows_what_failed_and_how_it_was_measured(page: str) -> None:

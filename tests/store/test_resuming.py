@@ -14,14 +14,14 @@ from actbench.data.images import open_images, prepare
 from actbench.execution.executors import Retried, run_one
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import run_trials
+from actbench.execution.trials import PendingTrials, run_trials
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import record_to_json
 from actbench.store.store import Store
 from actbench.store.stored_study import Work
 from actbench.study.study import Study, Trial
 from actbench.training.events import Progress
-from actbench.training.trial import finish, run_trial, train
+from actbench.training.trial import run_to_end, run_trial, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,10 @@ def after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("activation", "epoch"),
     [
-        *[("prelu", 2), ("rrelu", 2), ("drawing", 1), ("drawing", 3)],
+        ("prelu", 2),
+        ("rrelu", 2),
+        ("drawing", 1),
+        ("drawing", 3),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [("prelu", 1), ("prelu", 3), ("rrelu", 1), ("rrelu", 3), ("drawing", 2)]
@@ -90,12 +93,12 @@ def test_a_trial_stopped_after_any_epoch_ends_with_the_record_of_an_uninterrupte
 ) -> None:
     spec = f"{user_module(DRAWS)}:act" if activation == "drawing" else activation
     trial = Trial(spec, 0)
-    uninterrupted = finish(run_trial(STUDY, trial, data, ignore))
+    uninterrupted = run_to_end(run_trial(STUDY, trial, data, ignore))
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        finish(run_trial(STUDY, trial, data, stop_after(epoch), checkpoint))
+        run_to_end(run_trial(STUDY, trial, data, stop_after(epoch), checkpoint))
     torch.manual_seed(epoch)  # another process has other generators
-    resumed = finish(run_trial(STUDY, trial, data, ignore, checkpoint))
+    resumed = run_to_end(run_trial(STUDY, trial, data, ignore, checkpoint))
     assert record_to_json(resumed) == record_to_json(uninterrupted)
 
 
@@ -112,10 +115,13 @@ def test_batch_norm_and_weight_decay_resume_too(data: ImageData, tmp_path: Path)
 
     complete, parts, rest = network(), network(), network()
     checkpoint = Checkpoint(tmp_path, "trial")
-    history = finish(train(complete, data, study, Trial("relu", 0), ignore)).history
+    history = run_to_end(train(complete, data, study, Trial("relu", 0), ignore)).history
     with pytest.raises(StoppedError):
-        finish(train(parts, data, study, Trial("relu", 0), stop_after(2), checkpoint))
-    assert finish(train(rest, data, study, Trial("relu", 0), ignore, checkpoint)).history == history
+        run_to_end(train(parts, data, study, Trial("relu", 0), stop_after(2), checkpoint))
+    assert (
+        run_to_end(train(rest, data, study, Trial("relu", 0), ignore, checkpoint)).history
+        == history
+    )
     for name, value in complete.state_dict().items():
         assert torch.equal(rest.state_dict()[name], value), name
 
@@ -129,8 +135,8 @@ def test_no_epoch_is_trained_twice(data: ImageData, tmp_path: Path) -> None:
             events.append(event.epoch)
 
     with pytest.raises(StoppedError):
-        finish(run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint))
-    finish(run_trial(STUDY, Trial("relu", 0), data, look, checkpoint))
+        run_to_end(run_trial(STUDY, Trial("relu", 0), data, stop_after(2), checkpoint))
+    run_to_end(run_trial(STUDY, Trial("relu", 0), data, look, checkpoint))
     assert events == [3]
 
 
@@ -140,14 +146,14 @@ def test_a_diverging_trial_diverges_at_the_same_step_when_resumed(
     study = replace(
         STUDY, learning_rate=30.0, optimizer="sgd:momentum=0.9", schedule="constant", epochs=9
     )
-    uninterrupted = finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
+    uninterrupted = run_to_end(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore))
     assert uninterrupted.status == "diverged"
     assert uninterrupted.history, "it diverged in its first epoch: nothing is tested"
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, stop_after(1), checkpoint))
+        run_to_end(run_trial(study, Trial("leaky_relu:0.3", 0), data, stop_after(1), checkpoint))
     assert (
-        finish(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore, checkpoint))
+        run_to_end(run_trial(study, Trial("leaky_relu:0.3", 0), data, ignore, checkpoint))
         == uninterrupted
     )
 
@@ -156,12 +162,12 @@ def test_a_trial_reports_a_damaged_checkpoint_and_gives_the_same_record(
     data: ImageData, tmp_path: Path
 ) -> None:
     trial, events = Trial("relu", 0), []
-    uninterrupted = finish(run_one(STUDY, Work(trial), data, ignore, None)).record
+    uninterrupted = run_to_end(run_one(STUDY, Work(trial), data, ignore, None)).record
     store = Store(tmp_path)
     store.make_trial_folders()
     checkpoint = Checkpoint(store.checkpoints, uninterrupted.trial_id)
     checkpoint.path.write_bytes(b"nonsense")
-    done = finish(run_one(STUDY, Work(trial), data, events.append, tmp_path))
+    done = run_to_end(run_one(STUDY, Work(trial), data, events.append, tmp_path))
     assert done.record == uninterrupted
     assert [event.reason for event in events if isinstance(event, Retried)] == [
         f"its damaged checkpoint was renamed to {checkpoint.path}.corrupt"
@@ -175,9 +181,7 @@ def test_a_finished_study_has_no_checkpoints(tmp_path: Path) -> None:
         stored = store.open(plan.study)
         stored.begin()
         run_trials(
-            stored,
-            plan.data_folder,
-            stored.pending(),
+            PendingTrials(plan, stored, stored.pending()),
             InProcess(),
             lambda _: seen.append([path.suffix for path in store.checkpoints.iterdir()]),
         )

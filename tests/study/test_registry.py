@@ -99,5 +99,11 @@ def test_a_parameter_that_a_rule_refuses_is_an_error_of_one_line(text: str, mess
     assert "\n" not in str(error.value)
 
 
+def made() -> Window:
+    """Return a window."""
+    return Window()
+
+
 def test_the_help_of_a_documented_entry_is_the_first_line_of_the_docstring() -> None:
     assert documented(Window).help == "A window with two ends."
+    assert documented(made).help == "a window."

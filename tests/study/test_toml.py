@@ -10,7 +10,7 @@ from actbench.errors import UsageError
 from actbench.store.format1 import names_of_format1
 from actbench.store.store import Store
 from actbench.study.fields import MAX_SEED, settings_of
-from actbench.study.recipe import ADVERSARIES, resolve
+from actbench.study.recipe import ADVERSARIES
 from actbench.study.study import Study, Trial
 from actbench.study.toml import read_config, study_from_toml, study_to_toml
 
@@ -124,4 +124,4 @@ def test_pixel_statistics_and_fractions_survive_a_file() -> None:
     )
     assert study.train_against == "pgd:epsilon=4/255"
     assert study_from_toml(study_to_toml(study), "here") == study
-    assert resolve(ADVERSARIES, study.train_against).epsilon == 4 / 255
+    assert ADVERSARIES.resolve(study.train_against).epsilon == 4 / 255

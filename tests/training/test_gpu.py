@@ -62,10 +62,10 @@ def _own_stream() -> Iterator[None]:
 
 
 def losses_of(
-    taker: type[Steps], spec: str, data: ImageData, place: str, study: Study = STUDY
+    taker: type[Steps], spec: str, data: ImageData, device: str, study: Study = STUDY
 ) -> tuple[list[float], Any]:
     network, _ = build_network("cnn", resolve_activation(spec), 10, 0)
-    steps = taker(network.to(place), data.to(place), study, Trial(spec, 0))
+    steps = taker(network.to(device), data.to(device), study, Trial(spec, 0))
     return [loss for epoch in (1, 2) for loss in steps.begin(epoch)], steps
 
 

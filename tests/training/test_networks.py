@@ -15,7 +15,7 @@ from actbench.models.build import build_network
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import record_to_json
 from actbench.study.study import Study, Trial
-from actbench.training.trial import finish, run_trial
+from actbench.training.trial import run_to_end, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,9 +98,9 @@ def test_a_trial_of_any_network(
     )
 
     def run(
-        spec: str = "relu", report: Callable[[Progress], None] = ignore, **options: Any
+        spec: str = "relu", on_event: Callable[[Progress], None] = ignore, **options: Any
     ) -> TrialRecord:
-        return finish(run_trial(study, Trial(spec, 0), data, report, **options))
+        return run_to_end(run_trial(study, Trial(spec, 0), data, on_event, **options))
 
     alone = run()
     assert alone.status == "ok", alone.reason
@@ -110,7 +110,7 @@ def test_a_trial_of_any_network(
     monkeypatch.setattr("actbench.store.checkpoint.SHARE", math.inf)
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        run(report=stop_after_the_first_epoch, checkpoint=checkpoint)
+        run(on_event=stop_after_the_first_epoch, checkpoint=checkpoint)
     torch.manual_seed(1)
     assert record_to_json(run(checkpoint=checkpoint)) == record_to_json(alone)
 

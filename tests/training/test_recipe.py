@@ -19,13 +19,13 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.models.normalisation import normalise_inputs
 from actbench.store.checkpoint import Checkpoint
-from actbench.study.recipe import SCHEDULES, resolve
+from actbench.study.recipe import SCHEDULES
 from actbench.study.study import Study, Trial, seed_for
 from actbench.study.toml import read_config
 from actbench.training.recipe import channel_statistics, resolve_recipe
 from actbench.training.schedules import rate_factor
 from actbench.training.steps import Steps
-from actbench.training.trial import Training, finish, train
+from actbench.training.trial import Training, run_to_end, train
 from actbench.training.validation import split
 from helpers.pairwise import pairwise
 
@@ -102,10 +102,10 @@ def trained(study: Study, data: ImageData, spec: str = "relu", **options: Any) -
     network, layers = build_network(f"{__name__}:build", resolve_activation(spec), 10, 0)
     if study.normalise == "dataset":
         normalise_inputs(network, study.pixel_statistics)
-    report = options.pop("report", ignore)
+    on_event = options.pop("on_event", ignore)
     undecayed = [p for layer in layers.values() for p in layer.parameters()]
-    steps = train(network, data, study, Trial(spec, 0), report, undecayed=undecayed, **options)
-    return finish(steps), dict(network.state_dict())
+    steps = train(network, data, study, Trial(spec, 0), on_event, undecayed=undecayed, **options)
+    return run_to_end(steps), dict(network.state_dict())
 
 
 def assert_same(
@@ -140,7 +140,7 @@ def test_every_pair_of_settings_repeats_resumes_and_is_paired(
     assert_same(trained(study, data, "leaky_relu:0"), usual)
     checkpoint = Checkpoint(tmp_path, "trial")
     with pytest.raises(StoppedError):
-        trained(study, data, checkpoint=checkpoint, report=stop_after_epoch_1)
+        trained(study, data, checkpoint=checkpoint, on_event=stop_after_epoch_1)
     assert checkpoint.path.exists()
     assert_same(trained(study, data, checkpoint=checkpoint), usual)
 
@@ -167,7 +167,7 @@ def test_a_study_by_steps_ends_within_an_epoch(data: ImageData) -> None:
     recipe: dict[str, Any] = {"batch_size": 24, "schedule": "constant"}  # 4 steps are an epoch
     study = resolve_recipe(Study(steps=10, **recipe), data)
     reports: list[Progress] = []
-    training, _ = trained(study, data, report=reports.append)
+    training, _ = trained(study, data, on_event=reports.append)
     assert study.epochs == 3
     assert [(r.epoch, r.epochs, r.step, r.steps) for r in reports] == [
         (1, 3, 4, 4),
@@ -250,15 +250,15 @@ def plain_batches(
         flips = (torch.rand(len(part), generator=drawing("flip", epoch)) < 0.5).tolist()
         corners = torch.randint(9, (len(part), 2), generator=drawing("crop", epoch)).tolist()
         images = []
-        for place, flip, (top, left) in zip(order, flips, corners, strict=True):
-            image = data.train_images[part[place]].permute(2, 0, 1) / 255
+        for position, flip, (top, left) in zip(order, flips, corners, strict=True):
+            image = data.train_images[part[position]].permute(2, 0, 1) / 255
             if "flip" in study.augment:
                 image = image.flip(2) if flip else image
                 image = F.pad(image, (4, 4, 4, 4))[:, top : top + 32, left : left + 32]
             images.append(image)
         for start in range(0, len(part), study.batch_size):
             here = slice(start, start + study.batch_size)
-            labels = [int(data.train_labels[part[place]]) for place in order[here]]
+            labels = [int(data.train_labels[part[position]]) for position in order[here]]
             yield torch.stack(images[here]), torch.tensor(labels)
 
 
@@ -319,7 +319,7 @@ def test_every_recipe_is_a_study(path: Path) -> None:
 
 def test_pangs_recipe_divides_the_rate_at_its_epochs() -> None:
     study = Study(**read_config(RECIPES / "pgd.toml"))
-    schedule, count = resolve(SCHEDULES, study.schedule), 391
+    schedule, count = SCHEDULES.resolve(study.schedule), 391
     total = 110 * count
     factors = [
         rate_factor(schedule, epoch * count + step, total)

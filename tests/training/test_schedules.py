@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from actbench.study.recipe import SCHEDULES, resolve
+from actbench.study.recipe import SCHEDULES
 from actbench.training.schedules import rate_factor
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_every_rate_is_that_of_torchs_scheduler(spec: str, total: int) -> None:
             expected.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step()
-    schedule = resolve(SCHEDULES, spec)
+    schedule = SCHEDULES.resolve(spec)
     ours = [RATE * rate_factor(schedule, number, total) for number in range(total)]
     assert ours == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
@@ -98,12 +98,12 @@ def test_every_rate_is_that_of_torchs_scheduler(spec: str, total: int) -> None:
 @pytest.mark.parametrize("spec", [*REFERENCES, "cosine:warmup=0.99", "onecycle:warmup=0"])
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_a_training_of_few_steps_has_rates_from_0_to_1(spec: str, total: int) -> None:
-    schedule = resolve(SCHEDULES, spec)
+    schedule = SCHEDULES.resolve(spec)
     factors = [rate_factor(schedule, number, total) for number in range(total)]
     assert all(0 <= factor <= 1 for factor in factors)
 
 
 def test_a_published_recipe_divides_the_rate_at_its_steps() -> None:
-    schedule = resolve(SCHEDULES, "step:at=0.5/0.75")
+    schedule = SCHEDULES.resolve("step:at=0.5/0.75")
     rates = [rate_factor(schedule, at, 64_000) for at in (31_999, 32_000, 47_999, 48_000)]
     assert rates == pytest.approx([1, 0.1, 0.1, 0.01])

@@ -17,7 +17,7 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study, Trial
 from actbench.training.measure import predict, score
-from actbench.training.trial import Training, finish, run_trial, train
+from actbench.training.trial import Training, run_to_end, run_trial, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def trained(
     study = Study(**{"epochs": 2, "activations": (spec,), **recipe})
     network, _ = build_network(study.model, resolve_activation(spec), 10, seed)
     reports: list[Progress] = []
-    training = finish(train(network, data, study, Trial(spec, seed), reports.append))
+    training = run_to_end(train(network, data, study, Trial(spec, seed), reports.append))
     return dict(network.state_dict()), training, reports
 
 
@@ -118,7 +118,7 @@ def test_the_history_holds_the_test_scores_after_every_epoch(data: ImageData) ->
         scores = score(predict(network, data.test_images), data.test_labels)
         seen.append((scores.loss, scores.accuracy))
 
-    training = finish(train(network, data, study, trial, look))
+    training = run_to_end(train(network, data, study, trial, look))
     assert [(e.test_loss, e.test_accuracy) for e in training.history] == seen
     assert [e.epoch for e in training.history] == [1, 2, 3]
     assert training.diverged == ""
@@ -179,7 +179,7 @@ def test_a_learning_rate_of_a_million_ends_as_diverged_with_the_step(data: Image
         activations=("leaky_relu:0.1",),
         baseline="leaky_relu:0.1",
     )
-    record = finish(run_trial(study, study.trials()[0], data, lambda _: None))
+    record = run_to_end(run_trial(study, study.trials()[0], data, lambda _: None))
     assert record.status == "diverged"
     assert re.fullmatch(
         r"loss (nan|inf) at epoch \d, step \d|test loss (nan|inf) at epoch \d, after step \d",
@@ -235,7 +235,7 @@ class Act(torch.nn.Module):
     for decay in (0.0, 0.1):
         study = Study(activations=(spec,), baseline=spec, epochs=1, weight_decay=decay)
         few = {"corruptions": (), "kernels": "torch"}
-        finish(run_trial(replace(study, **few), Trial(spec, 0), data, lambda _: None))
+        run_to_end(run_trial(replace(study, **few), Trial(spec, 0), data, lambda _: None))
         weights[decay] = dict(built[-1].state_dict())
     slopes = [value.item() for name, value in weights[0.1].items() if name.endswith("slope")]
     assert slopes == [0.25, 0.25, 0.25]

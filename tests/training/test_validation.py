@@ -14,7 +14,7 @@ from actbench.models.build import build_network
 from actbench.store.record import EpochRecord
 from actbench.study.study import Study, Trial
 from actbench.training.measure import predict, score
-from actbench.training.trial import finish, run_trial, train
+from actbench.training.trial import run_to_end, run_trial, train
 from actbench.training.validation import best_epoch, split
 
 
@@ -84,7 +84,7 @@ def test_the_selected_weights_are_measured_on_the_test_images_after_training(
         batch_size=20,
         corruptions=(),
     )
-    record = finish(run_trial(study, Trial("relu", 1), data, lambda _: None))
+    record = run_to_end(run_trial(study, Trial("relu", 1), data, lambda _: None))
     held_out = len(split(data.train_labels, 0.2, 1)[1])
     assert seen[:4] == [held_out] * 4  # no test image before the training ends
     assert set(seen[4:]) == {30}
@@ -103,7 +103,7 @@ def test_the_selected_weights_are_measured_on_the_test_images_after_training(
         schedule="constant",
         batch_size=20,
     )
-    training = finish(train(network, data, plain, Trial("relu", 1), lambda _: None))
+    training = run_to_end(train(network, data, plain, Trial("relu", 1), lambda _: None))
     assert training.history == record.history[:until]
     expected = score(predict(network, data.test_images), data.test_labels)
     assert record.clean is not None
@@ -114,12 +114,12 @@ def test_held_out_images_are_not_trained_on_nor_augmented(data: ImageData) -> No
     part, held_out = split(data.train_labels, 0.2, 0)
     study, trial = Study(epochs=2, validation=0.2, augment=("flip",)), Trial("relu", 0)
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-    first = finish(train(network, data, study, trial, lambda _: None)).history
+    first = run_to_end(train(network, data, study, trial, lambda _: None)).history
     images = data.train_images.clone()
     images[held_out] = 255 - images[held_out]
     other = ImageData(**{**vars(data), "train_images": images})
     network, _ = build_network("cnn", resolve_activation("relu"), 10, 0)
-    second = finish(train(network, other, study, trial, lambda _: None)).history
+    second = run_to_end(train(network, other, study, trial, lambda _: None)).history
     assert [e.train_loss for e in first] == [e.train_loss for e in second]
     assert [e.validation_loss for e in first] != [e.validation_loss for e in second]
     assert len(part) + len(held_out) == 200

@@ -16,6 +16,7 @@ from actbench.analysis.consistency import check_table
 from actbench.analysis.conventions import quantile
 from actbench.analysis.metrics import Metric
 from actbench.analysis.planning import seeds_needed
+from actbench.analysis.sequential import LEVEL
 from actbench.analysis.unpaired import Estimate, Sample, paired_from_summaries, welch
 from actbench.analysis.verdicts import NO_VERDICT, SEEDS_COLUMNS, decide
 
@@ -49,7 +50,6 @@ AUDIT_COLUMNS = (
 )
 _NUMBERS = [c for c in AUDIT_COLUMNS if c not in ("name", "baseline", "n", "verdict", "note")]
 PLAUSIBLE_CORRELATIONS = (0.0, 0.25, 0.5, 0.75)
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

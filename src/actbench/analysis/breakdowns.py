@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from actbench.analysis.paired import paired_differences, paired_t
+from actbench.analysis.paired import ROUNDING, paired_differences, paired_t
 from actbench.analysis.record_tables import trial_key
 from actbench.analysis.verdicts import holm
 from actbench.study.levels import level_labels
@@ -27,16 +27,37 @@ if TYPE_CHECKING:
 
 _INTERVAL = ("difference", "ci_low", "ci_high")
 DIFFERENCE_COLUMNS = (
-    *("activation", "baseline", "corruption", "severity", "level", "n"),
-    *(*_INTERVAL, "p_value", "p_holm"),
+    "activation",
+    "baseline",
+    "corruption",
+    "severity",
+    "level",
+    "n",
+    *_INTERVAL,
+    "p_value",
+    "p_holm",
 )
 CLASS_COLUMNS = (
-    *("measured", "severity", "level", "epsilon"),
-    *("class", "images", "correct", "accuracy"),
+    "measured",
+    "severity",
+    "level",
+    "epsilon",
+    "class",
+    "images",
+    "correct",
+    "accuracy",
 )
 SUMMARY_COLUMNS = (
-    *("activation", "measured", "epsilon", "class", "images", "n"),
-    *("accuracy_mean", "accuracy_std", "n_pairs", *_INTERVAL),
+    "activation",
+    "measured",
+    "epsilon",
+    "class",
+    "images",
+    "n",
+    "accuracy_mean",
+    "accuracy_std",
+    "n_pairs",
+    *_INTERVAL,
 )
 _TYPES = {
     **dict.fromkeys(("activation", "baseline", "corruption", "level", "measured"), "object"),
@@ -69,8 +90,8 @@ def corruption_differences(records: Records, baseline: str) -> pd.DataFrame:
         for severity in sorted(levels):
             theirs = scores.get((baseline, corruption), {}).get(severity, {})
             names = {"activation": activation, "baseline": baseline, "corruption": corruption}
-            place = {"severity": severity, "level": labels[severity - 1]}
-            parts.append(pd.DataFrame({**names, **place, **_paired(levels[severity], theirs, 1)}))
+            at = {"severity": severity, "level": labels[severity - 1]}
+            parts.append(pd.DataFrame({**names, **at, **_paired(levels[severity], theirs, 1)}))
     table = _stacked(parts, DIFFERENCE_COLUMNS[:-1])
     return table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64)))
 
@@ -218,7 +239,7 @@ def class_summary(records: Records, baseline: str, versions: int) -> pd.DataFram
 
 def _exact(values: Floats) -> Floats:
     """Return accuracies' spread or difference, with 0 in place of what is only rounding."""
-    return np.where(np.abs(values) < 1e-12, 0.0, values)
+    return np.where(np.abs(values) < ROUNDING, 0.0, values)
 
 
 def _paired(ours: BySeed, theirs: BySeed, length: int) -> dict[str, Any]:

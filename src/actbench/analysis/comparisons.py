@@ -20,6 +20,7 @@ from actbench.analysis.paired import (
     paired_t,
 )
 from actbench.analysis.planning import seeds_needed
+from actbench.analysis.sequential import LEVEL
 from actbench.analysis.signed_rank import signed_rank
 from actbench.analysis.trial_matrix import TrialMatrix
 from actbench.analysis.verdicts import SEEDS_COLUMNS, decide, judge_by_ranks
@@ -62,7 +63,7 @@ def compare(
     baseline: str,
     metrics: Mapping[str, Metric],
     margin: float = 0.005,
-    level: float = 0.05,
+    level: float = LEVEL,
     tests: int | None = None,
 ) -> pd.DataFrame:
     """Return every activation's paired difference from the baseline in every metric, and a verdict.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from actbench.analysis.conventions import (
     Convention,
-    Summary,
+    RunSummary,
     correlations,
     deviation_for_p,
     effect_sizes,
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     Values = Callable[[Printed], Range]
 
-Result = Literal["follows", "if paired", "does not follow"]
-FOLLOWS: Result = "follows"
-IF_PAIRED: Result = "if paired"
-DOES_NOT_FOLLOW: Result = "does not follow"
+Consistency = Literal["follows", "if paired", "does not follow"]
+FOLLOWS: Consistency = "follows"
+IF_PAIRED: Consistency = "if paired"
+DOES_NOT_FOLLOW: Consistency = "does not follow"
 KINDS = ("interval", "p-value", "effect size", "difference", "standard error", "mean")
 
 
@@ -55,7 +55,7 @@ class Check:
     kind: str
     printed: str
     expected: str
-    result: Result
+    result: Consistency
     how: str
 
 
@@ -135,7 +135,7 @@ def _comparison(
     table: PublishedTable,
     row: PublishedRow,
     ends: tuple[Printed, Printed] | None,
-    summary: Summary | None,
+    summary: RunSummary | None,
     values: Values,
 ) -> Iterator[Check]:
     """Yield the checks of what a row prints about its difference from the reference."""
@@ -162,14 +162,14 @@ def _comparison(
         yield _effect_size(row, row.d, summary, other, values)
 
 
-def _summary(row: PublishedRow, values: Values) -> Summary | None:
+def _summary(row: PublishedRow, values: Values) -> RunSummary | None:
     """Return the row's mean, deviation and n; None if it lacks one or has fewer than two runs."""
     if row.mean is None or row.n is None or row.n < 2 or not (row.sd or row.se):
         return None
     deviation = values(row.sd) if row.sd else Range(0, 0)
     if row.sd is None and row.se:
         deviation = values(row.se).scaled(math.sqrt(row.n))
-    return Summary(values(row.mean), Range(max(0.0, deviation.low), deviation.high), row.n)
+    return RunSummary(values(row.mean), Range(max(0.0, deviation.low), deviation.high), row.n)
 
 
 def _standard_error(row: PublishedRow, se: Printed, sd: Printed, n: int, values: Values) -> Check:
@@ -185,7 +185,7 @@ def _difference(row: PublishedRow, printed: Printed, difference: Range, values: 
 
 
 def _half_interval(
-    table: PublishedTable, row: PublishedRow, half: Printed, summary: Summary, values: Values
+    table: PublishedTable, row: PublishedRow, half: Printed, summary: RunSummary, values: Values
 ) -> Check:
     known = of_mean(summary)
     fitting = [c.name for c in known if c.half_width(table.confidence).meets(values(half))]
@@ -246,7 +246,7 @@ def _width(ends: tuple[Printed, Printed], values: Values) -> Range:
 
 
 def _p_value(
-    row: PublishedRow, printed: Printed, summary: Summary, other: Summary, values: Values
+    row: PublishedRow, printed: Printed, summary: RunSummary, other: RunSummary, values: Values
 ) -> Check:
     difference = summary.mean.minus(other.mean)
     allowed = {
@@ -267,7 +267,7 @@ def _p_value(
     return _if_paired(check, summary, other, needed)
 
 
-def _if_paired(check: Check, summary: Summary, other: Summary, deviation: Range) -> Check:
+def _if_paired(check: Check, summary: RunSummary, other: RunSummary, deviation: Range) -> Check:
     """Return the check as "if paired" if paired differences can have this standard deviation."""
     if summary.n != other.n or min(summary.deviation.low, other.deviation.low) <= 0:
         return check
@@ -282,7 +282,7 @@ def _if_paired(check: Check, summary: Summary, other: Summary, deviation: Range)
 
 
 def _effect_size(
-    row: PublishedRow, printed: Printed, summary: Summary, other: Summary, values: Values
+    row: PublishedRow, printed: Printed, summary: RunSummary, other: RunSummary, values: Values
 ) -> Check:
     known = effect_sizes(summary, other)
     found = [name for name, d in known.items() if d.meets(values(printed).magnitude())]
@@ -297,11 +297,11 @@ def _share(
 ) -> Iterator[Check]:
     """Yield the check that a mean is a share of all runs' test images, if it has enough digits."""
     step = (100 if table.unit == "percent" else 1) / images
-    if mean.place >= step:
+    if mean.step >= step:
         return
     nearest = round(mean.value / step) * step
     fits = values(mean).meets(Range(nearest, nearest))
-    digits = 1 - round(math.log10(mean.place))
+    digits = 1 - round(math.log10(mean.step))
     how = f"a mean of shares of test images is a multiple of {step:.3g}"
     yield Check(row.name, "mean", mean.text, f"{nearest:.{max(digits, 0)}f}", _result(fits), how)
 
@@ -314,7 +314,7 @@ def _point(values: Range) -> Range:
     return Range(_middle(values), _middle(values))
 
 
-def _result(fits: bool) -> Result:
+def _result(fits: bool) -> Consistency:
     return FOLLOWS if fits else DOES_NOT_FOLLOW
 
 

@@ -18,7 +18,7 @@ _QUANTILE_ROUNDING = 0.0005  # 1.96, and printed tables of t, which have three d
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """The mean and standard deviation of n runs, at least two."""
 
     mean: Range
@@ -47,7 +47,7 @@ class Convention:
         return Range(low, _two_sided(statistic.low, self.freedom.low))
 
 
-def of_mean(summary: Summary) -> list[Convention]:
+def of_mean(summary: RunSummary) -> list[Convention]:
     """Return the conventions for an interval of the mean."""
     error = summary.deviation.scaled(1 / math.sqrt(summary.n))
     freedom = float(summary.n - 1)
@@ -57,7 +57,7 @@ def of_mean(summary: Summary) -> list[Convention]:
     ]
 
 
-def of_difference(one: Summary, other: Summary) -> list[Convention]:
+def of_difference(one: RunSummary, other: RunSummary) -> list[Convention]:
     """Return the conventions for a difference of runs that are not paired, Student's first."""
     first, second = (
         Range(s.deviation.low**2 / s.n, s.deviation.high**2 / s.n) for s in (one, other)
@@ -72,7 +72,7 @@ def of_difference(one: Summary, other: Summary) -> list[Convention]:
     ]
 
 
-def pooled_deviation(one: Summary, other: Summary) -> Range:
+def pooled_deviation(one: RunSummary, other: RunSummary) -> Range:
     """Return the standard deviations within both groups together, as Student's test has them."""
     total = one.n + other.n - 2
 
@@ -86,7 +86,7 @@ def pooled_deviation(one: Summary, other: Summary) -> Range:
     return Range(pooled(*lows), pooled(*highs))
 
 
-def effect_sizes(one: Summary, other: Summary) -> dict[str, Range]:
+def effect_sizes(one: RunSummary, other: RunSummary) -> dict[str, Range]:
     """Return the absolute standardised differences by their usual names."""
     difference = one.mean.minus(other.mean).magnitude()
     pooled = pooled_deviation(one, other)
@@ -104,7 +104,7 @@ def effect_sizes(one: Summary, other: Summary) -> dict[str, Range]:
     }
 
 
-def correlations(one: Summary, other: Summary, deviation: Range) -> Range:
+def correlations(one: RunSummary, other: RunSummary, deviation: Range) -> Range:
     """Return the correlations with which paired differences have a standard deviation.
 
     They solve d² = a² + b² − 2 r a b, which is monotone in d, and in a and b on either side of

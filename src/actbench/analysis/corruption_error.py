@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from actbench.analysis.paired import ROUNDING
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-_ROUNDING = 1e-12  # 1e-17 is rounding, not an error made
 
 
 def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Series[float]:
@@ -51,7 +51,7 @@ def corruption_error_by_trial(corruptions: pd.DataFrame, baseline: str) -> pd.Se
         if seeds.empty:
             continue
         a, b = (side.loc[seeds].to_numpy(np.float64) for side in (ours, theirs))
-        usable = b.mean(axis=0) > _ROUNDING
+        usable = b.mean(axis=0) > ROUNDING  # 1e-17 is rounding, not an error made
         if not usable.any():
             continue
         a, b = a[:, usable], b[:, usable]

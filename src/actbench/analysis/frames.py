@@ -27,7 +27,7 @@ from actbench.analysis.record_tables import (
 )
 from actbench.analysis.replication import REPLICATION_COLUMNS, replicate
 from actbench.analysis.robustness import matched_accuracies, mechanism_correlations
-from actbench.analysis.sequential import spending_level
+from actbench.analysis.sequential import LEVEL, spending_level
 from actbench.analysis.summaries import summarise
 from actbench.analysis.trial_checks import KNOWN_CLASS_SHARES, checks_by_activation
 from actbench.analysis.tuning import compare_tuning_studies
@@ -242,16 +242,16 @@ class Frames:
     def level(self) -> float:
         """The level of every test: 0.05, or this interim analysis's part of it."""
         planned = self.study.interim_analyses
-        return spending_level(len(self.study.seeds), planned) if planned else 0.05
+        return spending_level(len(self.study.seeds), planned) if planned else LEVEL
 
     @property
     def complete(self) -> bool:
         """Whether every trial, of tuning studies too, is trained and measured without a crash."""
-        finished = sum(r.status == "ok" and not r.missing for r in self.records)
-        return finished == len(self.study.trials()) and all(s.complete for s in self.retuned)
+        complete = sum(r.status == "ok" and not r.missing for r in self.records)
+        return complete == len(self.study.trials()) and all(s.complete for s in self.retuned)
 
     @property
-    def finished_trials(self) -> int:
+    def complete_trials(self) -> int:
         """The number of stored trials that need no further measurement."""
         return sum(not record.missing for record in self.records)
 
@@ -260,7 +260,7 @@ class Frames:
         if self.baseline_at_chance:
             return False
         rows = self.primary_comparisons
-        rows = rows[[self.finished(activation) > 0 for activation in rows["activation"]]]
+        rows = rows[[self.with_result(activation) > 0 for activation in rows["activation"]]]
         return bool(rows["verdict"].isin(["undecided", NO_VERDICT]).any())
 
     # What to know of the trials
@@ -282,7 +282,7 @@ class Frames:
         hits, _ = self._trial_checks.get(activation, ((), []))
         return int(sum(hits))
 
-    def finished(self, activation: str) -> int:
+    def with_result(self, activation: str) -> int:
         """Return how many of the activation's stored trials have a result."""
         ours = self.trials["activation"] == activation
         return int((ours & self.trials["clean_accuracy"].notna()).sum())
@@ -295,7 +295,7 @@ class Frames:
     def mostly_at_chance(self, activation: str) -> bool:
         """Return whether half of the activation's networks or more are not above chance."""
         hits = self.at_chance(activation)
-        return hits > 0 and 2 * hits >= self.finished(activation)
+        return hits > 0 and 2 * hits >= self.with_result(activation)
 
     def lost(self, activation: str, status: str) -> int:
         """Return how many of the activation's stored trials have this status."""

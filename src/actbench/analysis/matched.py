@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from actbench.analysis.paired import CONFIDENCE, PairedT, equivalence_p_value, paired_t
+from actbench.analysis.paired import CONFIDENCE, ROUNDING, PairedT, equivalence_p_value, paired_t
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-MIN_PAIRS = 5  # a line through four leaves two degrees of freedom
+MIN_PAIRS_OF_LINE = 5  # a line through four leaves two degrees of freedom
 MAX_EXTRAPOLATION = 10.0  # of the line, in standard deviations of the covariate
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ def matched_difference(
     if not covariate.any():
         equivalence = float(equivalence_p_value(outcome, margin))
         return MatchedDifference(paired_t(outcome), equivalence, 0.0, n - 1)
-    if n < MIN_PAIRS:
-        return _none(f"fewer than {MIN_PAIRS} pairs")
+    if n < MIN_PAIRS_OF_LINE:
+        return _none(f"fewer than {MIN_PAIRS_OF_LINE} pairs")
     distance = float(covariate.mean())
     apart = covariate - distance
     squares = float(apart @ apart)
@@ -74,7 +73,7 @@ def matched_difference(
     slope = float(apart @ outcome) / squares
     difference = float(outcome.mean()) - slope * distance
     residuals = outcome - difference - slope * covariate
-    if np.abs(residuals).max() <= _ROUNDING * max(1, np.abs(outcome).max()):
+    if np.abs(residuals).max() <= ROUNDING * max(1, np.abs(outcome).max()):
         return _none("all pairs lie on one line, so the spread about it is unknown")
     variance = float(residuals @ residuals) / (n - 2)
     error = math.sqrt(variance * (1 / n + distance**2 / squares))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from actbench.analysis.sequential import LEVEL
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -23,7 +25,7 @@ POWER = 0.8
 
 # Differences that vary by less than this share of the values compared are rounding, not spread:
 # far above the error of averaging float64 numbers, far below one test image in any data set.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 def paired_differences(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
@@ -48,8 +50,8 @@ def paired_differences(values: ArrayLike, baseline: ArrayLike) -> NDArray[np.flo
     largest = np.maximum(np.abs(first), np.abs(second)).max(axis=-1, keepdims=True)
     spread = np.ptp(difference, axis=-1, keepdims=True)
     centre = difference[..., :1]
-    centre = np.where(np.abs(centre) <= _ROUNDING * largest, 0.0, centre)
-    return np.where(spread <= _ROUNDING * largest, centre, difference)
+    centre = np.where(np.abs(centre) <= ROUNDING * largest, 0.0, centre)
+    return np.where(spread <= ROUNDING * largest, centre, difference)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def detectable_noncentrality(freedom: float, level: float, power: float) -> floa
     return float(brentq(excess, 0, highest)) if excess(highest) > 0 else math.nan
 
 
-def detectable_effect(n: int, level: float = 0.05, freedom: int | None = None) -> float:
+def detectable_effect(n: int, level: float = LEVEL, freedom: int | None = None) -> float:
     """Return the smallest effect that n pairs show with ``POWER``, in standard deviations.
 
     The effect is the mean of the paired differences over their standard deviation (Cohen's d_z),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from actbench.analysis.comparison_notes import add_note
 from actbench.analysis.comparisons import compare
+from actbench.analysis.sequential import LEVEL
 from actbench.analysis.verdicts import NO_VERDICT, SEEDS_COLUMNS, decide
 from actbench.errors import UsageError
 
@@ -38,7 +39,6 @@ PAIRED_COLUMNS = (
     "seeds_needed_low",
     "seeds_needed_high",
 )
-LEVEL = 0.05
 ALL = "mean of all"
 _RELATIVE = ("matched_accuracy", "mce", "relative_mce")  # to each study's own baseline
 

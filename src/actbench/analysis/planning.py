@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 
 from actbench.analysis.paired import POWER
+from actbench.analysis.sequential import LEVEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def seeds_needed(
     deviation: float,
     n: float,
     tests: int = 1,
-    level: float = 0.05,
+    level: float = LEVEL,
     *,
     freedom: float = 1.0,
 ) -> SeedsNeeded:

@@ -63,13 +63,13 @@ class Printed:
 
     Attributes:
         value: the number.
-        place: the value of one step of its last printed digit: 0.01 for ``86.66``.
+        step: the value of one step of its last printed digit: 0.01 for ``86.66``.
         sign: "<" or ">" if it is printed as a bound, else "=".
         text: as it is printed.
     """
 
     value: float
-    place: float
+    step: float
     sign: Sign = "="
     text: str = ""
 
@@ -80,12 +80,12 @@ class Printed:
             cut_off: whether the digits may have been cut off or rounded away from zero, so that the
                 value is up to one unit of the last digit away; else it was rounded to the nearest.
         """
-        reach = self.place if cut_off else self.place / 2
+        reach = self.step if cut_off else self.step / 2
         return Range(self.value - reach, self.value + reach)
 
     def scaled(self, factor: float) -> Printed:
         """Return the number in another unit."""
-        return Printed(self.value * factor, self.place * factor, self.sign, self.text)
+        return Printed(self.value * factor, self.step * factor, self.sign, self.text)
 
 
 def clean(text: str) -> str:
@@ -121,7 +121,7 @@ def parse_number(text: str) -> Printed | None:
     printed = _printed(found["number"])
     if printed is None:
         return None
-    return Printed(printed.value, printed.place, sign, text)  # type: ignore[arg-type]
+    return Printed(printed.value, printed.step, sign, text)  # type: ignore[arg-type]
 
 
 def parse_pair(text: str) -> tuple[Printed, Printed] | None:
@@ -146,8 +146,8 @@ def _printed(number: str) -> Printed | None:
     decimals = len(mantissa.partition(".")[2])
     try:
         power = int(exponent or 0) - decimals
-        value, place = float(number), float(f"1e{power}")
+        value, step = float(number), float(f"1e{power}")
     except (ValueError, OverflowError):
         return None
-    usual = abs(value) <= _LARGEST and place >= _FINEST  # their fourth powers are finite and not 0
-    return Printed(value, place, "=", number) if usual else None
+    usual = abs(value) <= _LARGEST and step >= _FINEST  # their fourth powers are finite and not 0
+    return Printed(value, step, "=", number) if usual else None

@@ -20,7 +20,7 @@ from actbench.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from actbench.analysis.text_tables import Grid
+    from actbench.analysis.text_tables import ParsedTable
 
 Unit = Literal["percent", "fraction"]
 Spread = Literal["sd", "se", "ci"]
@@ -118,16 +118,16 @@ class ReadingOptions:
     spread: Spread | None = None
 
 
-def is_readable(grid: Grid, options: ReadingOptions) -> bool:
-    """Return whether the grid has a column of means."""
+def is_readable(parsed: ParsedTable, options: ReadingOptions) -> bool:
+    """Return whether the table has a column of means."""
     try:
-        return "mean" in find_columns(grid.headers, options.columns)
+        return "mean" in find_columns(parsed.headers, options.columns)
     except UsageError:
         return False
 
 
-def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTable:
-    """Return the table that a grid of cells prints.
+def read_table(parsed: ParsedTable, title: str, options: ReadingOptions) -> PublishedTable:
+    """Return the table that is printed.
 
     The baseline is the first row named ReLU, else the first row. The reference of printed
     comparisons is the one row without any where all others have some, else the baseline.
@@ -135,15 +135,15 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
     Raises:
         UsageError: a column or row cannot be found, or a cell cannot be read.
     """
-    columns = find_columns(grid.headers, options.columns)
+    columns = find_columns(parsed.headers, options.columns)
     if "mean" not in columns:
         raise UsageError(
-            f"{title} has no column of means among {', '.join(map(repr, grid.headers))}; name it "
+            f"{title} has no column of means among {', '.join(map(repr, parsed.headers))}; name it "
             "with --column mean=HEADER"
         )
     read, notes = [], []
-    for cells, line in zip(grid.rows, grid.lines, strict=True):
-        row = _read_row(cells, line, columns, grid.headers, title, options)
+    for cells, line in zip(parsed.rows, parsed.lines, strict=True):
+        row = _read_row(cells, line, columns, parsed.headers, title, options)
         if row.mean is None:
             if any(not is_missing(cell) for cell in cells[1:]):
                 notes.append(f"{row.name or f'line {line}'} is left out, as it has no mean")
@@ -153,8 +153,8 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
         raise UsageError(f"{title} has no row with a mean")
     _check_names(read, title)
     # the level of an interval says nothing of the unit
-    header = re.sub(r"[\d.]+\s*%", "", grid.headers[columns["mean"]])
-    texts = [header, *(cells[columns["mean"]] for cells in grid.rows)]
+    header = re.sub(r"[\d.]+\s*%", "", parsed.headers[columns["mean"]])
+    texts = [header, *(cells[columns["mean"]] for cells in parsed.rows)]
     in_percent = _largest(read) > 1 or any("%" in text for text in texts)
     unit = options.unit or ("percent" if in_percent else "fraction")
     top = 100 if unit == "percent" else 1
@@ -167,9 +167,9 @@ def read_table(grid: Grid, title: str, options: ReadingOptions) -> PublishedTabl
     baseline = find_row(options.baseline, read, title) if options.baseline else _baseline(read)
     reference = find_row(options.reference, read, title) if options.reference else ""
     with_level = [at for role, at in columns.items() if role.startswith("ci")]
-    if options.spread == "ci" or _spread_of(grid.headers[columns["mean"]]) == "ci":
+    if options.spread == "ci" or _spread_of(parsed.headers[columns["mean"]]) == "ci":
         with_level.append(columns["mean"])
-    headers = " ".join(grid.headers[at] for at in with_level)
+    headers = " ".join(parsed.headers[at] for at in with_level)
     level = re.search(r"(?<![\d.])([1-9]\d?(?:\.\d+)?)\s*%", headers)
     return PublishedTable(
         title,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from actbench.analysis.paired import ROUNDING
 from actbench.store.record_files import gc_paused
 from actbench.store.values import unpack_counts
 from actbench.study.levels import level_labels
@@ -61,7 +62,6 @@ _NOT_FLOATS = {
     "attack",
     "warning",
 }
-_ROUNDING = 1e-12  # relative to a mean of accuracies; one test image is far more
 
 
 def trial_key(record: TrialResult) -> tuple[str, int]:
@@ -106,10 +106,10 @@ def identical_activations(records: Records, baseline: str) -> dict[str, int]:
 
     A pair is a seed with which both trials have a result; in all of them all results are equal.
     """
-    finished = [record for record in records if record.status == "ok"]
-    theirs = {record.seed: record for record in finished if record.activation == baseline}
+    ok = [record for record in records if record.status == "ok"]
+    theirs = {record.seed: record for record in ok if record.activation == baseline}
     equal: dict[str, list[bool]] = {}
-    for record in finished:
+    for record in ok:
         if record.activation != baseline and record.seed in theirs:
             same = _without_names(record) == _without_names(theirs[record.seed])
             equal.setdefault(record.activation, []).append(same)
@@ -142,7 +142,11 @@ def corruptions_table(records: Records) -> pd.DataFrame:
         (
             (
                 *trial_key(r),
-                *(s.corruption, s.severity, s.accuracy, s.loss, s.ece),
+                s.corruption,
+                s.severity,
+                s.accuracy,
+                s.loss,
+                s.ece,
                 labels(s.corruption)[s.severity - 1],
             )
             for r in records
@@ -247,5 +251,5 @@ def _trial_row(record: TrialResult, scores: int) -> dict[str, object]:
         corrupted = math.fsum(s.accuracy for s in record.corruptions) / scores
         row["corrupted_accuracy"] = corrupted
         drop = record.clean_accuracy - corrupted
-        row["accuracy_drop"] = drop if abs(drop) > _ROUNDING else 0.0
+        row["accuracy_drop"] = drop if abs(drop) > ROUNDING else 0.0
     return row

@@ -82,19 +82,11 @@ def rank_correlation(one: Floats, other: Floats) -> float:
     """Return Spearman's ρ with ties at their mean rank; NaN below three pairs or without spread."""
     if len(one) < MIN_RANKED or np.ptp(one) == 0 or np.ptp(other) == 0:
         return math.nan
-    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
+    return float(np.corrcoef(pd.Series(one).rank(), pd.Series(other).rank())[0, 1])
 
 
-def _ranks(values: Floats) -> Floats:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (counts.cumsum() - (counts - 1) / 2)[place]
-    return ranks
-
-
-def mechanism_correlations(
-    values: pd.DataFrame, outcome: str = "corrupted_accuracy"
-) -> pd.DataFrame:
-    """Return each mechanism's rank correlations with the outcome, over trials and within seeds.
+def mechanism_correlations(values: pd.DataFrame) -> pd.DataFrame:
+    """Return mechanisms' rank correlations with corrupted accuracy, over trials and within seeds.
 
     ``rank_correlation`` is over all trials; those of a seed share weights and batches, so they are
     not independent and it gets no interval. ``within_seeds`` is the mean, over seeds, of the rank
@@ -102,14 +94,14 @@ def mechanism_correlations(
     interval, cut to [−1, 1], which is about further seeds with the same activations.
 
     Args:
-        values: a row per trial with ``activation``, ``seed``, the outcome and ``MECHANISMS``.
-        outcome: the column to correlate with.
+        values: a row per trial with ``activation``, ``seed``, ``corrupted_accuracy`` and
+            ``MECHANISMS``.
 
     Returns:
         A row per mechanism with the columns ``MECHANISM_COLUMNS``; NaN where there are too few
         values, or none that differ.
     """
-    rows = []
+    rows, outcome = [], "corrupted_accuracy"
     for mechanism in MECHANISMS:
         known = values.replace([np.inf, -np.inf], np.nan).dropna(subset=[mechanism, outcome])
         sides = known[mechanism].to_numpy(np.float64), known[outcome].to_numpy(np.float64)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LEVEL = 0.05  # of every test; interim analyses share it
+
 
 def interim_analyses(first: int, last: int) -> tuple[int, ...]:
     """Return the numbers of seeds at which the study is analysed, rising, ending with ``last``.
@@ -38,16 +40,16 @@ def interim_analyses(first: int, last: int) -> tuple[int, ...]:
     return tuple(sorted({first, *steps}))
 
 
-def spending_level(n: int, times: Sequence[int], level: float = 0.05) -> float:
+def spending_level(n: int, times: Sequence[int]) -> float:
     """Return the level of the tests at the interim analysis after n seeds.
 
     Alpha spending after Lan & DeMets (1983): at n seeds, of a plan that ends with N, the share
-    (n / N)² of ``level`` has been spent (Kim & DeMets 1987, the power family). An analysis may use
+    (n / N)² of ``LEVEL`` has been spent (Kim & DeMets 1987, the power family). An analysis may use
     what has been added since the one before.
 
-    Guarantee: the levels of all analyses add up to ``level``. By the union bound, a test that errs
+    Guarantee: the levels of all analyses add up to ``LEVEL``. By the union bound, a test that errs
     with at most probability a at level a (for Holm's procedure: that errs for any activation in one
-    metric) errs at any analysis, whatever ends the study, with at most probability ``level``. No
+    metric) errs at any analysis, whatever ends the study, with at most probability ``LEVEL``. No
     assumption is made about how the analyses depend on each other, so this holds from two seeds on,
     for the difference test and for the equivalence test. The plan must be fixed beforehand: a
     longer one, chosen once the results are known, spends the level twice.
@@ -55,7 +57,6 @@ def spending_level(n: int, times: Sequence[int], level: float = 0.05) -> float:
     Args:
         n: seeds so far, one of ``times``.
         times: the numbers of seeds of all analyses, rising, as ``interim_analyses`` gives them.
-        level: the total over all analyses.
 
     Raises:
         ValueError: n is not in the plan.
@@ -66,4 +67,4 @@ def spending_level(n: int, times: Sequence[int], level: float = 0.05) -> float:
         )
     position = times.index(n)
     before = times[position - 1] if position else 0
-    return level * (n**2 - before**2) / times[-1] ** 2
+    return LEVEL * (n**2 - before**2) / times[-1] ** 2

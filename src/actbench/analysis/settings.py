@@ -12,6 +12,7 @@ from scipy import special
 
 from actbench.analysis.metrics import metrics_for
 from actbench.analysis.paired import CONFIDENCE, equivalence_p_value, paired_differences, paired_t
+from actbench.analysis.sequential import LEVEL
 from actbench.analysis.studies import compare_studies
 from actbench.analysis.verdicts import IDENTICAL, NO_VERDICT, SEEDS_COLUMNS, decide
 
@@ -47,7 +48,6 @@ SETTINGS_COLUMNS = (
     "verdict",
     "note",
 )
-LEVEL = 0.05
 MIN_SETTINGS = 3
 
 

@@ -53,8 +53,8 @@ def signed_rank(differences: ArrayLike) -> SignedRank:
     values = np.round(values / largest, 12)  # 0.3 − 0.2 and 0.2 − 0.1 are tied
     values = values[values != 0]
     n = len(values)
-    _, place, counts = np.unique(np.abs(values), return_inverse=True, return_counts=True)
-    twice = (2 * counts.cumsum() - counts + 1)[place]  # mean ranks, doubled to integers
+    _, position, counts = np.unique(np.abs(values), return_inverse=True, return_counts=True)
+    twice = (2 * counts.cumsum() - counts + 1)[position]  # mean ranks, doubled to integers
     total, positive = int(twice.sum()), int(twice[values > 0].sum())
     sign = int(np.sign(2 * positive - total))
     smaller = min(positive, total - positive)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from actbench.analysis.paired import CONFIDENCE
+from actbench.analysis.paired import CONFIDENCE, ROUNDING
 from actbench.analysis.trial_matrix import TrialMatrix
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def summarise(values: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFra
             if n:
                 mean = float(sample.mean())
             if n > 1:
-                varies = np.ptp(sample) > 1e-12 * np.abs(sample).max()  # not only by rounding
+                varies = np.ptp(sample) > ROUNDING * np.abs(sample).max()  # not only by rounding
                 deviation = float(sample.std(ddof=1)) if varies else 0.0
                 quantile = float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
                 half_width = quantile * deviation / math.sqrt(n)

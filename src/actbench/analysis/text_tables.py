@@ -1,4 +1,4 @@
-"""CSV and Markdown → grids of text cells."""
+"""CSV and Markdown → tables of text cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RULE = re.compile(r"\s*:?-+:?\s*")
 
 
 @dataclass(frozen=True)
-class Grid:
+class ParsedTable:
     """A table of text cells, with the line of the text in which each row is."""
 
     headers: list[str]
@@ -21,7 +21,7 @@ class Grid:
     lines: list[int]
 
 
-def read_grids(text: str, source: str) -> list[Grid]:
+def parse_tables(text: str, source: str) -> list[ParsedTable]:
     """Return the tables of a text: every table of a Markdown text, or the one that a CSV is.
 
     Cells that a row lacks are empty. The delimiter of a CSV is the comma, semicolon or tab that
@@ -35,9 +35,9 @@ def read_grids(text: str, source: str) -> list[Grid]:
         UsageError: there is no table in it, or a row has more cells than there are headers.
     """
     lines = text.removeprefix("\ufeff").splitlines()
-    grids = _markdown_grids(lines, source)
-    if grids:
-        return grids
+    tables = _markdown_tables(lines, source)
+    if tables:
+        return tables
     filled = [line for line in lines if line.strip()]
     if not filled:
         raise UsageError(f"{source} is empty; it must be a CSV or Markdown table")
@@ -56,11 +56,11 @@ def read_grids(text: str, source: str) -> list[Grid]:
             f"{source} has no table: there must be a line of column names and a line for each row, "
             "in CSV or Markdown"
         )
-    return [_grid(headers, found[1:], source)]
+    return [_table(headers, found[1:], source)]
 
 
-def _markdown_grids(lines: list[str], source: str) -> list[Grid]:
-    grids = []
+def _markdown_tables(lines: list[str], source: str) -> list[ParsedTable]:
+    tables = []
     at = 0
     while at + 1 < len(lines):
         headers, rule = _cells(lines[at]), _cells(lines[at + 1])
@@ -73,8 +73,8 @@ def _markdown_grids(lines: list[str], source: str) -> list[Grid]:
         while at < len(lines) and "|" in lines[at]:
             rows.append((_cells(lines[at]), at + 1))
             at += 1
-        grids.append(_grid(headers, [row for row in rows if any(row[0])], source))
-    return grids
+        tables.append(_table(headers, [row for row in rows if any(row[0])], source))
+    return tables
 
 
 def _cells(line: str) -> list[str]:
@@ -86,7 +86,7 @@ def _cells(line: str) -> list[str]:
     return [cell.replace("\\|", "|").strip() for cell in re.split(r"(?<!\\)\|", line)]
 
 
-def _grid(headers: list[str], rows: list[tuple[list[str], int]], source: str) -> Grid:
+def _table(headers: list[str], rows: list[tuple[list[str], int]], source: str) -> ParsedTable:
     width = len(headers)
     for row, line in rows:
         if any(row[width:]):
@@ -95,4 +95,4 @@ def _grid(headers: list[str], rows: list[tuple[list[str], int]], source: str) ->
                 "column names"
             )
     cells = [(row + [""] * width)[:width] for row, _ in rows]
-    return Grid(headers, cells, [line for _, line in rows])
+    return ParsedTable(headers, cells, [line for _, line in rows])

@@ -37,20 +37,17 @@ MIN_TRIALS = 5
 _CUTOFFS = ((5, 19.0), (6, 11.0), (8, 8.0), (10, 7.1), (15, 6.1), (20, 5.4), (30, 4.8), (50, 4.5))
 
 
-def above_chance(
-    correct: ArrayLike, images: int, class_share: float, level: float = CHANCE_LEVEL
-) -> NDArray[np.bool_]:
+def above_chance(correct: ArrayLike, images: int, class_share: float) -> NDArray[np.bool_]:
     """Return whether each network is right more often than one that ignores the image.
 
     A one-sided binomial test of each network's correct count against the share of the largest
-    class, the best accuracy without using the image. Networks are tested one by one, not pooled:
-    one that trains among many at chance would make a pooled test significant.
+    class, the best accuracy without using the image, at ``CHANCE_LEVEL``. Networks are tested one
+    by one, not pooled: one that trains among many at chance would make a pooled test significant.
 
     Args:
         correct: how many test images each network classified correctly, shape (...).
         images: the number of test images, from 1.
         class_share: the largest class's share of the test images, in (0, 1].
-        level: the level of each test.
 
     Returns:
         Shape (...); False where the count is NaN.
@@ -59,7 +56,7 @@ def above_chance(
     # P(X >= k) for X binomial is the regularised incomplete beta function
     known = np.nan_to_num(count)
     tail = special.betainc(np.maximum(known, 1), images - np.maximum(known, 1) + 1, class_share)
-    above: NDArray[np.bool_] = (tail <= level) & (known >= 1)
+    above: NDArray[np.bool_] = (tail <= CHANCE_LEVEL) & (known >= 1)
     return above
 
 

@@ -10,8 +10,20 @@ if TYPE_CHECKING:
     from actbench.analysis.frames import Frames
 
 TUNING_COLUMNS = (
-    *("study", "activation", "baseline", "metric", "learning_rate", "weight_decay", "n", "mean"),
-    *("difference", "ci_low", "ci_high", "p_holm", "verdict", "same_verdict"),
+    "study",
+    "activation",
+    "baseline",
+    "metric",
+    "learning_rate",
+    "weight_decay",
+    "n",
+    "mean",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_holm",
+    "verdict",
+    "same_verdict",
 )
 
 
@@ -43,7 +55,7 @@ def compare_tuning_studies(frames: Frames) -> pd.DataFrame:
                     "metric": metric,
                     "learning_rate": part.study.learning_rate_of(activation),
                     "weight_decay": part.study.weight_decay_of(activation),
-                    "n": part.finished(activation),
+                    "n": part.with_result(activation),
                     "mean": means.loc[activation, f"{metric}_mean"],
                     "verdict": "",
                 }

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from actbench.analysis.paired import CONFIDENCE, POWER, detectable_noncentrality
+from actbench.analysis.paired import CONFIDENCE, POWER, ROUNDING, detectable_noncentrality
+from actbench.analysis.sequential import LEVEL
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Estimate:
         distance = margin - abs(self.difference)
         return float(special.stdtr(self.freedom, -distance / self.error))
 
-    def detectable_effect(self, level: float = 0.05, power: float = POWER) -> float:
+    def detectable_effect(self, level: float = LEVEL, power: float = POWER) -> float:
         """Return the true difference that the two-sided test shows with ``power``.
 
         The observed standard error is taken for the true one.
@@ -95,6 +96,6 @@ def paired_from_summaries(sample: Sample, other: Sample, correlation: float) -> 
         return None
     first, second = sample.deviation, other.deviation
     variance = first**2 + second**2 - 2 * correlation * first * second
-    if not variance > 1e-12 * (first**2 + second**2):
+    if not variance > ROUNDING * (first**2 + second**2):
         return None
     return Estimate(sample.mean - other.mean, math.sqrt(variance / sample.n), sample.n - 1)

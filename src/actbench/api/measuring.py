@@ -124,19 +124,19 @@ def measure(
         attacks=expand_attacks(study.attacks, study.epsilons),
         cifar10c_checksums=published,
     )
-    place = next((str(p.device) for p in network.parameters()), "cpu")
+    device = next((str(p.device) for p in network.parameters()), "cpu")
     modes = [(module, module.training) for module in network.modules()]
     class_names = _texts(class_names, "class_names")
     with generators_kept(), settings_kept(), torch.inference_mode(False), torch.enable_grad():
         try:
-            subject = _subject(network.eval(), data.to(place), normalisation)
+            subject = _subject(network.eval(), data.to(device), normalisation)
             if class_names and len(class_names) != subject.classes:
                 raise UsageError(
                     f"class_names has {len(class_names)} names; the network has "
                     f"{subject.classes} classes"
                 )
             planned = measurements_of(study, len(data.test_labels))
-            results = [result_of(subject, data.to(place), study, 0, m) for m in planned]
+            results = [result_of(subject, data.to(device), study, 0, m) for m in planned]
         finally:
             for module, mode in modes:
                 module.training = mode

@@ -72,12 +72,12 @@ def run(
         for listener in called:
             stack.callback(listener.close)
 
-        def report(event: Event) -> None:
+        def notify_all(event: Event) -> None:
             display(event)
             for listener in called:
                 listener(event)
 
-        folder = run_in_folder(study, out, run_options, report)
+        folder = run_in_folder(study, out, run_options, notify_all)
     return Results(folder)
 
 
@@ -212,7 +212,7 @@ def claim_study(name: str, scale: float = 1.0, **fields: Any) -> Study:
 
     Args:
         name: the claim's name.
-        scale: the share of its epochs and seeds, in (0, 1]; below 1 it is a trial run.
+        scale: the share of its epochs and seeds, in (0, 1]; below 1 it is a reduced run.
         fields: fields of ``Study`` that replace the claim's.
 
     Raises:
@@ -224,10 +224,10 @@ def claim_study(name: str, scale: float = 1.0, **fields: Any) -> Study:
 def default_folder(study: Study) -> Path:
     """Return ``results/<dataset>-<model>`` without characters that are unsafe in a file name.
 
-    For a claim, ``results/<claim>``, and ``results/<claim>-scale-<scale>`` for a trial run of it.
+    For a claim, ``results/<claim>``, and ``results/<claim>-scale-<scale>`` for a reduced run of it.
     """
     if study.claim:
-        trial = f"-scale-{study.scale:g}" if study.scale != 1 else ""
-        return Path("results") / f"{study.claim}{trial}"
+        scale = f"-scale-{study.scale:g}" if study.scale != 1 else ""
+        return Path("results") / f"{study.claim}{scale}"
     name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{study.dataset}-{study.model}").strip("-.")
     return Path("results") / name[:100]

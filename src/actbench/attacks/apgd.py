@@ -159,10 +159,15 @@ class _Ascent:
         nothing = torch.full(index.shape, -torch.inf, dtype=torch.float64, device=index.device)
         flat = torch.zeros_like(points)
         return cls(
-            index,
-            *(points, points, points),
-            *(flat, flat),
-            *(nothing, nothing, nothing),
+            index=index,
+            points=points,
+            last_points=points,
+            best_points=points,
+            gradients=flat,
+            best_gradients=flat,
+            values=nothing,
+            best_values=nothing,
+            checked_values=nothing,
             increases=torch.zeros_like(index),
             sizes=torch.full_like(points[:, :1, :1, :1], size),
             halved=torch.zeros_like(index, dtype=torch.bool),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -12,7 +12,8 @@ import torch
 from actbench.attacks.perturbations import batches, is_correct, logits_of
 from actbench.errors import UsageError
 from actbench.study.fields import integer
-from actbench.study.registry import parameters_of
+from actbench.study.registry import parameters_of, spec_text
+from actbench.study.specs import value_text
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -128,12 +129,7 @@ class Attack(ABC):
     @property
     def spec(self) -> str:
         """The canonical text: the name and the parameters that differ from their defaults."""
-        changed = ",".join(
-            f"{item.name}={str(getattr(self, item.name)).lower().removesuffix('.0')}"
-            for item in fields(self)
-            if getattr(self, item.name) != item.default
-        )
-        return f"{self.name}:{changed}" if changed else self.name
+        return spec_text(self.name, self, value_text)  # it seeds the draws
 
     def generator(self, epsilon: float) -> torch.Generator:
         """Return the generator of this attack at this ε, the same for every trial of a study."""

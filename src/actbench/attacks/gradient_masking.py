@@ -32,12 +32,7 @@ if TYPE_CHECKING:
 SMALL_STEP = 1 / 255
 
 
-def masking_checks(
-    predict: Predict,
-    images: Tensor,
-    labels: Tensor,
-    batch_size: int = BATCH_SIZE,
-) -> GradientResult:
+def masking_checks(predict: Predict, images: Tensor, labels: Tensor) -> GradientResult:
     """Return the checks for masked gradients of a trained network; draws no random numbers.
 
     A further sign, black-box attacks that break more than white-box ones, follows from the results
@@ -52,10 +47,9 @@ def masking_checks(
         predict: maps images to logits.
         images: float32 (N, C, H, W) in [0, 1], those that were attacked.
         labels: int64 (N,).
-        batch_size: the number of images per call of ``predict``.
     """
     zero, non_finite, misleading = [], [], []
-    for some in batches(torch.ones_like(labels), batch_size):
+    for some in batches(torch.ones_like(labels), BATCH_SIZE):
         logits, gradient = input_gradient(predict, images[some], labels[some])
         zero.append((gradient == 0).flatten(1).all(1))
         non_finite.append(~gradient.isfinite().flatten(1).all(1))
@@ -65,7 +59,7 @@ def masking_checks(
         rise = (logit_gradient(logits, labels[some]) * change).sum(1)
         misleading.append(is_correct(logits, labels[some]) & moved & ~(rise > 0))
     pgd = PGD(steps=10, random_start=False)
-    large = pgd(predict, images, labels, LARGE_EPSILON, pgd.generator(LARGE_EPSILON), batch_size)
+    large = pgd(predict, images, labels, LARGE_EPSILON, pgd.generator(LARGE_EPSILON))
     return GradientResult(
         images=len(images),
         zero_gradient_share=float(torch.cat(zero).double().mean()),

@@ -10,7 +10,8 @@ from actbench.attacks.ensemble import AutoAttack
 from actbench.attacks.fab import FAB
 from actbench.attacks.gradient import FGSM, PGD
 from actbench.errors import UsageError
-from actbench.study.registry import Entry, Registry, documented, parameters_of
+from actbench.study.registry import Registry, dataclass_entry
+from actbench.study.specs import names_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -18,31 +19,15 @@ if TYPE_CHECKING:
     from actbench.attacks.base import Attack
 
 
-def _entry(attack: type[Attack]) -> Entry[type[Attack]]:
-    return documented(attack, parameters_of(attack))
-
-
-ATTACKS = Registry(
+ATTACKS: Registry[type[Attack]] = Registry(
     "attack",
-    fgsm=_entry(FGSM),
-    pgd=_entry(PGD),
-    apgd=_entry(APGD),
-    fab=_entry(FAB),
-    square=_entry(Square),
-    autoattack=_entry(AutoAttack),
+    fgsm=dataclass_entry(FGSM),
+    pgd=dataclass_entry(PGD),
+    apgd=dataclass_entry(APGD),
+    fab=dataclass_entry(FAB),
+    square=dataclass_entry(Square),
+    autoattack=dataclass_entry(AutoAttack),
 )
-
-
-def resolve(text: str) -> Attack:
-    """Return the attack that a spec names, such as ``pgd:steps=20,norm=l2``.
-
-    A value without a name, as in ``square:500``, sets the first parameter.
-
-    Raises:
-        UsageError: an unknown name or parameter, or a value of the wrong type or range.
-    """
-    spec = ATTACKS.parse(text)
-    return ATTACKS[spec.name].target(**ATTACKS.bind(spec))
 
 
 def expand(
@@ -51,15 +36,10 @@ def expand(
     """Return the canonical specs of attacks, each once; only ``none`` means no attack.
 
     Raises:
-        UsageError: as ``resolve``, or ``none`` is given with others, or an attack cannot be used
+        UsageError: a spec is wrong, or ``none`` is given with others, or an attack cannot be used
             with this number of ``classes``, or all are in the L∞ norm and an ε is above 1.
     """
-    specs = tuple(names)
-    if specs == ("none",):
-        return ()
-    if "none" in specs:
-        raise UsageError("attacks has 'none' beside other names; give one or the other")
-    attacks = [resolve(spec) for spec in specs]
+    attacks = [ATTACKS.resolve(spec) for spec in names_or_none("attacks", names)]
     if classes is not None:
         for attack in attacks:
             attack.check_classes(classes)

@@ -113,8 +113,10 @@ def side_of(images: Tensor, area: float) -> int:
 
 
 def windows(images: Tensor, draws: Tensor, side: int) -> Tensor:
-    """Return bool (n, 1, H, W): a square of this side, at the place that the draws (n, 2) give."""
-    rows, columns = ((place >= 0) & (place < side) for place in _places(images, draws, side))
+    """Return bool (n, 1, H, W): a square of this side, at the position of the draws (n, 2)."""
+    rows, columns = (
+        (position >= 0) & (position < side) for position in _positions(images, draws, side)
+    )
     return rows[:, None, :, None] & columns[:, None, None, :]
 
 
@@ -123,7 +125,7 @@ def placed_hills(images: Tensor, draws: Tensor, flips: Tensor, side: int) -> Ten
 
     They are transposed where ``flips``, (n,), is less than a half.
     """
-    rows, columns = (place.clamp(0, side - 1) for place in _places(images, draws, side))
+    rows, columns = (position.clamp(0, side - 1) for position in _positions(images, draws, side))
     rows, columns = rows[:, :, None], columns[:, None, :]
     hills = opposite_hills(side).to(images.device)
     transposed = flips[:, None, None] < 0.5
@@ -150,8 +152,8 @@ def _hill(height: int, width: int) -> Tensor:
     return falls.flip(0).cumsum(0).flip(0)[distance]
 
 
-def _places(images: Tensor, draws: Tensor, side: int) -> list[Tensor]:
-    """Return each row's and each column's place in its image's square, int64 (n, H) and (n, W)."""
+def _positions(images: Tensor, draws: Tensor, side: int) -> list[Tensor]:
+    """Return each row's and column's position in its image's square, int64 (n, H) and (n, W)."""
     return [
         torch.arange(length, device=images.device)
         - (draws[:, axis, None] * (length - side + 1)).long()

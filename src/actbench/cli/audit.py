@@ -92,7 +92,7 @@ def audit(
 def _of_file(path: Path | None, number: int | None, given: dict[str, Any]) -> AuditDocument:
     from actbench.analysis.audit import audit as audit_of
     from actbench.analysis.published_tables import ReadingOptions, is_readable, read_table
-    from actbench.analysis.text_tables import read_grids
+    from actbench.analysis.text_tables import parse_tables
     from actbench.report.audit import AuditDocument
 
     assert path is not None  # noqa: S101 - without a claim there is a file
@@ -109,12 +109,12 @@ def _of_file(path: Path | None, number: int | None, given: dict[str, Any]) -> Au
         unit=given["unit"],
         spread=given["spread"],
     )
-    grids = read_grids(text, path.name)
-    if number is not None and number > len(grids):
-        raise UsageError(f"--number {number}: {path.name} has {len(grids)} tables")
-    readable = (grid for grid in grids if is_readable(grid, reading))
-    grid = grids[number - 1] if number is not None else next(readable, grids[0])
-    table = read_table(grid, path.name, reading)
+    tables = parse_tables(text, path.name)
+    if number is not None and number > len(tables):
+        raise UsageError(f"--number {number}: {path.name} has {len(tables)} tables")
+    readable = (parsed for parsed in tables if is_readable(parsed, reading))
+    parsed = tables[number - 1] if number is not None else next(readable, tables[0])
+    table = read_table(parsed, path.name, reading)
     if any(row.n is None and (row.sd or row.se) for row in table.rows):
         raise UsageError(f"{path.name} has no column with the number of runs; give it with --n")
     found = audit_of(table, _options(given), given["test_images"] or 0)

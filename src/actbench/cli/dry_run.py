@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from actbench.api.progress import ProgressDisplay
 from actbench.cli.terminal import show, stdout_to_stderr
 from actbench.execution.executors import Stage
+from actbench.execution.trials import PendingTrials, keep_resolved
+from actbench.store.stored_study import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from actbench.execution.executors import Event
     from actbench.execution.plan import Plan
     from actbench.store.store import Store
-    from actbench.store.stored_study import Work
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
@@ -46,12 +47,10 @@ def _listed(
     from actbench.execution import tuning
     from actbench.execution.estimate import estimate
     from actbench.execution.plan import check_stored, prepare_study
-    from actbench.execution.trials import keep_resolved
     from actbench.store.lock import Shard
     from actbench.store.store import Store
-    from actbench.store.stored_study import Work
 
-    everything, failed, shard = options.restart, options.retry_failed, options.shard
+    everything, shard = options.restart, options.shard
     check_apart(folder, study.dataset, study.data_dir)
     store = Store(folder)
     store.check_ours()
@@ -59,19 +58,20 @@ def _listed(
     if not everything:
         check_stored(plan, store)
         store.check_study(plan.study)
-    choice = tuning.pending_choice(plan, store, retry_failed=failed)
+    plans = tuning.tuning_plans(plan)
+    choice = tuning.pending_of(plans, store, options)
     if everything:
-        choice = [(part, [*map(Work, part.study.trials())]) for part in tuning.tuning_plans(plan)]
-    to_tune = sum(len(works) for _, works in choice)
+        choice = [_all_trials(part, store) for part in plans]
+    to_tune = sum(len(part.works) for part in choice)
     if not to_tune:
-        plan = tuning.with_choice(plan, store)
+        plan = tuning.with_choice(plan, tuning.choice_table(plan, store))
         if not everything:
             store.check_study(plan.study)
-    works = store.open(plan.study).pending(retry_failed=failed)
+    own = PendingTrials.of(plan, store.open(plan.study), options)
     if everything or to_tune:
-        works = [*map(Work, plan.study.trials())]
+        own = _all_trials(plan, store)
     retuned = _retuned(plan, store, options, chosen=not to_tune)
-    pending = {work.trial: work.record for work in works}
+    pending = {work.trial: work.record for work in own.works}
     everyone = plan.study.trials()
     trials = everyone if shard is None else Shard.parse(shard).part(everyone)
     rows = [
@@ -88,7 +88,7 @@ def _listed(
         if study.tune_lr or study.tune:
             content["trials_to_tune"] = to_tune
         if study.tune:
-            content["trials_with_other_settings"] = sum(len(works) for _, works in retuned)
+            content["trials_with_other_settings"] = sum(len(part.works) for part in retuned)
         return json.dumps(content)
     lines = []
     for row in rows:
@@ -97,31 +97,31 @@ def _listed(
     if to_tune:
         lines.append(f"{to_tune} trials first, to choose learning rates")
     if retuned:
-        count = sum(len(works) for _, works in retuned)
+        count = sum(len(part.works) for part in retuned)
         lines.append(f"{count} trials last, with the settings of the further tuning studies")
     to_run = [row for row in rows if not row["stored"]]
     trained = sum(bool(row["trained"]) for row in to_run)
     only = f" ({trained} of them only to measure)" if trained else ""
     lines.append(f"{len(rows)} trials, {len(to_run)} to run{only}, into {folder}")
-    own = [work for work in works if work.trial in set(trials)]
+    works = [work for work in own.works if work.trial in set(trials)]
     on_event(Stage("timing a few steps"))
-    parts = [*tuning.together(choice), (plan, own), *tuning.together(retuned)]
-    lines.append(estimate(parts, options))
+    own = dataclasses.replace(own, works=works)
+    lines.append(estimate([*tuning.together(choice), own, *tuning.together(retuned)], options))
     return "\n".join(filter(None, lines))
 
 
-def _retuned(
-    plan: Plan, store: Store, options: RunOptions, *, chosen: bool
-) -> list[tuple[Plan, list[Work]]]:
+def _all_trials(plan: Plan, store: Store) -> PendingTrials:
+    return PendingTrials(plan, store.open(plan.study), [*map(Work, plan.study.trials())])
+
+
+def _retuned(plan: Plan, store: Store, options: RunOptions, *, chosen: bool) -> list[PendingTrials]:
     """Return the trials with the settings of the further tuning studies, also if none is chosen."""
     from actbench.execution import tuning
-    from actbench.store.stored_study import Work
     from actbench.study.tuning import tuning_of
 
     if chosen and not options.restart:
-        return tuning.pending_retuned(plan, store, retry_failed=options.retry_failed)
+        return tuning.pending_of(tuning.retuned_plans(plan), store, options)
     search = tuning_of(plan.study)
     further = search.studies - 1 if search else len(plan.study.retuned)
-    works = [Work(trial) for _ in range(further) for trial in plan.study.trials()]
     unattacked = dataclasses.replace(plan, study=dataclasses.replace(plan.study, attacks=()))
-    return [(unattacked, works)] if works else []
+    return [_all_trials(unattacked, store) for _ in range(further)]

@@ -106,7 +106,7 @@ def corruptions() -> None:
 
     lines = [*_wrapped(_CORRUPTIONS, "", ""), ""]
     for name, entry in CORRUPTIONS.items():
-        lines += [*_wrapped(f"{name}  {entry.help.removeprefix('Return ')}", "", "    ")]
+        lines += _wrapped(f"{name}  {entry.help}", "", "    ")
         lines += [_HEADER] if _width() >= len(_HEADER) else []
         for parameter, constant in entry.parameters.items():
             lines += _published_values(parameter, constant)
@@ -161,11 +161,11 @@ def _wrapped(text: str, first: str, later: str) -> list[str]:
 @list_.command()
 def attacks() -> None:
     """Attacks with their parameters, and the passes through a network of ten classes per image."""
-    from actbench.attacks.registry import ATTACKS, resolve
+    from actbench.attacks.registry import ATTACKS
 
     rows = []
     for name, entry in ATTACKS.items():
-        cost = resolve(name).cost(classes=10)
+        cost = ATTACKS.resolve(name).cost(classes=10)
         rows.append([name, _parameters(entry), f"{cost.forward} + {cost.backward}", entry.help])
     _print_table(
         rows, ["name", "parameters", "forward + backward passes", "what it is"], wrapped=_WRAPPED

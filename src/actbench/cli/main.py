@@ -105,7 +105,7 @@ def run(
         from actbench.api.results import load
 
         results = load(folder)
-        stored, planned = results.finished_trials, len(results.study.trials())
+        stored, planned = results.complete_trials, len(results.study.trials())
         if stored < planned:
             log(
                 f"{stored} of {planned} trials are stored; the last shard to finish, or "
@@ -118,10 +118,10 @@ def run(
 
 
 def _log_claim(study: Study) -> None:
-    """Write that a run of a claim is a trial run, and where it departs from the protocol."""
-    from actbench.report.claims import departures, trial_run
+    """Write that a run of a claim is a reduced run, and where it departs from the protocol."""
+    from actbench.report.claims import departures, reduced_run
 
-    for line in filter(None, (trial_run(study), departures(study))):
+    for line in filter(None, (reduced_run(study), departures(study))):
         log(f"claim {study.claim}: {line}")
 
 

@@ -6,12 +6,12 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from actbench.cli.tables import name_length, print_line, print_table, styled, terminal
 from actbench.cli.terminal import show
-from actbench.report.formatting import DASH
+from actbench.report.formatting import with_interval
 from actbench.report.printable import printable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def print_comparison(lines: Sequence[str], tables: Sequence[Table]) -> None:
 def print_answer(table: Table) -> None:
     """Print the table of ``answer_table`` in a form that fits the terminal."""
     rows = [
-        [name, label, n, mean, _with_interval(difference, ends, " "), _stacked(verdict)]
+        [name, label, n, mean, with_interval(difference, ends), _stacked(verdict)]
         for name, label, n, mean, difference, ends, verdict in table.rows
     ]
     name, label, n, mean, difference, _, verdict = table.headers
@@ -62,18 +62,14 @@ def print_answer(table: Table) -> None:
     console = terminal()
     for name, rows_of_name in groupby(table.rows, key=lambda row: row[0]):
         console.print(Text(printable(name), "bold"), overflow="fold")
-        grid = Grid.grid(padding=(0, 1, 0, 0))
+        grid = RichTable.grid(padding=(0, 1, 0, 0))
         grid.add_column(min_width=10, no_wrap=True)
         grid.add_column(min_width=16)
         grid.add_column()
         for _, label, _, mean, difference, ends, verdict in rows_of_name:
-            shown = _with_interval(difference, ends, "\n") or f"{mean} %"
+            shown = with_interval(difference, ends, "\n") or f"{mean} %"
             grid.add_row(Text(f" {label}"), Text(shown), styled(_stacked(verdict)))
         console.print(grid)
-
-
-def _with_interval(difference: str, ends: str, separator: str) -> str:
-    return difference if ends in ("", DASH) else f"{difference}{separator}{ends}"
 
 
 def _stacked(verdict: str) -> str:

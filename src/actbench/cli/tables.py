@@ -10,7 +10,7 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from actbench.report.printable import printable, shortened
@@ -63,7 +63,7 @@ def print_table(
     rows = [[printable(cell) for cell in row] for row in rows]
     longest = name_length(rows, headers, wrapped)
     if longest is not None:
-        console.print(_grid(rows, headers, wrapped, right, longest))
+        console.print(_rich_table(rows, headers, wrapped, right, longest))
         return
     before = None
     for name, *cells in rows:
@@ -95,17 +95,17 @@ def _parts(cells: Sequence[str], *, wraps: bool) -> list[str]:
     return [part for cell in cells for part in (cell.split() if wraps else cell.splitlines())]
 
 
-def _grid(
+def _rich_table(
     rows: Sequence[Sequence[str]],
     headers: Sequence[str],
     wrapped: Collection[str],
     right: Collection[str],
     longest: int,
-) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for head in headers:
         wraps = head in wrapped
-        grid.add_column(
+        table.add_column(
             Text(printable(head), "bold"),
             no_wrap=not wraps,
             overflow="fold",
@@ -114,9 +114,9 @@ def _grid(
     before = None
     for name, *cells in rows:
         shown = "" if name == before else shortened(name, longest)
-        grid.add_row(Text(shown), *map(styled, cells))
+        table.add_row(Text(shown), *map(styled, cells))
         before = name
-    return grid
+    return table
 
 
 def styled(cell: str) -> Text:

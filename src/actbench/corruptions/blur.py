@@ -82,7 +82,7 @@ def glass_blur(
 
 
 def _glass_sources(images: Tensor, shift: int, generator: Generator) -> Tensor:
-    """Return where each pixel's value comes from in one round, as int64 places of shape (N, H·W).
+    """Return where each pixel's value comes from in one round, as int64 positions (N, H·W).
 
     A pixel whose offset leads to a later one, moved before it, has the source of that one.
     """
@@ -96,12 +96,12 @@ def _glass_sources(images: Tensor, shift: int, generator: Generator) -> Tensor:
     if shift == 1:  # no offset leads to a later pixel
         return source
     first = source.clone()
-    image, place = torch.nonzero(source > torch.arange(height * width), as_tuple=True)
-    while len(place):
-        before = source[image, place]
-        source[image, place] = after = first[image, before]
+    image, position = torch.nonzero(source > torch.arange(height * width), as_tuple=True)
+    while len(position):
+        before = source[image, position]
+        source[image, position] = after = first[image, before]
         later = after > before
-        image, place = image[later], place[later]
+        image, position = image[later], position[later]
     return source
 
 

@@ -15,7 +15,7 @@ Corruption = Callable[..., Tensor]  # of (images, generator, one keyword for eac
 
 _DEVIATION = number(0, 10)
 _PIXELS = number(0, 50)
-_WHOLE_PIXELS = integer(1, high=50)
+_INTEGER_PIXELS = integer(1, high=50)
 
 
 def _entry(function: Corruption, **constants: Constant) -> Entry[Corruption]:
@@ -86,7 +86,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
         shift=constant(
             "largest displacement in one round, in pixels",
-            _WHOLE_PIXELS,
+            _INTEGER_PIXELS,
             (1, 1, 1, 1, 1),
             (1, 1, 1, 2, 2),
             (1, 2, 2, 3, 4),
@@ -120,7 +120,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         blur.motion_blur,
         radius=constant(
             "half the length of the path, in pixels",
-            _WHOLE_PIXELS,
+            _INTEGER_PIXELS,
             (6, 6, 6, 8, 9),
             (10, 10, 10, 10, 12),
             (10, 15, 15, 15, 20),
@@ -199,7 +199,7 @@ CORRUPTIONS: Registry[Corruption] = Registry(
         ),
         radius=constant(
             "half the length of a flake's path, in pixels",
-            _WHOLE_PIXELS,
+            _INTEGER_PIXELS,
             (8, 10, 10, 12, 14),
             None,
             (10, 12, 12, 12, 12),

@@ -12,7 +12,7 @@ from actbench.corruptions.published import published_names
 from actbench.corruptions.registry import CORRUPTIONS
 from actbench.errors import UsageError
 from actbench.study.levels import MAX_LEVELS, SEVERITIES
-from actbench.study.specs import parse_value, value_text
+from actbench.study.specs import names_or_none, parse_value, value_text
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -166,10 +166,6 @@ def expand(names: Sequence[str], folder: str = "") -> tuple[str, ...]:
         UsageError: a name is unknown or not available, ``none`` is given with others, or the same
             levels are given twice.
     """
-    if "none" in names:
-        if set(names) != {"none"}:
-            raise UsageError("corruptions has 'none' beside other names; give one or the other")
-        return ()
     known = {**{name: (name,) for name in CORRUPTIONS}, **SUITES}
     if folder:
         files = published_names(folder)
@@ -179,7 +175,7 @@ def expand(names: Sequence[str], folder: str = "") -> tuple[str, ...]:
             after = known[suite].index("snow") + 1
             known[suite] = (*known[suite][:after], "frost", *known[suite][after:])
     expanded: dict[str, None] = {}
-    for name in names:
+    for name in names_or_none("corruptions", names):
         if name in known:
             expanded.update(dict.fromkeys(known[name]))
             continue

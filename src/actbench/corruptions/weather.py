@@ -175,8 +175,10 @@ def _edges(depth: NDArray[np.uint8]) -> NDArray[np.bool_]:
     padded = np.pad(magnitude, ((0, 0), (1, 1), (1, 1)))
     width = padded.shape[2]
     step = np.select([level, steep, falling], [1, width, width + 1], width - 1)
-    place = np.flatnonzero(np.pad(candidates, ((0, 0), (1, 1), (1, 1))))
-    here, before, after = (padded.ravel()[at] for at in (place, place - step, place + step))
+    position = np.flatnonzero(np.pad(candidates, ((0, 0), (1, 1), (1, 1))))
+    here, before, after = (
+        padded.ravel()[at] for at in (position, position - step, position + step)
+    )
     tie_allowed = level | steep
     ridge = np.zeros(depth.shape, dtype=bool)
     ridge[candidates] = (here > before) & ((here > after) | (tie_allowed & (here == after)))

@@ -15,7 +15,6 @@ from actbench.study.recipe import (
     Cutout,
     Flip,
     PixelNoise,
-    resolve,
 )
 from actbench.study.study import seed_for
 
@@ -31,8 +30,8 @@ class Augmentation:
     """The changes that a study makes to its training images, in a fixed order.
 
     Flips and crops move the pixels of uint8 images; noise and then cutout follow, on normalised
-    images. What is drawn for each image depends on the seed, the epoch and the image's place in it
-    only; see ``draw``.
+    images. What is drawn for each image depends on the seed, the epoch and the image's position
+    in it only; see ``draw``.
 
     Args:
         specs: the augmentations (``Study.augment``).
@@ -43,7 +42,7 @@ class Augmentation:
     def __init__(
         self, specs: Iterable[str], *, flip: bool, mean: Iterable[float] = (0.5, 0.5, 0.5)
     ) -> None:
-        chosen = {type(c): c for c in (resolve(AUGMENTATIONS, spec) for spec in specs)}
+        chosen = {type(c): c for c in (AUGMENTATIONS.resolve(spec) for spec in specs)}
         self._flips = Flip in chosen or (Auto in chosen and flip)
         crop, cutout, noise = (chosen.get(kind) for kind in (Crop, Cutout, PixelNoise))
         self._padding = crop.padding if isinstance(crop, Crop) else 0
@@ -63,9 +62,9 @@ class Augmentation:
         if self._flips:
             draws["flip"] = torch.rand(count, generator=_generator("flip", seed, epoch)) < 0.5
         if self._padding:
-            places = 2 * self._padding + 1
+            positions = 2 * self._padding + 1
             generator = _generator("crop", seed, epoch)
-            draws["crop"] = torch.randint(places, (count, 2), generator=generator)
+            draws["crop"] = torch.randint(positions, (count, 2), generator=generator)
         if self._cutout:
             generator = _generator("cutout", seed, epoch)
             draws["cutout"] = torch.randint(side, (count, 2), generator=generator)

@@ -76,8 +76,8 @@ def image_folder(dataset: str, data_dir: str) -> Source:
     classes = _class_names(root, parts)
     return Source(
         digest.hexdigest,
-        lambda size, report: _read_image_folder(
-            root, parts, classes, PictureReader(root, size, report)
+        lambda size, on_progress: _read_image_folder(
+            root, parts, classes, PictureReader(root, size, on_progress)
         ),
     )
 

@@ -111,7 +111,7 @@ def prepare(
     dataset: str,
     data_dir: str = "",
     image_size: int = 0,
-    report: Callable[[int, int], None] = lambda done, count: None,
+    on_progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Path:
     """Return the cached file of a data set's arrays, which is made if it is missing.
 
@@ -119,8 +119,8 @@ def prepare(
         dataset: a data set's spec; see ``DATASETS``.
         data_dir: the folder or file of its images, or the folder to download them to.
         image_size: the side to which images are resized, from 28 to 256; 0 is the data's own.
-        report: called when images are about to be read, with zeros, and with the number of those
-            that are read and of all.
+        on_progress: called when images are about to be read, with zeros, and with the number of
+            those that are read and of all.
 
     Raises:
         UsageError: the name is unknown, or the data cannot be found, downloaded or read, or has no
@@ -130,13 +130,13 @@ def prepare(
     source = find_source(dataset, data_dir)
     size = 0 if image_size == source.own_size else image_size
     if source.fingerprint is None:
-        report(0, 0)
-        return store_content(source.read(size, report))[0]
+        on_progress(0, 0)
+        return store_content(source.read(size, on_progress))[0]
     name = dataset.partition(":")[0]
     path = data_path(name, source.fingerprint(), size)
     if _read(path, check=True) is None:
-        report(0, 0)
-        content = source.read(size, report)
+        on_progress(0, 0)
+        content = source.read(size, on_progress)
         # reading may have downloaded the files, which changes the fingerprint
         path = data_path(name, source.fingerprint(), size)
         write_arrays(path, content)

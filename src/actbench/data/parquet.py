@@ -62,8 +62,8 @@ def parquet(dataset: str, data_dir: str, *, image: str, label: str) -> Source:
 
     return Source(
         fingerprint,
-        lambda size, report: _Reader(root, splits, image, label).read(
-            PictureReader(root, size, report)
+        lambda size, on_progress: _Reader(root, splits, image, label).read(
+            PictureReader(root, size, on_progress)
         ),
     )
 

@@ -76,16 +76,19 @@ class PictureReader:
     """
 
     def __init__(
-        self, root: Path, size: int, report: Callable[[int, int], None] = lambda done, count: None
+        self,
+        root: Path,
+        size: int,
+        on_progress: Callable[[int, int], None] = lambda done, count: None,
     ) -> None:
         """Prepare to read files.
 
         Args:
             root: the folder.
             size: the side of the images, or 0.
-            report: called with the number of images that are read, and of all, of each ``read``.
+            on_progress: called with the number of images that are read, and of all, by ``read``.
         """
-        self.size, self._report = size, report
+        self.size, self._on_progress = size, on_progress
         self._root = root
         self._must_fit = size == 0
         self._first = ""
@@ -118,22 +121,22 @@ class PictureReader:
                     if not self.size:
                         self._check_size(name, decode(content, 0, str(self._root / name)).size)
                     images = scratch_images(count, self.size)
-                places = images[start : start + len(files)]
-                found = zip(files, pool.map(self._read_one, files, places), strict=True)
+                targets = images[start : start + len(files)]
+                found = zip(files, pool.map(self._read_one, files, targets), strict=True)
                 for number, ((name, _), image) in enumerate(found, start=start + 1):
                     self._count(name, image)
                     if number % IMAGES_BETWEEN_REPORTS == 0:
-                        self._report(number, count)
+                        self._on_progress(number, count)
                 start += len(files)
         return images
 
-    def _read_one(self, file: File, place: Pixels) -> DecodedImage:
-        """Write an image to its place if it has its shape; return what was found."""
+    def _read_one(self, file: File, target: Pixels) -> DecodedImage:
+        """Write an image to ``target`` if it has its shape; return what was found."""
         name, content = file
         size = 0 if self._must_fit else self.size
         image = decode(content, size, str(self._root / name))
-        if image.pixels.shape == place.shape:
-            place[:] = image.pixels
+        if image.pixels.shape == target.shape:
+            target[:] = image.pixels
         return image.without_pixels()
 
     def _count(self, name: str, image: DecodedImage) -> None:
@@ -180,10 +183,10 @@ def fitted(images: Pixels, size: int) -> Pixels:
         return images
     found = scratch_images(len(images), size)
 
-    def place(number: int) -> None:
+    def resize(number: int) -> None:
         found[number] = resized(Image.fromarray(np.ascontiguousarray(images[number])), size)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for _ in pool.map(place, range(len(images))):
+        for _ in pool.map(resize, range(len(images))):
             pass
     return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]
 
 # Formats that Pillow decodes itself; for others, such as EPS, it starts programs.
-FORMATS = (
+IMAGE_FORMATS = (
     "AVIF",
     "BMP",
     "DIB",
@@ -120,7 +120,7 @@ def decode(read: Callable[[], bytes], size: int, name: str) -> DecodedImage:
 
     _found.exif_warning = False
     try:
-        with Image.open(io.BytesIO(read()), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(read()), formats=IMAGE_FORMATS) as image:
             image.load()
             bits = _grey_bits(image)
             used = None
@@ -139,7 +139,7 @@ def decode(read: Callable[[], bytes], size: int, name: str) -> DecodedImage:
         raise UsageError(f"cannot read the image {name!r}: {error}") from None
     except UnidentifiedImageError:
         raise UsageError(
-            f"{name!r} is not an image in a supported format ({', '.join(FORMATS)})"
+            f"{name!r} is not an image in a supported format ({', '.join(IMAGE_FORMATS)})"
         ) from None
     except Exception as error:  # Pillow's readers raise many types
         raise UsageError(f"cannot read the image {name!r}: {message_of(error, name)}") from None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "tiny-imagenet-200"
-OWN_SIZE = 64
+TINY_IMAGENET_SIZE = 64
 ANNOTATIONS = "val/val_annotations.txt"
 
 
@@ -71,10 +71,10 @@ def tiny_imagenet(dataset: str, data_dir: str) -> Source:
 
     return Source(
         fingerprint,
-        lambda size, report: _read(
-            root, wnids, train, test, PictureReader(root, size or OWN_SIZE, report)
+        lambda size, on_progress: _read(
+            root, wnids, train, test, PictureReader(root, size or TINY_IMAGENET_SIZE, on_progress)
         ),
-        OWN_SIZE,
+        TINY_IMAGENET_SIZE,
     )
 
 
@@ -97,7 +97,7 @@ def _read(
             len(files), [[(name, (root / name).read_bytes) for name, _ in files]]
         )
         content[f"{part}_labels"] = np.array([label for _, label in files], dtype=np.int64)
-    return {**content, "notes": reader.notes(), "own_size": OWN_SIZE}
+    return {**content, "notes": reader.notes(), "own_size": TINY_IMAGENET_SIZE}
 
 
 def _lines(root: Path, name: str) -> list[str]:
@@ -134,13 +134,13 @@ def _annotated(root: Path, wnids: set[str]) -> list[tuple[str, str]]:
     for number, line in enumerate(_lines(root, ANNOTATIONS), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0].strip()
-        place = f"{str(root / ANNOTATIONS)!r}, line {number}"
+        where = f"{str(root / ANNOTATIONS)!r}, line {number}"
         if wnid not in wnids:
-            raise UsageError(f"{place}: the class {wnid!r} is not in wnids.txt")
+            raise UsageError(f"{where}: the class {wnid!r} is not in wnids.txt")
         if name not in there:
-            raise UsageError(f"{place}: val/images has no {name!r}")
+            raise UsageError(f"{where}: val/images has no {name!r}")
         if name in found:
-            raise UsageError(f"{place}: {name!r} is annotated twice")
+            raise UsageError(f"{where}: {name!r} is annotated twice")
         found[name] = wnid
     if others := sorted(there - found.keys()):
         raise UsageError(f"{str(root / ANNOTATIONS)!r} has no class for val/images/{others[0]}")

@@ -16,8 +16,12 @@ from actbench.training.devices import gpu_names
 
 # PyTorch, oneDNN, MKL and OpenBLAS choose their kernels by these.
 VARIABLES = (
-    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR"),
-    *("MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE"),
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OPENBLAS_CORETYPE",
 )
 
 

@@ -24,12 +24,11 @@ from actbench.training.steps import Steps
 from actbench.training.trial import trial_network
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from actbench.data.images import ImageData
-    from actbench.execution.plan import Plan
+    from actbench.execution.trials import PendingTrials
     from actbench.store.record import TrialRecord
-    from actbench.store.stored_study import Work
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study
 
@@ -39,7 +38,7 @@ CLEAN_PASSES = 4  # a prediction, and the gradient in the images
 TIMED_SECONDS = 2.0  # no other activation is timed after these
 
 
-def estimate(parts: Iterable[tuple[Plan, Sequence[Work]]], options: RunOptions) -> str:
+def estimate(parts: Iterable[PendingTrials], options: RunOptions) -> str:
     """Return a line that says about how long trials will take; empty if that is not known.
 
     Training steps and the evaluation of images are timed, and the time for anything else is left
@@ -47,34 +46,34 @@ def estimate(parts: Iterable[tuple[Plan, Sequence[Work]]], options: RunOptions) 
     raises an exception.
 
     Args:
-        parts: plans, each with trials that are to be run.
+        parts: the trials that are to be run.
         options: how they are run.
     """
-    found = [(plan, works) for plan, works in parts if works]
-    if not found or found[0][0].study.device != "cpu" or options.executor == "ray":
+    found = [part for part in parts if part.works]
+    if not found or found[0].plan.study.device != "cpu" or options.executor == "ray":
         return ""
     seconds = 0.0
     # what user code raises ends only its trials
     with contextlib.suppress(Exception, SystemExit), settings_kept(fresh=True):
-        seconds = sum(_seconds(plan, works) for plan, works in found)
+        seconds = sum(map(_seconds, found))
     if not seconds:
         return ""
-    count = sum(len(works) for _, works in found)
+    count = sum(len(part.works) for part in found)
     workers = default_workers() if options.workers is None else options.workers
     workers = max(1, min(workers, count))
     at_once = min(workers, default_workers())
-    attacks = ", without the attacks" if any(plan.study.attacks for plan, _ in found) else ""
+    attacks = ", without the attacks" if any(part.plan.study.attacks for part in found) else ""
     which = f"{count} trials in {workers} processes" if workers > 1 else f"{count} trials"
     return f"{which}: about {duration(seconds / at_once)}{attacks}"
 
 
-def _seconds(plan: Plan, works: Sequence[Work]) -> float:
+def _seconds(part: PendingTrials) -> float:
     """Return the seconds of trials, one after another on one thread.
 
     Each activation is timed, or as many as ``TIMED_SECONDS`` allow.
     """
-    study = plan.study
-    data = study_images(plan.data_folder, study)
+    study, works = part.plan.study, part.works
+    data = study_images(part.plan.data_folder, study)
     amounts = [_amount(study, work.record, data) for work in works]
     steps = max(steps for steps, _ in amounts)
     timed = max(2, min(TIMED_STEPS, steps // 4)) if steps else 0

@@ -128,7 +128,7 @@ def run_one(
     study: Study,
     work: Work,
     data: ImageData,
-    report: Callable[[Event], None],
+    on_event: Callable[[Event], None],
     folder: Path | None,
     *,
     deferred: bool = False,
@@ -152,10 +152,10 @@ def run_one(
     environment = environment_of(study.device, study.kernels)
 
     def when_damaged(path: Path) -> None:
-        report(Retried(trial, f"its damaged checkpoint was renamed to {path}"))
+        on_event(Retried(trial, f"its damaged checkpoint was renamed to {path}"))
 
-    def report_from_trial(event: TrialEvent) -> None:
-        report(replace(event, environment=environment) if isinstance(event, Updated) else event)
+    def on_trial_event(event: TrialEvent) -> None:
+        on_event(replace(event, environment=environment) if isinstance(event, Updated) else event)
 
     checkpoint = weights = None
     if folder is not None:
@@ -168,7 +168,7 @@ def run_one(
             study,
             trial,
             data,
-            report_from_trial,
+            on_trial_event,
             checkpoint,
             weights=weights,
             stored=work.record,
@@ -189,10 +189,10 @@ def run_one(
     except (Exception, SystemExit) as error:  # an error in user code ends only this trial
         reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         return given_up(study, work, reason, time.perf_counter() - begin, trace)
-    return finished(study, record, time.perf_counter() - begin, environment)
+    return end_event(study, record, time.perf_counter() - begin, environment)
 
 
-def finished(
+def end_event(
     study: Study, record: TrialRecord, seconds: float, environment: Mapping[str, Any] | None = None
 ) -> Finished:
     """Return the event of a trial's end."""
@@ -210,7 +210,7 @@ def given_up(study: Study, work: Work, reason: str, seconds: float, trace: str =
         record = crashed(study, work.trial, reason, trace)
     else:
         record = work.record.given_up(study, one_line(reason)[:300])
-    return finished(study, record, seconds)
+    return end_event(study, record, seconds)
 
 
 def crashed(study: Study, trial: Trial, reason: str, trace: str = "") -> TrialRecord:

@@ -54,7 +54,7 @@ class _Task:
     on_event: Callable[[Event], None]
     folder: Path | None
 
-    def report(self, event: Event) -> None:
+    def forward(self, event: Event) -> None:
         """Forward an event, and keep the trial's latest record in case it must resume."""
         if isinstance(event, Updated):
             self.work = Work(self.work.trial, event.record)
@@ -139,7 +139,7 @@ class InterleavedTrials:
             stream = own_stream(self._device)
         data_study = Study(**{name: getattr(study, name) for name in _DATA_FIELDS})
         data = _images(self._device, task.data_folder, data_study)
-        steps = run_one(study, task.work, data, task.report, task.folder, deferred=self._deferred)
+        steps = run_one(study, task.work, data, task.forward, task.folder, deferred=self._deferred)
         return _RunningTrial(task, steps, stream, start)
 
     def _out_of_memory(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from actbench.execution.executors import Event
+    from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 
 SECONDS_TO_GIVE_UP = 30
@@ -60,9 +61,7 @@ class RayTasks:
         UsageError: Ray is not installed, or there is no such cluster.
     """
 
-    def __init__(
-        self, workers: int | None, address: str | None, trial_timeout: float | None
-    ) -> None:
+    def __init__(self, options: RunOptions) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would send usage data
         try:
             import ray
@@ -71,11 +70,12 @@ class RayTasks:
                 "the executor ray needs Ray; install actbench with the extra ray"
             ) from None
         self._ray: Any = ray
-        self._at_once, self._timeout = workers, trial_timeout
+        self._at_once, self._timeout = options.workers, options.trial_timeout
         self._ours = not ray.is_initialized()
         if not self._ours:
             return
-        own: dict[str, Any] = {} if address else {"num_cpus": workers or default_workers()}
+        address = options.ray_address
+        own: dict[str, Any] = {} if address else {"num_cpus": options.workers or default_workers()}
         with _signals_kept():
             try:
                 ray.init(
@@ -192,7 +192,7 @@ def _run_on_node(
         folder = None
     begin = time.perf_counter()
 
-    def report(event: Event) -> None:
+    def on_event(event: Event) -> None:
         nonlocal work
         if isinstance(event, Updated):
             work = Work(work.trial, event.record)
@@ -201,7 +201,7 @@ def _run_on_node(
 
     try:
         with _time_limit(None if timeout is None else max(0.001, timeout - spent)):
-            trial = run_one(study, work, ImageData(**tensors), report, folder)
+            trial = run_one(study, work, ImageData(**tensors), on_event, folder)
             while True:
                 known = len(events)
                 next(trial)

@@ -7,6 +7,7 @@ import datetime
 import math
 import subprocess
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +37,25 @@ if TYPE_CHECKING:
     from actbench.study.study import Study
 
 TRIALS_ON_A_GPU = 32
-SHARE = 0.0025  # of the time, for records of unfinished trials
+RECORDS_SHARE = 0.0025  # of the time, for records of unfinished trials
+
+
+@dataclass(frozen=True)
+class PendingTrials:
+    """Trials of a planned study that are to be run, and where their records are stored."""
+
+    plan: Plan
+    stored: StoredStudy
+    works: Sequence[Work]
+
+    @classmethod
+    def of(cls, plan: Plan, stored: StoredStudy, options: RunOptions) -> PendingTrials:
+        """Return the trials that the folder lacks, or that ``options`` retry."""
+        return cls(plan, stored, stored.pending(retry_failed=options.retry_failed))
 
 
 def run_trials(
-    stored: StoredStudy,
-    data_folder: Path,
-    works: Sequence[Work],
+    pending: PendingTrials,
     executor: Executor,
     on_event: Callable[[Event], None],
     *,
@@ -51,18 +64,19 @@ def run_trials(
     """Run trials and store their records, before ``on_event`` is called with the trial's end.
 
     The record of an unfinished trial is stored when it is trained and after each measurement, but
-    not so often that this takes more than ``SHARE`` of the time. Without ``keep_weights``, a
-    trial's weights are removed when nothing is left to measure or to retry.
+    not so often that this takes more than ``RECORDS_SHARE`` of the time. Without ``keep_weights``,
+    a trial's weights are removed when nothing is left to measure or to retry.
 
     Raises:
         ResultsFolderError: the folder cannot be written, or was moved (``Store.check_in_place``).
     """
+    stored, works = pending.stored, pending.works
     store, study = stored.store, stored.study
     start, git_commit = _now(), _git_commit()
     known = set(map(trial_names(study), study.trials()))
     before = {work.record.trial_id for work in works if work.record is not None}
     described: set[str] = set()
-    pace = Pace(SHARE)
+    pace = Pace(RECORDS_SHARE)
 
     def note(event: Finished | Updated) -> None:
         now = {**event.environment, "git_commit": git_commit} if event.environment else None
@@ -87,9 +101,8 @@ def run_trials(
         on_event(event)
 
     store.make_trial_folders()
-    executor.run(
-        study, baseline_first(works, study.baseline), data_folder, handle, store.folder.absolute()
-    )
+    ordered, folder = baseline_first(works, study.baseline), store.folder.absolute()
+    executor.run(study, ordered, pending.plan.data_folder, handle, folder)
 
 
 def stored_elsewhere(stored: StoredStudy) -> list[str]:
@@ -161,7 +174,7 @@ def make_executor(study: Study, options: RunOptions) -> Executor:
                 "Ray runs trials on CPUs only, and device is cuda; it must be cpu, or the "
                 "executor local"
             )
-        return RayTasks(workers, options.ray_address, timeout)
+        return RayTasks(options)
     if workers == 0:
         return InProcess()
     if device == "cuda":
@@ -198,31 +211,33 @@ def prepare_corruptions(
         corrupted_test_images(data, name, severity)
 
 
-def has_samples(plan: Plan, store: Store) -> bool:
+def has_samples(stored: StoredStudy) -> bool:
     """Return whether the folder has what ``write_samples`` stores, for these corruptions."""
-    if not plan.study.corruptions:
+    corruptions = stored.study.corruptions
+    if not corruptions:
         return True
     try:
-        samples_from_png((store.folder / SAMPLES_FILE).read_bytes(), plan.study.corruptions)
+        samples_from_png((stored.store.folder / SAMPLES_FILE).read_bytes(), corruptions)
     except (OSError, ValueError):
         return False
     return True
 
 
-def write_samples(plan: Plan, store: Store) -> None:
+def write_samples(stored: StoredStudy, data_folder: Path) -> None:
     """Store the first test image under every corruption and severity, for the report."""
     from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
-    if not plan.study.corruptions:
+    study = stored.study
+    if not study.corruptions:
         return
-    data, folder = study_images(plan.data_folder, plan.study), plan.study.cifar10c
+    data, folder = study_images(data_folder, study), study.cifar10c
     samples = {}
-    for name in plan.study.corruptions:
+    for name in study.corruptions:
         samples[name, 0] = data.test_images[0].numpy()
         for severity in severities(name):
             samples[name, severity] = corrupted_test_images(data, name, severity, folder)[0].numpy()
-    store.write_bytes(SAMPLES_FILE, samples_to_png(samples))
+    stored.store.write_bytes(SAMPLES_FILE, samples_to_png(samples))
 
 
 def _now() -> str:

@@ -20,35 +20,43 @@ from scipy.stats import qmc
 
 from actbench.errors import ActbenchError
 from actbench.execution.executors import Planned
-from actbench.execution.trials import prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, prepare_corruptions, run_trials
 from actbench.store.tuning import tuning_store
 from actbench.study.study import Study, seed_for, trial_names
 from actbench.study.tuning import tuning_of
 from actbench.training.events import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from actbench.execution.executors import Event, Executor
     from actbench.execution.plan import Plan
     from actbench.store.measured import CleanResult
     from actbench.store.store import Store
-    from actbench.store.stored_study import Work
+    from actbench.study.run_options import RunOptions
 
 # Not the seeds of the study: rates must not depend on them, nor change when seeds are added.
 TUNING_SEEDS = tuple(seed_for("tuning", number) for number in range(2))
 COLUMNS = (
-    *("study", "trial", "activation", "learning_rate", "weight_decay"),
-    *("n", "validation_accuracy", "validation_loss", "chosen"),
+    "study",
+    "trial",
+    "activation",
+    "learning_rate",
+    "weight_decay",
+    "n",
+    "validation_accuracy",
+    "validation_loss",
+    "chosen",
 )
 _DIGITS = ".4g"  # of a random setting, so that tables show all of it
 
 
 class Candidate(NamedTuple):
-    """A setting that a tuning study tries; tuning studies and their trials count from 1."""
+    """A setting that a tuning study tries; tuning studies and their points count from 1."""
 
     study: int
-    trial: int
+    point: int
     learning_rate: float
     weight_decay: float
     seeds: tuple[int, ...]
@@ -70,12 +78,12 @@ def candidates(study: Study) -> list[Candidate]:
     points = qmc.Halton(2, scramble=False).random(search.trials * search.studies) + shift
     found = []
     for position, (first, second) in enumerate((points % 1).tolist()):
-        number, trial = (1 + count for count in divmod(position, search.trials))
+        number, point = (1 + count for count in divmod(position, search.trials))
         rate, decay = _log_uniform(search.lr, first), study.weight_decay
         if search.weight_decay:
             decay = _log_uniform(search.weight_decay, second)
         seeds = (seed_for("tuning study", number),)
-        found.append(Candidate(number, trial, rate, decay, seeds))
+        found.append(Candidate(number, point, rate, decay, seeds))
     return found
 
 
@@ -136,12 +144,11 @@ _NOT_TUNED_WITH = {
 def tune(
     plan: Plan,
     store: Store,
+    pending: Sequence[PendingTrials],
     executor: Executor,
     on_event: Callable[[Event], None],
-    *,
-    retry_failed: bool,
 ) -> tuple[Plan, pd.DataFrame]:
-    """Run the missing tuning trials and return the plan with the chosen settings, and a table.
+    """Run the pending tuning trials and return the plan with the chosen settings, and a table.
 
     The table has a row per activation and candidate (see ``choice_table``).
 
@@ -149,71 +156,53 @@ def tune(
         ResultsFolderError: the folder is another study's, or cannot be written.
         ActbenchError: as ``with_choice``, or no worker process could start.
     """
-    _archive_damaged(tuning_plans(plan), store, on_event)
-    pending = pending_choice(plan, store, retry_failed=retry_failed)
-    on_event(Planned(sum(len(works) for _, works in pending)))
+    for tried in tuning_plans(plan):
+        _note_damaged(tuning_store(store).open(tried.study).archive_damaged(), on_event)
+    on_event(Planned(sum(len(part.works) for part in pending)))
     if pending:  # check that the folder is this study's before any training
-        for path, fault in store.open(plan.study).begin().items():
-            on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
-    for part, works in pending:
-        setting = f"{part.study.learning_rate:g}"
+        _note_damaged(store.open(plan.study).begin(), on_event)
+    for part in pending:
+        study = part.plan.study
+        setting = f"{study.learning_rate:g}"
         if plan.study.tune:
-            setting = f"{setting}, weight decay {part.study.weight_decay:g}"
+            setting = f"{setting}, weight decay {study.weight_decay:g}"
         on_event(Note(f"choosing learning rates: {setting}"))
-        _run_part(part, works, store, executor, on_event)
-    tuned = with_choice(plan, store)
+        _run_part(part, executor, on_event)
+    table = choice_table(plan, store)
+    tuned = with_choice(plan, table)
     for line in describe_choice(tuned.study):
         on_event(Note(line))
-    return tuned, choice_table(plan, store)
+    return tuned, table
 
 
 def run_retuned(
-    pending: Sequence[tuple[Plan, Sequence[Work]]],
-    store: Store,
-    executor: Executor,
-    on_event: Callable[[Event], None],
+    pending: Sequence[PendingTrials], executor: Executor, on_event: Callable[[Event], None]
 ) -> None:
-    """Run the trials with the settings of the further tuning studies (see ``pending_retuned``).
+    """Run trials with the settings of the further tuning studies (see ``retuned_plans``).
 
     Raises:
         ResultsFolderError: the folder cannot be written.
         ActbenchError: no worker process could start.
     """
-    _archive_damaged((part for part, _ in pending), store, on_event)
-    for part, works in pending:
-        on_event(Planned(len(works), 0, part.study))
-        settings = ", ".join(f"{name} {rate:g}" for name, rate, _ in part.study.tuned)
+    for part in pending:
+        _note_damaged(part.stored.archive_damaged(), on_event)
+    for part in pending:
+        study = part.plan.study
+        on_event(Planned(len(part.works), 0, study))
+        settings = ", ".join(f"{name} {rate:g}" for name, rate, _ in study.tuned)
         on_event(Note(f"the settings of another tuning study: learning rates {settings}"))
-        prepare_corruptions(part, works, on_event)
-        _run_part(part, works, store, executor, on_event)
+        prepare_corruptions(part.plan, part.works, on_event)
+        _run_part(part, executor, on_event)
 
 
-def _run_part(
-    part: Plan,
-    works: Sequence[Work],
-    store: Store,
-    executor: Executor,
-    on_event: Callable[[Event], None],
-) -> None:
-    stored = tuning_store(store).open(part.study)
-    run_trials(stored, part.data_folder, works, executor, on_event, keep_weights=False)
-    stored.clean_up()
+def _run_part(part: PendingTrials, executor: Executor, on_event: Callable[[Event], None]) -> None:
+    run_trials(part, executor, on_event, keep_weights=False)
+    part.stored.clean_up()
 
 
-def _archive_damaged(
-    parts: Iterable[Plan], store: Store, on_event: Callable[[Event], None]
-) -> None:
-    for part in parts:
-        damaged = tuning_store(store).open(part.study).archive_damaged()
-        for path, fault in damaged.items():
-            on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
-
-
-def pending_choice(
-    plan: Plan, store: Store, *, retry_failed: bool = False
-) -> list[tuple[Plan, list[Work]]]:
-    """Return the tuning plans that have missing trials, with these trials."""
-    return _pending(tuning_plans(plan), store, retry_failed=retry_failed)
+def _note_damaged(damaged: Mapping[Path, str], on_event: Callable[[Event], None]) -> None:
+    for path, fault in damaged.items():
+        on_event(Note(f"a damaged file was renamed to {path}: {fault}"))
 
 
 def retuned_plans(plan: Plan) -> list[Plan]:
@@ -221,26 +210,17 @@ def retuned_plans(plan: Plan) -> list[Plan]:
     return [dataclasses.replace(plan, study=study) for study in plan.study.retuned]
 
 
-def pending_retuned(
-    plan: Plan, store: Store, *, retry_failed: bool = False
-) -> list[tuple[Plan, list[Work]]]:
-    """Return those of ``retuned_plans`` that have missing trials, with these trials."""
-    return _pending(retuned_plans(plan), store, retry_failed=retry_failed)
+def pending_of(plans: Iterable[Plan], store: Store, options: RunOptions) -> list[PendingTrials]:
+    """Return the pending trials of those of ``tuning_plans`` or ``retuned_plans`` that have any."""
+    of = tuning_store(store)
+    found = [PendingTrials.of(plan, of.open(plan.study), options) for plan in plans]
+    return [part for part in found if part.works]
 
 
-def _pending(
-    plans: Iterable[Plan], store: Store, *, retry_failed: bool
-) -> list[tuple[Plan, list[Work]]]:
-    found = [
-        (part, tuning_store(store).open(part.study).pending(retry_failed=retry_failed))
-        for part in plans
-    ]
-    return [(part, works) for part, works in found if works]
-
-
-def together(parts: Sequence[tuple[Plan, Sequence[Work]]]) -> list[tuple[Plan, list[Work]]]:
+def together(parts: Sequence[PendingTrials]) -> list[PendingTrials]:
     """Return all trials as those of the first plan: settings do not change how long one takes."""
-    return [(parts[0][0], [work for _, works in parts for work in works])] if parts else []
+    works = [work for part in parts for work in part.works]
+    return [dataclasses.replace(part, works=works) for part in parts[:1]]
 
 
 def cost_of_tuning(study: Study) -> str:
@@ -256,14 +236,13 @@ def cost_of_tuning(study: Study) -> str:
     )
 
 
-def with_choice(plan: Plan, store: Store) -> Plan:
-    """Return the plan with every activation's setting, chosen from the stored tuning trials.
+def with_choice(plan: Plan, table: pd.DataFrame) -> Plan:
+    """Return the plan with every activation's setting, as in the table of ``choice_table``.
 
     Raises:
         ActbenchError: no setting of a tuning study trained some activation in every trial.
     """
-    study, table = plan.study, choice_table(plan, store)
-    chosen = table[table["chosen"]]
+    study, chosen = plan.study, table[table["chosen"]]
     found = {
         (row["activation"], row["study"]): (row["learning_rate"], row["weight_decay"])
         for row in chosen.to_dict("records")
@@ -302,8 +281,8 @@ def choice_table(plan: Plan, store: Store) -> pd.DataFrame:
             trials = part.study.trials_of(activation)
             found = [records.get(name_of(trial)) for trial in trials]
             done = [r.clean for r in found if r is not None and r.clean and not r.clean.failure]
-            number, trial, rate, decay, seeds = candidate
-            rows.append((number, trial, activation, rate, decay, len(done), *_means(done)))
+            number, point, rate, decay, seeds = candidate
+            rows.append((number, point, activation, rate, decay, len(done), *_means(done)))
             complete.append(len(done) == len(seeds))
     table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
     eligible = table[np.array(complete, dtype=bool)].sort_values(

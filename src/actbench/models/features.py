@@ -59,12 +59,12 @@ def materialise(network: nn.Module, images: torch.Tensor) -> None:
     handles = []
     with FeatureAxis(network) as axis, torch.no_grad():
 
-        def place(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        def set_axis(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
             layer.axis = axis.of(inputs[0])  # type: ignore[assignment]
 
         for module, _ in modes:
             if isinstance(module, ChannelPReLU):
-                handles.append(module.register_forward_pre_hook(place))
+                handles.append(module.register_forward_pre_hook(set_axis))
         network.eval()(images)
     for handle in handles:
         handle.remove()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,16 @@ class _Setting:
     name: str
     get: Callable[[], Any]
     set: Callable[[Any], object]
+    _: KW_ONLY
     fresh: object = _LEAVE
 
 
-def _attribute(name: str, of: Any, attribute: str, fresh: object = _LEAVE) -> _Setting:
+def _attribute(name: str, of: Any, attribute: str, *, fresh: object = _LEAVE) -> _Setting:
     return _Setting(
-        name, lambda: getattr(of, attribute), lambda value: setattr(of, attribute, value), fresh
+        name,
+        lambda: getattr(of, attribute),
+        lambda value: setattr(of, attribute, value),
+        fresh=fresh,
     )
 
 
@@ -79,24 +83,26 @@ def _flushes_denormals() -> bool:
 # A setting that sets others comes before them, so that they are restored after it.
 _SETTINGS = (
     _Setting("the number of threads", torch.get_num_threads, torch.set_num_threads),
-    _Setting("the default dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    _Setting(
+        "the default dtype", torch.get_default_dtype, torch.set_default_dtype, fresh=torch.float32
+    ),
     _Setting(
         "the default device",
         lambda: str(torch.get_default_device()),
         lambda device: torch.set_default_device(None if device == "cpu" else device),
-        "cpu",
+        fresh="cpu",
     ),
-    _Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled, True),
+    _Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled, fresh=True),
     *(
         _Setting(
             f"autocast on {device}",
             partial(torch.is_autocast_enabled, device),
             partial(torch.set_autocast_enabled, device),
-            False,
+            fresh=False,
         )
         for device in ("cpu", "cuda")
     ),
-    _Setting("anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled, False),
+    _Setting("anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled, fresh=False),
     _Setting(
         "deterministic algorithms",
         lambda: (
@@ -110,12 +116,14 @@ _SETTINGS = (
         torch.utils.deterministic,
         "fill_uninitialized_memory",
     ),
-    _Setting("flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal, False),
+    _Setting(
+        "flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal, fresh=False
+    ),
     _Setting(
         "the precision of float32 products",
         _matmul_precision,
         _set_matmul_precision,
-        "highest",
+        fresh="highest",
     ),
     *(
         _attribute(f"the float32 precision of {name}", of, "fp32_precision")
@@ -131,8 +139,8 @@ _SETTINGS = (
             ("cudnn.rnn", backends.cudnn.rnn),
         )
     ),
-    _attribute("mkldnn.enabled", backends.mkldnn, "enabled", True),
-    _attribute("mkldnn.deterministic", backends.mkldnn, "deterministic", False),
+    _attribute("mkldnn.enabled", backends.mkldnn, "enabled", fresh=True),
+    _attribute("mkldnn.deterministic", backends.mkldnn, "deterministic", fresh=False),
     _attribute("cudnn.enabled", backends.cudnn, "enabled"),
     _attribute("cudnn.benchmark", backends.cudnn, "benchmark"),
     _attribute("cudnn.deterministic", backends.cudnn, "deterministic"),

@@ -199,7 +199,7 @@ def _replace(
         with graph.inserting_before(node):
             new = graph.call_module(name, (x,))
         if overwrites and isinstance(x, fx.Node):
-            order = {other: place for place, other in enumerate(graph.nodes)}
+            order = {other: position for position, other in enumerate(graph.nodes)}
             later = [user for user in x.users if order[user] > order[node]]
             for user in later:
                 user.replace_input_with(x, new)

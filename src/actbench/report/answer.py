@@ -247,7 +247,7 @@ def answer_table(frames: Frames) -> Table:
     short = {_label(frames, name): text for name, text in HEADLINES.items()}
     short[UNDER_ATTACK] = "attacked"
     labels = [short[column] for column in found.columns]
-    n = _n(frames, study.baseline, str(frames.finished(study.baseline)))
+    n = _n(frames, study.baseline, str(frames.with_result(study.baseline)))
     rows = [
         [study.baseline, label, n, mean.partition(" ")[0], "", "", "baseline"]
         for label, mean in zip(labels, found.baseline, strict=True)
@@ -310,7 +310,7 @@ def answer_lines(frames: Frames) -> list[str]:
     if study.corruptions and len(study.activations) > 1:
         lines.append("matched: corrupted accuracy at matched clean accuracy")
     hits = {name: len(frames.masking(name)) for name in study.activations}
-    if masked := [f"{name} {n}/{frames.finished(name)}" for name, n in hits.items() if n]:
+    if masked := [f"{name} {n}/{frames.with_result(name)}" for name, n in hits.items() if n]:
         lines.append(
             f"{MASKED.strip()} accuracy under attack may be overstated, as there are signs of "
             f"masked gradients in trials of {', '.join(masked)}; the report has the reasons"

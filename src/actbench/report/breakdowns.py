@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from actbench.analysis.sequential import LEVEL
 from actbench.report.formatting import DASH, difference, percent
 from actbench.report.table import Table
 from actbench.study.levels import level_labels, name_label
@@ -28,7 +29,7 @@ def level_table(frames: Frames) -> Table | None:
         of[row["activation"]] = difference(row, points=True)
     beyond = int(((table["ci_low"] > 0) | (table["ci_high"] < 0)).sum())
     tested = int(np.isfinite(table["ci_low"]).sum())
-    corrected = int((table["p_holm"] <= 0.05).sum())
+    corrected = int((table["p_holm"] <= LEVEL).sum())
     pairs = table["n"]
     return Table(
         id="by-level",
@@ -44,7 +45,7 @@ def level_table(frames: Frames) -> Table | None:
         ],
         note="Mean of the paired differences in accuracy with its 95 % t interval, "
         f"n = {_range(pairs.min(), pairs.max())} pairs. Of {tested} intervals {beyond} exclude "
-        f"zero; if no activation differed, about {0.05 * tested:.1f} would. Significant at "
+        f"zero; if no activation differed, about {LEVEL * tested:.1f} would. Significant at "
         f"5 % after Holm's correction over all of them: {corrected}. corruption_differences.csv "
         "has the p-values.",
         folded=True,
@@ -74,7 +75,10 @@ def class_table(frames: Frames) -> Table | None:
         id="by-class",
         title="Accuracy by class",
         headers=[
-            *("measured on", "class", "images", f"{baseline}, %"),
+            "measured on",
+            "class",
+            "images",
+            f"{baseline}, %",
             *(f"{name}, points" for name in activations),
         ],
         rows=[

@@ -43,12 +43,12 @@ def claim_facts(claim: Claim) -> list[tuple[str, str]]:
 
 def claim_line(frames: Frames) -> str:
     """Return how many published rows have which result, in one line for a terminal."""
-    trial = " (a trial run)" if frames.study.scale != 1 else ""
-    return f"claim {frames.study.claim}: {_tally(frames.replication)}{trial}"
+    reduced = " (a reduced run)" if frames.study.scale != 1 else ""
+    return f"claim {frames.study.claim}: {_tally(frames.replication)}{reduced}"
 
 
-def trial_run(study: Study) -> str:
-    """Return the warning that a study is a trial run of its claim; empty if it is none."""
+def reduced_run(study: Study) -> str:
+    """Return the warning that a study is a reduced run of its claim; empty if it is none."""
     if study.scale == 1:
         return ""
     stated = read_claim(study.claim).study
@@ -63,7 +63,7 @@ def trial_run(study: Study) -> str:
         )
     ]
     return (
-        f"This is a trial run of the claim {study.claim} at scale {study.scale:g}: "
+        f"This is a reduced run of the claim {study.claim} at scale {study.scale:g}: "
         f"{' and '.join(parts)}. Its results say whether the study runs, and nothing about the "
         "claim."
     )

@@ -83,11 +83,22 @@ def signed(value: float, *, points: bool, ends: tuple[float, float] | None = Non
     return shown.replace("-", MINUS)
 
 
-def interval(low: float, high: float, *, points: bool) -> str:
-    """Return an interval of differences, as ``signed`` shows them; a dash without both ends."""
+def interval(low: float, high: float, *, points: bool = False, form: str = "") -> str:
+    """Return an interval, of differences as ``signed`` shows them, unless in the format ``form``.
+
+    It is a dash without both ends.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return DASH
-    return "[{}, {}]".format(*(signed(end, points=points, ends=(low, high)) for end in (low, high)))
+    ends = low, high
+    if form:
+        return "[{}, {}]".format(*(format(end, form).replace("-", MINUS) for end in ends))
+    return "[{}, {}]".format(*(signed(end, points=points, ends=ends) for end in ends))
+
+
+def with_interval(shown: str, ends: str, separator: str = " ") -> str:
+    """Return a value's text with that of its interval, unless this is a dash or empty."""
+    return shown if ends in ("", DASH) else f"{shown}{separator}{ends}"
 
 
 def correlation(value: float) -> str:
@@ -110,8 +121,7 @@ def difference(row: Mapping[Any, Any], *, points: bool, unit: str = "") -> str:
     """
     both = row["ci_low"], row["ci_high"]
     shown = signed(row["difference"], points=points, ends=both) + (f" {unit}" if unit else "")
-    ends = interval(*both, points=points)
-    return shown if ends == DASH else f"{shown} {ends}"
+    return with_interval(shown, interval(*both, points=points))
 
 
 def p_value(value: float) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actbench.analysis.metrics import Metric
     from actbench.report.answer import Cell
 
-ACCURACY, CORRUPTIONS, ATTACKS, CALIBRATION, MECHANISM = GROUPS = (
+ACCURACY, CORRUPTIONS, ATTACKS, CALIBRATION, MECHANISM = METRIC_GROUPS = (
     "accuracy",
     "by corruption",
     "under attack",
@@ -60,7 +60,7 @@ def comparison_groups(frames: Frames) -> list[Group]:
     other metrics have a scale each.
     """
     activations = [name for name in frames.study.activations if name != frames.study.baseline]
-    cells: dict[str, dict[str, list[Cell | None]]] = {name: {} for name in GROUPS}
+    cells: dict[str, dict[str, list[Cell | None]]] = {name: {} for name in METRIC_GROUPS}
     found = {(r["activation"], r["metric"]): r for r in frames.comparisons.to_dict("records")}
     for metric in frames.metrics.values():
         of = [found.get((activation, metric.name)) for activation in activations]

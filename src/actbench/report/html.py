@@ -15,7 +15,7 @@ from markupsafe import Markup
 from actbench.analysis.verdicts import VERDICTS
 from actbench.report.answer import answer_lines, answer_of, remedy
 from actbench.report.claims import RULE, claim_facts_of, replication_tables
-from actbench.report.figures.axes import finished, seeds_of
+from actbench.report.figures.axes import ok_rows, seeds_of
 from actbench.report.figures.registry import STRIP, caption
 from actbench.report.figures.series import HUES, series_styles
 from actbench.report.figures.style import FAINT, GRID, INK, PAPER, SHADE
@@ -254,7 +254,7 @@ def _files(study: Study, *, strip: bool, environment: bool) -> list[tuple[str, s
 
 def _accuracies(frames: Frames) -> list[Table]:
     """Return accuracy by corruption, severity and level, with n in the titles."""
-    size = seeds_of(finished(frames, frames.trials))
+    size = seeds_of(ok_rows(frames, frames.trials))
     return [
         replace(table, title=f"{table.title}: mean ± standard deviation, {size}")
         for table in accuracy_tables(frames)

@@ -10,9 +10,7 @@ import numpy as np
 from actbench.analysis.metrics import epsilon_text
 from actbench.report.breakdowns import class_table, level_table
 from actbench.report.formatting import (
-    DASH,
     MASKED,
-    MINUS,
     correlation,
     correlation_interval,
     interval,
@@ -109,7 +107,7 @@ def _error_table(frames: Frames) -> Table | None:
                 label,
                 str(row["n"]),
                 f"{found[row['activation']]:.1f}",
-                _interval_of_error(100 + row["ci_low"], 100 + row["ci_high"]),
+                interval(100 + row["ci_low"], 100 + row["ci_high"], form=".1f"),
                 p_value(row["p_holm"]),
                 row["verdict"],
             ]
@@ -127,12 +125,6 @@ def _error_table(frames: Frames) -> Table | None:
         "corruptions, of the error divided by the baseline's; relative mCE subtracts the clean "
         "error from both first. The t intervals are over n pairs, of the linearised ratios.",
     )
-
-
-def _interval_of_error(low: float, high: float) -> str:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return DASH
-    return f"[{low:.1f}, {high:.1f}]".replace("-", MINUS)
 
 
 def _matched_table(frames: Frames) -> Table | None:
@@ -235,7 +227,7 @@ def _calibration_table(
     cells = frames.corruptions.groupby(["corruption", "severity", "activation"], sort=False)
     spread = {key: (part.mean(), part.std()) for key, part in cells[column]}
     activations = list(frames.corruptions["activation"].unique())
-    places: dict[Any, None] = dict.fromkeys(
+    severities: dict[Any, None] = dict.fromkeys(
         (corruption, severity) for corruption, severity, _ in spread
     )
     rows = [
@@ -247,7 +239,7 @@ def _calibration_table(
                 for name in activations
             ),
         ]
-        for corruption, severity in places
+        for corruption, severity in severities
     ]
     counts = frames.corruptions.groupby("activation")["seed"].nunique()
     least, most = counts.min(), counts.max()

@@ -9,7 +9,7 @@ import pandas as pd
 from actbench.analysis.verdicts import IDENTICAL, ranks_disagree
 from actbench.report.formatting import DASH, difference, p_value_of, signed
 from actbench.study.notes import REPLACED
-from actbench.study.recipe import OPTIMIZERS, SGD, resolve
+from actbench.study.recipe import OPTIMIZERS, SGDSettings
 from actbench.study.specs import setting_text
 from actbench.study.tuning import tuning_of
 
@@ -154,8 +154,8 @@ def describe_recipe(study: Study) -> str:
 
 def _optimizer(study: Study) -> str:
     rates = _rates(study)
-    optimizer = resolve(OPTIMIZERS, study.optimizer)
-    if not isinstance(optimizer, SGD):
+    optimizer = OPTIMIZERS.resolve(study.optimizer)
+    if not isinstance(optimizer, SGDSettings):
         return f"{study.optimizer} with {rates}"
     kind = "Nesterov momentum" if optimizer.nesterov else "momentum"
     return f"SGD with {rates} and {kind} {optimizer.momentum:g}"

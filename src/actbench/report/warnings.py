@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from actbench.analysis.verdicts import ranks_disagree
-from actbench.report.claims import trial_run
+from actbench.report.claims import reduced_run
 from actbench.report.formatting import p_value_of, percent
 from actbench.report.once import once
 from actbench.report.sentences import lost_trials
@@ -23,13 +23,13 @@ MAX_LISTED = 5
 def study_warnings(frames: Frames) -> tuple[str, ...]:
     """Return the warnings that every document shows before its verdicts, one or two sentences each.
 
-    A trial run of a claim; the baseline at chance; trials that diverged or crashed; trials at
+    A reduced run of a claim; the baseline at chance; trials that diverged or crashed; trials at
     chance or far from the others of their activation; primary metrics in which Wilcoxon's test
     contradicts the verdict; verdicts that depend on the tuning study; what the records of trials
     note; trials that were computed in another environment.
     """
     return (
-        *filter(None, [trial_run(frames.study)]),
+        *filter(None, [reduced_run(frames.study)]),
         *_at_chance(frames),
         *_lost(frames),
         *_flagged(frames),
@@ -83,13 +83,13 @@ def _at_chance(frames: Frames) -> list[str]:
     if not frames.baseline_at_chance or frames.class_share is None:
         return []
     others = ", ".join(
-        f"{name} in {frames.finished(name) - frames.at_chance(name)} of {frames.finished(name)}"
+        f"{name} in {count - frames.at_chance(name)} of {count}"
         for name in frames.study.activations
-        if name != baseline and frames.finished(name)
+        if name != baseline and (count := frames.with_result(name))
     )
     return [
         f"{baseline}, the baseline, is not above chance in {frames.at_chance(baseline)} of "
-        f"{frames.finished(baseline)} trials: always naming the largest class is right for "
+        f"{frames.with_result(baseline)} trials: always naming the largest class is right for "
         f"{percent(frames.class_share)} % of the test images. There is no verdict about accuracy, "
         "loss or calibration; try another learning rate, more epochs, other initial weights or a "
         f"shallower network.{f' Above chance: {others} trials.' if others else ''}"
@@ -100,7 +100,7 @@ def _lost(frames: Frames) -> list[str]:
     found = [lost for name in frames.study.activations if (lost := lost_trials(frames, name))]
     if not found:
         return []
-    remain = any(map(frames.finished, frames.study.activations))
+    remain = any(map(frames.with_result, frames.study.activations))
     rest = ", so verdicts are about the other seeds only" if remain else ""
     return [f"No result: {'; '.join(found)}. They are left out of every mean{rest}."]
 
@@ -117,12 +117,12 @@ def _flagged(frames: Frames) -> list[str]:
             for row in part.head(MAX_LISTED).to_dict("records")
         ]
         rest = len(part) - len(listed)
-        finished = frames.finished(str(activation))
-        alike = len(part) == finished  # then there is no rest that they differ from
+        count = frames.with_result(str(activation))
+        alike = len(part) == count  # then there is no rest that they differ from
         what = "are not above chance" if alike else "differ from the rest"
         more = f"; and {rest} more (trials.csv)" if rest else ""
         found.append(
-            f"{activation}: {len(part)} of {finished} trials {what}: {'; '.join(listed)}{more}. "
+            f"{activation}: {len(part)} of {count} trials {what}: {'; '.join(listed)}{more}. "
             "They count in every mean and test; look at them before you trust a t-test."
         )
     return found

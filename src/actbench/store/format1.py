@@ -19,15 +19,25 @@ if TYPE_CHECKING:
 
     from actbench.store.store import Store
 
-RECORD_FORMAT = 1
+EARLIER_FORMAT = 1
 # the fields of a TrialResult that records of this format do not have
 _LATER = {"measured_in", "missing", "class_images", "class_correct"}
 _KNOWN = {item.name for item in fields(TrialResult)} - _LATER
 # the fields that only a trial with status ok has
 _MEASURED = (
-    *("clean_accuracy", "clean_loss", "clean_ece", "clean_correct"),
-    *("corruptions", "corrupted_correct", "logit_margin", "input_gradient_norm"),
-    *("inactive", "inactive_fraction", "attacks", "masking", "output_warnings"),
+    "clean_accuracy",
+    "clean_loss",
+    "clean_ece",
+    "clean_correct",
+    "corruptions",
+    "corrupted_correct",
+    "logit_margin",
+    "input_gradient_norm",
+    "inactive",
+    "inactive_fraction",
+    "attacks",
+    "masking",
+    "output_warnings",
 )
 _IN_IDENTITY = ("corruptions", "attacks", "attack_images", "epsilons")
 
@@ -53,7 +63,7 @@ def names_of_format1(study: Study, published: str = "") -> Callable[[Trial], str
         measured |= {name: defaults[name] for name in ("attack_images", "epsilons")}
     if published:
         measured["cifar10c_checksum"] = published
-    return names_with(study, RECORD_FORMAT, {**study.identity(), **measured})
+    return names_with(study, EARLIER_FORMAT, {**study.identity(), **measured})
 
 
 def result_from_json(text: str) -> TrialResult:
@@ -63,7 +73,7 @@ def result_from_json(text: str) -> TrialResult:
         OtherFormatError: the record has another format.
         ValueError: the text is not a record, or is damaged.
     """
-    content = checked_content(text, RECORD_FORMAT, _KNOWN)
+    content = checked_content(text, EARLIER_FORMAT, _KNOWN)
     if not set(content) <= _KNOWN:
         unknown = min(set(content) - _KNOWN)[:40]
         raise ValueError(f"does not have the fields of a record: {unknown!r}")

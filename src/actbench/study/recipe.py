@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
 from actbench.study.fields import MAX_EPSILON, Rule, flag, integer, is_number, number, one_of
-from actbench.study.registry import Entry, Registry, parameter, parameters_of
-from actbench.study.specs import shortest_text
+from actbench.study.registry import Registry, dataclass_entry, parameter
+from actbench.study.specs import names_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actbench.study.recipe_fields import RecipeFields
-
-T = TypeVar("T")
 
 EPSILON = number(0, MAX_EPSILON, above=True)
 ATTACK_STEPS = integer(1, high=10_000)
@@ -24,7 +22,7 @@ WARMUP = Rule(BETA.is_valid, "a share of the steps, from 0 to below 1")
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGDSettings:
     """Stochastic gradient descent, with torch.optim.SGD's parameters and defaults."""
 
     momentum: float = parameter(0.0, number(0, 1))
@@ -32,7 +30,7 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class AdamSettings:
     """Adam (Kingma and Ba 2015), with torch.optim.Adam's parameters and defaults."""
 
     beta1: float = parameter(0.9, BETA)
@@ -41,12 +39,12 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class AdamW(Adam):
+class AdamWSettings(AdamSettings):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW."""
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSpropSettings:
     """RMSprop (Hinton 2012), with torch.optim.RMSprop's parameters and defaults."""
 
     alpha: float = parameter(0.99, BETA)
@@ -56,7 +54,7 @@ class RMSprop:
 
 
 @dataclass(frozen=True)
-class Constant:
+class ConstantRate:
     """The learning rate itself at every step."""
 
     warmup: float = parameter(0.0, WARMUP)
@@ -133,7 +131,7 @@ class NoAdversary:
 
 
 @dataclass(frozen=True)
-class PGD:
+class PGDAdversary:
     """Train on images attacked by projected gradient descent (Madry et al. 2018)."""
 
     epsilon: float = parameter(8 / 255, EPSILON)
@@ -154,7 +152,7 @@ class Trades:
 
 
 @dataclass(frozen=True)
-class FGSM:
+class FGSMAdversary:
     """Train on images attacked by one step from a random start (Wong, Rice and Kolter 2020)."""
 
     epsilon: float = parameter(8 / 255, EPSILON)
@@ -169,43 +167,38 @@ class GaussianNoise:
     sigma: float = parameter(0.25, number(0, 10, above=True))
 
 
-Optimizer = SGD | Adam | RMSprop
-Schedule = Constant | Step | Cosine | OneCycle
+OptimizerSettings = SGDSettings | AdamSettings | RMSpropSettings
+Schedule = ConstantRate | Step | Cosine | OneCycle
 Change = Auto | Flip | Crop | Cutout | PixelNoise
-Adversary = NoAdversary | PGD | Trades | FGSM | GaussianNoise
+Adversary = NoAdversary | PGDAdversary | Trades | FGSMAdversary | GaussianNoise
 
 
-def _entry(cls: type[T], rule: Rule | None = None) -> Entry[type[T]]:
-    help_line = (cls.__doc__ or "").partition("\n")[0]
-    return Entry(cls, help_line, parameters_of(cls), rule)
-
-
-OPTIMIZERS: Registry[type[Optimizer]] = Registry(
+OPTIMIZERS: Registry[type[OptimizerSettings]] = Registry(
     "optimizer",
-    sgd=_entry(
-        SGD,
+    sgd=dataclass_entry(
+        SGDSettings,
         Rule(lambda p: p["momentum"] > 0 or not p["nesterov"], "nesterov needs a momentum above 0"),
     ),
-    adam=_entry(Adam),
-    adamw=_entry(AdamW),
-    rmsprop=_entry(RMSprop),
+    adam=dataclass_entry(AdamSettings),
+    adamw=dataclass_entry(AdamWSettings),
+    rmsprop=dataclass_entry(RMSpropSettings),
 )
 SCHEDULES: Registry[type[Schedule]] = Registry(
     "schedule",
-    constant=_entry(Constant),
-    step=_entry(
+    constant=dataclass_entry(ConstantRate),
+    step=dataclass_entry(
         Step, Rule(lambda p: p["warmup"] < p["at"][0], "warmup must end before the first of at")
     ),
-    cosine=_entry(Cosine),
-    onecycle=_entry(OneCycle),
+    cosine=dataclass_entry(Cosine),
+    onecycle=dataclass_entry(OneCycle),
 )
 AUGMENTATIONS: Registry[type[Change]] = Registry(
     "augmentation",
-    auto=_entry(Auto),
-    flip=_entry(Flip),
-    crop=_entry(Crop),
-    cutout=_entry(Cutout),
-    gaussian_noise=_entry(PixelNoise),
+    auto=dataclass_entry(Auto),
+    flip=dataclass_entry(Flip),
+    crop=dataclass_entry(Crop),
+    cutout=dataclass_entry(Cutout),
+    gaussian_noise=dataclass_entry(PixelNoise),
 )
 _IN_RANGE = Rule(
     lambda p: p["epsilon"] <= 1 or p.get("norm") == "l2",
@@ -213,57 +206,26 @@ _IN_RANGE = Rule(
 )
 ADVERSARIES: Registry[type[Adversary]] = Registry(
     "adversarial training",
-    none=_entry(NoAdversary),
-    pgd=_entry(PGD, _IN_RANGE),
-    trades=_entry(Trades, _IN_RANGE),
-    fgsm=_entry(FGSM, _IN_RANGE),
-    gaussian_noise=_entry(GaussianNoise),
+    none=dataclass_entry(NoAdversary),
+    pgd=dataclass_entry(PGDAdversary, _IN_RANGE),
+    trades=dataclass_entry(Trades, _IN_RANGE),
+    fgsm=dataclass_entry(FGSMAdversary, _IN_RANGE),
+    gaussian_noise=dataclass_entry(GaussianNoise),
 )
-
-
-def resolve(registry: Registry[type[T]], text: str) -> T:
-    """Return the instance that a spec names, such as ``Crop(padding=4)`` for ``crop:4``.
-
-    Raises:
-        UsageError: an unknown name or parameter, or a value of the wrong type or range.
-    """
-    spec = registry.parse(text)
-    return registry[spec.name].target(**registry.bind(spec))
-
-
-def canonical(registry: Registry[type[T]], text: str) -> str:
-    """Return the one text of a spec: its name, and the parameters that are not its defaults.
-
-    Raises:
-        UsageError: as ``resolve``.
-    """
-    instance: Any = resolve(registry, text)
-    name = registry.parse(text).name
-    changed = ",".join(
-        f"{item.name}={shortest_text(getattr(instance, item.name))}"
-        for item in fields(instance)
-        if getattr(instance, item.name) != item.default
-    )
-    return f"{name}:{changed}" if changed else name
 
 
 def canonical_changes(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the canonical augmentations, in the order in which they are applied.
 
     Raises:
-        UsageError: as ``resolve``, a change is named twice, or ``none`` beside another.
+        UsageError: a spec is wrong, a change is named twice, or ``none`` beside another.
     """
-    given = tuple(texts)
-    if given == ("none",):
-        return ()
-    if "none" in given:
-        raise UsageError("augment has 'none' beside other names; give one or the other")
     found: dict[str, str] = {}
-    for text in given:
+    for text in names_or_none("augment", texts):
         name = AUGMENTATIONS.parse(text).name
         if name in found:
             raise UsageError(f"augment names {name!r} twice; name it once")
-        found[name] = canonical(AUGMENTATIONS, text)
+        found[name] = AUGMENTATIONS.canonical(text)
     if {"auto", "flip"} <= found.keys():
         raise UsageError("augment has both 'auto' and 'flip', but auto can mean flip; give one")
     return tuple(found[name] for name in AUGMENTATIONS if name in found)
@@ -278,9 +240,9 @@ def canonical_recipe(fields: RecipeFields) -> dict[str, Any]:
     if fields.select == "best" and not fields.validation:
         raise UsageError("select is 'best', which needs held-out images: give validation too")
     return {
-        "optimizer": canonical(OPTIMIZERS, fields.optimizer),
-        "schedule": canonical(SCHEDULES, fields.schedule),
-        "train_against": canonical(ADVERSARIES, fields.train_against),
+        "optimizer": OPTIMIZERS.canonical(fields.optimizer),
+        "schedule": SCHEDULES.canonical(fields.schedule),
+        "train_against": ADVERSARIES.canonical(fields.train_against),
         "augment": canonical_changes(fields.augment),
         "pixel_statistics": tuple((float(a), float(b)) for a, b in fields.pixel_statistics),
     }
@@ -313,8 +275,8 @@ def former_names(decides: dict[str, Any]) -> dict[str, Any]:
     """
     found = dict(decides)
     if "optimizer" in found:
-        optimizer = resolve(OPTIMIZERS, found["optimizer"])
-        if isinstance(optimizer, SGD) and not optimizer.nesterov:
+        optimizer = OPTIMIZERS.resolve(found["optimizer"])
+        if isinstance(optimizer, SGDSettings) and not optimizer.nesterov:
             del found["optimizer"]
             found["momentum"] = optimizer.momentum
     if found.get("augment") in ([], ["flip"]):

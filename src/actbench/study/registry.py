@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from actbench.errors import UsageError, did_you_mean
 from actbench.study.fields import shown
-from actbench.study.specs import parse_spec
+from actbench.study.specs import parse_spec, shortest_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from actbench.study.fields import Rule
     from actbench.study.specs import Spec, Value
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,35 @@ class Registry(dict[str, Entry[T]]):
             raise UsageError(f"{owner}: {entry.rule.expected}")
         return bound
 
+    def resolve(self: Registry[type[S]], text: str) -> S:
+        """Return the instance that a spec names, such as ``Crop(padding=4)`` for ``crop:4``.
+
+        A value without a name, as in ``square:500``, sets the first parameter.
+
+        Raises:
+            UsageError: an unknown name or parameter, or a value of the wrong type or range.
+        """
+        spec = self.parse(text)
+        return self[spec.name].target(**self.bind(spec))
+
+    def canonical(self: Registry[type[S]], text: str) -> str:
+        """Return the one text of a spec: see ``spec_text``.
+
+        Raises:
+            UsageError: as ``resolve``.
+        """
+        return spec_text(self.parse(text).name, self.resolve(text))
+
+
+def spec_text(name: str, target: Any, text_of: Callable[[Value], str] = shortest_text) -> str:
+    """Return the spec of a dataclass: its name, and the parameters that are not its defaults."""
+    changed = ",".join(
+        f"{item.name}={text_of(getattr(target, item.name))}"
+        for item in fields(target)
+        if getattr(target, item.name) != item.default
+    )
+    return f"{name}:{changed}" if changed else name
+
 
 def parameter(default: Value, rule: Rule) -> Any:
     """Return a dataclass field that is a parameter of a spec."""
@@ -113,6 +143,14 @@ def parameters_of(cls: Any) -> dict[str, Parameter]:
     return {name: Parameter(default, rules[name]) for name, default in defaults.items()}
 
 
-def documented(target: T, parameters: Mapping[str, Parameter] | None = None) -> Entry[T]:
-    """Return an entry whose help is the first line of the target's docstring."""
-    return Entry(target, (target.__doc__ or "").partition("\n")[0], parameters or {})
+def documented(
+    target: T, parameters: Mapping[str, Parameter] | None = None, rule: Rule | None = None
+) -> Entry[T]:
+    """Return an entry whose help is the first line of the target's docstring, without "Return"."""
+    help_line = (target.__doc__ or "").partition("\n")[0].removeprefix("Return ")
+    return Entry(target, help_line, parameters or {}, rule)
+
+
+def dataclass_entry(cls: type[S], rule: Rule | None = None) -> Entry[type[S]]:
+    """Return the entry of a documented dataclass with the parameters that it declares."""
+    return documented(cls, parameters_of(cls), rule)

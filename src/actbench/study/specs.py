@@ -152,6 +152,20 @@ def _with_parameters(text: str, kind: str, name: str, rest: str, *, imported: bo
     return Spec(kind, name, imported, parameters=parameters)
 
 
+def names_or_none(setting: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of a setting; only ``none`` means that there are none.
+
+    Raises:
+        UsageError: ``none`` is given with others.
+    """
+    given = tuple(names)
+    if "none" not in given:
+        return given
+    if set(given) != {"none"}:
+        raise UsageError(f"{setting} has 'none' beside other names; give one or the other")
+    return ()
+
+
 def parse_value(text: str) -> Value:
     """Return the boolean, integer or float that a text is, else the text."""
     text = text.strip()

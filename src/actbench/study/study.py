@@ -92,7 +92,7 @@ class Study(MeasurementFields, RecipeFields, SubjectFields):
         1.0,
         number(0, 1, above=True),
         COMPARED,
-        "The share of the claim's epochs and seeds to run; below 1 it is a trial run, which says "
+        "The share of the claim's epochs and seeds to run; below 1 it is a reduced run, which says "
         "nothing about the claim.",
         metavar="SHARE",
     )

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
 from actbench.study.fields import MAX_RATE, Rule, integer
-from actbench.study.recipe import canonical, resolve
-from actbench.study.registry import Entry, Registry, parameter, parameters_of
+from actbench.study.registry import Registry, dataclass_entry, parameter
 
 if TYPE_CHECKING:
     from actbench.study.recipe_fields import RecipeFields
@@ -32,10 +31,8 @@ class Random:
 
 TUNINGS: Registry[type[Random]] = Registry(
     "tuning",
-    random=Entry(
+    random=dataclass_entry(
         Random,
-        (Random.__doc__ or "").partition("\n")[0],
-        parameters_of(Random),
         Rule(lambda p: p["lr"] != (), "lr is missing; give its range, such as lr=0.001/0.1"),
     ),
 )
@@ -43,7 +40,7 @@ TUNINGS: Registry[type[Random]] = Registry(
 
 def tuning_of(fields: RecipeFields) -> Random | None:
     """Return the random search of a recipe; None if it has none."""
-    return resolve(TUNINGS, fields.tune) if fields.tune else None
+    return TUNINGS.resolve(fields.tune) if fields.tune else None
 
 
 def canonical_tuning(fields: RecipeFields) -> dict[str, Any]:
@@ -67,6 +64,6 @@ def canonical_tuning(fields: RecipeFields) -> dict[str, Any]:
     return {
         "tune_lr": tuple(sorted(map(float, fields.tune_lr))),
         "learning_rates": tuple((name, float(rate)) for name, rate in fields.learning_rates),
-        "tune": canonical(TUNINGS, fields.tune) if fields.tune else "",
+        "tune": TUNINGS.canonical(fields.tune) if fields.tune else "",
         "tuned": tuple((name, float(rate), float(decay)) for name, rate, decay in fields.tuned),
     }

@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from actbench.attacks.perturbations import ascent_direction, uniform_in_unit_ball
 from actbench.study.recipe import (
     ADVERSARIES,
-    FGSM,
-    PGD,
+    FGSMAdversary,
     GaussianNoise,
     NoAdversary,
+    PGDAdversary,
     Trades,
-    resolve,
 )
 
 if TYPE_CHECKING:
@@ -48,10 +47,11 @@ class Objective:
     """
 
     def __init__(self, spec: str, label_smoothing: float = 0.0) -> None:
-        self._adversary = resolve(ADVERSARIES, spec)
+        self._adversary = ADVERSARIES.resolve(spec)
         self._smoothing = label_smoothing
         self.draws = isinstance(self._adversary, (Trades, GaussianNoise)) or (
-            isinstance(self._adversary, (PGD, FGSM)) and self._adversary.random_start
+            isinstance(self._adversary, (PGDAdversary, FGSMAdversary))
+            and self._adversary.random_start
         )
 
     def __call__(
@@ -73,9 +73,9 @@ class Objective:
                 return self._cross_entropy(predict(images + SCALE * sigma * noise), labels)
             case Trades() as trades:
                 return self._trades(trades, predict, images, labels, generator)
-            case PGD(epsilon, steps, step, norm, random_start):
+            case PGDAdversary(epsilon, steps, step, norm, random_start):
                 pass
-            case FGSM(epsilon, step, random_start):
+            case FGSMAdversary(epsilon, step, random_start):
                 steps, norm = 1, "linf"
         start = images
         if random_start and generator is not None:

@@ -101,12 +101,12 @@ class DeferredSteps(Steps):
             self.optimizer.learning_rate = self._rates.index_select(0, self._position[None])[0]
         else:
             self.optimizer.learning_rate = self._rate_at(epoch, step)
-        places = self._position * self._size + torch.arange(size, device=device)
+        positions = self._position * self._size + torch.arange(size, device=device)
         images, labels = take(
             self._data,
-            self._order.index_select(0, places),
+            self._order.index_select(0, positions),
             self._augmentation,
-            {name: drawn.index_select(0, places) for name, drawn in self._draws.items()},
+            {name: drawn.index_select(0, positions) for name, drawn in self._draws.items()},
         )
         loss = self._loss(images, labels, self._generator(device, epoch, step))
         self._update(loss)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from actbench.attacks.gradient_masking import masking_checks
-from actbench.attacks.registry import resolve
+from actbench.attacks.registry import ATTACKS
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import normalise
 from actbench.store.measured import (
@@ -199,7 +199,7 @@ def attack_result(
         labels: int64 (N,).
     """
     subject.network.eval()
-    attack = resolve(spec)
+    attack = ATTACKS.resolve(spec)
     generator = attack.generator(epsilon)
     attacked = attack(subject.logits, as_pixels(images), labels.clone(), epsilon, generator)
     return result_of_attack(attack, epsilon, attacked, labels, subject.classes)

@@ -14,7 +14,7 @@ from torch.optim.adam import adam
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-from actbench.study import recipe
+from actbench.study.recipe import OPTIMIZERS, AdamWSettings, RMSpropSettings, SGDSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -252,16 +252,16 @@ def make_optimizer(
     undecayed: Iterable[Tensor] = (),
 ) -> Optimizer:
     """Return the optimizer that a spec names; see ``Optimizer`` for the arguments."""
-    chosen = recipe.resolve(recipe.OPTIMIZERS, spec)
+    chosen = OPTIMIZERS.resolve(spec)
     common: dict[str, Any] = {
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "undecayed": undecayed,
     }
     match chosen:
-        case recipe.SGD():
+        case SGDSettings():
             return SGD(parameters, **common, **vars(chosen))
-        case recipe.RMSprop():
+        case RMSpropSettings():
             return RMSprop(parameters, **common, **vars(chosen))
-    decoupled = isinstance(chosen, recipe.AdamW)
+    decoupled = isinstance(chosen, AdamWSettings)
     return Adam(parameters, **common, **vars(chosen), decoupled=decoupled)

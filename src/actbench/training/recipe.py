@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from actbench.errors import UsageError
-from actbench.study.recipe import AUGMENTATIONS, Crop, Cutout, resolve
+from actbench.study.recipe import AUGMENTATIONS, Crop, Cutout
 from actbench.training.validation import split
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def resolve_recipe(study: Study, data: ImageData) -> Study:
         UsageError: the recipe does not fit the images.
     """
     side = data.train_images.shape[1]
-    for change in (resolve(AUGMENTATIONS, text) for text in study.augment):
+    for change in (AUGMENTATIONS.resolve(text) for text in study.augment):
         if isinstance(change, Crop) and change.padding > side:
             raise UsageError(
                 f"augmentation 'crop': padding is {change.padding}; the images have {side}×{side} "

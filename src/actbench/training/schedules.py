@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from actbench.study.recipe import Constant, Cosine, OneCycle, Step
+from actbench.study.recipe import ConstantRate, Cosine, OneCycle, Step
 
 if TYPE_CHECKING:
     from actbench.study.recipe import Schedule
@@ -30,7 +30,7 @@ def rate_factor(schedule: Schedule, step: int, total: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     match schedule:
-        case Constant():
+        case ConstantRate():
             return 1.0
         case Cosine():
             return (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2

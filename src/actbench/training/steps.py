@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
 from actbench.models.global_state import seed_torch
-from actbench.study.recipe import SCHEDULES, resolve
+from actbench.study.recipe import SCHEDULES
 from actbench.study.study import seed_for
 from actbench.training.adversarial import Objective
 from actbench.training.diagnostics import GradientNorms
@@ -69,7 +69,7 @@ class Steps:
         self.epochs = math.ceil(self._total / self.count)
         self._rate, self._schedule = (
             study.learning_rate_of(trial.activation),
-            resolve(SCHEDULES, study.schedule),
+            SCHEDULES.resolve(study.schedule),
         )
         self.optimizer = make_optimizer(
             study.optimizer,

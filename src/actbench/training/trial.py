@@ -61,7 +61,7 @@ def train(
     data: ImageData,
     study: Study,
     trial: Trial,
-    report: Callable[[Progress], None],
+    on_event: Callable[[Progress], None],
     checkpoint: Checkpoint | None = None,
     *,
     deferred: bool = False,
@@ -77,9 +77,9 @@ def train(
     everything that changes during training is in the ``state_dict``.
 
     This is a generator: it yields once in every epoch, so that other trials can run in the same
-    process, and its value is the training (see ``finish``). With ``deferred``, the epoch's steps
-    are then queued on the device already, and a loss that is not finite ends the training after
-    them. Weight decay leaves out the parameters in ``undecayed``.
+    process, and its value is the training (see ``run_to_end``). With ``deferred``, the epoch's
+    steps are then queued on the device already, and a loss that is not finite ends the training
+    after them. Weight decay leaves out the parameters in ``undecayed``.
     """
     validation = Validation(network.state_dict(), data, study, trial.seed)
     kind = DeferredSteps if deferred else Steps
@@ -99,7 +99,7 @@ def train(
             size = steps.size_of(step)
             total, images = total + value * size, images + size
             if step % STEPS_BETWEEN_REPORTS == 0:
-                report(Progress(trial, epoch, steps.epochs, step, count, value))
+                on_event(Progress(trial, epoch, steps.epochs, step, count, value))
         scores = score(predict(network, validation.images, study.precision), validation.labels)
         if not math.isfinite(scores.loss):
             where = f"{validation.name} loss {scores.loss} at epoch {epoch}, after step {count}"
@@ -110,12 +110,12 @@ def train(
         if checkpoint and checkpoint.is_due():
             checkpoint.save(network.state_dict(), state, history)
         now = (epoch, steps.epochs, count, count)
-        report(Progress(trial, *now, value, scores.loss, scores.accuracy, validation.name))
+        on_event(Progress(trial, *now, value, scores.loss, scores.accuracy, validation.name))
     validation.select(network.state_dict())
     return Training(tuple(history))
 
 
-def finish(generator: Generator[None, None, T]) -> T:
+def run_to_end(generator: Generator[None, None, T]) -> T:
     """Run a generator to its end and return its value."""
     while True:
         try:
@@ -148,7 +148,7 @@ def run_trial(
     study: Study,
     trial: Trial,
     data: ImageData,
-    report: Callable[[TrialEvent], None],
+    on_event: Callable[[TrialEvent], None],
     checkpoint: Checkpoint | None = None,
     *,
     weights: Weights | None = None,
@@ -165,7 +165,7 @@ def run_trial(
         study: the complete configuration.
         trial: the activation and the seed.
         data: the study's data set, on the device that computes.
-        report: called with the progress every 100 steps and after each epoch, before each
+        on_event: called with the progress every 100 steps and after each epoch, before each
             measurement, and with the record after training and after each measurement but the last.
         checkpoint: stores the trial's state after each epoch, and restores it.
         weights: stores the trained weights. Without it they are not stored.
@@ -179,7 +179,7 @@ def run_trial(
     network, activation_layers = trial_network(study, trial, len(data.classes), data.image_size)
     network.to(data.train_images.device)
     keep_working_folder(network)
-    if stored is not None and _restored(network, stored, weights, report):
+    if stored is not None and _restored(network, stored, weights, on_event):
         record = stored
     else:
         training = yield from train(
@@ -187,7 +187,7 @@ def run_trial(
             data,
             study,
             trial,
-            report,
+            on_event,
             checkpoint,
             deferred=deferred,
             undecayed=[p for layer in activation_layers.values() for p in layer.parameters()],
@@ -211,18 +211,18 @@ def run_trial(
             return record if stored is None else stored.given_up(study, training.diverged)
         record = _with_weights(record, network, weights)
         if stored is not None:
-            record = _with_stored_results(record, stored, report)
-        report(Updated(record))
+            record = _with_stored_results(record, stored, on_event)
+        on_event(Updated(record))
         yield
     subject = Subject(network, len(data.classes), study.precision, activation_layers)
-    return (yield from _measured(subject, data, study, record, report, environment))
+    return (yield from _measured(subject, data, study, record, on_event, environment))
 
 
 def _restored(
     network: nn.Module,
     stored: TrialRecord,
     weights: Weights | None,
-    report: Callable[[TrialEvent], None],
+    on_event: Callable[[TrialEvent], None],
 ) -> bool:
     """Copy a trial's stored weights into its network; return whether that was possible."""
     try:
@@ -234,10 +234,10 @@ def _restored(
         network.load_state_dict(state)
     except DamagedWeightsError as error:
         renamed = weights.mark_corrupt() if weights is not None else None
-        report(Note(f"{stored.trial}: {error}, renamed to {renamed}; it is trained again"))
+        on_event(Note(f"{stored.trial}: {error}, renamed to {renamed}; it is trained again"))
         return False
     except UnusableWeightsError as error:
-        report(Note(f"{stored.trial}: {error}; it is trained again"))
+        on_event(Note(f"{stored.trial}: {error}; it is trained again"))
         return False
     return True
 
@@ -255,13 +255,13 @@ def _with_weights(record: TrialRecord, network: nn.Module, weights: Weights | No
 
 
 def _with_stored_results(
-    record: TrialRecord, stored: TrialRecord, report: Callable[[TrialEvent], None]
+    record: TrialRecord, stored: TrialRecord, on_event: Callable[[TrialEvent], None]
 ) -> TrialRecord:
     """Return the record of a trial that was trained again, with the results of the same weights."""
     if (record.weights, record.history) == (stored.weights, stored.history):
         return record.with_results(stored.results.values())
     if stored.results:
-        report(
+        on_event(
             Note(
                 f"{record.trial}: training gave other weights than those that were measured, as "
                 "it may in another environment; it is measured again"
@@ -275,7 +275,7 @@ def _measured(
     data: ImageData,
     study: Study,
     record: TrialRecord,
-    report: Callable[[TrialEvent], None],
+    on_event: Callable[[TrialEvent], None],
     environment: str,
 ) -> Generator[None, None, TrialRecord]:
     """Measure what a record lacks and return the complete one; a measurement may fail on its own.
@@ -289,7 +289,7 @@ def _measured(
     }
     missing = record.missing(study)
     for number, measurement in enumerate(missing, start=1):
-        report(Measuring(record.trial, str(measurement), number, len(missing)))
+        on_event(Measuring(record.trial, str(measurement), number, len(missing)))
         try:
             with torch.no_grad():
                 state = subject.network.state_dict()  # anew: a forward may replace a buffer
@@ -305,6 +305,6 @@ def _measured(
             result = failed(measurement, in_a_line(error), trace, environment)
         record = record.with_results([result])
         if number < len(missing):
-            report(Updated(record))
+            on_event(Updated(record))
             yield
     return record

@@ -220,14 +220,14 @@ def test_the_winner_is_that_of_pytorchs_max_pool(
     largest, smallest, largest_at, smallest_at = torch.ops.actbench.conv_extremes(x, weight, bias)
     convolved = F.conv2d(x, weight, bias, padding=1)
     width = x.shape[3]
-    for values, places, sign in (
+    for values, positions, sign in (
         (pooled, winner, 1),
         (largest, largest_at, 1),
         (-smallest, smallest_at, -1),
     ):
         right, index = F.max_pool2d(sign * convolved, 2, return_indices=True)
         torch.testing.assert_close(values, right, rtol=0, atol=0, equal_nan=True)
-        assert torch.equal(places, (index // width % 2 * 2 + index % width % 2).to(torch.uint8))
+        assert torch.equal(positions, (index // width % 2 * 2 + index % width % 2).to(torch.uint8))
     if x.isfinite().all():
         ours = values_and_gradients(conv_pool, (x, weight, bias), g)
         theirs = values_and_gradients(by_pytorch, (x, weight, bias), g)

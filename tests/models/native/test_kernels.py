@@ -25,7 +25,7 @@ from actbench.study.activations import ACTIVATIONS, Shape
 from actbench.study.study import Study, Trial, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
 from actbench.training import devices
-from actbench.training.trial import finish, train
+from actbench.training.trial import run_to_end, train
 from helpers.runs import TINY, same_files
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ def test_twenty_steps_give_the_losses_of_pytorchs_kernels() -> None:
         network, _ = build_network(
             "cnn", resolve_activation("leaky_relu:0.1"), 10, 0, "default", kernels
         )
-        training = finish(train(network, data, study, Trial("leaky_relu:0.1", 0), lambda _: None))
+        training = run_to_end(
+            train(network, data, study, Trial("leaky_relu:0.1", 0), lambda _: None)
+        )
         losses.append(training.history[0].train_loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 

@@ -128,9 +128,12 @@ def test_levels_are_named_by_value_on_the_axes_and_in_the_strip() -> None:
     (axes,) = corruption_strip(images).axes
     shown = [text.get_text() for text in axes.texts]
     assert shown == [
-        *("σ = 0.1", "σ = 0.2"),
+        "σ = 0.1",
+        "σ = 0.2",
         *(f"severity {level}" for level in range(1, 6)),
-        *("strength = 0.5", "strength = 0.7", "strength = 0.9"),
+        "strength = 0.5",
+        "strength = 0.7",
+        "strength = 0.9",
     ]
 
 

@@ -75,13 +75,13 @@ def conv_pool_chosen(
         UnavailableError: the C++ source cannot be compiled (see ``compiled.prepare``).
     """
     with torch.no_grad():
-        largest, smallest, *places = torch.ops.actbench.conv_extremes(x, weight, bias)
+        largest, smallest, *positions = torch.ops.actbench.conv_extremes(x, weight, bias)
         if from_zero and smallest.sum().isfinite():  # the activation of −∞ may be NaN
             scores = _scores_below_zero(largest, smallest, activation)
         else:
             scores = activation(largest), activation(smallest)
     chosen, _ = torch.ops.actbench.conv_pool_chosen(
-        x, weight, bias, *scores, largest, smallest, *places
+        x, weight, bias, *scores, largest, smallest, *positions
     )
     return chosen  # type: ignore[no-any-return]
 
@@ -225,10 +225,10 @@ def _chosen(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,
-    *scores_values_places: torch.Tensor,
+    *scores_values_positions: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     made = _empty_pooled(x, weight, bias)
-    _call("conv_pool_choose", x, len(weight), *map(_dense, scores_values_places), *made)
+    _call("conv_pool_choose", x, len(weight), *map(_dense, scores_values_positions), *made)
     return made
 
 

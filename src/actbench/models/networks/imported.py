@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import UsageError
@@ -51,9 +51,10 @@ class ImportedNetwork:
 
     function: Callable[..., nn.Module]
     parameters: Mapping[str, Value]
+    _: KW_ONLY
     takes_factory: bool
-    classes: str
-    sized: bool
+    classes: str = ""
+    sized: bool = False
 
     def build(self, activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
         """Return the network that is built around an activation factory."""
@@ -109,12 +110,12 @@ def import_network(spec: Spec) -> ImportedNetwork:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have none
-        return ImportedNetwork(function, spec.parameters, True, "", False)
+        return ImportedNetwork(function, spec.parameters, takes_factory=True)
     sized = "image_size" in signature.parameters and "image_size" not in spec.parameters
     given: dict[str, Any] = {**({"image_size": "size"} if sized else {}), **spec.parameters}
     error = _cannot_bind(signature, "factory", "classes", **given)
     if not error and _is_for_factory(signature):
-        return ImportedNetwork(function, spec.parameters, True, "", sized)
+        return ImportedNetwork(function, spec.parameters, takes_factory=True, sized=sized)
     classes = _classes_parameter(signature, given)
     plain_error = _cannot_bind(signature, **{**({classes: "classes"} if classes else {}), **given})
     if plain_error:
@@ -123,7 +124,9 @@ def import_network(spec: Spec) -> ImportedNetwork:
             f"model {spec.name!r} takes {shown}; it must take (activation factory, classes), or "
             f"the number of classes only, but there is: {error or plain_error}"
         )
-    return ImportedNetwork(function, spec.parameters, False, classes, sized)
+    return ImportedNetwork(
+        function, spec.parameters, takes_factory=False, classes=classes, sized=sized
+    )
 
 
 def _cannot_bind(signature: inspect.Signature, *arguments: Any, **named: Any) -> str:

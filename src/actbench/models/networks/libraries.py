@@ -82,4 +82,4 @@ def _unknown(library: str, name: str, names: Sequence[str]) -> UsageError:
     return UsageError(f"model '{library}:{name}': {library} has no such network{hint}")
 
 
-LIBRARIES = {"torchvision": torchvision_network, "timm": timm_network}
+LIBRARIES = ("torchvision", "timm")  # entries of ``MODELS``

@@ -149,7 +149,7 @@ def _resolved(text: str) -> tuple[str, NetworkFactory, PlainBuilder | None]:
         given: dict[str, Any] = MODELS.bind(spec)
         text = spec.canonical(given, main="name")
         if spec.name in LIBRARIES:
-            plain = LIBRARIES[spec.name](given.get("name", ""))
+            plain = MODELS[spec.name].target(given.get("name", ""))
     if plain is not None:
         return text, lambda _, classes, image_size: plain(classes, image_size), plain
     entry = MODELS[spec.name]

@@ -11,10 +11,10 @@ from actbench.report.figures.axes import (
     NO_RESULT,
     add_legend,
     draw_band,
-    finished,
     intervals,
     legend_height,
     of_activation,
+    ok_rows,
     panel_rows,
     panels,
     percent_axis,
@@ -36,11 +36,11 @@ def attacks(frames: Frames) -> Figure | str | None:
     The values of ε are evenly spaced, as they usually double. An activation with signs of masked
     gradients has the warning sign in the legend.
     """
-    attacked = finished(frames, frames.attacks)
+    attacked = ok_rows(frames, frames.attacks)
     if attacked.empty:
         return NO_RESULT if frames.study.attacks else None
     epsilons = sorted(set(attacked["epsilon"]))
-    places = {epsilon: place for place, epsilon in enumerate([0.0, *epsilons])}
+    positions = {epsilon: position for position, epsilon in enumerate([0.0, *epsilons])}
     radii = ["0", *map(epsilon_text, epsilons)]
     names = list(dict.fromkeys(attacked["attack"]))
     clean = frames.unattacked().assign(epsilon=0.0)
@@ -48,8 +48,8 @@ def attacks(frames: Frames) -> Figure | str | None:
     means = {}
     for name in names:
         part = pd.concat([clean[columns], attacked.loc[attacked["attack"] == name, columns]])
-        part["place"] = part["epsilon"].map(places)
-        means[name] = intervals(part, "accuracy", "activation", "place", scale=100)
+        part["position"] = part["epsilon"].map(positions)
+        means[name] = intervals(part, "accuracy", "activation", "position", scale=100)
     of = {
         activation: style.with_label(f"{style.label}{MASKED}")
         if frames.masking(activation)
@@ -66,6 +66,6 @@ def attacks(frames: Frames) -> Figure | str | None:
                 part = of_activation(means[name], activation)
                 draw_band(axes, style, part, lambda at: f"ε = {radii[int(at)]}", series=len(of))
         percent_axis(grid[0], *means.values())
-        grid[0].set_xticks(range(len(places)), radii)
+        grid[0].set_xticks(range(len(positions)), radii)
         add_legend(figure, grid[0])
         return fix_layout(figure)

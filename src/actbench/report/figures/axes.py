@@ -18,6 +18,7 @@ from scipy import special
 
 from actbench.report.figures.series import series_styles
 from actbench.report.figures.style import WIDTH, sample_size, study_title, text_width
+from actbench.report.formatting import interval, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,7 @@ def intervals(frame: pd.DataFrame, value: str, *by: str, scale: float = 1) -> pd
     return found.clip(0, 100 if scale == 100 else math.inf)
 
 
-def finished(frames: Frames, frame: pd.DataFrame) -> pd.DataFrame:
+def ok_rows(frames: Frames, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of trials with the status ok."""
     ok = frames.trials.loc[frames.trials["status"] == "ok", ["activation", "seed"]]
     return frame.merge(ok, on=["activation", "seed"])
@@ -106,11 +107,11 @@ def panels(
     grid = figure.subplots(down, across, squeeze=False, sharex=share_x, sharey=share_y).ravel()
     for spare in grid[count:]:
         spare.remove()
-    for place, axes in enumerate(grid[:count]):
-        lowest = place + across >= count or not share_x
+    for position, axes in enumerate(grid[:count]):
+        lowest = position + across >= count or not share_x
         axes.tick_params(labelbottom=lowest)
         axes.set_xlabel(xlabel if lowest else "")
-        axes.set_ylabel("" if place % across else ylabel)
+        axes.set_ylabel("" if position % across else ylabel)
     return list(grid[:count])
 
 
@@ -147,14 +148,14 @@ def draw_band(
     axes: Axes,
     style: SeriesStyle,
     means: pd.DataFrame,
-    place: Callable[[float], str],
+    label_of: Callable[[float], str],
     *,
     series: int,
     percent: bool = True,
 ) -> None:
     """Draw means by their index as a line with its interval as a band, one of ``series``.
 
-    ``place`` names a value of the index, for the values at the pointer. At most
+    ``label_of`` names a value of the index, for the values at the pointer. At most
     ``MAX_MARKED`` points have a marker.
     """
     means = means.sort_index()
@@ -174,14 +175,14 @@ def draw_band(
     axes.plot(
         x, means["mean"], label=style.label, markevery=every, **style.strokes(), gid=style.gid()
     )
-    _add_values(axes, style, means.iloc[::every], place, percent=percent)
+    _add_values(axes, style, means.iloc[::every], label_of, percent=percent)
 
 
 def draw_points(
     axes: Axes,
     style: SeriesStyle,
     means: pd.DataFrame,
-    place: Callable[[float], str],
+    label_of: Callable[[float], str],
     shift: float = 0,
     *,
     joined: bool,
@@ -192,25 +193,25 @@ def draw_points(
     axes.vlines(x, means["low"], means["high"], color=style.colour, linewidth=1.1, gid=style.gid())
     strokes = style.strokes(joined=joined)
     axes.plot(x, means["mean"], label=style.label, **strokes, gid=style.gid())
-    _add_values(axes, style, means, place, shift, percent=percent)
+    _add_values(axes, style, means, label_of, shift, percent=percent)
 
 
 def _add_values(
     axes: Axes,
     style: SeriesStyle,
     means: pd.DataFrame,
-    place: Callable[[float], str],
+    label_of: Callable[[float], str],
     shift: float = 0,
     *,
     percent: bool,
 ) -> None:
     """Add an invisible line whose points have their values as text."""
-    shown = "{:.2f}".format if percent else "{:.3g}".format
-    unit = " %" if percent else ""
-    texts = []
-    for at, mean, low, high in means[["mean", "low", "high"]].itertuples():
-        ends = f" [{shown(low)}, {shown(high)}]" if math.isfinite(low + high) else ""
-        texts.append(f"{style.label}, {place(at)}: {shown(mean)}{unit}{ends}")
+    form, unit = (".2f", " %") if percent else (".3g", "")
+    texts = [
+        f"{style.label}, {label_of(at)}: "
+        + with_interval(f"{mean:{form}}{unit}", interval(low, high, form=form))
+        for at, mean, low, high in means[["mean", "low", "high"]].itertuples()
+    ]
     x = means.index.to_numpy(dtype=float) + shift
     axes.plot(x, means["mean"], linestyle="none", gid=style.gid(texts))
 

@@ -14,11 +14,11 @@ from actbench.report.figures.axes import (
     dodge,
     draw_by_epoch,
     draw_points,
-    finished,
     intervals,
     legend_height,
     log_axis,
     of_activation,
+    ok_rows,
     panel_rows,
     panels,
     series_styles_of,
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 MAX_LAYERS = 9
 MIN_DECADES_FOR_LOG_AXIS = 2
-NORM = "gradient norm"
+GRADIENT_NORM = "gradient norm"
 
 
 def gradient_norms(frames: Frames) -> Figure | str | None:
     """Return the gradient norm by epoch, a panel for each layer (nine at most, evenly chosen)."""
-    part = finished(frames, frames.gradients)
+    part = ok_rows(frames, frames.gradients)
     if part.empty:
         return NO_RESULT
     layers = list(dict.fromkeys(part["layer"]))
@@ -54,7 +54,7 @@ def gradient_norms(frames: Frames) -> Figure | str | None:
         height = 0.6 + 2.1 * panel_rows(len(picks)) + legend_height(of)
         figure = new_figure("gradient_norms", titled(frames, what, part), height)
         wide = means.groupby(level="layer").apply(decades).max() >= MIN_DECADES_FOR_LOG_AXIS
-        ylabel = f"{NORM}{', log scale' if wide else ''}"
+        ylabel = f"{GRADIENT_NORM}{', log scale' if wide else ''}"
         grid = panels(figure, len(picks), xlabel="epoch", ylabel=ylabel)
         for axes, pick in zip(grid, picks, strict=True):
             axes.set_title(shorten(layers[pick]))
@@ -66,7 +66,7 @@ def gradient_norms(frames: Frames) -> Figure | str | None:
 
 def gradient_depth(frames: Frames) -> Figure | str | None:
     """Return the gradient norm by layer in the last epoch, on a logarithmic axis."""
-    part = finished(frames, frames.gradients)
+    part = ok_rows(frames, frames.gradients)
     last = part[part["epoch"] == part["epoch"].max()]
     if last["layer"].nunique() < 2:
         return NO_RESULT if part.empty else None
@@ -77,15 +77,15 @@ def gradient_depth(frames: Frames) -> Figure | str | None:
         title = titled(frames, "Gradient norm by layer, last epoch", part)
         figure, axes, means = _by_layer(frames, part, "grad_norm", "gradient_depth", title)
         log_axis(axes, means)
-        axes.set(xlabel="layer, from input to output", ylabel=f"{NORM}, log scale")
+        axes.set(xlabel="layer, from input to output", ylabel=f"{GRADIENT_NORM}, log scale")
         return fix_layout(figure)
 
 
 def inactive_units(frames: Frames) -> Figure | str | None:
     """Return the share of inactive units by layer."""
-    part = finished(frames, frames.inactive)
+    part = ok_rows(frames, frames.inactive)
     if part.empty:
-        return NO_RESULT if finished(frames, frames.trials).empty else None
+        return NO_RESULT if ok_rows(frames, frames.trials).empty else None
     if not part["inactive_fraction"].any():
         return "No unit was inactive in any trial."
     with figure_style():
@@ -102,8 +102,8 @@ def _by_layer(
     """Return a figure with layers across, its axes, and the means that it shows."""
     norms = value == "grad_norm"
     layers = list(dict.fromkeys(part["layer"]))
-    part = part.assign(place=part["layer"].map({layer: i for i, layer in enumerate(layers)}))
-    means = intervals(part, value, "activation", "place", scale=1 if norms else 100)
+    part = part.assign(position=part["layer"].map({layer: i for i, layer in enumerate(layers)}))
+    means = intervals(part, value, "activation", "position", scale=1 if norms else 100)
     of = series_styles_of(frames, part)
     figure = new_figure(name, title, 3.5 + legend_height(of))
     axes = figure.subplots()

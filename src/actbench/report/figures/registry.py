@@ -19,10 +19,10 @@ from actbench.report.figures.axes import (
     draw_band,
     draw_by_epoch,
     draw_points,
-    finished,
     intervals,
     legend_height,
     of_activation,
+    ok_rows,
     panel_rows,
     panels,
     percent_axis,
@@ -86,16 +86,16 @@ def caption(name: str, frames: Frames) -> str:
         text = " ".join([text, *masking_warnings(frames)])
     if name in ("differences", "corruption_differences"):
         return f"{text} {sample_size(frames.primary_comparisons['n'], 'pair')}."
-    return f"{text} {seeds_of(finished(frames, frames.trials))}."
+    return f"{text} {seeds_of(ok_rows(frames, frames.trials))}."
 
 
 def severity(frames: Frames) -> Figure | str | None:
     """Return accuracy against severity or level, a panel for each corruption."""
-    corrupted = finished(frames, frames.corruptions)
+    corrupted = ok_rows(frames, frames.corruptions)
     if corrupted.empty:
         return NO_RESULT if frames.study.corruptions else None
     names = list(dict.fromkeys(corrupted["corruption"]))
-    clean = finished(frames, frames.trials).rename(columns={"clean_accuracy": "accuracy"})
+    clean = ok_rows(frames, frames.trials).rename(columns={"clean_accuracy": "accuracy"})
     clean["severity"] = 0
     columns = ["activation", "severity", "accuracy"]
     means = {
@@ -124,10 +124,10 @@ def severity(frames: Frames) -> Figure | str | None:
             axes.set_title(shorten(panel_label(name)))
             if not alike:
                 _level_axis(axes, name)
-            place = _named(("clean", *level_labels(name)))
+            label_of = _named(("clean", *level_labels(name)))
             for activation, style in of.items():
                 part = of_activation(means[name], activation)
-                draw_band(axes, style, part, place, series=len(of))
+                draw_band(axes, style, part, label_of, series=len(of))
         percent_axis(grid[0], *means.values())
         if alike:
             grid[0].set_xticks(range(6), ["clean", *"12345"])
@@ -150,7 +150,7 @@ def _level_axis(axes: Axes, corruption: str) -> None:
 
 def slope(frames: Frames) -> Figure | None:
     """Return metrics against leaky ReLU's negative slope, if two or more slopes have values."""
-    values = finished(frames, frames.metric_values)
+    values = ok_rows(frames, frames.metric_values)
     slopes = {
         activation: float(found["slope"] or DEFAULT_SLOPE)
         for activation in dict.fromkeys(values["activation"])
@@ -200,7 +200,7 @@ def slope(frames: Frames) -> Figure | None:
 
 def training(frames: Frames) -> Figure | str:
     """Return training loss by epoch, and accuracy on the test images or the held-out ones."""
-    part = finished(frames, frames.epochs)
+    part = ok_rows(frames, frames.epochs)
     if part.empty:
         return NO_RESULT
     of = series_styles_of(frames, part)

@@ -112,27 +112,27 @@ def series_styles(activations: Sequence[str]) -> dict[str, SeriesStyle]:
     ReLU is black. The style of a common activation is fixed; that of another follows
     only from its spec, unless one of the study has it already.
     """
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for name in sorted(activations, key=lambda name: (_POSITIONS.get(name, STYLES), name)):
         if name == "relu":
             continue
-        place = _POSITIONS.get(name)
-        if place is None:
-            place = int(hashlib.sha256(name.encode()).hexdigest(), 16) % STYLES
-        used = set(places.values())
-        free = (found for i in range(STYLES) if (found := (place + i) % STYLES) not in used)
-        places[name] = next(free, place)
+        position = _POSITIONS.get(name)
+        if position is None:
+            position = int(hashlib.sha256(name.encode()).hexdigest(), 16) % STYLES
+        used = set(positions.values())
+        free = (found for i in range(STYLES) if (found := (position + i) % STYLES) not in used)
+        positions[name] = next(free, position)
     return {
-        name: _style(places.get(name), label, series)
+        name: _style(positions.get(name), label, series)
         for series, (name, label) in enumerate(_labels(activations).items())
     }
 
 
-def _style(place: int | None, label: str, series: int) -> SeriesStyle:
-    if place is None:
+def _style(position: int | None, label: str, series: int) -> SeriesStyle:
+    if position is None:
         return SeriesStyle(label, series, INK, "o", 5, "-")
-    marker, size = MARKERS[(place + place // len(MARKERS)) % len(MARKERS)]
-    hue, line = HUES[place % len(HUES)], LINES[place // len(HUES)]
+    marker, size = MARKERS[(position + position // len(MARKERS)) % len(MARKERS)]
+    hue, line = HUES[position % len(HUES)], LINES[position // len(HUES)]
     return SeriesStyle(label, series, hue, marker, size, line)
 
 
