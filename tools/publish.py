@@ -18,10 +18,10 @@ from PIL import Image
 from actbench.files.atomic import atomic_write
 from actbench.store.record_files import TRIALS_ARCHIVE
 from actbench.store.store import Store
+from actbench.study.levels import level_labels
 
-FILES = ("study.toml", "environment.json", "samples.png", "summary.md")
+FILES = ("study.toml", "environment.json", "summary.md")
 REPORT = ("report.html", "summary.tex")  # the page has a link to the other
-FIGURES = ("differences.png", "severity.png")
 COLOURS = 128  # for lines, bands and their blended edges
 EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
 
@@ -35,13 +35,14 @@ def publish(
         ResultsFolderError: it is not a results folder.
         FileExistsError: the destination exists.
     """
-    Store(folder).study()
+    study = Store(folder).study()
     destination.mkdir(parents=True)
     tables = sorted(path.name for path in folder.glob("*.csv"))
     for name in (*FILES, *tables, *(REPORT if with_report else ())):
         if (folder / name).exists():
             shutil.copyfile(folder / name, destination / name)
-    for name in FIGURES:
+    graded = any(len(level_labels(name)) > 1 for name in study.corruptions)
+    for name in ("differences.png", "severity.png") if graded else ("differences.png",):
         if (folder / "figures" / name).exists():
             (destination / "figures").mkdir(exist_ok=True)
             shrink(folder / "figures" / name, destination / "figures" / name)
