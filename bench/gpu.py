@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 import plain_loop
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, write_arrays
-from actbench.execution.executors import Finished
+from actbench.execution.events import Finished
 from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
@@ -46,7 +46,7 @@ from machine import machine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.store.record import TrialRecord
 
 SPEC = "leaky_relu:0.1"

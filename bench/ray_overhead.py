@@ -8,8 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from actbench.execution.corrupted_sets import prepare_corruptions
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import PendingTrials, make_executor, prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, make_executor, run_trials
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actbench.execution.executors import Finished, configure_malloc
+from actbench.execution.corrupted_sets import prepare_corruptions
+from actbench.execution.events import Finished
+from actbench.execution.executors import configure_malloc
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import PendingTrials, prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, run_trials
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.store import Store
 from actbench.store.weights import Weights
@@ -24,7 +26,7 @@ from actbench.training.events import Updated
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
 
 
 class Stopwatch:

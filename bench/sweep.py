@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from actbench.execution.executors import Finished
+from actbench.execution.corrupted_sets import prepare_corruptions
+from actbench.execution.events import Finished
 from actbench.execution.plan import prepare_study
-from actbench.execution.trials import PendingTrials, make_executor, prepare_corruptions, run_trials
+from actbench.execution.trials import PendingTrials, make_executor, run_trials
 from actbench.report.write import write_report
 from actbench.store.store import Store
 from actbench.study.run_options import RunOptions
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.process import BaseProcess
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.study.study import Trial
 
     Parts = dict[str, float]

@@ -17,18 +17,11 @@ from actbench.errors import (
     Terminated,
     UsageError,
 )
-from actbench.execution.executors import Planned, Stage
+from actbench.execution.corrupted_sets import has_samples, prepare_corruptions, write_samples
+from actbench.execution.environment import stored_elsewhere
+from actbench.execution.events import Planned, Stage
 from actbench.execution.inputs import are_unchanged, write_inputs
-from actbench.execution.trials import (
-    PendingTrials,
-    has_samples,
-    keep_resolved,
-    make_executor,
-    prepare_corruptions,
-    run_trials,
-    stored_elsewhere,
-    write_samples,
-)
+from actbench.execution.trials import PendingTrials, keep_resolved, make_executor, run_trials
 from actbench.report.summary import read_summary
 from actbench.store.lock import has_active_shards, shard_lock
 from actbench.study.study import next_interim_analysis, trial_id
@@ -38,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from actbench.execution.executors import Event, Executor
+    from actbench.execution.events import Event
+    from actbench.execution.executors import Executor
     from actbench.execution.plan import Plan
     from actbench.store.lock import Shard
     from actbench.store.store import Store

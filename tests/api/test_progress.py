@@ -13,10 +13,10 @@ from rich.console import Console
 
 from actbench.api import progress
 from actbench.api.progress import LIVE_TRIALS, LIVE_WIDTH, ProgressDisplay
-from actbench.execution.executors import Finished, Note, Planned, Stage
+from actbench.execution.events import Finished, Planned, Stage
 from actbench.report.formatting import duration
 from actbench.study.study import Study, Trial
-from actbench.training.events import Measuring, Progress
+from actbench.training.events import Measuring, Note, Progress
 from helpers.stored import stored_form
 from helpers.synthetic import synthetic_records
 

@@ -166,7 +166,7 @@ def test_a_seed_added_in_another_environment_gives_a_warning_before_and_after_tr
     before = Store(tmp_path / "out").environment()["environments"]
     here = environment_of("cpu", Store(tmp_path / "out").study().kernels)
     elsewhere = {**here, "id": "elsewhere", "processor": "Processor B"}
-    for module in ("executors", "trials"):
+    for module in ("executors", "environment"):
         monkeypatch.setattr(f"actbench.execution.{module}.environment_of", lambda *_: elsewhere)
     done = actbench_here(*asked, "--seeds", "2")
     assert (

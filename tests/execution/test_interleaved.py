@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from actbench.data.images import open_images, prepare, write_arrays
-from actbench.execution.executors import Finished, Retried, run_one
+from actbench.execution.events import Finished, Retried
+from actbench.execution.executors import run_one
 from actbench.execution.interleaved import InterleavedTrials, Resumed
 from actbench.execution.local import InProcess, LocalWorkers
 from actbench.models.activations import resolve_activation

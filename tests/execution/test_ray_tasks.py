@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actbench.errors import UsageError
-from actbench.execution.executors import Finished
+from actbench.execution.events import Finished
 from actbench.execution.plan import prepare_study
 from actbench.execution.ray_tasks import RayTasks
 from actbench.execution.trials import PendingTrials, run_trials
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from helpers.runs import TinyRun
 
 ray: Any = pytest.importorskip("ray")

@@ -16,7 +16,7 @@ from actbench.api.studies import run
 from actbench.errors import UsageError
 from actbench.execution import estimate as estimates
 from actbench.execution.estimate import estimate
-from actbench.execution.executors import Finished, Stage
+from actbench.execution.events import Finished, Stage
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import PendingTrials, baseline_first, run_trials
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from actbench.execution.executors import Event, Executor
+    from actbench.execution.events import Event
+    from actbench.execution.executors import Executor
     from helpers.runs import Outcome, TinyRun
 
 QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")

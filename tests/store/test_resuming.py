@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from actbench.data.images import open_images, prepare
-from actbench.execution.executors import Retried, run_one
+from actbench.execution.events import Retried
+from actbench.execution.executors import run_one
 from actbench.execution.local import InProcess
 from actbench.execution.plan import prepare_study
 from actbench.execution.trials import PendingTrials, run_trials

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from actbench.data.images import open_images, prepare
-from actbench.execution.executors import Finished
+from actbench.execution.events import Finished
 from actbench.execution.local import LocalWorkers
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network

@@ -7,7 +7,7 @@ interleaved. Later versions may add fields and events.
 
 from __future__ import annotations
 
-from actbench.execution.executors import Event, Finished, Planned, Retried, Stage
+from actbench.execution.events import Event, Finished, Planned, Retried, Stage
 from actbench.training.events import Measuring, Note, Progress, Updated
 
 __all__ = [

@@ -13,13 +13,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from actbench.execution.executors import Finished, Planned, Retried, Stage
+from actbench.execution.events import Finished, Planned, Retried, Stage
 from actbench.report.formatting import duration
 from actbench.report.printable import printable, shortened
 from actbench.training.events import Measuring, Note, Progress, Updated
 
 if TYPE_CHECKING:
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.study.study import Trial
 
 # Live lines are at most this wide: where a terminal becomes narrower, wider ones would wrap, and

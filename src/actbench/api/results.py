@@ -65,7 +65,8 @@ class Results(Frames):
         Raises:
             UsageError: there is no such figure, or this study has no data for it.
         """
-        from actbench.report.figures.registry import FIGURES, STRIP
+        from actbench.report.figures.registry import FIGURES
+        from actbench.report.figures.strip import STRIP
         from actbench.report.write import figure_of
 
         figure = figure_of(Store(self.folder), self, name)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from actbench.api.results import Results
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
 
     Listener = Callable[[Event], object]
 

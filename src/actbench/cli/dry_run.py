@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.api.progress import ProgressDisplay
 from actbench.cli.terminal import show, stdout_to_stderr
-from actbench.execution.executors import Stage
+from actbench.execution.events import Stage
 from actbench.execution.trials import PendingTrials, keep_resolved
 from actbench.store.stored_study import Work
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.execution.plan import Plan
     from actbench.store.store import Store
     from actbench.study.run_options import RunOptions

@@ -1,4 +1,4 @@
-"""The interface of executors, the events that they report, and one trial with its errors."""
+"""The interface of executors, and one trial with its errors."""
 
 from __future__ import annotations
 
@@ -7,82 +7,31 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.analysis.trial_results import result_of
 from actbench.errors import ResultsFolderError, UnavailableError, encodable, one_line
 from actbench.execution.environment import environment_of
+from actbench.execution.events import Finished, Retried
 from actbench.store.checkpoint import Checkpoint
 from actbench.store.record import TrialRecord
 from actbench.store.store import CHECKPOINTS_FOLDER
 from actbench.store.weights import WEIGHTS_FOLDER, Weights
 from actbench.study.study import trial_id
-from actbench.training.events import Measuring, Note, Progress, Updated
+from actbench.training.events import Updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from actbench.data.images import ImageData
+    from actbench.execution.events import Event
     from actbench.store.stored_study import Work
     from actbench.study.study import Study, Trial
     from actbench.training.events import TrialEvent
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A trial has ended: it is trained and measured, or that failed.
-
-    Attributes:
-        record: the trial's record.
-        seconds: the time that it took.
-        status: ``ok``, ``diverged`` or ``crashed``, in training or in measuring.
-        reason: why it diverged or crashed, one line.
-        environment: that of the process (see ``environment.environment_of``); empty if the process
-            ended during the trial.
-    """
-
-    record: TrialRecord
-    seconds: float
-    status: str
-    reason: str
-    environment: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Retried:
-    """A trial that was interrupted and will be retried from its last checkpoint."""
-
-    trial: Trial
-    reason: str
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The number of trials that are about to run; ``to_measure`` of them are trained already.
-
-    ``study`` is the study that they belong to; None if they choose learning rates for it.
-    """
-
-    trials: int
-    to_measure: int = 0
-    study: Study | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a run does now that is not a trial, such as ``reading images``.
-
-    ``done`` of ``count`` is done; both are 0 if it is not counted.
-    """
-
-    what: str
-    done: int = 0
-    count: int = 0
-
-
-Event = Planned | Stage | Note | Progress | Measuring | Updated | Finished | Retried
 RETRIES = 2
 """How often a trial is retried whose process ended, before it counts as crashed."""
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from actbench.data.images import study_images
-from actbench.execution.executors import Finished, Retried, given_up, run_one, timed_out
+from actbench.execution.events import Finished, Retried
+from actbench.execution.executors import given_up, run_one, timed_out
 from actbench.store.stored_study import Work
 from actbench.study.study import Study
 from actbench.training.cuda import on_gpu, own_stream, set_precision
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.data.images import ImageData
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.study.study import Trial
 
 _DATA_FIELDS = (

@@ -16,14 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from actbench.errors import ActbenchError
-from actbench.execution.executors import (
-    RETRIES,
-    Finished,
-    Retried,
-    configure_malloc,
-    given_up,
-    timed_out,
-)
+from actbench.execution.events import Finished, Retried
+from actbench.execution.executors import RETRIES, configure_malloc, given_up, timed_out
 from actbench.execution.parent_death import end_with_parent
 from actbench.store.stored_study import Work
 from actbench.training.devices import compute_devices
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import SpawnProcess
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.store.record import TrialRecord
     from actbench.study.study import Study, Trial
 

@@ -16,7 +16,7 @@ from actbench.data.datasets import DATASETS, resolve_dataset
 from actbench.data.images import open_images, prepare, study_images
 from actbench.errors import ResultsFolderError, UsageError
 from actbench.execution.estimate import TIMED_STEPS, step_seconds
-from actbench.execution.executors import Stage
+from actbench.execution.events import Stage
 from actbench.execution.network_check import check_networks
 from actbench.files.cache import cache_limit
 from actbench.models.activations import check_activation, resolve_activation
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.data.images import ImageData
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.models.activations import ActivationCheck, ActivationFactory
     from actbench.store.store import Store
     from actbench.study.study import Study

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ResultsFolderError, UnavailableError, UsageError, message_of
+from actbench.execution.events import Finished
 from actbench.execution.executors import (
     RETRIES,
-    Finished,
     configure_malloc,
     default_workers,
     given_up,
@@ -32,7 +32,7 @@ from actbench.training.events import Note, Updated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from actbench.execution.executors import Event
+    from actbench.execution.events import Event
     from actbench.study.run_options import RunOptions
     from actbench.study.study import Study, Trial
 

@@ -19,8 +19,9 @@ import pandas as pd
 from scipy.stats import qmc
 
 from actbench.errors import ActbenchError
-from actbench.execution.executors import Planned
-from actbench.execution.trials import PendingTrials, prepare_corruptions, run_trials
+from actbench.execution.corrupted_sets import prepare_corruptions
+from actbench.execution.events import Planned
+from actbench.execution.trials import PendingTrials, run_trials
 from actbench.store.tuning import tuning_store
 from actbench.study.study import Study, seed_for, trial_names
 from actbench.study.tuning import tuning_of
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from actbench.execution.executors import Event, Executor
+    from actbench.execution.events import Event
+    from actbench.execution.executors import Executor
     from actbench.execution.plan import Plan
     from actbench.store.measured import CleanResult
     from actbench.store.store import Store

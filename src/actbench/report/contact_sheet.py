@@ -12,7 +12,7 @@ from actbench.corruptions.own import check_own_corruptions
 from actbench.corruptions.specs import expand
 from actbench.data.reading import read_image
 from actbench.errors import UsageError
-from actbench.report.figures.registry import corruption_strip
+from actbench.report.figures.strip import corruption_strip
 from actbench.report.figures.style import to_png
 from actbench.study.levels import severities
 

@@ -16,8 +16,9 @@ from actbench.analysis.verdicts import VERDICTS
 from actbench.report.answer import answer_lines, answer_of, remedy
 from actbench.report.claims import RULE, claim_facts_of, replication_tables
 from actbench.report.figures.axes import ok_rows, seeds_of
-from actbench.report.figures.registry import STRIP, caption
+from actbench.report.figures.registry import caption
 from actbench.report.figures.series import HUES, series_styles
+from actbench.report.figures.strip import STRIP
 from actbench.report.figures.style import FAINT, GRID, INK, PAPER, SHADE
 from actbench.report.formatting import METRICS_NOT_CORRECTED, capitalised
 from actbench.report.grid import comparison_groups, headline_bars

@@ -6,7 +6,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from actbench.analysis.stored_frames import read_frames
-from actbench.report.figures.registry import FIGURES, STRIP, corruption_strip, figures
+from actbench.report.figures.registry import FIGURES, figures
+from actbench.report.figures.strip import STRIP, corruption_strip
 from actbench.report.figures.style import to_png, to_svg
 from actbench.report.html import to_html
 from actbench.report.latex import summary_latex

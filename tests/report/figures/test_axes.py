@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from actbench.report.figures.curves import severity, slope
 from actbench.report.figures.forest import differences
-from actbench.report.figures.registry import (
-    FIGURES,
-    corruption_strip,
-    gradient_depth,
-    gradient_norms,
-    severity,
-    slope,
-)
+from actbench.report.figures.layers import gradient_depth, gradient_norms
+from actbench.report.figures.registry import FIGURES
+from actbench.report.figures.strip import corruption_strip
 from actbench.report.figures.style import to_svg
 from actbench.study.levels import severities
 from actbench.study.study import Study

@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from actbench.report.figures.curves import severity
 from actbench.report.figures.forest import differences
-from actbench.report.figures.registry import FIGURES, caption, figures, inactive_units, severity
+from actbench.report.figures.layers import inactive_units
+from actbench.report.figures.registry import FIGURES, caption, figures
 from actbench.report.figures.series import series_styles
 from actbench.report.figures.style import INK, MAX_NAME_LENGTH, shorten, to_svg
 from helpers.drawn_studies import NOISES, SLOPES, TWELVE, study_of, texts

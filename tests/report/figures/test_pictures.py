@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 
+from actbench.report.figures.curves import training
 from actbench.report.figures.forest import differences
-from actbench.report.figures.registry import gradient_depth, training
+from actbench.report.figures.layers import gradient_depth
 from actbench.report.figures.series import series_styles
 from actbench.report.figures.style import to_png, to_svg
 from helpers.drawn_studies import NOISES, SLOPES, study_of
