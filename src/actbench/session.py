@@ -194,8 +194,8 @@ def _report_nothing_to_do(
     store: Store, options: RunOptions, on_event: Callable[[Event], None]
 ) -> None:
     study = store.study()
-    if options.no_weights:
-        store.open(study).remove_weights()
+    if options.no_weights and (removed := store.open(study).remove_weights()):
+        on_event(Note(f"the weights of {removed} trials were removed"))
     if unknown := store.open(study).unknown_records():
         on_event(Note(unknown))
     on_event(Note(f"all {len(study.trials())} trials are stored already"))
@@ -238,8 +238,8 @@ def run_shard(
 
         if tuning_plans(plan) or retuned_plans(plan):
             raise UsageError(
-                "tune_lr and tune need the complete study; give a shard the rates as "
-                "learning_rates, or one setting of each activation as tuned"
+                "tune_lr and tune need the complete study; give a shard a configuration file with "
+                "the rates as learning_rates, or one setting of each activation as tuned"
             )
         lock = stack.enter_context(contextlib.ExitStack())
         stack.enter_context(_source_changes_explained(store))
@@ -275,7 +275,7 @@ def _run_pending(
     """Report what is stored of ``part``, then run its pending trials."""
     plan, stored, works = pending.plan, pending.stored, pending.works
     planned = len(plan.study.trials())
-    to_measure = [work.record for work in works if work.record is not None]
+    to_measure = [w.record for w in works if w.record is not None and pending.is_trained(w)]
     on_event(Planned(len(works), len(to_measure), plan.study))
     notes = [f"a damaged file was renamed to {p}: {f}" for p, f in damaged.items()]
     if plan.note:

@@ -285,6 +285,8 @@ def test_a_figure_is_returned_and_an_unknown_one_is_named(results: actbench.Resu
     assert isinstance(results.plot("corruptions"), Figure)
     with pytest.raises(UsageError, match=r"'severty'; did you mean 'severity'\?"):
         results.plot("severty")
+    with pytest.raises(UsageError, match="the name of a figure is None; it must be a text"):
+        results.plot(None)  # type: ignore[arg-type]
 
 
 def test_a_notebook_shows_the_answer_with_all_names_escaped(tmp_path: Path) -> None:

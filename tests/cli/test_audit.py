@@ -107,6 +107,8 @@ def test_options_reach_the_analysis(table: str, actbench_here: Callable[..., Out
         (["--claim", "mish-squeezenet", "--number", "3"], "mish-squeezenet has 2 tables"),
         (["--claim", "mish-squeezenet", "--baseline", "Mich"], "no row 'Mich'; did you mean"),
         (["TABLE", "--number", "2"], "--number 2: table.csv has 1 table"),
+        (["TABLE", "--n", "1" + 20 * "0"], "--n"),
+        (["TABLE", "--test-images", "1" + 20 * "0"], "--test-images"),
         (["TABLE", "--correlation", "1.5"], "it must be numbers from -1 to 1"),
         (["TABLE", "--correlation", "x"], "it must be numbers from -1 to 1"),
         (["TABLE", "--correlation", "nan"], "it must be numbers from -1 to 1"),

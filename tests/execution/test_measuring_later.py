@@ -48,8 +48,12 @@ def test_the_command_says_what_is_trained_and_measured_and_gives_the_same_folder
     assert "1 trials to train; 1 are trained already and lack 1 measurements in all" in grown.err
     assert actbench_here(*asked, "once", "--seeds", "2").code == 0
     assert same_files(tmp_path / "once", tmp_path / "grown") == []
-    assert actbench_here(*asked, "once", "--seeds", "2", "--no-weights").code == 0
+    removed = actbench_here(*asked, "once", "--seeds", "2", "--no-weights")
+    assert "the weights of 2 trials were removed" in removed.err
     assert not (tmp_path / "once" / "weights").exists()  # although there was nothing to do
+    more = ("once", "--seeds", "2", "--corruptions", "contrast,fog")
+    assert "2 trials, 2 to run, into" in actbench_here(*asked, *more, "--dry-run").out
+    assert "trained already" not in actbench_here(*asked, *more).err
 
 
 def test_measuring_one_by_one_in_another_order_gives_the_same_bytes(

@@ -73,6 +73,9 @@ def test_a_file_that_is_not_an_image_is_a_usage_error(
     assert done.code == 2
     assert "is not an image in a supported format" in done.err
     assert not (tmp_path / "corruptions.png").exists()
+    missing = actbench_here("show-corruptions", "none.png")
+    assert missing.code == 2
+    assert missing.err.endswith("cannot read the image 'none.png': No such file or directory\n")
 
 
 def test_a_place_that_cannot_be_written_is_a_usage_error(

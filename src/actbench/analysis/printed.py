@@ -10,6 +10,8 @@ from typing import Literal
 # The relative error of recomputing a printed number in float64, with room to spare: a number
 # printed with all its digits must not fail for its last bit.
 _FLOAT_ERROR = 1e-9
+MAX_RUNS = 10**9
+"""The largest number of runs, or of test images, that a table can have."""
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PRINTED = re.compile(rf"(?P<sign><=|>=|<|>|=)?\s*(?P<number>{_NUMBER})")
 _PAIR = re.compile(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from actbench.analysis.printed import (
+    MAX_RUNS,
     Printed,
     clean,
     is_missing,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Unit = Literal["percent", "fraction"]
 Spread = Literal["sd", "se", "ci"]
+RUNS = "a number of runs such as 5"
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def _read_row(
     row = replace(
         row,
         se=number("se") or row.se,
-        n=_count(number("n"), options.n, lambda: unreadable("n", "a number of runs such as 5")),
+        n=_count(number("n", RUNS), options.n, lambda: unreadable("n", RUNS)),
         ci_low=number("ci_low"),
         ci_high=number("ci_high"),
         p=number("p", "a p-value such as 0.04 or < 0.001"),
@@ -273,7 +275,7 @@ def _count(
 ) -> int | None:
     if printed is None:
         return default
-    if printed.value < 1 or not printed.value.is_integer():
+    if not 1 <= printed.value <= MAX_RUNS or not printed.value.is_integer():
         raise unreadable()
     return int(printed.value)
 

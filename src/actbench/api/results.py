@@ -69,6 +69,8 @@ class Results(Frames):
         from actbench.report.figures.strip import STRIP
         from actbench.report.write import figure_of
 
+        if not isinstance(name, str):
+            raise UsageError(f"the name of a figure is {name!r}; it must be a text")
         figure = figure_of(Store(self.folder), self, name)
         if figure is None:
             known = [*FIGURES, STRIP]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from actbench.analysis.printed import MAX_RUNS
 from actbench.cli.options import Folder
 from actbench.cli.terminal import log, show
 from actbench.errors import UsageError, reason_of
@@ -14,6 +15,8 @@ from actbench.errors import UsageError, reason_of
 if TYPE_CHECKING:
     from actbench.analysis.audit import AuditOptions
     from actbench.report.audit import AuditDocument
+
+COUNT = click.IntRange(1, MAX_RUNS)
 
 
 @click.command()
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     metavar="ROLE=HEADER",
     help="Which column is name, mean, sd, se, n, ci, ci_low, ci_high, p, d or difference.",
 )
-@click.option("--n", type=click.IntRange(1), metavar="N", help="Runs per row, if no column has it.")
+@click.option("--n", type=COUNT, metavar="N", help="Runs per row, if no column has it.")
 @click.option("--unit", type=click.Choice(["percent", "fraction"]), help="[default: by the means]")
 @click.option(
     "--spread",
@@ -60,7 +63,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--test-images",
-    type=click.IntRange(1),
+    type=COUNT,
     metavar="N",
     help="The number of test images; checks whether each mean is possible with that many.",
 )
@@ -89,6 +92,10 @@ def audit(
         log(f"{out / 'audit.html'} written, and the same as Markdown and CSV")
 
 
+def _no_table(number: int, name: str, count: int) -> str:
+    return f"--number {number}: {name} has {count} table{'' if count == 1 else 's'}"
+
+
 def _of_file(path: Path | None, number: int | None, given: dict[str, Any]) -> AuditDocument:
     from actbench.analysis.audit import audit as audit_of
     from actbench.analysis.published_tables import ReadingOptions, is_readable, read_table
@@ -111,7 +118,7 @@ def _of_file(path: Path | None, number: int | None, given: dict[str, Any]) -> Au
     )
     tables = parse_tables(text, path.name)
     if number is not None and number > len(tables):
-        raise UsageError(f"--number {number}: {path.name} has {len(tables)} tables")
+        raise UsageError(_no_table(number, path.name, len(tables)))
     readable = (parsed for parsed in tables if is_readable(parsed, reading))
     parsed = tables[number - 1] if number is not None else next(readable, tables[0])
     table = read_table(parsed, path.name, reading)
@@ -137,7 +144,7 @@ def _of_claim(name: str, number: int | None, given: dict[str, Any]) -> AuditDocu
         raise UsageError(f"{option} says how to read a file; the tables of a claim are known")
     claim = read_claim(name)
     if number is not None and number > len(claim.tables):
-        raise UsageError(f"--number {number}: {name} has {len(claim.tables)} tables")
+        raise UsageError(_no_table(number, name, len(claim.tables)))
     chosen = claim.tables if number is None else claim.tables[number - 1 : number]
     audits = []
     for each in chosen:

@@ -71,7 +71,7 @@ def _listed(
     if everything or to_tune:
         own = _all_trials(plan, store)
     retuned = _retuned(plan, store, options, chosen=not to_tune)
-    pending = {work.trial: work.record for work in own.works}
+    pending = {work.trial: own.is_trained(work) for work in own.works}
     everyone = plan.study.trials()
     trials = everyone if shard is None else Shard.parse(shard).part(everyone)
     rows = [
@@ -79,7 +79,7 @@ def _listed(
             "activation": t.activation,
             "seed": t.seed,
             "stored": t not in pending,
-            "trained": t not in pending or pending[t] is not None,
+            "trained": pending.get(t, True),
         }
         for t in trials
     ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from actbench.errors import UsageError, message_of
+from actbench.errors import UsageError, message_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,6 +141,8 @@ def decode(read: Callable[[], bytes], size: int, name: str) -> DecodedImage:
         raise UsageError(
             f"{name!r} is not an image in a supported format ({', '.join(IMAGE_FORMATS)})"
         ) from None
+    except OSError as error:
+        raise UsageError(f"cannot read the image {name!r}: {reason_of(error)}") from None
     except Exception as error:  # Pillow's readers raise many types
         raise UsageError(f"cannot read the image {name!r}: {message_of(error, name)}") from None
 

@@ -74,7 +74,7 @@ def _seconds(part: PendingTrials) -> float:
     """
     study, works = part.plan.study, part.works
     data = study_images(part.plan.data_folder, study)
-    amounts = [_amount(study, work.record, data) for work in works]
+    amounts = [_amount(study, work.record, data, part.is_trained(work)) for work in works]
     steps = max(steps for steps, _ in amounts)
     timed = max(2, min(TIMED_STEPS, steps // 4)) if steps else 0
     speeds: dict[str, tuple[float, float]] = {}
@@ -89,10 +89,12 @@ def _seconds(part: PendingTrials) -> float:
     return seconds
 
 
-def _amount(study: Study, record: TrialRecord | None, data: ImageData) -> tuple[int, int]:
+def _amount(
+    study: Study, record: TrialRecord | None, data: ImageData, is_trained: bool
+) -> tuple[int, int]:
     """Return the training steps of a trial and the images that it evaluates, but for attacks."""
     tests, steps, images = len(data.test_images), 0, 0
-    if record is None:
+    if not is_trained:
         count = trained_images(study, data)
         in_epoch = math.ceil(count / study.batch_size)
         steps = study.steps or study.epochs * in_epoch

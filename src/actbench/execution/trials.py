@@ -47,6 +47,11 @@ class PendingTrials:
         """Return the trials that the folder lacks, or that ``options`` retry."""
         return cls(plan, stored, stored.pending(retry_failed=options.retry_failed))
 
+    def is_trained(self, work: Work) -> bool:
+        """Return whether a trial is only to be measured: its record and its weights are stored."""
+        name = "" if work.record is None else work.record.trial_id
+        return bool(name) and Weights(self.stored.store.weights, name).path.exists()
+
 
 def run_trials(
     pending: PendingTrials,

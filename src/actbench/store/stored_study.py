@@ -137,17 +137,24 @@ class StoredStudy(Reading[TrialRecord]):
         _remove_empty(store.checkpoints)
         _remove_empty(store.weights)
 
-    def remove_weights(self) -> None:
+    def remove_weights(self) -> int:
         """Remove the weights of the study's trials with nothing left to measure or to retry.
+
+        Returns:
+            How many trials had weights.
 
         Raises:
             ResultsFolderError: see ``Store.check_in_place``, or a record cannot be read.
         """
         self.store.check_in_place()
+        removed = 0
         for name, record in self.records().items():
             if not record.missing(self.study) and not record.failures(self.study):
-                self.store.remove(Weights(self.store.weights, name).path)
+                path = Weights(self.store.weights, name).path
+                removed += path.exists()
+                self.store.remove(path)
         _remove_empty(self.store.weights)
+        return removed
 
 
 def _remove_empty(folder: Path) -> None:
