@@ -37,10 +37,10 @@ def test_plain_loop(compare: Compare) -> None:
 
 @pytest.mark.parametrize(("model", "steps", "rounds"), [("resnet20", 10, 12), ("resnet18", 2, 7)])
 def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> None:
-    """A step of a ResNet with actbench against a plain one on prepared batches, channels_last."""
+    """A step of a ResNet with ReLU against a plain one on prepared batches, channels_last."""
     images = steps * BATCH_SIZE
     with (
-        Contender(partial(our_training, images, model=model)) as ours,
+        Contender(partial(our_training, images, model=model, activation="relu")) as ours,
         Contender(partial(plain_steps, images, model)) as plain,
     ):
         compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
