@@ -329,3 +329,23 @@ def test_without_a_graph_the_pool_gives_the_same_bits(size: tuple[int, int]) -> 
     assert in_a_graph.requires_grad
     assert not pooled.requires_grad
     assert torch.equal(pooled.view(torch.int32), in_a_graph.detach().view(torch.int32))
+
+
+@pytest.mark.parametrize("model", ["resnet20", "resnet18"])
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0", "leaky_relu:0.3", "leaky_relu:-0.3"])
+def test_a_residual_network_that_overwrites_activations_inputs_has_the_same_bits(
+    model: str, spec: str
+) -> None:
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = []
+    for overwrites in (True, False):
+        network, _ = build_network(model, resolve_activation(spec), 10, seed=0)
+        flags = {m.inplace for m in network.modules() if isinstance(m, (nn.ReLU, nn.LeakyReLU))}
+        assert flags == {spec != "leaky_relu:-0.3"}
+        for module in network.modules():
+            if not overwrites and isinstance(module, (nn.ReLU, nn.LeakyReLU)):
+                module.inplace = False
+        logits = network(images)
+        logits.square().sum().backward()
+        found.append([logits, *(p.grad for p in network.parameters())])
+    assert all(map(torch.equal, *found))

@@ -72,6 +72,18 @@ class PoolingConv2d(nn.Conv2d):
         return conv_pool_chosen(x, self.weight, self.bias, activation, from_zero=from_zero)
 
 
+def overwriting(activation: nn.Module) -> nn.Module:
+    """Return the activation; a ReLU or leaky ReLU then overwrites its input, with the same bits.
+
+    For places where nothing else reads the input, such as after a batch norm.
+    """
+    if type(activation) is nn.ReLU:
+        activation.inplace = True
+    elif type(activation) is nn.LeakyReLU:
+        activation.inplace = activation.negative_slope >= 0  # else its gradient needs the input
+    return activation
+
+
 def pooled_layers(
     activation: ActivationFactory, channels_in: int, channels: int
 ) -> tuple[nn.Conv2d, ActivationPool]:
