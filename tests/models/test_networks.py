@@ -340,11 +340,10 @@ def test_a_residual_network_that_overwrites_activations_inputs_has_the_same_bits
     found = []
     for overwrites in (True, False):
         network, _ = build_network(model, resolve_activation(spec), 10, seed=0)
-        flags = {m.inplace for m in network.modules() if isinstance(m, (nn.ReLU, nn.LeakyReLU))}
-        assert flags == {spec != "leaky_relu:-0.3"}
-        for module in network.modules():
-            if not overwrites and isinstance(module, (nn.ReLU, nn.LeakyReLU)):
-                module.inplace = False
+        rectifiers = [m for m in network.modules() if isinstance(m, (nn.ReLU, nn.LeakyReLU))]
+        assert {m.inplace for m in rectifiers} == {spec != "leaky_relu:-0.3"}
+        for module in rectifiers:
+            module.inplace &= overwrites
         logits = network(images)
         logits.square().sum().backward()
         found.append([logits, *(p.grad for p in network.parameters())])
