@@ -95,26 +95,24 @@ def test_of_two_runs_at_once_in_a_new_folder_one_trains_and_the_other_changes_no
     spec: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "new"
-    with (
-        run_of(spec, folder, "--workers", "0", IMPORT="1") as late,
-        run_of(spec, folder, "--workers", "0") as early,
-    ):
-        wait_until(late, "at import")
-        with (tmp_path / "import").open("w"):  # the late one has found no folder by now
+    with run_of(spec, folder, "--workers", "0", IMPORT="1") as late:
+        wait_until(late, "at import")  # it has found no folder by now
+        with run_of(spec, folder, "--workers", "0") as early:
             wait_until(early, "in training")
             (folder / "trials").mkdir(exist_ok=True)
             being_written = folder / "trials" / ".record.making"
             being_written.touch()
             before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-        code, err = end_of(late)
-        assert code == 3
-        assert err.splitlines() == [
-            f"actbench: {str(folder)!r} is held by another run: "
-            f"process {early.pid} on {os.uname().nodename}"
-        ]
-        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-        (tmp_path / "training").write_text("")
-        code, err = end_of(early)
+            (tmp_path / "import").write_text("")
+            code, err = end_of(late)
+            assert code == 3
+            assert err.splitlines() == [
+                f"actbench: {str(folder)!r} is held by another run: "
+                f"process {early.pid} on {os.uname().nodename}"
+            ]
+            assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+            (tmp_path / "training").write_text("")
+            code, err = end_of(early)
     assert code == 0, err
     assert list(pd.read_csv(folder / "trials.csv")["status"]) == ["ok"] * 4
 
