@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 import shutil
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 
 from actbench.models.native import compiled
 from actbench.models.native.compiled import COMPILERS
-from actbench.models.native.conv_pool import conv_pool, conv_pool_chosen
+from actbench.models.native.conv_pool import conv_pool, conv_pool_chosen, extremes, maxima
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,32 +130,6 @@ def test_gradients_are_those_of_finite_differences(channels: int) -> None:
     assert torch.autograd.gradcheck(lambda *t: conv_pool_chosen(*t, F.silu), leaves)
 
 
-@has_compiler
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of the check itself
-@pytest.mark.parametrize(
-    "checks",
-    [
-        ("test_schema", "test_autograd_registration", "test_faketensor"),
-        pytest.param(("test_aot_dispatch_dynamic",), marks=pytest.mark.slow),  # loads the compiler
-    ],
-    ids=["quick", "compiler"],
-)
-def test_pytorch_finds_the_operation_well_registered(checks: tuple[str, ...]) -> None:
-    *inputs, _ = drawn((2, 5, 5, 6, 3))
-    arguments = tuple(tensor.requires_grad_() for tensor in inputs)
-    operations = torch.ops.actbench
-    opcheck = functools.partial(torch.library.opcheck, test_utils=checks)
-    found = opcheck(operations.conv_pool.default, arguments)
-    assert set(found.values()) == {"SUCCESS"}
-    constants = tuple(tensor.detach() for tensor in inputs)
-    extremes = operations.conv_extremes(*constants)
-    found = opcheck(operations.conv_extremes.default, constants)
-    assert set(found.values()) == {"SUCCESS"}
-    choice = (*arguments, *map(F.silu, extremes[:2]), *extremes)
-    found = opcheck(operations.conv_pool_chosen.default, choice)
-    assert set(found.values()) == {"SUCCESS"}
-
-
 # difficult inputs
 
 
@@ -216,8 +189,11 @@ def test_the_winner_is_that_of_pytorchs_max_pool(
     x = spoil(x)
     if spoil is denormals:
         bias = bias * 0
-    pooled, winner = torch.ops.actbench.conv_pool.default(x, weight, bias)
-    largest, smallest, largest_at, smallest_at = torch.ops.actbench.conv_extremes(x, weight, bias)
+    pooled, winner = maxima(x, weight, bias, positions=True)
+    (largest, largest_at), (smallest, smallest_at), are_finite = extremes(
+        x, weight, bias, positions=True
+    )
+    assert are_finite == x.isfinite().all()
     convolved = F.conv2d(x, weight, bias, padding=1)
     width = x.shape[3]
     for values, positions, sign in (
@@ -228,6 +204,9 @@ def test_the_winner_is_that_of_pytorchs_max_pool(
         right, index = F.max_pool2d(sign * convolved, 2, return_indices=True)
         torch.testing.assert_close(values, right, rtol=0, atol=0, equal_nan=True)
         assert torch.equal(positions, (index // width % 2 * 2 + index % width % 2).to(torch.uint8))
+    alone, none = maxima(x, weight, bias, positions=False)
+    assert none is None
+    torch.testing.assert_close(alone, pooled, rtol=0, atol=0, equal_nan=True)
     if x.isfinite().all():
         ours = values_and_gradients(conv_pool, (x, weight, bias), g)
         theirs = values_and_gradients(by_pytorch, (x, weight, bias), g)
@@ -294,6 +273,7 @@ def test_each_gradient_can_be_computed_by_itself(wanted: int) -> None:
         (lambda x, w, b: (x, w, b[1:]), "biases"),
         (lambda x, w, b: (x.double(), w, b), "float32, float64"),
         (lambda x, w, b: (x.half(), w.half(), b.half()), "not in float16"),
+        (lambda x, w, b: (x.to("meta"), w, b), "on the processor only, not on meta"),
     ],
 )
 def test_other_shapes_and_types_are_refused(change: Callable[..., Tensors], message: str) -> None:

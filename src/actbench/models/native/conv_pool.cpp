@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <type_traits>
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
@@ -149,7 +150,8 @@ struct Frame {
 
 // ---- forward ------------------------------------------------------------------------------------
 
-// An extreme of every window and its position. Without `values`, nothing is written.
+// An extreme of every window, and its position unless that is not wanted. Without `values`, nothing
+// is written.
 struct Extremes {
   Real* values;
   std::uint8_t* places;
@@ -167,7 +169,19 @@ struct Extremes {
       extreme = better ? four[i] : extreme;
     }
     store(values + at, extreme, count);
-    store(places + at, __builtin_convertvector(place, Bytes), count);
+    if (places) store(places + at, __builtin_convertvector(place, Bytes), count);
+  }
+
+  bool are_finite(Index from, Index to) const {
+    if (!values) return true;
+    Vector zero[4] = {};  // or NaN
+    for (; to - from >= 4 * LANES; from += 4 * LANES)
+      for (int i = 0; i < 4; i++) zero[i] += load<Vector>(values + from + i * LANES) * 0;
+    for (; from < to; from += LANES) zero[0] += load<Vector>(values + from, to - from) * 0;
+    const Integers differs = (zero[0] + zero[1]) + (zero[2] + zero[3]) != 0;
+    for (Index lane = 0; lane < LANES; lane++)
+      if (differs[lane]) return false;
+    return true;
   }
 };
 
@@ -178,10 +192,14 @@ struct Pooled {
     largest.write(four, at, count, [](Vector a, Vector b) { return a > b; });
     smallest.write(four, at, count, [](Vector a, Vector b) { return a < b; });
   }
+
+  bool are_finite(Index from, Index to) const {
+    return largest.are_finite(from, to) && smallest.are_finite(from, to);
+  }
 };
 
 // The element of each window that has the larger activation, and its position; `scores` are the
-// activations of both elements.
+// activations of both elements. Without `place`, it is not written.
 void choose(Index count, const Real* const (&scores)[2], const Real* const (&values)[2],
             const std::uint8_t* const (&places)[2], Real* value, std::uint8_t* place) {
   for (Index i = 0; i < count; i += LANES) {
@@ -191,6 +209,7 @@ void choose(Index count, const Real* const (&scores)[2], const Real* const (&val
     };
     const Integers first = at(Vector(), scores, 0) >= at(Vector(), scores, 1);
     store(value + i, first ? at(Vector(), values, 0) : at(Vector(), values, 1), rest);
+    if (!place) continue;
     const auto byte = __builtin_convertvector(first, Bytes);  // 255 or 0
     store(place + i, (at(Bytes(), places, 0) & byte) | (at(Bytes(), places, 1) & ~byte), rest);
   }
@@ -215,7 +234,7 @@ inline void by_definition(const Real* corner, Index row, const Real* weights, In
 }
 
 template <int CHANNELS>
-void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
+bool forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
                  const Pooled& pooled) {
   constexpr int WINDOWS = MANY_REGISTERS ? 4 : 2;
   const Index stride = padded(s.filters);
@@ -223,6 +242,7 @@ void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
   for (Index f = 0; f < s.filters; f++)
     for (Index i = 0; i < 9 * CHANNELS; i++) weights[i * stride + f] = w[f * 9 * CHANNELS + i];
   Frame<CHANNELS> frame(s);
+  bool finite = true;
   Index first = 0;  // of the row of windows
   for (Index n = 0; n < s.images; n++, x += s.pixels() * CHANNELS) {
     frame.copy_in(s, x);
@@ -251,9 +271,12 @@ void forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
           run(windows);
         }
       }
-      first += s.pooled_width() * s.filters;
+      const Index next = first + s.pooled_width() * s.filters;
+      finite &= pooled.are_finite(first, next);
+      first = next;
     }
   }
+  return finite;
 }
 
 // Winograd's F(2×2, 3×3), Lavin and Gray 2016, equations 8 to 12: with g the filter, d the 4×4 patch
@@ -306,6 +329,9 @@ inline void transform_patch(const Frame<LANES>& frame, const Real* corner, Real*
   }
 }
 
+// So many sums as fit into the registers, beside the operands: TILE windows and two vectors.
+constexpr int TILE = MANY_REGISTERS ? 8 : 6;
+
 template <int WINDOWS, int VECTORS>
 inline void product(const Real* patches, Index depth, const Real* weights, Index stride, Real* out) {
   Vector sum[WINDOWS][VECTORS] = {};
@@ -325,7 +351,7 @@ inline void product(const Real* patches, Index depth, const Real* weights, Index
 template <int WINDOWS>
 void products(const Real* patches, Index windows, Index depth, const Real* weights, Index stride,
               Real* out) {
-  constexpr int VECTORS = MANY_REGISTERS ? 2 : 1;
+  constexpr int VECTORS = 2;
   for (; windows >= WINDOWS; windows -= WINDOWS) {
     Index f = 0;
     for (; f + VECTORS * LANES <= stride; f += VECTORS * LANES)
@@ -353,31 +379,38 @@ inline void transform_window(const Real* from, Index plane, Vector bias, Vector 
   }
 }
 
-void forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias,
+bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias,
                   const Pooled& pooled) {
+  constexpr Index BLOCK = MANY_REGISTERS ? TILE : 3 * TILE;  // windows at a time; few stay in cache
   const Index depth = padded(s.channels), stride = padded(s.filters), width = s.pooled_width();
-  Buffer<Real> weights(16 * depth * stride), patches(16 * width * depth), out(16 * width * stride);
+  Buffer<Real> weights(16 * depth * stride), patches(16 * BLOCK * depth), out(16 * BLOCK * stride);
   transform_filters(s, w, weights);
   Frame<LANES> frame(s);
+  bool finite = true;
   Index at = 0;
   for (Index n = 0; n < s.images; n++, x += s.pixels() * s.channels) {
     frame.copy_in(s, x);
-    for (Index y = 0; y < s.pooled_height(); y++) {
-      for (Index i = 0; i < width; i++)
-        transform_patch(frame, frame.values + 2 * y * frame.row + 2 * i * LANES,
-                        patches + i * depth, width * depth);
+    for (Index first = 0; first < s.windows(); first += BLOCK) {
+      const Index left = s.windows() - first, windows = left < BLOCK ? left : BLOCK, begin = at;
+      for (Index i = 0; i < windows; i++) {
+        const Index place = first + i, y = place / width, x = place % width;
+        transform_patch(frame, frame.values + 2 * y * frame.row + 2 * x * LANES,
+                        patches + i * depth, BLOCK * depth);
+      }
       for (int e = 0; e < 16; e++)
-        products<8>(patches + e * width * depth, width, depth, weights + e * depth * stride, stride,
-                    out + e * width * stride);
-      for (Index i = 0; i < width; i++, at += s.filters)
+        products<TILE>(patches + e * BLOCK * depth, windows, depth, weights + e * depth * stride,
+                    stride, out + e * BLOCK * stride);
+      for (Index i = 0; i < windows; i++, at += s.filters)
         for (Index f = 0; f < s.filters; f += LANES) {
           Vector four[4];
           const Index count = s.filters - f;
-          transform_window(out + i * stride + f, width * stride, load<Vector>(bias + f, count), four);
+          transform_window(out + i * stride + f, BLOCK * stride, load<Vector>(bias + f, count), four);
           pooled.write(four, at + f, count);
         }
+      finite &= pooled.are_finite(begin, at);
     }
   }
+  return finite;
 }
 
 // ---- backward -----------------------------------------------------------------------------------
@@ -462,17 +495,26 @@ void weight_gradient_many(const Sizes& s, const Real* x, const Real* g, const st
     find_winners(s, winner + n * s.windows() * s.filters, 2 * frame.row, 2 * LANES, frame.row, LANES,
                  winners);
     Real* to = total;
-    for (Index p = 0; p < frame.planes; p++)
-      for (Index f = 0; f < s.filters; f++, to += 9 * LANES) {
-        Vector sum[9] = {};
-        for (Index window = 0; window < s.windows(); window++) {
-          const Real gradient = g[window * s.filters + f];
-          const Real* seen = frame.values + p * frame.plane + winners[window * stride + f];
-          for (int t = 0; t < 9; t++)
-            sum[t] += gradient * load<Vector>(seen + t / 3 * frame.row + t % 3 * LANES);
-        }
-        for (int t = 0; t < 9; t++) store(to + t * LANES, load<Vector>(to + t * LANES) + sum[t]);
-      }
+    for (Index p = 0; p < frame.planes; p++) {
+      const Real* plane = frame.values + p * frame.plane;
+      const auto add = [&](auto filters, Index f) {
+        constexpr int FILTERS = decltype(filters)::value;
+        Vector sum[FILTERS][9] = {};
+        for (Index window = 0; window < s.windows(); window++)
+          for (int k = 0; k < FILTERS; k++) {
+            const Real gradient = g[window * s.filters + f + k];
+            const Real* seen = plane + winners[window * stride + f + k];
+            for (int t = 0; t < 9; t++)
+              sum[k][t] += gradient * load<Vector>(seen + t / 3 * frame.row + t % 3 * LANES);
+          }
+        for (int k = 0; k < FILTERS; k++)
+          for (int t = 0; t < 9; t++, to += LANES) store(to, load<Vector>(to) + sum[k][t]);
+      };
+      Index f = 0;
+      if (MANY_REGISTERS)
+        for (; f + 2 <= s.filters; f += 2) add(std::integral_constant<int, 2>(), f);
+      for (; f < s.filters; f++) add(std::integral_constant<int, 1>(), f);
+    }
   }
   for (Index i = 0; i < 9 * s.filters; i++)
     for (Index c = 0; c < s.channels; c++)
@@ -565,13 +607,14 @@ void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uin
 
 // Sizes are images, height, width, channels, filters; x is (images, height, width, channels),
 // w (filters, 3, 3, channels), and extremes, g and positions are (images, height / 2, width / 2,
-// filters). As in PyTorch, the last row or column of an odd height or width is in no window. Without
-// `smallest`, only the maxima are written.
+// filters). As in PyTorch, the last row or column of an odd height or width is in no window.
 extern "C" {
 
-void conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const Real* bias,
-                       Real* largest, std::uint8_t* largest_at, Real* smallest,
-                       std::uint8_t* smallest_at) {
+// Extremes and positions that are null are not written. Returns whether all that are written are
+// finite; if not, Winograd's differences may have made NaN of infinity.
+int conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const Real* bias,
+                      Real* largest, std::uint8_t* largest_at, Real* smallest,
+                      std::uint8_t* smallest_at) {
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
   const Pooled pooled{{largest, largest_at}, {smallest, smallest_at}};
   switch (s.channels) {

@@ -6,16 +6,30 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 from actbench.models.native import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# an element of each window, (N, K, H // 2, W // 2), and uint8 where it is: 0 and 1 in its upper row
+Extreme = tuple[torch.Tensor, torch.Tensor | None]
+
+
+class Select(Protocol):
+    """Computes an element of each window."""
+
+    def __call__(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, positions: bool
+    ) -> Extreme:
+        """Return it, for dense tensors, outside any graph; its position if asked for."""
 
 
 def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -38,8 +52,7 @@ def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
         ValueError: a shape or type differs.
         UnavailableError: the C++ source cannot be compiled (see ``compiled.prepare``).
     """
-    pooled, _ = torch.ops.actbench.conv_pool.default(x, weight, bias)
-    return pooled  # type: ignore[no-any-return]
+    return _selected(x, weight, bias, maxima)
 
 
 def conv_pool_chosen(
@@ -74,16 +87,8 @@ def conv_pool_chosen(
         ValueError: a shape or type differs.
         UnavailableError: the C++ source cannot be compiled (see ``compiled.prepare``).
     """
-    with torch.no_grad():
-        largest, smallest, *positions = torch.ops.actbench.conv_extremes(x, weight, bias)
-        if from_zero and smallest.sum().isfinite():  # the activation of −∞ may be NaN
-            scores = _scores_below_zero(largest, smallest, activation)
-        else:
-            scores = activation(largest), activation(smallest)
-    chosen, _ = torch.ops.actbench.conv_pool_chosen(
-        x, weight, bias, *scores, largest, smallest, *positions
-    )
-    return chosen  # type: ignore[no-any-return]
+    select = functools.partial(_chosen, activation=activation, from_zero=from_zero)
+    return _selected(x, weight, bias, select)
 
 
 def _scores_below_zero(
@@ -109,6 +114,8 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
     if len(dtypes) > 1 or x.dtype not in compiled.TYPES:
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise ValueError(f"conv_pool computes in float32 or float64 only, not in {found}")
+    if x.device.type != "cpu":
+        raise ValueError(f"conv_pool computes on the processor only, not on {x.device}")
     if x.dim() != 4 or x.shape[2] < 2 or x.shape[3] < 2:
         raise ValueError(
             "conv_pool takes images (N, C, H, W) of height and width 2 or more, not "
@@ -121,84 +128,119 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
         )
 
 
-def _empty(
-    like: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
+def _selected(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, select: Select
 ) -> torch.Tensor:
-    return torch.empty(
-        shape,
-        dtype=dtype or like.dtype,
-        device=like.device,
+    """Return an element of each window, with its derivatives if they are asked for."""
+    _check(x, weight, bias)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
+        return _Selected.apply(x, weight, bias, select)  # type: ignore[no-any-return]
+    with torch.no_grad():
+        return select(_dense(x), _dense(weight), bias.contiguous(), positions=False)[0]
+
+
+class _Selected(torch.autograd.Function):
+    """The element of each window that ``select`` returns."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, select: Select
+    ) -> torch.Tensor:
+        x, weight = _dense(x), _dense(weight)
+        values, winner = select(x, weight, bias.contiguous(), positions=True)
+        ctx.save_for_backward(x, weight, winner)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, winner = ctx.saved_tensors
+        gradient = _dense(gradient)
+        input_gradient = weight_gradient = bias_gradient = None
+        if ctx.needs_input_grad[0]:
+            input_gradient = torch.empty_like(x)
+            _call("conv_pool_input_gradient", x, weight, weight, gradient, winner, input_gradient)
+        if any(ctx.needs_input_grad[1:3]):
+            weight_gradient, bias_gradient = (
+                torch.empty_like(weight),
+                gradient.new_empty(len(weight)),
+            )
+            made = (weight_gradient, bias_gradient)
+            _call("conv_pool_parameter_gradients", x, weight, x, gradient, winner, *made)
+        return input_gradient, weight_gradient, bias_gradient, None
+
+
+def maxima(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, positions: bool
+) -> Extreme:
+    """Return the largest element of each window, and its position if asked for.
+
+    The arguments are those of ``conv_pool``, dense in channels_last.
+    """
+    largest = _empty_extreme(x, weight, positions=positions)
+    if not _call("conv_pool_forward", x, weight, x, weight, bias, *largest, None, None):
+        _pool_by_definition(_convolved(x, weight, bias), *largest)
+    return largest
+
+
+def extremes(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, positions: bool
+) -> tuple[Extreme, Extreme, bool]:
+    """Return the largest and the smallest elements, as ``maxima``, and whether all are finite."""
+    largest, smallest = (_empty_extreme(x, weight, positions=positions) for _ in range(2))
+    is_finite = _call("conv_pool_forward", x, weight, x, weight, bias, *largest, *smallest)
+    if not is_finite:
+        convolved = _convolved(x, weight, bias)
+        _pool_by_definition(convolved, *largest)
+        _pool_by_definition(-convolved, *smallest)
+        smallest[0].neg_()
+    return largest, smallest, bool(is_finite)
+
+
+def _chosen(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    activation: Callable[[torch.Tensor], torch.Tensor],
+    from_zero: bool,
+    positions: bool,
+) -> Extreme:
+    """Return the extreme of each window that has the larger activation."""
+    largest, smallest, is_finite = extremes(x, weight, bias, positions=positions)
+    if from_zero and is_finite:  # the activation of −∞ may be NaN
+        scores = _scores_below_zero(largest[0], smallest[0], activation)
+    else:
+        scores = activation(largest[0]), activation(smallest[0])
+    chosen = _empty_extreme(x, weight, positions=positions)
+    of_both = (*map(_dense, scores), largest[0], smallest[0], largest[1], smallest[1])
+    _call("conv_pool_choose", x, weight, *of_both, *chosen)
+    return chosen
+
+
+def _empty_extreme(x: torch.Tensor, weight: torch.Tensor, *, positions: bool) -> Extreme:
+    n, _, height, width = x.shape
+    values = torch.empty(
+        (n, len(weight), height // 2, width // 2),
+        dtype=x.dtype,
+        device=x.device,
         memory_format=torch.channels_last,
     )
+    return values, torch.empty_like(values, dtype=torch.uint8) if positions else None
 
 
-def _call(function: str, images: torch.Tensor, filters: int, *tensors: torch.Tensor | None) -> None:
+def _call(
+    function: str, x: torch.Tensor, weight: torch.Tensor, *tensors: torch.Tensor | None
+) -> int:
     """Call a function of the C++ source with the sizes and the tensors' memory, or none."""
-    n, c, h, w = images.shape
-    sizes = (ctypes.c_ssize_t * 5)(n, h, w, c, filters)
+    n, c, h, w = x.shape
+    sizes = (ctypes.c_ssize_t * 5)(n, h, w, c, len(weight))
     pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors]
-    getattr(compiled.library(images.dtype), function)(sizes, *pointers)
+    return getattr(compiled.library(x.dtype), function)(sizes, *pointers)  # type: ignore[no-any-return]
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def _empty_pooled(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return empty tensors for the pooled values and, uint8, for the positions of the maxima."""
-    _check(x, weight, bias)
-    shape = (x.shape[0], weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
-    return _empty(x, shape), _empty(x, shape, torch.uint8)
-
-
-def _empty_input_gradient(
-    g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor, height: int, width: int
-) -> torch.Tensor:
-    return _empty(g, (g.shape[0], weight.shape[1], height, width))
-
-
-def _empty_parameter_gradients(
-    g: torch.Tensor, winner: torch.Tensor, x: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return _empty(g, (g.shape[1], x.shape[1], 3, 3)), g.new_empty(g.shape[1])
-
-
-def _forward(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    pooled, winner = _empty_pooled(x, weight, bias)
-    x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
-    _call("conv_pool_forward", x, len(weight), x, weight, bias, pooled, winner, None, None)
-    if not pooled.sum().isfinite():
-        _pool_by_definition(_convolved(x, weight, bias), pooled, winner)
-    return pooled, winner
-
-
-def _empty_extremes(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """Return empty tensors for the largest and the smallest values, and for their positions."""
-    (largest, largest_at), (smallest, smallest_at) = (
-        _empty_pooled(x, weight, bias) for _ in range(2)
-    )
-    return largest, smallest, largest_at, smallest_at
-
-
-def _extremes(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    largest, smallest, largest_at, smallest_at = made = _empty_extremes(x, weight, bias)
-    x, weight, bias = _dense(x), _dense(weight), bias.contiguous()
-    extremes = (largest, largest_at, smallest, smallest_at)
-    _call("conv_pool_forward", x, len(weight), x, weight, bias, *extremes)
-    if not (largest.sum() + smallest.sum()).isfinite():
-        convolved = _convolved(x, weight, bias)
-        _pool_by_definition(convolved, largest, largest_at)
-        _pool_by_definition(-convolved, smallest, smallest_at)
-        smallest.neg_()
-    return made
 
 
 def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -207,112 +249,10 @@ def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 
 
 def _pool_by_definition(
-    convolved: torch.Tensor, pooled: torch.Tensor, winner: torch.Tensor
+    convolved: torch.Tensor, pooled: torch.Tensor, winner: torch.Tensor | None
 ) -> None:
     values, indices = F.max_pool2d(convolved, 2, return_indices=True)
     width = convolved.shape[3]
     pooled.copy_(values)
-    winner.copy_(indices // width % 2 * 2 + indices % width % 2)
-
-
-def _empty_chosen(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *_: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return _empty_pooled(x, weight, bias)
-
-
-def _chosen(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    *scores_values_positions: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    made = _empty_pooled(x, weight, bias)
-    _call("conv_pool_choose", x, len(weight), *map(_dense, scores_values_positions), *made)
-    return made
-
-
-def _input_gradient(
-    g: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor, height: int, width: int
-) -> torch.Tensor:
-    out = _empty_input_gradient(g, winner, weight, height, width)
-    _call("conv_pool_input_gradient", out, len(weight), _dense(weight), _dense(g), winner, out)
-    return out
-
-
-def _parameter_gradients(
-    g: torch.Tensor, winner: torch.Tensor, x: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    weight, bias = _empty_parameter_gradients(g, winner, x)
-    x = _dense(x)
-    _call("conv_pool_parameter_gradients", x, len(weight), x, _dense(g), winner, weight, bias)
-    return weight, bias
-
-
-def _save(ctx: Any, inputs: tuple[torch.Tensor, ...], output: tuple[torch.Tensor, ...]) -> None:
-    x, weight = inputs[:2]
-    ctx.others = len(inputs) - 3
-    ctx.save_for_backward(x, weight, output[1])
-
-
-def _backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    x, weight, winner = ctx.saved_tensors
-    operations = torch.ops.actbench
-    input_gradient = weight_gradient = bias_gradient = None
-    if ctx.needs_input_grad[0]:
-        input_gradient = operations.conv_pool_input_gradient(
-            gradient, winner, weight, x.shape[2], x.shape[3]
-        )
-    if any(ctx.needs_input_grad[1:]):
-        weight_gradient, bias_gradient = operations.conv_pool_parameter_gradients(
-            gradient, winner, x
-        )
-    return input_gradient, weight_gradient, bias_gradient, *[None] * ctx.others
-
-
-def _register() -> Any:
-    """Register the operation and its derivatives with PyTorch; return the registration."""
-    library: Any = torch.library
-    operations = library.Library("actbench", "DEF")
-    for schema, compute, empty in (
-        (
-            "conv_pool(Tensor x, Tensor weight, Tensor bias) -> (Tensor, Tensor)",
-            _forward,
-            _empty_pooled,
-        ),
-        (
-            "conv_extremes(Tensor x, Tensor weight, Tensor bias) -> "
-            "(Tensor, Tensor, Tensor, Tensor)",
-            _extremes,
-            _empty_extremes,
-        ),
-        (
-            "conv_pool_chosen(Tensor x, Tensor weight, Tensor bias, Tensor of_largest, "
-            "Tensor of_smallest, Tensor largest, Tensor smallest, Tensor largest_at, "
-            "Tensor smallest_at) -> (Tensor, Tensor)",
-            _chosen,
-            _empty_chosen,
-        ),
-        (
-            "conv_pool_input_gradient(Tensor g, Tensor winner, Tensor weight, SymInt height, "
-            "SymInt width) -> Tensor",
-            _input_gradient,
-            _empty_input_gradient,
-        ),
-        (
-            "conv_pool_parameter_gradients(Tensor g, Tensor winner, Tensor x) -> (Tensor, Tensor)",
-            _parameter_gradients,
-            _empty_parameter_gradients,
-        ),
-    ):
-        name = operations.define(schema)
-        operations.impl(name, compute, "CPU")
-        library.register_fake(f"actbench::{name}", empty, lib=operations)
-    for name in ("conv_pool", "conv_pool_chosen"):
-        library.register_autograd(
-            f"actbench::{name}", _backward, setup_context=_save, lib=operations
-        )
-    return operations
-
-
-_OPERATIONS = _register()
+    if winner is not None:
+        winner.copy_(indices // width % 2 * 2 + indices % width % 2)

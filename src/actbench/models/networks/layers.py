@@ -75,7 +75,7 @@ class PoolingConv2d(nn.Conv2d):
 def overwriting(activation: nn.Module) -> nn.Module:
     """Return the activation; a ReLU or leaky ReLU then overwrites its input, with the same bits.
 
-    For places where nothing else reads the input, such as after a batch norm.
+    For places where nothing else reads the input, such as after a convolution.
     """
     if type(activation) is nn.ReLU:
         activation.inplace = True

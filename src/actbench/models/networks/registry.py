@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actbench.models.networks.cnn import CNN, DeepCNN
 from actbench.models.networks.imported import import_network
+from actbench.models.networks.layers import overwriting
 from actbench.models.networks.libraries import (
     LIBRARIES,
     timm_network,
@@ -156,6 +158,8 @@ def _resolved(text: str) -> tuple[str, NetworkFactory, PlainBuilder | None]:
     parameters = {**entry.defaults, **given}
 
     def build(activation: ActivationFactory, classes: int, image_size: int) -> nn.Module:
-        return entry.target(activation, classes, image_size, **parameters)  # type: ignore[no-any-return]
+        # nothing else in these networks reads the input of an activation
+        overwrites = replace(activation, build=lambda: overwriting(activation.build()))
+        return entry.target(overwrites, classes, image_size, **parameters)  # type: ignore[no-any-return]
 
     return text, build, None

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actbench.models.networks.layers import IMAGE_SIZE, draw_as_he, overwriting
+from actbench.models.networks.layers import IMAGE_SIZE, draw_as_he
 
 if TYPE_CHECKING:
     from actbench.models.activations import ActivationFactory
@@ -34,10 +34,10 @@ class ResidualBlock(nn.Module):
         stride = 1 if channels_in == channels else 2
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.act1 = overwriting(activation())
+        self.act1 = activation()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.act2 = overwriting(activation())
+        self.act2 = activation()
         self.added_channels = channels - channels_in
         self.shortcut = None
         if projected and self.added_channels:
@@ -74,7 +74,7 @@ class CifarResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        self.act1 = overwriting(activation())
+        self.act1 = activation()
         more = blocks - 1
         widths = [(16, 16)] * blocks
         widths += [(16, 32), *[(32, 32)] * more, (32, 64), *[(64, 64)] * more]
@@ -101,7 +101,7 @@ class ResNet18(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.act1 = overwriting(activation())
+        self.act1 = activation()
         widths = [(64, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)]
         widths += [(256, 512), (512, 512)]
         self.blocks = nn.Sequential(
