@@ -17,6 +17,7 @@ from actbench.models.build import build_network
 from actbench.models.networks.layers import (
     ActivationPool,
     PoolingConv2d,
+    flatten,
     max_pool,
     pooled_layers,
 )
@@ -356,3 +357,20 @@ def test_a_network_that_overwrites_the_inputs_of_activations_has_the_same_bits(
         logits.square().sum().backward()
         found.append([logits, *(p.grad for p in network.parameters())])
     assert all(map(torch.equal, *found))
+
+
+def test_the_gradient_of_flat_values_is_in_the_layout_of_the_layers_before() -> None:
+    drawn = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    x = drawn.contiguous(memory_format=torch.channels_last)
+    seen = []
+    for flat in (flatten, functools.partial(torch.flatten, start_dim=1)):
+        leaf = x.clone().requires_grad_()
+        before = leaf * 1
+        before.register_hook(seen.append)
+        values = flat(before)
+        assert torch.equal(values, drawn.flatten(1))
+        values.square().sum().backward()
+    ours, pytorchs = seen
+    assert torch.equal(ours, pytorchs)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(flatten(x), drawn.flatten(1))  # without a graph

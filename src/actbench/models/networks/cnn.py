@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from actbench.models.networks.layers import IMAGE_SIZE, check_image_size, pooled_layers
+from actbench.models.networks.layers import IMAGE_SIZE, check_image_size, flatten, pooled_layers
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class CNN(nn.Module):
         """Return logits (N, classes) for normalised images (N, 3, size, size)."""
         x = self.act1(self.conv1(x))
         x = self.act2(self.conv2(x))
-        x = self.act3(self.fc1(x.flatten(1)))
+        x = self.act3(self.fc1(flatten(x)))
         return self.fc2(x)  # type: ignore[no-any-return]
 
 
@@ -67,13 +67,13 @@ class DeepCNN(nn.Module):
             else:
                 layers[f"conv{i}"] = nn.Conv2d(channels_in, 32, 3, padding=1)
                 layers[f"act{i}"] = activation()
-        layers["flatten"] = nn.Flatten()
-        layers["fc"] = nn.Linear(32 * (image_size // 4) ** 2, num_classes)
         for name, layer in layers.items():
             self.add_module(name, layer)
+        self.fc = nn.Linear(32 * (image_size // 4) ** 2, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (N, classes) for normalised images (N, 3, size, size)."""
-        for layer in self.children():
+        *layers, fc = self.children()
+        for layer in layers:
             x = layer(x)
-        return x
+        return fc(flatten(x))  # type: ignore[no-any-return]

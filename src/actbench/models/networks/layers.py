@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,6 +93,18 @@ def pooled_layers(
     if activation.shape is Shape.ANY:
         return nn.Conv2d(channels_in, channels, 3, padding=1), after
     return PoolingConv2d(channels_in, channels, after, activation.shape), after
+
+
+def flatten(x: torch.Tensor) -> torch.Tensor:
+    """Return x, of shape (N, C, H, W) in channels_last, as (N, C · H · W).
+
+    Its gradient is in channels_last too. PyTorch's would be in the order of the flat values, on
+    which the derivatives of the layers before take several times as long.
+    """
+    if x.requires_grad:
+        in_order = partial(torch.Tensor.contiguous, memory_format=torch.channels_last)
+        x.register_hook(in_order)  # type: ignore[no-untyped-call]
+    return x.flatten(1)
 
 
 def max_pool(x: torch.Tensor) -> torch.Tensor:
