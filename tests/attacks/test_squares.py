@@ -1,11 +1,11 @@
-"""The random changes of Square Attack in L2; those in L∞ are tested in test_attacks.py."""
+"""The random changes of Square Attack; their schedule is tested in test_black_box.py."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from actbench.attacks.squares import L2Squares, opposite_hills, placed_hills, windows
+from actbench.attacks.squares import L2Squares, LinfSquares, opposite_hills, placed_hills, windows
 
 EPSILON = 1.5
 
@@ -77,7 +77,8 @@ def test_a_change_moves_length_between_two_squares_and_keeps_the_distance():
     squares, some = L2Squares(images, EPSILON), torch.arange(20)
     points = squares.first(some, draws(20, *squares.first_draws))
     drawn = draws(20, *squares.draws, seed=1)
-    changed = squares.changed(points, some, drawn, area=0.05)
+    changed = points.clone()
+    undo = squares.change(changed, some, drawn, area=0.05)
     side = 7  # the square root of 0.05 · 32², to the next odd number
     gains, loses = (windows(images, drawn[:, at : at + 2], side) for at in (0, 2))
     offset = changed - images
@@ -87,6 +88,9 @@ def test_a_change_moves_length_between_two_squares_and_keeps_the_distance():
     assert not offset[(loses & ~gains).expand_as(offset)].any()
     moved = ((changed - points) * gains).flatten(1).norm(dim=1)
     assert (moved > 0.01).all()
+    undo(some % 2 == 0)
+    assert torch.equal(changed[::2], points[::2])
+    assert (changed[1::2] != points[1::2]).flatten(1).any(1).all()
 
 
 def test_what_clipping_leaves_of_the_distance_is_used_by_the_next_change():
@@ -97,5 +101,22 @@ def test_what_clipping_leaves_of_the_distance_is_used_by_the_next_change():
     before = (points - images).flatten(1).norm(dim=1)
     assert (before < 0.9 * EPSILON).all()
     for seed in range(6):
-        points = squares.changed(points, some, draws(5, *squares.draws, seed=seed), area=0.2)
+        squares.change(points, some, draws(5, *squares.draws, seed=seed), area=0.2)
     assert ((points - images).flatten(1).norm(dim=1) > before).all()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_change_in_linf_sets_a_square_to_the_bounds_and_can_be_undone(layout):
+    images = draws(20, 3, 32, 30).to(memory_format=layout)
+    squares, some = LinfSquares(images, 0.1), torch.arange(20).flip(0)[:12]
+    before = squares.first(some, draws(12, *squares.first_draws)).to(memory_format=layout)
+    drawn, points = draws(12, *squares.draws, seed=1), before.clone()
+    undo = squares.change(points, some, drawn, area=0.05)
+    inside = windows(points, drawn[:, :2], 7)
+    expected = torch.where(inside, squares.first(some, drawn[:, 2:, None, None]), before)
+    assert torch.equal(points, expected)
+    odd = some % 2 == 1
+    undo(odd)
+    assert torch.equal(points[odd], before[odd])
+    assert torch.equal(points[~odd], expected[~odd])
+    assert (before != expected).flatten(1).any(1).all()

@@ -10,7 +10,7 @@ import torch
 
 from actbench.attacks.base import COUNT, Attack, Attacked, Cost, Target
 from actbench.attacks.gradient import NORM
-from actbench.attacks.perturbations import batches, is_correct, logits_of, margin, uniform
+from actbench.attacks.perturbations import is_correct, logits_of, margin, uniform
 from actbench.attacks.squares import L2Squares, LinfSquares
 from actbench.study.fields import number
 from actbench.study.registry import parameter
@@ -50,23 +50,31 @@ class Square(Attack):
         kind: type[Squares] = LinfSquares if self.norm == "linf" else L2Squares
         squares = kind(target.images, target.epsilon)
         count, generator, device = len(target.images), target.generator, target.images.device
-        least_margin = torch.full((count,), math.inf, device=device)
+        left = attacked.correct.nonzero().flatten()  # the images that are still correct
+        points, least_margin = target.images[left], torch.full(left.shape, math.inf, device=device)
         for query in range(self.queries):
-            if not attacked.correct.any():
+            if len(left) == 0:
                 return
             # drawn for all images, so that an image's draws do not depend on the others
             shape = squares.draws if query > 0 else squares.first_draws
-            draws = uniform((count, *shape), generator, device)
+            draws = uniform((count, *shape), generator, device)[left]
             area = self.p / 2 ** sum(query / self.queries > end for end in _HALVINGS)
-            for some in batches(attacked.correct, target.batch_size):
-                best, labels = attacked.images[some], target.labels[some]
+            correct = torch.ones_like(left, dtype=torch.bool)
+            for start in range(0, len(left), target.batch_size):
+                rows = slice(start, start + target.batch_size)
+                some, part = left[rows], points[rows]
                 if query > 0:
-                    candidate = squares.changed(best, some, draws[some], area)
+                    undo = squares.change(part, some, draws[rows], area)
                 else:
-                    candidate = squares.first(some, draws[some])
-                logits = logits_of(target.predict, candidate)
-                reached, correct = margin(logits, labels), is_correct(logits, labels)
-                better = (reached < least_margin[some]) | ~correct | (query == 0)
-                attacked.images[some] = torch.where(better[:, None, None, None], candidate, best)
-                least_margin[some] = torch.where(better, reached, least_margin[some])
-                attacked.correct[some] = correct
+                    part.copy_(squares.first(some, draws[rows]))
+                logits, labels = logits_of(target.predict, part), target.labels[some]
+                reached, correct[rows] = margin(logits, labels), is_correct(logits, labels)
+                better = (reached < least_margin[rows]) | ~correct[rows] | (query == 0)
+                if query > 0:
+                    undo(~better)
+                least_margin[rows] = torch.where(better, reached, least_margin[rows])
+            if not correct.all():
+                attacked.images[left[~correct]] = points[~correct]
+                attacked.correct[left[~correct]] = False
+                left, points, least_margin = (x[correct] for x in (left, points, least_margin))
+        attacked.images[left] = points

@@ -14,6 +14,8 @@ import torch
 from actbench.attacks.perturbations import linf_bounds, projection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 TILES = 5
@@ -38,8 +40,13 @@ class Squares(ABC):
         """Return where the search starts, float32 (n, C, H, W), for images with these indices."""
 
     @abstractmethod
-    def changed(self, points: Tensor, some: Tensor, draws: Tensor, area: float) -> Tensor:
-        """Return the points, changed in squares that cover this share of the image."""
+    def change(
+        self, points: Tensor, some: Tensor, draws: Tensor, area: float
+    ) -> Callable[[Tensor], None]:
+        """Change the points, in place, in squares that cover this share of the image.
+
+        The function that is returned changes those back where a mask, bool (n,), is true.
+        """
 
 
 class LinfSquares(Squares):
@@ -54,11 +61,26 @@ class LinfSquares(Squares):
         """Return the stripes."""
         return torch.where(draws < 0.5, self._upper[some], self._lower[some])
 
-    def changed(self, points: Tensor, some: Tensor, draws: Tensor, area: float) -> Tensor:
-        """Return the points with ±ε in a square."""
-        inside = windows(points, draws[:, :2], side_of(points, area))
-        extreme = self.first(some, draws[:, 2:, None, None])
-        return torch.where(inside, extreme, points)
+    def change(
+        self, points: Tensor, some: Tensor, draws: Tensor, area: float
+    ) -> Callable[[Tensor], None]:
+        """Set a square to ±ε; only the pixels in it are read and written."""
+        side, (count, channels) = side_of(points, area), points.shape[:2]
+        within = torch.arange(side, device=points.device)
+        top, left = (corner[:, None] + within for corner in corners(points, draws[:, :2], side))
+        each = torch.arange(count, device=points.device)[:, None, None, None]
+        channel = torch.arange(channels, device=points.device)[:, None, None]
+        place = channel, top[:, None, :, None], left[:, None, None, :]
+        image = some[:, None, None, None], *place
+        before = points[each, *place]
+        low = draws[:, 2:, None, None] < 0.5
+        extreme = torch.where(low, self._upper[image], self._lower[image])
+        points[each, *place] = extreme
+
+        def undo(rows: Tensor) -> None:
+            points[each, *place] = torch.where(rows[:, None, None, None], before, extreme)
+
+        return undo
 
 
 class L2Squares(Squares):
@@ -91,8 +113,19 @@ class L2Squares(Squares):
         length = torch.linalg.vector_norm(offset, dim=(1, 2, 3), keepdim=True)
         return self._project(images + self._epsilon * offset / length, some)
 
-    def changed(self, points: Tensor, some: Tensor, draws: Tensor, area: float) -> Tensor:
-        """Return the points with hills in a square, added to the perturbation's direction there."""
+    def change(
+        self, points: Tensor, some: Tensor, draws: Tensor, area: float
+    ) -> Callable[[Tensor], None]:
+        """Add hills in a square to the perturbation's direction there."""
+        before = points.clone()
+        points.copy_(self._changed(before, some, draws, area))
+
+        def undo(rows: Tensor) -> None:
+            points[rows] = before[rows]
+
+        return undo
+
+    def _changed(self, points: Tensor, some: Tensor, draws: Tensor, area: float) -> Tensor:
         images, (height, width) = self._images[some], points.shape[2:]
         side = min(max(side_of(points, area), 3) // 2 * 2 + 1, height, width)
         gains, loses = (windows(points, draws[:, at : at + 2], side) for at in (0, 2))
@@ -110,6 +143,12 @@ def side_of(images: Tensor, area: float) -> int:
     """Return the side, in pixels, of a square of this share of the image, which it fits into."""
     height, width = images.shape[2:]
     return min(max(round(math.sqrt(area * height * width)), 1), height, width)
+
+
+def corners(images: Tensor, draws: Tensor, side: int) -> list[Tensor]:
+    """Return the first row and column, int64 (n,), of a square at the position of the draws."""
+    lengths = images.shape[2:]
+    return [(draws[:, axis] * (lengths[axis] - side + 1)).long() for axis in range(2)]
 
 
 def windows(images: Tensor, draws: Tensor, side: int) -> Tensor:
@@ -155,9 +194,8 @@ def _hill(height: int, width: int) -> Tensor:
 def _positions(images: Tensor, draws: Tensor, side: int) -> list[Tensor]:
     """Return each row's and column's position in its image's square, int64 (n, H) and (n, W)."""
     return [
-        torch.arange(length, device=images.device)
-        - (draws[:, axis, None] * (length - side + 1)).long()
-        for axis, length in enumerate(images.shape[2:])
+        torch.arange(length, device=images.device) - corner[:, None]
+        for length, corner in zip(images.shape[2:], corners(images, draws, side), strict=True)
     ]
 
 
