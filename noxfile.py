@@ -18,6 +18,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Check that the benchmarks run; nothing is timed."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", "-n", "2", "bench", "--benchmark-disable")
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Check report.html in Chromium; no test is skipped."""
     session.install("-e", ".[test,browser]")

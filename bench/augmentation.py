@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+import cifar_shaped
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
 from actbench.execution.executors import configure_malloc
@@ -22,8 +23,8 @@ from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network
 from actbench.study.study import Study, Trial
 from actbench.training.steps import Steps
-from cifar_shaped import RECIPE
-from contenders import BATCH_SIZE, synthetic_data
+from cifar_shaped import BATCH_SIZE, RECIPE
+from contenders import synthetic_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ AUGMENTATIONS = (
     "flip,crop:4,cutout:8",
     "gaussian_noise:0.1",
 )
-STEPS = 20
+STEPS = cifar_shaped.STEPS // 5
 
 
 def batches_with(data: ImageData, *changes: str) -> Iterator[Any]:

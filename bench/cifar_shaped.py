@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-# a twentieth where nothing is timed (``pytest bench --benchmark-disable``), also in other processes
-SHARE = 20 if os.environ.get("ACTBENCH_BENCH_UNTIMED") else 1
 CLASSES = 10
-TRAIN_IMAGES = 50_000 // SHARE
-TEST_IMAGES = 10_000 // SHARE
-STEPS = 100 // SHARE
-SEEDS = 100 // SHARE
+TRAIN_IMAGES, TEST_IMAGES, STEPS, SEEDS, BATCH_SIZE = 50_000, 10_000, 100, 100, 64
+# everything is only checked to run; a variable, for other processes too
+UNTIMED = bool(os.environ.get("ACTBENCH_BENCH_UNTIMED"))
+if UNTIMED:
+    TRAIN_IMAGES, TEST_IMAGES, STEPS, SEEDS, BATCH_SIZE = 500, 100, 5, 2, 8
 # what plain_loop.py trains, as settings of a study; the defaults of a study are others
 RECIPE: dict[str, Any] = {
-    "batch_size": 64,
+    "batch_size": BATCH_SIZE,
     "optimizer": "sgd:momentum=0.9",
     "learning_rate": 0.01,
     "schedule": "constant",

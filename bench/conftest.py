@@ -22,7 +22,7 @@ RATIOS = pytest.StashKey[list[tuple[str, Ratio]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the benchmarks have few images if they are only checked to run; see cifar_shaped.py."""
+    """Give the benchmarks little to do if they are only checked to run; see cifar_shaped.py."""
     if config.getoption("benchmark_disable"):
         os.environ["ACTBENCH_BENCH_UNTIMED"] = "1"
 

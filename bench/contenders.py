@@ -24,12 +24,10 @@ from actbench.study.study import Study, Trial
 from actbench.training.diagnostics import GradientNorms
 from actbench.training.measure import predict
 from actbench.training.trial import run_to_end, train
-from cifar_shaped import CLASSES, RECIPE, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
+from cifar_shaped import BATCH_SIZE, CLASSES, RECIPE, TEST_IMAGES, TRAIN_IMAGES, synthetic_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-BATCH_SIZE = RECIPE["batch_size"]
 
 
 def synthetic_data(train_images: int = TRAIN_IMAGES, test_images: int = TEST_IMAGES) -> ImageData:

@@ -17,15 +17,14 @@ from tabulate import tabulate
 from torch.profiler import ProfilerActivity, profile
 
 import plain_loop
-from cifar_shaped import synthetic_images
-from contenders import BATCH_SIZE, our_training
+from cifar_shaped import BATCH_SIZE, STEPS, synthetic_images
+from contenders import our_training
 from interleaved import own_process
 from machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = 100
 SHOWN = 12
 
 

@@ -9,8 +9,8 @@ import pytest
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
 from actbench.data.images import open_images, prepare
-from cifar_shaped import TEST_IMAGES, TRAIN_IMAGES, write_image_folder
-from contenders import BATCH_SIZE, synthetic_data
+from cifar_shaped import BATCH_SIZE, TEST_IMAGES, TRAIN_IMAGES, write_image_folder
+from contenders import synthetic_data
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

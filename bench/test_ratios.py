@@ -10,11 +10,13 @@ import pytest
 
 from actbench.data.images import prepare
 from actbench.execution.trials import make_executor
+from actbench.store.stored_study import Work
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
-from cifar_shaped import STEPS, TEST_IMAGES, write_image_folder
-from contenders import BATCH_SIZE, our_evaluation, our_training, plain_steps, plain_training
+from cifar_shaped import BATCH_SIZE, STEPS, TEST_IMAGES, write_image_folder
+from contenders import our_evaluation, our_training, plain_steps, plain_training
 from interleaved import Contender
+from machine import needs_compiler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 OURS = partial(our_training, STEPS * BATCH_SIZE)
 
 
+@needs_compiler
 def test_plain_loop(compare: Compare) -> None:
     """A step of the plain loop, all threads and two loaders, against actbench's on one thread."""
     images = 2 * STEPS * BATCH_SIZE
@@ -46,6 +49,7 @@ def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> No
         compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
 
 
+@needs_compiler
 @pytest.mark.parametrize("activation", ["leaky_relu:0.01", "tanh", "elu", "gelu", "silu", "mish"])
 def test_native_training(compare: Compare, activation: str) -> None:
     """A step with PyTorch's kernels against convolution and pool as one native operation."""
@@ -54,6 +58,7 @@ def test_native_training(compare: Compare, activation: str) -> None:
         compare({f"{activation}: PyTorch's kernels": theirs, "native": native}, rounds=12)
 
 
+@needs_compiler
 def test_native_evaluation(compare: Compare) -> None:
     """The same for an evaluation."""
     ours = partial(our_evaluation, kernels="native")
@@ -100,7 +105,7 @@ def test_allocator(compare: Compare) -> None:
 
 def test_workers(compare: Compare, tmp_path: Path) -> None:
     """Four trials on one worker against two; the workers are already started."""
-    write_image_folder(tmp_path, STEPS * BATCH_SIZE, TEST_IMAGES // 10)
+    write_image_folder(tmp_path, STEPS * BATCH_SIZE, min(TEST_IMAGES, 1000))
     data_folder = prepare("imagefolder", str(tmp_path))
     study = Study(
         dataset="imagefolder",
@@ -111,9 +116,11 @@ def test_workers(compare: Compare, tmp_path: Path) -> None:
         corruptions=("gaussian_noise",),
     )
 
+    works = [Work(trial) for trial in study.trials()]
+
     def seconds(executor: Executor) -> float:
         begin = time.perf_counter()
-        executor.run(study, study.trials(), data_folder, lambda event: None)
+        executor.run(study, works, data_folder, lambda event: None)
         return time.perf_counter() - begin
 
     one, two = (make_executor(study, RunOptions(workers=n)) for n in (1, 2))

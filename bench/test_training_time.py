@@ -8,15 +8,14 @@ import pytest
 
 from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import MODELS
-from actbench.study.recipe_fields import PRECISIONS
-from cifar_shaped import STEPS, TRAIN_IMAGES
-from contenders import BATCH_SIZE, our_training
+from cifar_shaped import BATCH_SIZE, STEPS, TRAIN_IMAGES
+from contenders import our_training
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("model", [name for name in MODELS if name not in LIBRARIES])
 def test_twenty_steps(benchmark: BenchmarkFixture, model: str, precision: str) -> None:
     """Batches, forward, backward, gradient norms and optimiser."""

@@ -21,7 +21,8 @@ from tabulate import tabulate
 from actbench.training import measure as evaluation
 from actbench.training import steps
 from actbench.training import trial as training
-from contenders import BATCH_SIZE, our_evaluation, our_training
+from cifar_shaped import BATCH_SIZE, STEPS
+from contenders import our_evaluation, our_training
 from interleaved import Contender, Ratio
 from machine import machine
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     Code = Callable[[], object]
 
-STEPS = 100
 OURS = partial(our_training, STEPS * BATCH_SIZE)
 
 
