@@ -111,12 +111,12 @@ def plain_training(images: int) -> Callable[[], object]:
 
 
 def plain_steps(images: int, model: str) -> Callable[[], object]:
-    """Return training steps of a ResNet in plain PyTorch, channels_last, on prepared batches.
+    """Return training steps of a network in plain PyTorch, channels_last, on prepared batches.
 
     The batches are normalised and in memory; activations overwrite their input. It does nothing
     else that actbench does: no flips, no gradient norms, no losses that are kept.
     """
-    network = _plain_resnet(model).to(memory_format=torch.channels_last)
+    network = _plain_network(model).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     data = synthetic_data(images, test_images=1)
     batches = [
@@ -135,13 +135,13 @@ def plain_steps(images: int, model: str) -> Callable[[], object]:
     return train_epoch
 
 
-def _plain_resnet(model: str) -> nn.Module:
+def _plain_network(model: str) -> nn.Module:
+    if model == "torchvision:resnet18":
+        return torchvision.models.resnet18(num_classes=CLASSES)
     if model == "resnet18":
         network = torchvision.models.resnet18(num_classes=CLASSES)
         network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
         return network
     _, build = resolve_model(model)
-    activation = resolve_activation("relu")
-    overwriting = dataclasses.replace(activation, build=partial(nn.ReLU, inplace=True))
-    return build(overwriting, CLASSES, 32)
+    return build(resolve_activation("relu"), CLASSES, 32)

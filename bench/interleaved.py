@@ -61,13 +61,14 @@ def _begin_as_a_script() -> None:
 
 
 class Contender:
-    """Code in a separate process, so that its threads and allocator are separate too.
+    """Code that is timed in a new process at each call, so that every round has new ones.
 
-    A call runs it once and returns the seconds that it took. Use as a context manager.
+    The same code takes up to a tenth longer in one process than in another, in each of its runs;
+    where its memory lies may be the reason. A call runs the code once untimed, then once more, and
+    returns the seconds of that.
 
     Args:
-        prepare: a picklable function; it sets up and returns the code, which is first run once
-            untimed.
+        prepare: a picklable function; it sets up and returns the code.
         threads: the number of threads of PyTorch; None keeps its default.
         memory_kept: whether glibc keeps freed tensors, as in actbench's workers.
     """
@@ -79,38 +80,25 @@ class Contender:
         threads: int | None = 1,
         memory_kept: bool = True,
     ) -> None:
-        self._process = own_process()
-        self._process.submit(_prepare, prepare, threads, memory_kept).result()
-        self()
+        self._arguments = prepare, threads, memory_kept
 
     def __call__(self) -> float:
         """Return the seconds of one run."""
-        return self._process.submit(_timed_run).result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.shutdown()
+        with own_process() as process:
+            return process.submit(_seconds, *self._arguments).result()
 
 
-_code: Callable[[], object]
-
-
-def _prepare(
+def _seconds(
     prepare: Callable[[], Callable[[], object]], threads: int | None, memory_kept: bool
-) -> None:
-    global _code
+) -> float:
     if memory_kept:
         configure_malloc()
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
-    _code = prepare()
-
-
-def _timed_run() -> float:
+    code = prepare()
+    code()
     begin = time.perf_counter()
-    _code()
+    code()
     return time.perf_counter() - begin

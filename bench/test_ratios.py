@@ -31,22 +31,33 @@ OURS = partial(our_training, STEPS * BATCH_SIZE)
 def test_plain_loop(compare: Compare) -> None:
     """A step of the plain loop, all threads and two loaders, against actbench's on one thread."""
     images = 2 * STEPS * BATCH_SIZE
-    with (
-        Contender(partial(plain_training, images), threads=None, memory_kept=False) as plain,
-        Contender(partial(our_training, images, kernels="native")) as ours,
-    ):
-        compare({"plain loop": plain, "one worker": ours}, rounds=7)
+    plain = Contender(partial(plain_training, images), threads=None, memory_kept=False)
+    ours = Contender(partial(our_training, images, kernels="native"))
+    compare({"plain loop": plain, "one worker": ours}, rounds=7)
 
 
-@pytest.mark.parametrize(("model", "steps", "rounds"), [("resnet20", 10, 12), ("resnet18", 6, 7)])
+@needs_compiler
+@pytest.mark.parametrize(
+    ("model", "steps", "rounds"),
+    [
+        ("resnet20", 10, 12),
+        ("resnet18", 5, 7),
+        ("deep_cnn", 10, 12),
+        ("torchvision:resnet18", 15, 12),
+    ],
+)
 def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> None:
-    """A step of a ResNet with ReLU against a plain one on prepared batches, channels_last."""
-    images = steps * BATCH_SIZE
-    with (
-        Contender(partial(our_training, images, model=model, activation="relu")) as ours,
-        Contender(partial(plain_steps, images, model)) as plain,
-    ):
-        compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
+    """A step with ReLU against a plain one on prepared batches, channels_last.
+
+    deep_cnn has the native kernels for two of its layers, as by default; torchvision's network is
+    converted.
+    """
+    images = min(steps, STEPS) * BATCH_SIZE
+    kernels = "native" if model == "deep_cnn" else "torch"
+    step = partial(our_training, images, model=model, activation="relu", kernels=kernels)
+    ours = Contender(step)
+    plain = Contender(partial(plain_steps, images, model))
+    compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
 
 
 @needs_compiler
@@ -54,53 +65,53 @@ def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> No
 def test_native_training(compare: Compare, activation: str) -> None:
     """A step with PyTorch's kernels against convolution and pool as one native operation."""
     usual = partial(OURS, activation=activation)
-    with Contender(usual) as theirs, Contender(partial(usual, kernels="native")) as native:
-        compare({f"{activation}: PyTorch's kernels": theirs, "native": native}, rounds=12)
+    theirs, native = Contender(usual), Contender(partial(usual, kernels="native"))
+    compare({f"{activation}: PyTorch's kernels": theirs, "native": native}, rounds=12)
 
 
 @needs_compiler
 def test_native_evaluation(compare: Compare) -> None:
     """The same for an evaluation."""
     ours = partial(our_evaluation, kernels="native")
-    with Contender(our_evaluation) as usual, Contender(ours) as native:
-        compare({"evaluation: PyTorch's kernels": usual, "native": native}, rounds=12)
+    usual, native = Contender(our_evaluation), Contender(ours)
+    compare({"evaluation: PyTorch's kernels": usual, "native": native}, rounds=12)
 
 
 def test_activation_before_the_pool(compare: Compare) -> None:
     """A step with the activation before the pool, as defined, against the pool first."""
-    with Contender(partial(OURS, pool_first=False)) as defined, Contender(OURS) as ours:
-        compare({"activation first": defined, "pool first": ours}, rounds=12)
+    defined, ours = Contender(partial(OURS, pool_first=False)), Contender(OURS)
+    compare({"activation first": defined, "pool first": ours}, rounds=12)
 
 
 def test_default_memory_format(compare: Compare) -> None:
     """A step in NCHW against channels_last."""
-    with Contender(partial(OURS, channels_last=False)) as nchw, Contender(OURS) as ours:
-        compare({"NCHW": nchw, "channels_last": ours}, rounds=12)
+    nchw, ours = Contender(partial(OURS, channels_last=False)), Contender(OURS)
+    compare({"NCHW": nchw, "channels_last": ours}, rounds=12)
 
 
 def test_pool_without_indices(compare: Compare) -> None:
     """An evaluation with PyTorch's max-pool against two comparisons."""
     usual_pool = partial(our_evaluation, pool_with_indices=True)
-    with Contender(usual_pool) as usual, Contender(our_evaluation) as ours:
-        compare({"max_pool2d": usual, "two comparisons": ours}, rounds=12)
+    usual, ours = Contender(usual_pool), Contender(our_evaluation)
+    compare({"max_pool2d": usual, "two comparisons": ours}, rounds=12)
 
 
 def test_precision(compare: Compare) -> None:
     """A step in fp32 against bf16."""
-    with Contender(OURS) as fine, Contender(partial(OURS, precision="bf16")) as coarse:
-        compare({"fp32": fine, "bf16": coarse}, rounds=12)
+    fine, coarse = Contender(OURS), Contender(partial(OURS, precision="bf16"))
+    compare({"fp32": fine, "bf16": coarse}, rounds=12)
 
 
 def test_gradient_norms(compare: Compare) -> None:
     """A step with gradient norms against one without."""
-    with Contender(OURS) as ours, Contender(partial(OURS, gradient_norms=False)) as without:
-        compare({"gradient norms": ours, "no gradient norms": without}, rounds=20)
+    ours, without = Contender(OURS), Contender(partial(OURS, gradient_norms=False))
+    compare({"gradient norms": ours, "no gradient norms": without}, rounds=20)
 
 
 def test_allocator(compare: Compare) -> None:
     """A step with glibc's defaults against memory that is kept."""
-    with Contender(OURS, memory_kept=False) as default, Contender(OURS) as ours:
-        compare({"glibc's defaults": default, "memory kept": ours}, rounds=12)
+    default, ours = Contender(OURS, memory_kept=False), Contender(OURS)
+    compare({"glibc's defaults": default, "memory kept": ours}, rounds=12)
 
 
 def test_workers(compare: Compare, tmp_path: Path) -> None:

@@ -130,8 +130,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for name, (attempt, standard) in attempts().items():
-        with Contender(attempt) as tried, Contender(standard) as ours:
-            seconds = [(tried(), ours()) for _ in range(options.rounds)]
+        tried, ours = Contender(attempt), Contender(standard)
+        seconds = [(tried(), ours()) for _ in range(options.rounds)]
         rows.append([name, str(Ratio.of(*zip(*seconds, strict=True)))])
         print(*rows[-1], sep=": ", flush=True)
     print(f"\n{machine()}\n")
