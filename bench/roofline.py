@@ -13,7 +13,6 @@ bytes, each operand read or written once, at the rate of a copy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
@@ -155,14 +154,16 @@ def native_layer(
 
     Images of up to three channels are the network's input, convolved by the definition.
     """
-    leaves = [p.detach().requires_grad_() for p in parameters]
     features = x.shape[1] > 3
-    inputs = x.detach().requires_grad_(features)
+    weight, bias = (p.detach() for p in parameters)
+    inputs, leaves = x.detach(), [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+
+    def backward_of(wanted: Sequence[torch.Tensor], pooled: torch.Tensor) -> Callable[[], object]:
+        g = torch.ones_like(pooled)
+        return lambda: torch.autograd.grad(pooled, wanted, g, retain_graph=True)
+
     pooled = conv_pool(inputs, *leaves)
-    gradient = partial(
-        torch.autograd.grad, pooled, grad_outputs=torch.ones_like(pooled), retain_graph=True
-    )
-    moved = size(x, leaves[0], pooled) + pooled.numel()
+    moved = size(x, weight, pooled) + pooled.numel()
     found = [
         Operation(
             f"{name} forward",
@@ -172,16 +173,17 @@ def native_layer(
         ),
         Operation(
             f"{name} backward, weight",
-            lambda: gradient(inputs=leaves),
+            backward_of(leaves, pooled),
             2 * macs / 4,
             moved,
         ),
     ]
     if features:
+        leaf = inputs.clone().requires_grad_()
         found.append(
             Operation(
                 f"{name} backward, input",
-                lambda: gradient(inputs=inputs),
+                backward_of([leaf], conv_pool(leaf, weight, bias)),
                 2 * macs / 4,
                 moved,
             )
