@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Self
 
 from scipy.stats import binom
@@ -56,6 +58,10 @@ def own_process() -> ProcessPoolExecutor:
 
 def _begin_as_a_script() -> None:
     end_with_parent()
+    if multiprocessing.get_start_method() == "forkserver":
+        # the server ends when the last copy of this pipe is closed, and this process with it; it
+        # must not wait for the copy that it gave to this process
+        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
     # it would start processes as it was started; a script's DataLoader uses the platform's default
     multiprocessing.set_start_method(None, force=True)
 
