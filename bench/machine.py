@@ -1,19 +1,11 @@
-"""The machine of a measurement, and what it must have."""
+"""The machine of a measurement."""
 
 from __future__ import annotations
 
-import shutil
-
-import pytest
 import torch
 from cpuinfo import get_cpu_info
 
 from actbench.execution.executors import default_workers
-from actbench.models.native.compiled import COMPILERS
-
-needs_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
-)
 
 
 def machine() -> str:

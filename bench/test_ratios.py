@@ -15,8 +15,8 @@ from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
 from cifar_shaped import BATCH_SIZE, STEPS, TEST_IMAGES, write_image_folder
 from contenders import our_evaluation, our_training, plain_steps, plain_training
+from helpers.compiler import has_compiler
 from interleaved import Contender
-from machine import needs_compiler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OURS = partial(our_training, STEPS * BATCH_SIZE)
 
 
-@needs_compiler
+@has_compiler
 def test_plain_loop(compare: Compare) -> None:
     """A step of the plain loop, all threads and two loaders, against actbench's on one thread."""
     images = 2 * STEPS * BATCH_SIZE
@@ -36,7 +36,7 @@ def test_plain_loop(compare: Compare) -> None:
     compare({"plain loop": plain, "one worker": ours}, rounds=7)
 
 
-@needs_compiler
+@has_compiler
 @pytest.mark.parametrize(
     ("model", "steps", "rounds"),
     [
@@ -60,7 +60,7 @@ def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> No
     compare({f"step of {model}": ours, "plain step": plain}, rounds=rounds)
 
 
-@needs_compiler
+@has_compiler
 @pytest.mark.parametrize("activation", ["leaky_relu:0.01", "tanh", "elu", "gelu", "silu", "mish"])
 def test_native_training(compare: Compare, activation: str) -> None:
     """A step with PyTorch's kernels against convolution and pool as one native operation."""
@@ -69,7 +69,7 @@ def test_native_training(compare: Compare, activation: str) -> None:
     compare({f"{activation}: PyTorch's kernels": theirs, "native": native}, rounds=12)
 
 
-@needs_compiler
+@has_compiler
 def test_native_evaluation(compare: Compare) -> None:
     """The same for an evaluation."""
     ours = partial(our_evaluation, kernels="native")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cifar_shaped import UNTIMED
-from machine import needs_compiler
+from helpers.compiler import has_compiler
 
 HERE = Path(__file__).parent
 STUDY = """
@@ -24,7 +24,7 @@ attack_images = 8
 """
 
 
-@needs_compiler
+@has_compiler
 @pytest.mark.skipif(not UNTIMED, reason="a script is a measurement by itself")
 @pytest.mark.parametrize(
     "script",

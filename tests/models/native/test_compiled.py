@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,11 @@ import pytest
 
 from actbench.errors import UsageError
 from actbench.models.native import compiled
-from actbench.models.native.compiled import COMPILERS, prepare
+from actbench.models.native.compiled import prepare
+from helpers.compiler import has_compiler
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-has_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
-)
 
 
 @pytest.fixture

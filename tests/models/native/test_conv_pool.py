@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,17 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from actbench.models.native import compiled
-from actbench.models.native.compiled import COMPILERS
 from actbench.models.native.conv_pool import conv_pool, conv_pool_chosen, extremes, maxima
+from helpers.compiler import has_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Tensors = tuple[torch.Tensor, ...]
 
-has_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
-)
 
 # images, channels, height, width, filters: cnn's and deep_cnn's, and sizes that fill no vector
 IMAGE_SIZES = (28, 48, 64, 96)

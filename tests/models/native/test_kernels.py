@@ -18,7 +18,6 @@ from actbench.execution.trials import keep_resolved
 from actbench.models.activations import resolve_activation
 from actbench.models.build import build_network, has_native_step
 from actbench.models.native import compiled
-from actbench.models.native.compiled import COMPILERS
 from actbench.models.networks.layers import PoolingConv2d
 from actbench.store.store import Store
 from actbench.study.activations import ACTIVATIONS, Shape
@@ -26,6 +25,7 @@ from actbench.study.study import Study, Trial, trial_id
 from actbench.study.toml import study_from_toml, study_to_toml
 from actbench.training import devices
 from actbench.training.trial import run_to_end, train
+from helpers.compiler import has_compiler
 from helpers.runs import TINY, same_files
 
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ CHOSEN = [
     and name not in ("tanhshrink", "softshrink")
 ]
 
-has_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, COMPILERS)), reason="there is no C++ compiler"
-)
 QUICK = ("run", "--train-images", "64", "--epochs", "1", "--seeds", "1", "--corruptions", "none")
 SMALL = (*QUICK, "--activation", "leaky_relu:0.1", "--workers", "0", "--out", "small")
 
