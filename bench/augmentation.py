@@ -2,7 +2,7 @@
 
 Run ``python bench/augmentation.py [--rounds N]``. Each round takes the processor time of batches
 with an augmentation, of batches without, and of training steps without, in turn; the table has the
-median of (with − without) / step over the rounds, and its quartiles.
+median of (with − without) / step over the rounds, and its quartiles, with each kind of kernels.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ AUGMENTATIONS = (
 STEPS = cifar_shaped.STEPS // 5
 
 
-def batches_with(data: ImageData, *changes: str) -> Iterator[Any]:
+def batches_with(data: ImageData, kernels: str, *changes: str) -> Iterator[Any]:
     """Yield endless batches."""
+    native = kernels == "native"
     augmentation = Augmentation(changes, flip=True)
     return itertools.chain.from_iterable(
-        batches(data, BATCH_SIZE, 0, epoch, augmentation) for epoch in itertools.count(1)
+        batches(data, BATCH_SIZE, 0, epoch, augmentation, native=native)
+        for epoch in itertools.count(1)
     )
 
 
@@ -76,22 +78,23 @@ def main() -> None:
     data = synthetic_data(test_images=1)
     steps = {kernels: training_steps(data, kernels) for kernels in ("torch", "native")}
     print(f"percent of a step, median (quartiles) of {rounds} rounds\n")
-    print("| augmentation | ms per batch | kernels torch | kernels native |\n|---|---|---|---|")
-    without = batches_with(data)
+    print("| augmentation | torch: ms per batch | share | native: ms per batch | share |")
+    print("|---|---|---|---|---|")
+    without = {kernels: batches_with(data, kernels) for kernels in steps}
     for text in AUGMENTATIONS:
-        changed = batches_with(data, *text.split(","))
+        changed = {kernels: batches_with(data, kernels, *text.split(",")) for kernels in steps}
+        extra: dict[str, list[float]] = {kernels: [] for kernels in steps}
         shares: dict[str, list[float]] = {kernels: [] for kernels in steps}
-        extra = []
         for _ in range(rounds):
-            extra.append(seconds(changed) - seconds(without))
             for kernels, stream in steps.items():
-                shares[kernels].append(100 * extra[-1] / seconds(stream))
+                extra[kernels].append(seconds(changed[kernels]) - seconds(without[kernels]))
+                shares[kernels].append(100 * extra[kernels][-1] / seconds(stream))
         cells = []
-        for values in shares.values():
+        for kernels, values in shares.items():
             low, middle, high = statistics.quantiles(values, n=4)
-            cells.append(f"{middle:.1f} ({low:.1f} to {high:.1f})")
-        milliseconds = 1000 * statistics.median(extra) / STEPS
-        print(f"| {text} | {milliseconds:.2f} | {' | '.join(cells)} |", flush=True)
+            milliseconds = 1000 * statistics.median(extra[kernels]) / STEPS
+            cells.append(f"{milliseconds:.2f} | {middle:.1f} ({low:.1f} to {high:.1f})")
+        print(f"| {text} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

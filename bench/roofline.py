@@ -197,7 +197,8 @@ def step_operations(kernels: str) -> list[Operation]:
     network, _ = build_network("cnn", resolve_activation("leaky_relu:0.01"), 10, seed=0)
     augmentation = Augmentation(("flip",), flip=True)
     stream = chain.from_iterable(
-        batches(data, BATCH_SIZE, 0, epoch, augmentation) for epoch in count(1)
+        batches(data, BATCH_SIZE, 0, epoch, augmentation, native=kernels == "native")
+        for epoch in count(1)
     )
     images, labels = next(stream)
 

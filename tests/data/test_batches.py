@@ -8,6 +8,7 @@ import torch
 from actbench.data.augmentation import Augmentation
 from actbench.data.batches import batches
 from actbench.data.images import ImageData
+from helpers.compiler import has_compiler
 
 NONE = Augmentation((), flip=False)
 
@@ -93,3 +94,16 @@ def test_batches_do_not_change_the_images() -> None:
     data = half_bright(100)
     one_epoch(data, "flip")
     assert torch.equal(data.train_images, half_bright(100).train_images)
+
+
+@has_compiler
+@pytest.mark.parametrize("augment", [(), ("flip", "crop:4", "cutout:8", "gaussian_noise:0.1")])
+def test_native_kernels_prepare_the_same_batches(augment: tuple[str, ...]) -> None:
+    data, part = numbered_images(200), torch.arange(3, 173)
+    torch.manual_seed(0)
+    data.train_images.random_(256)
+    augmentation = Augmentation(augment, flip=True)
+    usual = batches(data, 64, 1, 2, augmentation, part)
+    native = batches(data, 64, 1, 2, augmentation, part, native=True)
+    for expected, found in zip(usual, native, strict=True):
+        assert all(map(torch.equal, found, expected))

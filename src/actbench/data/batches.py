@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from actbench.data.images import normalise
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -29,10 +28,13 @@ def batches(
     epoch: int,
     augmentation: Augmentation,
     part: torch.Tensor | None = None,
+    *,
+    native: bool = False,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield an epoch's training batches (see ``take``); the last one may be smaller.
 
-    ``part`` is which of the training images are used, int64 (N,); all of them unless given.
+    ``part`` is which of the training images are used, int64 (N,); all of them unless given. With
+    ``native``, the native kernels prepare them: the same bits, but in less time.
     """
     images = data.train_images
     order = epoch_order(len(images) if part is None else len(part), seed, epoch)
@@ -41,11 +43,16 @@ def batches(
     for start in range(0, len(order), batch_size):
         here = slice(start, start + batch_size)
         of_batch = {name: drawn[here] for name, drawn in draws.items()}
-        yield take(data, order[here], augmentation, of_batch)
+        yield take(data, order[here], augmentation, of_batch, native=native)
 
 
 def take(
-    data: ImageData, index: torch.Tensor, augmentation: Augmentation, draws: Draws
+    data: ImageData,
+    index: torch.Tensor,
+    augmentation: Augmentation,
+    draws: Draws,
+    *,
+    native: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return training images, normalised (B, 3, H, W) in [−1, 1], and their labels (B,).
 
@@ -54,8 +61,7 @@ def take(
         index: which, int64 (B,).
         augmentation: their random changes.
         draws: what these draw for each of the images (see ``Augmentation.draw``).
+        native: use the native kernels.
     """
-    # index_select copies images as blocks, which is faster than [index]
-    images = augmentation.before(data.train_images.index_select(0, index), draws)
-    images = augmentation.after(normalise(images), draws)
+    images = augmentation.take(data.train_images, index, draws, native=native)
     return images, data.train_labels.index_select(0, index)

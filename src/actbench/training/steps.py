@@ -63,6 +63,7 @@ class Steps:
         self.norms = GradientNorms(network)
         self._network, self._data, self._trial, self._part = network, data, trial, part
         self._size, self._precision = study.batch_size, study.precision
+        self._native = study.kernels == "native"
         self._images = len(data.train_images if part is None else part)
         self.count = math.ceil(self._images / study.batch_size)
         self._total = study.steps or study.epochs * self.count
@@ -95,7 +96,13 @@ class Steps:
         """Yield the loss of each step of an epoch, before the step changes the weights."""
         self._begin_epoch(epoch)
         taken = batches(
-            self._data, self._size, self._trial.seed, epoch, self._augmentation, self._part
+            self._data,
+            self._size,
+            self._trial.seed,
+            epoch,
+            self._augmentation,
+            self._part,
+            native=self._native,
         )
         for step, (images, labels) in zip(range(self.count_in(epoch)), taken, strict=False):
             self.optimizer.learning_rate = self._rate_at(epoch, step)

@@ -22,9 +22,11 @@ def built_quickly(
     built_anew: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compile anew, a source of one line in place of the kernels."""
-    source = tmp_path_factory.mktemp("source") / compiled.SOURCE.name
+    folder, name = tmp_path_factory.mktemp("source"), compiled.SOURCES[0]
+    source = folder / f"{name}.cpp"
     source.write_text('extern "C" int answer() { return 42; }\n', encoding="utf-8")
-    monkeypatch.setattr(compiled, "SOURCE", source)
+    monkeypatch.setattr(compiled, "FOLDER", folder)
+    monkeypatch.setattr(compiled, "SOURCES", (name,))
 
 
 @pytest.fixture
@@ -156,3 +158,14 @@ def test_a_cache_that_cannot_be_written_is_named(
         UsageError, match=r"cannot write the cache '.*/compiled.*/conv_pool-.*Not a d"
     ):
         prepare()
+
+
+@has_compiler
+@pytest.mark.usefixtures("built_anew")
+def test_every_source_is_compiled_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path))
+    prepare()
+    found = {path.stem.rpartition("-")[0] for path in tmp_path.glob("actbench/compiled*/*.so")}
+    assert found == {path.stem for path in compiled.FOLDER.glob("*.cpp")}

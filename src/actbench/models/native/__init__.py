@@ -1,4 +1,4 @@
-"""Convolution and max-pool as one operation: C++ source, compiled at first use.
+"""Convolution with max-pool, and batches of images: C++ sources, compiled at first use.
 
 May import errors and files.
 """

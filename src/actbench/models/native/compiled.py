@@ -1,6 +1,6 @@
-"""The C++ source of the native kernels → a loaded library.
+"""The C++ sources of the native kernels → loaded libraries.
 
-It is compiled for this machine's processor when it is first needed, and cached.
+Each is compiled for this machine's processor when it is first needed, and cached.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import torch
 from actbench.errors import UnavailableError
 from actbench.files.cache import cache_path, storing
 
-SOURCE = Path(__file__).with_name("conv_pool.cpp")
+FOLDER = Path(__file__).parent
+SOURCES = ("conv_pool", "take_images")
 COMPILERS = ("c++", "g++", "clang++")
 THIS_PROCESSOR = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 # Tuned for AMD's Zen, GCC leaves multiply-adds of narrow vectors unfused, so that the width of the
@@ -34,22 +35,24 @@ TYPES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
 
 
 def prepare() -> None:
-    """Compile the operation, if it is not in the cache, and load it.
+    """Compile the sources that are not in the cache, and load them.
 
     Raises:
         UnavailableError: there is no compiler, it fails, or its output cannot be stored or loaded.
     """
-    library(torch.float32)
+    for name in SOURCES:
+        library(name)
 
 
 @functools.cache
-def library(dtype: torch.dtype) -> ctypes.CDLL:
-    """Return the library that computes in a type, loaded.
+def library(name: str, dtype: torch.dtype = torch.float32) -> ctypes.CDLL:
+    """Return the library of a source that computes in a type, loaded.
 
     Raises:
         UnavailableError: as ``prepare``.
     """
-    path = _compiled([*_compiler(), *FLAGS, *TYPES[dtype]])
+    source = FOLDER / f"{name}.cpp"
+    path = _compiled(source, [*_compiler(), *FLAGS, *TYPES[dtype]])
     try:
         if os.name != "posix":
             return ctypes.CDLL(str(path))
@@ -59,7 +62,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL:
             copy.flush()
             return ctypes.CDLL(copy.name)
     except OSError as error:
-        raise UnavailableError(f"cannot load the compiled {SOURCE.name}: {error}") from None
+        raise UnavailableError(f"cannot load the compiled {source.name}: {error}") from None
 
 
 def _compiler() -> list[str]:
@@ -86,18 +89,22 @@ def compiler_version() -> str:
     return done.stdout.partition("\n")[0]
 
 
-def _compiled(command: list[str]) -> Path:
-    """Return the library that a compiler's command makes of the source, from the cache if possible.
+def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
+    """Return the address of a tensor's memory, or a null pointer."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _compiled(source: Path, command: list[str]) -> Path:
+    """Return the library that a compiler's command makes of a source, from the cache if possible.
 
     Its name has a digest of the source and of what the command means here: the compiler's version
     and the processor's instructions. Its SHA-256 is stored beside it; if that does not match, the
     library is compiled again. Each user has a separate folder, because loading a library runs it.
     """
     meaning = _run([*command, "-###", "-E", "-x", "c++", os.devnull])
-    source = SOURCE.read_text(encoding="utf-8")
     user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
-    decides = json.dumps([source, command, meaning])
-    path = cache_path(f"compiled{user}", f"{SOURCE.stem}.so", decides)
+    decides = json.dumps([source.read_text(encoding="utf-8"), command, meaning])
+    path = cache_path(f"compiled{user}", f"{source.stem}.so", decides)
     beside = path.with_suffix(".sha256")
     try:
         if (
@@ -114,7 +121,7 @@ def _compiled(command: list[str]) -> Path:
                 f"the folder of compiled code {str(path.parent)!r} belongs to another user, or "
                 "others may write to it, so nothing in it is loaded; remove it"
             )
-        _run([*command, str(SOURCE), "-o", str(making)])
+        _run([*command, str(source), "-o", str(making)])
     with storing(beside, others_write=False) as making:
         making.write_text(_sha256(path), encoding="utf-8")
     return path

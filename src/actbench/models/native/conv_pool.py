@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from actbench.models.native import compiled
+from actbench.models.native.compiled import TYPES, library, pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def _flat(dense: torch.Tensor) -> torch.Tensor:
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
     dtypes = {x.dtype, weight.dtype, bias.dtype}
-    if len(dtypes) > 1 or x.dtype not in compiled.TYPES:
+    if len(dtypes) > 1 or x.dtype not in TYPES:
         found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise ValueError(f"conv_pool computes in float32 or float64 only, not in {found}")
     if x.device.type != "cpu":
@@ -235,8 +235,8 @@ def _call(
     """Call a function of the C++ source with the sizes and the tensors' memory, or none."""
     n, c, h, w = x.shape
     sizes = (ctypes.c_ssize_t * 5)(n, h, w, c, len(weight))
-    pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors]
-    return getattr(compiled.library(x.dtype), function)(sizes, *pointers)  # type: ignore[no-any-return]
+    called = getattr(library("conv_pool", x.dtype), function)
+    return called(sizes, *map(pointer, tensors))  # type: ignore[no-any-return]
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
