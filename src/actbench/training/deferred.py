@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from actbench.data.batches import epoch_order, take
+from actbench.data.batches import epoch_order
 from actbench.training.cuda import StepGraphs, on_gpu
 from actbench.training.steps import Steps, seed_generators
 
@@ -102,12 +102,13 @@ class DeferredSteps(Steps):
         else:
             self.optimizer.learning_rate = self._rate_at(epoch, step)
         positions = self._position * self._size + torch.arange(size, device=device)
-        images, labels = take(
-            self._data,
-            self._order.index_select(0, positions),
-            self._augmentation,
+        index = self._order.index_select(0, positions)
+        images = self._augmentation.take(
+            self._data.train_images,
+            index,
             {name: drawn.index_select(0, positions) for name, drawn in self._draws.items()},
         )
+        labels = self._data.train_labels.index_select(0, index)
         loss = self._loss(images, labels, self._generator(device, epoch, step))
         self._update(loss)
         self.optimizer.zero_grad()  # a graph must free within itself what it allocates
