@@ -91,6 +91,28 @@ inline void store(T* to, V values, Index count = LANES) {
   }
 }
 
+// GCC would convert bytes one lane at a time.
+inline Integers widened(Bytes bytes) {
+#if defined(__AVX512F__) && !defined(DOUBLE)
+  return (Integers)_mm512_cvtepu8_epi32((__m128i)bytes);
+#elif defined(__AVX2__) && !defined(DOUBLE)
+  return (Integers)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+#else
+  return __builtin_convertvector(bytes, Integers);
+#endif
+}
+
+// Each lane as a byte, for lanes from -1 to 127.
+inline Bytes narrowed(Integers lanes) {
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(DOUBLE)
+  const __m128i low = _mm256_castsi256_si128((__m256i)lanes);
+  const __m128i half = _mm_packs_epi32(low, _mm256_extracti128_si256((__m256i)lanes, 1));
+  return (Bytes)_mm_cvtsi128_si64(_mm_packs_epi16(half, half));
+#else
+  return __builtin_convertvector(lanes, Bytes);
+#endif
+}
+
 inline Index padded(Index count) { return (count + LANES - 1) / LANES * LANES; }
 
 struct Sizes {
@@ -169,7 +191,7 @@ struct Extremes {
       extreme = better ? four[i] : extreme;
     }
     store(values + at, extreme, count);
-    if (places) store(places + at, __builtin_convertvector(place, Bytes), count);
+    if (places) store(places + at, narrowed(place), count);
   }
 
   bool are_finite(Index from, Index to) const {
@@ -210,7 +232,7 @@ void choose(Index count, const Real* const (&scores)[2], const Real* const (&val
     const Integers first = at(Vector(), scores, 0) >= at(Vector(), scores, 1);
     store(value + i, first ? at(Vector(), values, 0) : at(Vector(), values, 1), rest);
     if (!place) continue;
-    const auto byte = __builtin_convertvector(first, Bytes);  // 255 or 0
+    const auto byte = narrowed(first);  // 255 or 0
     store(place + i, (at(Bytes(), places, 0) & byte) | (at(Bytes(), places, 1) & ~byte), rest);
   }
 }
@@ -423,7 +445,7 @@ void find_winners(const Sizes& s, const std::uint8_t* winner, Index below, Index
   for (Index y = 0; y < s.pooled_height(); y++)
     for (Index x = 0; x < s.pooled_width(); x++, winner += s.filters)
       for (Index f = 0; f < s.filters; f += LANES, found += LANES) {
-        const auto place = __builtin_convertvector(load<Bytes>(winner + f, s.filters - f), Integers);
+        const auto place = widened(load<Bytes>(winner + f, s.filters - f));
         const Integers none{}, further = none + Integer(down), beyond = none + Integer(right);
         store(found, Integer(y * below + x * beside) + ((place & 2) != 0 ? further : none) +
                          ((place & 1) != 0 ? beyond : none));
@@ -538,7 +560,7 @@ inline std::uint64_t bits(Integers lanes) {
 #if defined(__AVX512F__) && !defined(DOUBLE)
   return _mm512_test_epi32_mask((__m512i)lanes, (__m512i)lanes);
 #elif defined(__AVX2__) && !defined(DOUBLE)
-  return static_cast<unsigned>(_mm256_movemask_ps((__m256)lanes));
+  return static_cast<unsigned>(_mm256_movemask_ps((__m256)(lanes != 0)));
 #else
   std::uint64_t found = 0;
   for (Index lane = 0; lane < LANES; lane++) found |= std::uint64_t(lanes[lane] != 0) << lane;
@@ -549,12 +571,14 @@ inline std::uint64_t bits(Integers lanes) {
 // For each position, one bit for each of up to 64 filters whose winner it is with a nonzero gradient.
 inline void sort_by_place(const Real* g, const std::uint8_t* winner, Index filters,
                           std::uint64_t (&won)[4]) {
-  for (std::uint64_t& filters_at : won) filters_at = 0;
+  std::uint64_t counts = 0, lower = 0, right = 0;
   for (Index f = 0; f < filters; f += LANES) {
-    const auto place = __builtin_convertvector(load<Bytes>(winner + f, filters - f), Integers);
-    const Integers counts = load<Vector>(g + f, filters - f) != 0;
-    for (int p = 0; p < 4; p++) won[p] |= bits((place == p) & counts) << f;
+    const auto place = widened(load<Bytes>(winner + f, filters - f));
+    counts |= bits(load<Vector>(g + f, filters - f) != 0) << f;
+    lower |= bits(place & 2) << f;
+    right |= bits(place & 1) << f;
   }
+  for (int p = 0; p < 4; p++) won[p] = counts & (p / 2 ? lower : ~lower) & (p % 2 ? right : ~right);
 }
 
 // Adds g · weights to 3×3 of the 4×4 pixels under a window, the inputs of position PLACE, for every
@@ -564,41 +588,59 @@ inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
                    Vector (&patch)[4][4]) {
   for (; filters != 0; filters &= filters - 1) {
     const int f = __builtin_ctzll(filters);
+    const Real* from = weights + 9 * f * LANES;
+    asm("" : "+r"(from));
 #pragma GCC unroll 9
     for (int t = 0; t < 9; t++)
-      patch[PLACE / 2 + t / 3][PLACE % 2 + t % 3] += g[f] * load<Vector>(weights + (9 * f + t) * LANES);
+      patch[PLACE / 2 + t / 3][PLACE % 2 + t % 3] += g[f] * load<Vector>(from + t * LANES);
   }
 }
 
-// A lane is a channel.
+// A lane is a channel. Two columns of a patch stay in the registers for the next window of the row.
 void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uint8_t* winner,
                     Real* dx) {
+  constexpr Index BLOCK = 64;  // filters at a time
+  const Index width = s.pooled_width(), blocks = (s.filters + BLOCK - 1) / BLOCK;
   Frame<LANES> frame(s);
   Buffer<Real> weights(frame.planes * s.filters * 9 * LANES);
   for (Index i = 0; i < 9 * s.filters; i++)
     for (Index c = 0; c < s.channels; c++)
       weights[(c / LANES * 9 * s.filters + i) * LANES + c % LANES] = w[i * s.channels + c];
+  Buffer<std::uint64_t[4]> won(width * blocks);
   for (Index n = 0; n < s.images; n++, dx += s.pixels() * s.channels) {
     frame.clear();
-    for (Index y = 0; y < s.pooled_height(); y++)
-      for (Index x = 0; x < s.pooled_width(); x++, g += s.filters, winner += s.filters)
-        for (Index f = 0; f < s.filters; f += 64) {
-          std::uint64_t won[4];
-          sort_by_place(g + f, winner + f, s.filters - f < 64 ? s.filters - f : 64, won);
-          for (Index p = 0; p < frame.planes; p++) {
-            const Real* from = weights + (p * s.filters + f) * 9 * LANES;
-            Real* corner = frame.values + p * frame.plane + 2 * y * frame.row + 2 * x * LANES;
-            Vector patch[4][4];
-            for (int i = 0; i < 16; i++)
-              patch[i / 4][i % 4] = load<Vector>(corner + i / 4 * frame.row + i % 4 * LANES);
-            spread<0>(won[0], g + f, from, patch);
-            spread<1>(won[1], g + f, from, patch);
-            spread<2>(won[2], g + f, from, patch);
-            spread<3>(won[3], g + f, from, patch);
-            for (int i = 0; i < 16; i++)
-              store(corner + i / 4 * frame.row + i % 4 * LANES, patch[i / 4][i % 4]);
+    for (Index y = 0; y < s.pooled_height(); y++) {
+      for (Index x = 0; x < width; x++)
+        for (Index b = 0, f = 0; b < blocks; b++, f += BLOCK)
+          sort_by_place(g + x * s.filters + f, winner + x * s.filters + f,
+                        s.filters - f < BLOCK ? s.filters - f : BLOCK, won[x * blocks + b]);
+      for (Index p = 0; p < frame.planes; p++) {
+        Real* corner = frame.values + p * frame.plane + 2 * y * frame.row;
+        Vector patch[4][4];
+        const auto at = [&](int i) { return corner + i / 2 * frame.row + i % 2 * LANES; };
+        for (int i = 0; i < 8; i++) patch[i / 2][i % 2] = load<Vector>(at(i));
+        for (Index x = 0; x < width; x++) {
+          for (int i = 0; i < 8; i++) patch[i / 2][2 + i % 2] = load<Vector>(at(i) + 2 * LANES);
+          for (Index b = 0, f = 0; b < blocks; b++, f += BLOCK) {
+            const auto& filters = won[x * blocks + b];
+            const Real *gradients = g + x * s.filters + f,
+                       *from = weights + (p * s.filters + f) * 9 * LANES;
+            spread<0>(filters[0], gradients, from, patch);
+            spread<1>(filters[1], gradients, from, patch);
+            spread<2>(filters[2], gradients, from, patch);
+            spread<3>(filters[3], gradients, from, patch);
           }
+          for (int i = 0; i < 8; i++) {
+            store(at(i), patch[i / 2][i % 2]);
+            patch[i / 2][i % 2] = patch[i / 2][2 + i % 2];
+          }
+          corner += 2 * LANES;
         }
+        for (int i = 0; i < 8; i++) store(at(i), patch[i / 2][i % 2]);
+      }
+      g += width * s.filters;
+      winner += width * s.filters;
+    }
     frame.copy_out(s, dx);
   }
 }
