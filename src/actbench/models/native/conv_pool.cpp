@@ -172,11 +172,25 @@ struct Frame {
 
 // ---- forward ------------------------------------------------------------------------------------
 
-// An extreme of every window, and its position unless that is not wanted. Without `values`, nothing
-// is written.
+// A leaky ReLU of a slope: ReLU for 0, and for 1 no change.
+struct Leaky {
+  Real slope;
+
+  // Of negative infinity, ReLU is NaN here, so that `are_finite` notices it.
+  Vector operator()(Vector x) const { return x > 0 ? x : x * slope; }
+
+  Vector gradient(Vector g, Vector activated) const {
+    const Vector none{};
+    return activated > 0 ? g : slope == 0 ? none : g * slope;
+  }
+};
+
+// An extreme of every window, after the activation, and its position unless that is not wanted.
+// Without `values`, nothing is written.
 struct Extremes {
   Real* values;
   std::uint8_t* places;
+  Leaky activation;
 
   // Writes that of one window: of equal values the first, and a NaN before any number, as in
   // PyTorch's max_pool2d. `beyond` compares lane by lane.
@@ -190,7 +204,7 @@ struct Extremes {
       place = better ? Integers{} + i : place;
       extreme = better ? four[i] : extreme;
     }
-    store(values + at, extreme, count);
+    store(values + at, activation(extreme), count);
     if (places) store(places + at, narrowed(place), count);
   }
 
@@ -437,6 +451,36 @@ bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias
 
 // ---- backward -----------------------------------------------------------------------------------
 
+// The gradient of the windows' elements before the activation, image by image. Without `activated`,
+// there is no activation.
+class Gradients {
+ public:
+  Gradients(const Sizes& s, const Real* given, const Real* activated, Leaky activation)
+      : size_(s.windows() * s.filters),
+        given_(given),
+        activated_(activated),
+        activation_(activation),
+        image_(activated ? size_ : 0) {}
+
+  const Real* of_image(Index n) const {
+    const Real* given = given_ + n * size_;
+    if (!activated_) return given;
+    const Real* values = activated_ + n * size_;
+    for (Index i = 0; i < size_; i += LANES) {
+      const Index rest = size_ - i;
+      const auto g = load<Vector>(given + i, rest), value = load<Vector>(values + i, rest);
+      store(image_ + i, activation_.gradient(g, value), rest);
+    }
+    return image_;
+  }
+
+ private:
+  const Index size_;
+  const Real *const given_, *const activated_;
+  const Leaky activation_;
+  const Buffer<Real> image_;
+};
+
 // For every (window, filter), filters padded: the offset of one image's winner. Position 0 of the
 // window at (y, x) is at y · below + x · beside; the lower row is `down` further, the right column
 // `right`.
@@ -466,17 +510,30 @@ inline Vector pick(const Real* from, Integers which) {
 #endif
 }
 
+// Adds the gradients of one image to those of the biases.
+void add_bias_gradient(const Sizes& s, const Real* g, Real* db) {
+  for (Index f = 0; f < s.filters; f += LANES) {
+    const Index count = s.filters - f;
+    Vector sum{};
+    for (Index window = 0; window < s.windows(); window++)
+      sum += load<Vector>(g + window * s.filters + f, count);
+    store(db + f, load<Vector>(db + f, count) + sum, count);
+  }
+}
+
 // For images with few channels. A lane is a filter, and picks the inputs of its winner from `pairs`:
 // the frame's values, each with the one a row below.
 template <int CHANNELS>
-void weight_gradient_few(const Sizes& s, const Real* x, const Real* g, const std::uint8_t* winner,
-                         Real* dw) {
+void weight_gradient_few(const Sizes& s, const Real* x, const Gradients& gradients,
+                         const std::uint8_t* winner, Real* dw, Real* db) {
   const Index stride = padded(s.filters);
   Frame<CHANNELS> frame(s);
   const Index row = 2 * frame.row;
   Buffer<Real> pairs((s.height + 1) * row + LANES), total(9 * CHANNELS * stride);
   Buffer<Integer> winners(s.windows() * stride);
-  for (Index n = 0; n < s.images; n++, x += s.pixels() * CHANNELS, g += s.windows() * s.filters) {
+  for (Index n = 0; n < s.images; n++, x += s.pixels() * CHANNELS) {
+    const Real* g = gradients.of_image(n);
+    add_bias_gradient(s, g, db);
     frame.copy_in(s, x);
     for (Index i = 0; i < (s.height + 1) * frame.row; i++) {
       pairs[2 * i] = frame.values[i];
@@ -506,13 +563,15 @@ void weight_gradient_few(const Sizes& s, const Real* x, const Real* g, const std
 }
 
 // For features. A lane is a channel.
-void weight_gradient_many(const Sizes& s, const Real* x, const Real* g, const std::uint8_t* winner,
-                          Real* dw) {
+void weight_gradient_many(const Sizes& s, const Real* x, const Gradients& gradients,
+                          const std::uint8_t* winner, Real* dw, Real* db) {
   const Index stride = padded(s.filters);
   Frame<LANES> frame(s);
   Buffer<Real> total(frame.planes * s.filters * 9 * LANES);
   Buffer<Integer> winners(s.windows() * stride);
-  for (Index n = 0; n < s.images; n++, x += s.pixels() * s.channels, g += s.windows() * s.filters) {
+  for (Index n = 0; n < s.images; n++, x += s.pixels() * s.channels) {
+    const Real* g = gradients.of_image(n);
+    add_bias_gradient(s, g, db);
     frame.copy_in(s, x);
     find_winners(s, winner + n * s.windows() * s.filters, 2 * frame.row, 2 * LANES, frame.row, LANES,
                  winners);
@@ -541,18 +600,6 @@ void weight_gradient_many(const Sizes& s, const Real* x, const Real* g, const st
   for (Index i = 0; i < 9 * s.filters; i++)
     for (Index c = 0; c < s.channels; c++)
       dw[i * s.channels + c] = total[(c / LANES * 9 * s.filters + i) * LANES + c % LANES];
-}
-
-void bias_gradient(const Sizes& s, const Real* g, Real* db) {
-  std::memset(db, 0, s.filters * sizeof(Real));
-  for (Index n = 0; n < s.images; n++, g += s.windows() * s.filters)
-    for (Index f = 0; f < s.filters; f += LANES) {
-      const Index count = s.filters - f;
-      Vector sum{};
-      for (Index window = 0; window < s.windows(); window++)
-        sum += load<Vector>(g + window * s.filters + f, count);
-      store(db + f, load<Vector>(db + f, count) + sum, count);
-    }
 }
 
 // One bit per lane of a comparison.
@@ -597,8 +644,8 @@ inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
 }
 
 // A lane is a channel. Two columns of a patch stay in the registers for the next window of the row.
-void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uint8_t* winner,
-                    Real* dx) {
+void input_gradient(const Sizes& s, const Real* w, const Gradients& gradients,
+                    const std::uint8_t* winner, Real* dx) {
   constexpr Index BLOCK = 64;  // filters at a time
   const Index width = s.pooled_width(), blocks = (s.filters + BLOCK - 1) / BLOCK;
   Frame<LANES> frame(s);
@@ -608,6 +655,7 @@ void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uin
       weights[(c / LANES * 9 * s.filters + i) * LANES + c % LANES] = w[i * s.channels + c];
   Buffer<std::uint64_t[4]> won(width * blocks);
   for (Index n = 0; n < s.images; n++, dx += s.pixels() * s.channels) {
+    const Real* g = gradients.of_image(n);
     frame.clear();
     for (Index y = 0; y < s.pooled_height(); y++) {
       for (Index x = 0; x < width; x++)
@@ -623,12 +671,12 @@ void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uin
           for (int i = 0; i < 8; i++) patch[i / 2][2 + i % 2] = load<Vector>(at(i) + 2 * LANES);
           for (Index b = 0, f = 0; b < blocks; b++, f += BLOCK) {
             const auto& filters = won[x * blocks + b];
-            const Real *gradients = g + x * s.filters + f,
+            const Real *here = g + x * s.filters + f,
                        *from = weights + (p * s.filters + f) * 9 * LANES;
-            spread<0>(filters[0], gradients, from, patch);
-            spread<1>(filters[1], gradients, from, patch);
-            spread<2>(filters[2], gradients, from, patch);
-            spread<3>(filters[3], gradients, from, patch);
+            spread<0>(filters[0], here, from, patch);
+            spread<1>(filters[1], here, from, patch);
+            spread<2>(filters[2], here, from, patch);
+            spread<3>(filters[3], here, from, patch);
           }
           for (int i = 0; i < 8; i++) {
             store(at(i), patch[i / 2][i % 2]);
@@ -649,16 +697,18 @@ void input_gradient(const Sizes& s, const Real* w, const Real* g, const std::uin
 
 // Sizes are images, height, width, channels, filters; x is (images, height, width, channels),
 // w (filters, 3, 3, channels), and extremes, g and positions are (images, height / 2, width / 2,
-// filters). As in PyTorch, the last row or column of an odd height or width is in no window.
+// filters). As in PyTorch, the last row or column of an odd height or width is in no window. A leaky
+// ReLU of the slope follows.
 extern "C" {
 
 // Extremes and positions that are null are not written. Returns whether all that are written are
 // finite; if not, Winograd's differences may have made NaN of infinity.
-int conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const Real* bias,
-                      Real* largest, std::uint8_t* largest_at, Real* smallest,
+int conv_pool_forward(const Index* sizes, double slope, const Real* x, const Real* w,
+                      const Real* bias, Real* largest, std::uint8_t* largest_at, Real* smallest,
                       std::uint8_t* smallest_at) {
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
-  const Pooled pooled{{largest, largest_at}, {smallest, smallest_at}};
+  const Leaky activation{static_cast<Real>(slope)};
+  const Pooled pooled{{largest, largest_at, activation}, {smallest, smallest_at, activation}};
   switch (s.channels) {
     case 1: return forward_few<1>(s, x, w, bias, pooled);
     case 2: return forward_few<2>(s, x, w, bias, pooled);
@@ -667,28 +717,28 @@ int conv_pool_forward(const Index* sizes, const Real* x, const Real* w, const Re
   }
 }
 
-void conv_pool_choose(const Index* sizes, const Real* of_largest, const Real* of_smallest,
+void conv_pool_choose(Index count, const Real* of_largest, const Real* of_smallest,
                       const Real* largest, const Real* smallest, const std::uint8_t* largest_at,
                       const std::uint8_t* smallest_at, Real* value, std::uint8_t* place) {
-  const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
-  choose(s.images * s.windows() * s.filters, {of_largest, of_smallest}, {largest, smallest},
-         {largest_at, smallest_at}, value, place);
+  choose(count, {of_largest, of_smallest}, {largest, smallest}, {largest_at, smallest_at}, value,
+         place);
 }
 
-void conv_pool_parameter_gradients(const Index* sizes, const Real* x, const Real* g,
-                                   const std::uint8_t* winner, Real* dw, Real* db) {
+// g is the gradient of `activated`, the extremes after the activation, or of the extremes if that is
+// null. Gradients that are null are not written; dw and db are null both or neither.
+void conv_pool_gradients(const Index* sizes, double slope, const Real* x, const Real* w,
+                         const Real* g, const Real* activated, const std::uint8_t* winner, Real* dx,
+                         Real* dw, Real* db) {
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
-  bias_gradient(s, g, db);
+  const Gradients gradients(s, g, activated, {static_cast<Real>(slope)});
+  if (dx) input_gradient(s, w, gradients, winner, dx);
+  if (!dw) return;
+  std::memset(db, 0, s.filters * sizeof(Real));
   switch (s.channels) {
-    case 1: return weight_gradient_few<1>(s, x, g, winner, dw);
-    case 2: return weight_gradient_few<2>(s, x, g, winner, dw);
-    case 3: return weight_gradient_few<3>(s, x, g, winner, dw);
-    default: return weight_gradient_many(s, x, g, winner, dw);
+    case 1: return weight_gradient_few<1>(s, x, gradients, winner, dw, db);
+    case 2: return weight_gradient_few<2>(s, x, gradients, winner, dw, db);
+    case 3: return weight_gradient_few<3>(s, x, gradients, winner, dw, db);
+    default: return weight_gradient_many(s, x, gradients, winner, dw, db);
   }
-}
-
-void conv_pool_input_gradient(const Index* sizes, const Real* w, const Real* g,
-                              const std::uint8_t* winner, Real* dx) {
-  input_gradient({sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]}, w, g, winner, dx);
 }
 }

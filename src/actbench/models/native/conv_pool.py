@@ -1,4 +1,4 @@
-"""A 3×3 convolution and the 2×2 max-pool after it as one operation, in C++.
+"""A 3×3 convolution, the 2×2 max-pool after it and a leaky ReLU as one operation, in C++.
 
 ``conv_pool.cpp`` explains why it takes less time than PyTorch's dense convolutions.
 """
@@ -32,27 +32,32 @@ class Select(Protocol):
         """Return it, for dense tensors, outside any graph; its position if asked for."""
 
 
-def conv_pool(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Return ``max_pool2d(conv2d(x, weight, bias, padding=1), 2)`` with its first derivatives.
+def conv_pool(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, slope: float = 1.0
+) -> torch.Tensor:
+    """Return a leaky ReLU of ``max_pool2d(conv2d(x, weight, bias, padding=1), 2)``.
 
-    A gradient goes to the first maximum of a window, or to the last NaN if there is one, as in
-    ``max_pool2d``. Sums are rounded differently than in PyTorch, so near ties may be decided
-    differently. A gradient of 0 stays 0, even times infinity or NaN.
+    It has first derivatives. A gradient goes to the first maximum of a window, or to the last NaN
+    if there is one, as in ``max_pool2d``. Sums are rounded differently than in PyTorch, so near
+    ties may be decided differently. A gradient of 0 stays 0, even times infinity or NaN.
 
     Args:
         x: float32 or float64 (N, C, H, W), H and W at least 2; fastest in channels_last, and where
             C is up to 3 or a multiple of 16.
         weight: (K, C, 3, 3), of x's type; fastest in channels_last.
         bias: (K,), of x's type.
+        slope: that of the leaky ReLU for negative values, at least 0: ReLU for 0, none for 1.
 
     Returns:
-        (N, K, H // 2, W // 2) in channels_last, of x's type.
+        (N, K, H // 2, W // 2) in channels_last, of x's type. A 0 of ReLU may have a negative sign.
 
     Raises:
-        ValueError: a shape or type differs.
+        ValueError: a shape or type differs, or the slope is negative.
         UnavailableError: the C++ source cannot be compiled (see ``compiled.prepare``).
     """
-    return _selected(x, weight, bias, maxima)
+    if not slope >= 0:
+        raise ValueError(f"conv_pool takes a slope of 0 or more, not {slope}")
+    return _selected(x, weight, bias, functools.partial(maxima, slope=slope), slope)
 
 
 def conv_pool_chosen(
@@ -129,12 +134,15 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
 
 
 def _selected(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, select: Select
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, select: Select, slope: float = 1.0
 ) -> torch.Tensor:
-    """Return an element of each window, with its derivatives if they are asked for."""
+    """Return an element of each window, with its derivatives if they are asked for.
+
+    ``select`` has applied a leaky ReLU of the slope to it.
+    """
     _check(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
-        return _Selected.apply(x, weight, bias, select)  # type: ignore[no-any-return]
+        return _Selected.apply(x, weight, bias, select, slope)  # type: ignore[no-any-return]
     with torch.no_grad():
         return select(_dense(x), _dense(weight), bias.contiguous(), positions=False)[0]
 
@@ -144,42 +152,51 @@ class _Selected(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, select: Select
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        select: Select,
+        slope: float,
     ) -> torch.Tensor:
         x, weight = _dense(x), _dense(weight)
         values, winner = select(x, weight, bias.contiguous(), positions=True)
-        ctx.save_for_backward(x, weight, winner)
+        ctx.save_for_backward(x, weight, values if slope != 1 else None, winner)
+        ctx.slope = slope
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, winner = ctx.saved_tensors
-        gradient = _dense(gradient)
+        x, weight, activated, winner = ctx.saved_tensors
         input_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
             input_gradient = torch.empty_like(x)
-            _call("conv_pool_input_gradient", x, weight, weight, gradient, winner, input_gradient)
         if any(ctx.needs_input_grad[1:3]):
-            weight_gradient, bias_gradient = (
-                torch.empty_like(weight),
-                gradient.new_empty(len(weight)),
-            )
-            made = (weight_gradient, bias_gradient)
-            _call("conv_pool_parameter_gradients", x, weight, x, gradient, winner, *made)
-        return input_gradient, weight_gradient, bias_gradient, None
+            weight_gradient = torch.empty_like(weight)
+            bias_gradient = weight.new_empty(len(weight))
+        gradients = (input_gradient, weight_gradient, bias_gradient)
+        of_windows = (_dense(gradient), activated, winner)
+        _call("conv_pool_gradients", ctx.slope, x, weight, *of_windows, *gradients)
+        return *gradients, None, None
 
 
 def maxima(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, positions: bool
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    positions: bool,
+    slope: float = 1.0,
 ) -> Extreme:
-    """Return the largest element of each window, and its position if asked for.
+    """Return a leaky ReLU of the largest element of each window, and its position if asked for.
 
     The arguments are those of ``conv_pool``, dense in channels_last.
     """
     largest = _empty_extreme(x, weight, positions=positions)
-    if not _call("conv_pool_forward", x, weight, x, weight, bias, *largest, None, None):
+    if not _call("conv_pool_forward", slope, x, weight, bias, *largest, None, None):
         _pool_by_definition(_convolved(x, weight, bias), *largest)
+        F.leaky_relu_(largest[0], slope) if slope else F.relu_(largest[0])
     return largest
 
 
@@ -188,7 +205,7 @@ def extremes(
 ) -> tuple[Extreme, Extreme, bool]:
     """Return the largest and the smallest elements, as ``maxima``, and whether all are finite."""
     largest, smallest = (_empty_extreme(x, weight, positions=positions) for _ in range(2))
-    is_finite = _call("conv_pool_forward", x, weight, x, weight, bias, *largest, *smallest)
+    is_finite = _call("conv_pool_forward", 1.0, x, weight, bias, *largest, *smallest)
     if not is_finite:
         convolved = _convolved(x, weight, bias)
         _pool_by_definition(convolved, *largest)
@@ -214,7 +231,9 @@ def _chosen(
         scores = activation(largest[0]), activation(smallest[0])
     chosen = _empty_extreme(x, weight, positions=positions)
     of_both = (*map(_dense, scores), largest[0], smallest[0], largest[1], smallest[1])
-    _call("conv_pool_choose", x, weight, *of_both, *chosen)
+    library("conv_pool", x.dtype).conv_pool_choose(
+        ctypes.c_ssize_t(chosen[0].numel()), *map(pointer, (*of_both, *chosen))
+    )
     return chosen
 
 
@@ -230,13 +249,18 @@ def _empty_extreme(x: torch.Tensor, weight: torch.Tensor, *, positions: bool) ->
 
 
 def _call(
-    function: str, x: torch.Tensor, weight: torch.Tensor, *tensors: torch.Tensor | None
+    function: str,
+    slope: float,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    *tensors: torch.Tensor | None,
 ) -> int:
-    """Call a function of the C++ source with the sizes and the tensors' memory, or none."""
+    """Call a function of the C++ source with sizes, slope, and the tensors' memory, or none."""
     n, c, h, w = x.shape
     sizes = (ctypes.c_ssize_t * 5)(n, h, w, c, len(weight))
     called = getattr(library("conv_pool", x.dtype), function)
-    return called(sizes, *map(pointer, tensors))  # type: ignore[no-any-return]
+    of_tensors = map(pointer, (x, weight, *tensors))
+    return called(sizes, ctypes.c_double(slope), *of_tensors)  # type: ignore[no-any-return]
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:

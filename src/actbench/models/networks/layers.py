@@ -23,7 +23,8 @@ class ActivationPool(nn.Module):
     """The activation and a 2×2 max-pool, for x of shape (N, C, H, W).
 
     If the two commute to the last bit, the pool comes first: the activation then computes a quarter
-    of the elements. With ``pooled_before``, what comes before this layer has pooled already.
+    of the elements. With ``pooled_before``, what comes before this layer has pooled already, and
+    applied the activation too if ``slope_before`` is not None.
     """
 
     def __init__(self, activation: ActivationFactory) -> None:
@@ -31,9 +32,20 @@ class ActivationPool(nn.Module):
         self.activation = activation()
         self.pool_first = activation.shape is Shape.EXACTLY_INCREASING
         self.pooled_before = False
+        self._slope = leaky_slope(self.activation)
+
+    def slope_before(self) -> float | None:
+        """Return the slope of a leaky ReLU to apply with the pool before this layer, or None.
+
+        An activation with hooks, as of ``InactiveUnits``, runs in this layer.
+        """
+        hooks = self.activation._forward_pre_hooks or self.activation._forward_hooks
+        return self._slope if self.pooled_before and not hooks else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return shape (N, C, H // 2, W // 2), or that of x if it is pooled already."""
+        if self.slope_before() is not None:
+            return x
         if self.pooled_before:
             return self.activation(x)  # type: ignore[no-any-return]
         return self.activation(max_pool(x)) if self.pool_first else max_pool(self.activation(x))
@@ -43,7 +55,7 @@ class PoolingConv2d(nn.Conv2d):
     """A 3×3 convolution with padding 1 for x (N, C, H, W), before an ``ActivationPool``.
 
     With ``use_native``, it pools as well, in one operation: it returns the element of each window
-    that has the largest activation.
+    that has the largest activation, or this activation if it is a leaky ReLU.
     """
 
     bias: torch.Tensor
@@ -66,7 +78,8 @@ class PoolingConv2d(nn.Conv2d):
         if not self.native:
             return super().forward(x)
         if self._shape >= Shape.INCREASING:
-            return conv_pool(x, self.weight, self.bias)
+            slope = self._after[0].slope_before()
+            return conv_pool(x, self.weight, self.bias, slope=1.0 if slope is None else slope)
         # its forward, as this is no call of the activation that hooks may count
         activation = self._after[0].activation.forward
         from_zero = self._shape is Shape.INCREASING_FROM_ZERO
@@ -78,11 +91,18 @@ def overwriting(activation: nn.Module) -> nn.Module:
 
     For places where nothing else reads the input, such as after a convolution.
     """
-    if type(activation) is nn.ReLU:
-        activation.inplace = True
-    elif type(activation) is nn.LeakyReLU:
-        activation.inplace = activation.negative_slope >= 0  # else its gradient needs the input
+    if leaky_slope(activation) is not None:
+        activation.inplace = True  # type: ignore[assignment]
     return activation
+
+
+def leaky_slope(activation: nn.Module) -> float | None:
+    """Return the slope of a ReLU or leaky ReLU that has the signs of its input; None of others."""
+    if type(activation) is nn.ReLU:
+        return 0.0
+    if type(activation) is nn.LeakyReLU and activation.negative_slope >= 0:
+        return activation.negative_slope
+    return None
 
 
 def pooled_layers(
