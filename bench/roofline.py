@@ -1,9 +1,9 @@
 """The time of each operation of a training step against the limits of the machine.
 
 The step is the cnn's at batch 64 as a worker computes it: one thread, channels_last, pool first;
-with PyTorch's kernels, and with convolution and pool as the native operation. The arithmetic of the
-native operation is counted as executed: forward, Winograd's 16 multiplications instead of 36;
-backward, a quarter, since only the maxima have a gradient.
+with PyTorch's kernels, and with convolution, pool and activation as the native operation. Its
+arithmetic is counted as executed: forward, Winograd's 16 multiplications instead of 36; backward, a
+quarter, since only the maxima have a gradient.
 An operation's floor is the longer of its arithmetic at the rate of a large matrix product and its
 bytes, each operand read or written once, at the rate of a copy.
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MATRIX = 1024
+SLOPE = 0.01
 NEAR_BYTES = 4 << 20  # the step's largest tensor, the first convolution's output
 FAR_BYTES = 256 << 20
 
@@ -150,7 +151,7 @@ def pool(name: str, x: torch.Tensor) -> list[Operation]:
 def native_layer(
     name: str, x: torch.Tensor, parameters: Sequence[torch.Tensor], macs: float
 ) -> list[Operation]:
-    """Return the native convolution and pool: forward, and backward to each input with a gradient.
+    """Return the native convolution, pool and leaky ReLU: forward, and each input's gradient.
 
     Images of up to three channels are the network's input, convolved by the definition.
     """
@@ -158,16 +159,19 @@ def native_layer(
     weight, bias = (p.detach() for p in parameters)
     inputs, leaves = x.detach(), [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
 
+    def function(*tensors: torch.Tensor) -> torch.Tensor:
+        return conv_pool(*tensors, slope=SLOPE)
+
     def backward_of(wanted: Sequence[torch.Tensor], pooled: torch.Tensor) -> Callable[[], object]:
         g = torch.ones_like(pooled)
         return lambda: torch.autograd.grad(pooled, wanted, g, retain_graph=True)
 
-    pooled = conv_pool(inputs, *leaves)
+    pooled = function(inputs, *leaves)
     moved = size(x, weight, pooled) + pooled.numel()
     found = [
         Operation(
             f"{name} forward",
-            lambda: conv_pool(inputs, *leaves),
+            lambda: function(inputs, *leaves),
             2 * macs * (16 / 36 if features else 1),
             moved,
         ),
@@ -183,7 +187,7 @@ def native_layer(
         found.append(
             Operation(
                 f"{name} backward, input",
-                backward_of([leaf], conv_pool(leaf, weight, bias)),
+                backward_of([leaf], function(leaf, weight, bias)),
                 2 * macs / 4,
                 moved,
             )
@@ -194,7 +198,7 @@ def native_layer(
 def step_operations(kernels: str) -> list[Operation]:
     """Return the parts of a step, in the order in which it does them."""
     data = synthetic_data(test_images=1)
-    network, _ = build_network("cnn", resolve_activation("leaky_relu:0.01"), 10, seed=0)
+    network, _ = build_network("cnn", resolve_activation(f"leaky_relu:{SLOPE}"), 10, seed=0)
     augmentation = Augmentation(("flip",), flip=True)
     stream = chain.from_iterable(
         batches(data, BATCH_SIZE, 0, epoch, augmentation, native=kernels == "native")
@@ -203,7 +207,7 @@ def step_operations(kernels: str) -> list[Operation]:
     images, labels = next(stream)
 
     def activation(x: torch.Tensor) -> torch.Tensor:
-        return F.leaky_relu(x, 0.01)
+        return F.leaky_relu(x, SLOPE)
 
     def convolution(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, *parameters, padding=1)
@@ -234,12 +238,13 @@ def step_operations(kernels: str) -> list[Operation]:
     )
     macs1, macs2 = x1.numel() * 27, x2.numel() * 16 * 9
     if kernels == "native":
-        pooled1 = native_layer("conv1 and pool1", images, first, macs1)
-        pooled2 = native_layer("conv2 and pool2", a1, second, macs2)
+        block1 = native_layer("conv1, pool1 and act1", images, first, macs1)
+        block2 = native_layer("conv2, pool2 and act2", a1, second, macs2)
     else:
         conv1 = layer("conv1", convolution, images, first, macs1, needs_input_gradient=False)
-        pooled1 = [*conv1, *pool("pool1", x1)]
-        pooled2 = [*layer("conv2", convolution, a1, second, macs2), *pool("pool2", x2)]
+        block1 = [*conv1, *pool("pool1", x1), *elementwise("act1", activation, p1)]
+        conv2 = layer("conv2", convolution, a1, second, macs2)
+        block2 = [*conv2, *pool("pool2", x2), *elementwise("act2", activation, p2)]
     return [
         Operation(
             "gather, flip, normalise",
@@ -247,10 +252,8 @@ def step_operations(kernels: str) -> list[Operation]:
             2 * images.numel(),
             images.numel() + size(images),
         ),
-        *pooled1,
-        *elementwise("act1", activation, p1),
-        *pooled2,
-        *elementwise("act2", activation, p2),
+        *block1,
+        *block2,
         Operation("flatten forward", lambda: a2.flatten(1), 0, 2 * size(a2)),
         backward("flatten backward", lambda x: x.flatten(1), a2, 0, 2 * size(a2)),
         *layer("fc1", F.linear, flat, third, x3.numel() * 2048),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,39 @@ def test_values_and_gradients_are_pytorchs_to_float32s_precision(shape: tuple[in
     right = values_and_gradients(by_pytorch, tuple(tensor.double() for tensor in inputs), g)
     assert [tensor.shape for tensor in ours] == [tensor.shape for tensor in right]
     assert max(map(relative_error, ours, right)) < 3e-6
+
+
+@has_compiler
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0, 16.0])
+@pytest.mark.parametrize("shape", SHAPES[:8], ids=str)
+def test_a_leaky_relu_in_it_has_the_bits_of_pytorchs_after_it(
+    shape: tuple[int, ...], slope: float
+) -> None:
+    def after(*tensors: torch.Tensor) -> torch.Tensor:
+        return F.leaky_relu(conv_pool(*tensors), slope)
+
+    *inputs, g = drawn(shape)
+    found = values_and_gradients(partial(conv_pool, slope=slope), tuple(inputs), g)
+    expected = values_and_gradients(after, tuple(inputs), g)
+    assert all(map(torch.equal, found, expected))
+
+
+@has_compiler
+@pytest.mark.parametrize("pixel", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("channels", [3, 16])
+def test_what_is_not_finite_passes_a_relu_as_in_pytorch(pixel: float, channels: int) -> None:
+    x, weight, bias, _ = drawn((2, channels, 8, 8, 16))
+    x[0, 0, 3, 3] = pixel
+    found = conv_pool(x, weight, bias, slope=0)
+    assert torch.equal(found.isfinite(), F.relu(by_pytorch(x, weight, bias)).isfinite())
+    assert relative_error(found[1], F.relu(by_pytorch(x, weight, bias))[1].double()) < 3e-6
+
+
+@pytest.mark.parametrize("slope", [-0.1, float("nan")])
+def test_a_slope_that_would_change_the_maximum_is_refused(slope: float) -> None:
+    x, weight, bias, _ = drawn((1, 3, 4, 4, 2))
+    with pytest.raises(ValueError, match=rf"a slope of 0 or more, not {slope}"):
+        conv_pool(x, weight, bias, slope=slope)
 
 
 def v_shaped(x: torch.Tensor) -> torch.Tensor:

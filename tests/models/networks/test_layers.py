@@ -16,6 +16,7 @@ from actbench.models.networks.layers import PoolingConv2d, flatten, max_pool, po
 from actbench.models.networks.libraries import LIBRARIES
 from actbench.models.networks.registry import MODELS
 from actbench.study.activations import ACTIVATIONS, Shape
+from helpers.compiler import has_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,3 +108,22 @@ def test_the_gradient_of_flat_values_is_in_the_layout_of_the_layers_before() -> 
     assert torch.equal(ours, pytorchs)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(flatten(x), drawn.flatten(1))  # without a graph
+
+
+@has_compiler
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0.1", "leaky_relu:-0.1", "tanh"])
+def test_a_watched_activation_runs_with_native_kernels(spec: str) -> None:
+    convolution, after = pooled_layers(resolve_activation(spec), 8, 16)
+    assert isinstance(convolution, PoolingConv2d)
+    convolution.use_native()
+    layers = nn.Sequential(convolution, after)
+    x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    alone = layers(x)
+    for watch in ("register_forward_pre_hook", "register_forward_hook"):
+        inputs: list[torch.Tensor] = []
+        handle = getattr(after.activation, watch)(lambda _, given, *__: inputs.extend(given))  # noqa: B023
+        assert torch.equal(layers(x), alone)
+        assert len(inputs) == 1
+        handle.remove()
+        assert torch.equal(layers(x), alone)
+        assert len(inputs) == 1
