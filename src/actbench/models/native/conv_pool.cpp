@@ -35,6 +35,9 @@
 #pragma GCC optimize("no-predictive-commoning")
 #endif
 
+// of a function that is not inlined: with more around its loops, GCC would run out of registers
+#define SEPARATE __attribute__((noinline))
+
 namespace {
 
 using Index = std::ptrdiff_t;
@@ -176,17 +179,19 @@ struct Frame {
 struct Leaky {
   Real slope;
 
-  // Of negative infinity, ReLU is NaN here, so that `are_finite` notices it.
   Vector operator()(Vector x) const { return x > 0 ? x : x * slope; }
 
-  Vector gradient(Vector g, Vector activated) const {
+  Vector gradient(Vector g, Integers is_negative) const {
     const Vector none{};
-    return activated > 0 ? g : slope == 0 ? none : g * slope;
+    return is_negative ? (slope == 0 ? none : g * slope) : g;
   }
 };
 
-// An extreme of every window, after the activation, and its position unless that is not wanted.
-// Without `values`, nothing is written.
+constexpr int NEGATIVE = 4;
+
+// An extreme of every window, after the activation, and its position unless that is not wanted. With
+// an activation, NEGATIVE is added to the position of one that is not above 0. Without `values`,
+// nothing is written.
 struct Extremes {
   Real* values;
   std::uint8_t* places;
@@ -204,20 +209,34 @@ struct Extremes {
       place = better ? Integers{} + i : place;
       extreme = better ? four[i] : extreme;
     }
-    store(values + at, activation(extreme), count);
+    store(values + at, extreme, count);
     if (places) store(places + at, narrowed(place), count);
   }
 
-  bool are_finite(Index from, Index to) const {
+  // Returns whether a run of them is finite; then the activation is applied to it.
+  bool finish(Index from, Index to) const {
     if (!values) return true;
     Vector zero[4] = {};  // or NaN
-    for (; to - from >= 4 * LANES; from += 4 * LANES)
-      for (int i = 0; i < 4; i++) zero[i] += load<Vector>(values + from + i * LANES) * 0;
-    for (; from < to; from += LANES) zero[0] += load<Vector>(values + from, to - from) * 0;
+    Index i = from;
+    for (; to - i >= 4 * LANES; i += 4 * LANES)
+      for (int k = 0; k < 4; k++) zero[k] += load<Vector>(values + i + k * LANES) * 0;
+    for (; i < to; i += LANES) zero[0] += load<Vector>(values + i, to - i) * 0;
     const Integers differs = (zero[0] + zero[1]) + (zero[2] + zero[3]) != 0;
     for (Index lane = 0; lane < LANES; lane++)
       if (differs[lane]) return false;
+    if (activation.slope != 1) activate(from, to);
     return true;
+  }
+
+ private:
+  void activate(Index from, Index to) const {
+    for (Index i = from; i < to; i += LANES) {
+      const Index rest = to - i;
+      const auto x = load<Vector>(values + i, rest);
+      store(values + i, activation(x), rest);
+      if (!places) continue;
+      store(places + i, load<Bytes>(places + i, rest) | (~narrowed(x > 0) & NEGATIVE), rest);
+    }
   }
 };
 
@@ -229,8 +248,8 @@ struct Pooled {
     smallest.write(four, at, count, [](Vector a, Vector b) { return a < b; });
   }
 
-  bool are_finite(Index from, Index to) const {
-    return largest.are_finite(from, to) && smallest.are_finite(from, to);
+  bool finish(Index from, Index to) const {
+    return largest.finish(from, to) && smallest.finish(from, to);
   }
 };
 
@@ -270,7 +289,7 @@ inline void by_definition(const Real* corner, Index row, const Real* weights, In
 }
 
 template <int CHANNELS>
-bool forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
+SEPARATE bool forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
                  const Pooled& pooled) {
   constexpr int WINDOWS = MANY_REGISTERS ? 4 : 2;
   const Index stride = padded(s.filters);
@@ -308,7 +327,7 @@ bool forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
         }
       }
       const Index next = first + s.pooled_width() * s.filters;
-      finite &= pooled.are_finite(first, next);
+      finite &= pooled.finish(first, next);
       first = next;
     }
   }
@@ -415,7 +434,7 @@ inline void transform_window(const Real* from, Index plane, Vector bias, Vector 
   }
 }
 
-bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias,
+SEPARATE bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias,
                   const Pooled& pooled) {
   constexpr Index BLOCK = MANY_REGISTERS ? TILE : 3 * TILE;  // windows at a time; few stay in cache
   const Index depth = padded(s.channels), stride = padded(s.filters), width = s.pooled_width();
@@ -443,7 +462,7 @@ bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias
           transform_window(out + i * stride + f, BLOCK * stride, load<Vector>(bias + f, count), four);
           pooled.write(four, at + f, count);
         }
-      finite &= pooled.are_finite(begin, at);
+      finite &= pooled.finish(begin, at);
     }
   }
   return finite;
@@ -451,32 +470,32 @@ bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias
 
 // ---- backward -----------------------------------------------------------------------------------
 
-// The gradient of the windows' elements before the activation, image by image. Without `activated`,
-// there is no activation.
+// The gradient of the windows' elements before the activation, image by image.
 class Gradients {
  public:
-  Gradients(const Sizes& s, const Real* given, const Real* activated, Leaky activation)
+  Gradients(const Sizes& s, const Real* given, const std::uint8_t* winner, Leaky activation)
       : size_(s.windows() * s.filters),
         given_(given),
-        activated_(activated),
+        winner_(winner),
         activation_(activation),
-        image_(activated ? size_ : 0) {}
+        image_(size_) {}
 
   const Real* of_image(Index n) const {
     const Real* given = given_ + n * size_;
-    if (!activated_) return given;
-    const Real* values = activated_ + n * size_;
+    if (activation_.slope == 1) return given;
+    const std::uint8_t* winner = winner_ + n * size_;
     for (Index i = 0; i < size_; i += LANES) {
       const Index rest = size_ - i;
-      const auto g = load<Vector>(given + i, rest), value = load<Vector>(values + i, rest);
-      store(image_ + i, activation_.gradient(g, value), rest);
+      const Integers is_negative = (widened(load<Bytes>(winner + i, rest)) & NEGATIVE) != 0;
+      store(image_ + i, activation_.gradient(load<Vector>(given + i, rest), is_negative), rest);
     }
     return image_;
   }
 
  private:
   const Index size_;
-  const Real *const given_, *const activated_;
+  const Real* const given_;
+  const std::uint8_t* const winner_;
   const Leaky activation_;
   const Buffer<Real> image_;
 };
@@ -524,7 +543,7 @@ void add_bias_gradient(const Sizes& s, const Real* g, Real* db) {
 // For images with few channels. A lane is a filter, and picks the inputs of its winner from `pairs`:
 // the frame's values, each with the one a row below.
 template <int CHANNELS>
-void weight_gradient_few(const Sizes& s, const Real* x, const Gradients& gradients,
+SEPARATE void weight_gradient_few(const Sizes& s, const Real* x, const Gradients& gradients,
                          const std::uint8_t* winner, Real* dw, Real* db) {
   const Index stride = padded(s.filters);
   Frame<CHANNELS> frame(s);
@@ -563,7 +582,7 @@ void weight_gradient_few(const Sizes& s, const Real* x, const Gradients& gradien
 }
 
 // For features. A lane is a channel.
-void weight_gradient_many(const Sizes& s, const Real* x, const Gradients& gradients,
+SEPARATE void weight_gradient_many(const Sizes& s, const Real* x, const Gradients& gradients,
                           const std::uint8_t* winner, Real* dw, Real* db) {
   const Index stride = padded(s.filters);
   Frame<LANES> frame(s);
@@ -644,7 +663,7 @@ inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
 }
 
 // A lane is a channel. Two columns of a patch stay in the registers for the next window of the row.
-void input_gradient(const Sizes& s, const Real* w, const Gradients& gradients,
+SEPARATE void input_gradient(const Sizes& s, const Real* w, const Gradients& gradients,
                     const std::uint8_t* winner, Real* dx) {
   constexpr Index BLOCK = 64;  // filters at a time
   const Index width = s.pooled_width(), blocks = (s.filters + BLOCK - 1) / BLOCK;
@@ -724,13 +743,12 @@ void conv_pool_choose(Index count, const Real* of_largest, const Real* of_smalle
          place);
 }
 
-// g is the gradient of `activated`, the extremes after the activation, or of the extremes if that is
-// null. Gradients that are null are not written; dw and db are null both or neither.
+// g is the gradient of the extremes after the activation. Gradients that are null are not written; dw
+// and db are null both or neither.
 void conv_pool_gradients(const Index* sizes, double slope, const Real* x, const Real* w,
-                         const Real* g, const Real* activated, const std::uint8_t* winner, Real* dx,
-                         Real* dw, Real* db) {
+                         const Real* g, const std::uint8_t* winner, Real* dx, Real* dw, Real* db) {
   const Sizes s{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
-  const Gradients gradients(s, g, activated, {static_cast<Real>(slope)});
+  const Gradients gradients(s, g, winner, {static_cast<Real>(slope)});
   if (dx) input_gradient(s, w, gradients, winner, dx);
   if (!dw) return;
   std::memset(db, 0, s.filters * sizeof(Real));

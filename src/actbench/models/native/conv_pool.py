@@ -19,8 +19,12 @@ from actbench.models.native.compiled import TYPES, library, pointer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# an element of each window, (N, K, H // 2, W // 2), and uint8 where it is: 0 and 1 in its upper row
+# an element of each window, (N, K, H // 2, W // 2), and uint8 where it is: 0 and 1 in its upper and
+# 2 and 3 in its lower row; with a leaky ReLU, NEGATIVE more unless it is above 0
 Extreme = tuple[torch.Tensor, torch.Tensor | None]
+
+
+NEGATIVE = 4
 
 
 class Select(Protocol):
@@ -161,14 +165,14 @@ class _Selected(torch.autograd.Function):
     ) -> torch.Tensor:
         x, weight = _dense(x), _dense(weight)
         values, winner = select(x, weight, bias.contiguous(), positions=True)
-        ctx.save_for_backward(x, weight, values if slope != 1 else None, winner)
+        ctx.save_for_backward(x, weight, winner)
         ctx.slope = slope
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, activated, winner = ctx.saved_tensors
+        x, weight, winner = ctx.saved_tensors
         input_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
             input_gradient = torch.empty_like(x)
@@ -176,8 +180,7 @@ class _Selected(torch.autograd.Function):
             weight_gradient = torch.empty_like(weight)
             bias_gradient = weight.new_empty(len(weight))
         gradients = (input_gradient, weight_gradient, bias_gradient)
-        of_windows = (_dense(gradient), activated, winner)
-        _call("conv_pool_gradients", ctx.slope, x, weight, *of_windows, *gradients)
+        _call("conv_pool_gradients", ctx.slope, x, weight, _dense(gradient), winner, *gradients)
         return *gradients, None, None
 
 
@@ -196,7 +199,10 @@ def maxima(
     largest = _empty_extreme(x, weight, positions=positions)
     if not _call("conv_pool_forward", slope, x, weight, bias, *largest, None, None):
         _pool_by_definition(_convolved(x, weight, bias), *largest)
-        F.leaky_relu_(largest[0], slope) if slope else F.relu_(largest[0])
+        values, winner = largest
+        if slope != 1 and winner is not None:
+            winner += NEGATIVE * ~(values > 0)
+        F.leaky_relu_(values, slope) if slope else F.relu_(values)
     return largest
 
 
