@@ -35,7 +35,7 @@
 #pragma GCC optimize("no-predictive-commoning")
 #endif
 
-// of a function that is not inlined: with more around its loops, GCC would run out of registers
+// A function that is not inlined: with more around its loops, GCC would run out of registers.
 #define SEPARATE __attribute__((noinline))
 
 namespace {
@@ -187,7 +187,7 @@ struct Leaky {
   }
 };
 
-constexpr int NEGATIVE = 4;
+constexpr int NEGATIVE = 4;  // as in conv_pool.py
 
 // An extreme of every window, after the activation, and its position unless that is not wanted. With
 // an activation, NEGATIVE is added to the position of one that is not above 0. Without `values`,
@@ -290,7 +290,7 @@ inline void by_definition(const Real* corner, Index row, const Real* weights, In
 
 template <int CHANNELS>
 SEPARATE bool forward_few(const Sizes& s, const Real* x, const Real* w, const Real* bias,
-                 const Pooled& pooled) {
+                          const Pooled& pooled) {
   constexpr int WINDOWS = MANY_REGISTERS ? 4 : 2;
   const Index stride = padded(s.filters);
   Buffer<Real> weights(9 * CHANNELS * stride);
@@ -435,7 +435,7 @@ inline void transform_window(const Real* from, Index plane, Vector bias, Vector 
 }
 
 SEPARATE bool forward_many(const Sizes& s, const Real* x, const Real* w, const Real* bias,
-                  const Pooled& pooled) {
+                           const Pooled& pooled) {
   constexpr Index BLOCK = MANY_REGISTERS ? TILE : 3 * TILE;  // windows at a time; few stay in cache
   const Index depth = padded(s.channels), stride = padded(s.filters), width = s.pooled_width();
   Buffer<Real> weights(16 * depth * stride), patches(16 * BLOCK * depth), out(16 * BLOCK * stride);
@@ -544,7 +544,7 @@ void add_bias_gradient(const Sizes& s, const Real* g, Real* db) {
 // the frame's values, each with the one a row below.
 template <int CHANNELS>
 SEPARATE void weight_gradient_few(const Sizes& s, const Real* x, const Gradients& gradients,
-                         const std::uint8_t* winner, Real* dw, Real* db) {
+                                  const std::uint8_t* winner, Real* dw, Real* db) {
   const Index stride = padded(s.filters);
   Frame<CHANNELS> frame(s);
   const Index row = 2 * frame.row;
@@ -583,7 +583,7 @@ SEPARATE void weight_gradient_few(const Sizes& s, const Real* x, const Gradients
 
 // For features. A lane is a channel.
 SEPARATE void weight_gradient_many(const Sizes& s, const Real* x, const Gradients& gradients,
-                          const std::uint8_t* winner, Real* dw, Real* db) {
+                                   const std::uint8_t* winner, Real* dw, Real* db) {
   const Index stride = padded(s.filters);
   Frame<LANES> frame(s);
   Buffer<Real> total(frame.planes * s.filters * 9 * LANES);
@@ -655,7 +655,7 @@ inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
   for (; filters != 0; filters &= filters - 1) {
     const int f = __builtin_ctzll(filters);
     const Real* from = weights + 9 * f * LANES;
-    asm("" : "+r"(from));
+    asm("" : "+r"(from));  // in a register: each address with an index would cost an instruction more
 #pragma GCC unroll 9
     for (int t = 0; t < 9; t++)
       patch[PLACE / 2 + t / 3][PLACE % 2 + t % 3] += g[f] * load<Vector>(from + t * LANES);
@@ -664,7 +664,7 @@ inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
 
 // A lane is a channel. Two columns of a patch stay in the registers for the next window of the row.
 SEPARATE void input_gradient(const Sizes& s, const Real* w, const Gradients& gradients,
-                    const std::uint8_t* winner, Real* dx) {
+                             const std::uint8_t* winner, Real* dx) {
   constexpr Index BLOCK = 64;  // filters at a time
   const Index width = s.pooled_width(), blocks = (s.filters + BLOCK - 1) / BLOCK;
   Frame<LANES> frame(s);

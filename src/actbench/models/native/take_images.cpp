@@ -10,12 +10,12 @@
 using Index = std::ptrdiff_t;
 
 // Sizes are the number of stored images, the number taken, height, width, the padding of crops, and
-// how many numbers there are for noise.
-// Images are uint8 (stored, height, width, 3), out is float (taken, height, width, 3). Without
-// `flip`, (taken,), no image is mirrored; without `corner`, (taken, 2), none is cropped: those are
-// the first row and column that are kept of the mirrored image with a black border. Without `noise`,
-// (taken,), none has noise: that is where the numbers of an image begin. Returns whether there is an
-// image of every index and noise for it; after one that has none, nothing is written.
+// how many numbers there are for noise. Images are uint8 (stored, height, width, 3), out is float
+// (taken, height, width, 3). Without `flip`, (taken,), no image is mirrored; without `corner`,
+// (taken, 2), none is cropped: those are the first row and column that are kept of the mirrored image
+// with a black border. Without `noise`, (taken,), none has noise: that is where the numbers of an
+// image begin. Returns whether there is an image of every index and noise for it; after one that has
+// none, nothing is written.
 extern "C" int take_images(const Index* sizes, float deviation, const std::uint8_t* images,
                            const std::int64_t* index, const std::uint8_t* flip,
                            const std::int64_t* corner, const std::int64_t* noise,
