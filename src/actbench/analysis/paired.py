@@ -158,16 +158,19 @@ def detectable_noncentrality(freedom: float, level: float, power: float) -> floa
     Rejections on the other side are left out: at any power of interest they are below 1e-6. NaN if
     it is above 10,000, where computing the noncentral t distribution takes seconds.
     """
-    from scipy.optimize import brentq
-
     critical = -float(special.stdtrit(freedom, level / 2))
 
-    def excess(noncentrality: float) -> float:
-        found = 1 - float(special.nctdtr(freedom, noncentrality, critical))
-        return (1 if math.isnan(found) else found) - power  # it overflows far above it only
+    def suffices(noncentrality: float) -> bool:
+        below = float(special.nctdtr(freedom, noncentrality, critical))
+        return not below >= 1 - power  # NaN: it overflows, which it does far above only
 
-    highest = min(critical + 10 + 10 * critical / math.sqrt(freedom), 10_000)
-    return float(brentq(excess, 0, highest)) if excess(highest) > 0 else math.nan
+    low, high = 0.0, min(critical + 10 + 10 * critical / math.sqrt(freedom), 10_000)
+    if not suffices(high):
+        return math.nan
+    # importing scipy.optimize for this would cost every report a tenth of a second
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high
 
 
 def detectable_effect(n: int, level: float = LEVEL, freedom: int | None = None) -> float:
