@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actbench.data.images import prepare
+from actbench.execution.corrupted_sets import prepare_corruptions
+from actbench.execution.plan import prepare_study
 from actbench.execution.trials import make_executor
+from actbench.files.cache import cache_folder
 from actbench.store.stored_study import Work
 from actbench.study.run_options import RunOptions
 from actbench.study.study import Study
@@ -141,6 +145,29 @@ def test_workers(compare: Compare, tmp_path: Path) -> None:
         compare(
             {"one worker": partial(seconds, one), "two workers": partial(seconds, two)}, rounds=7
         )
+    finally:
+        one.close()
+        two.close()
+
+
+def test_corrupted_sets(compare: Compare, tmp_path: Path) -> None:
+    """All corruptions of 2,000 images, made by one process of one thread against two workers."""
+    write_image_folder(tmp_path, BATCH_SIZE, min(TEST_IMAGES, 2000))
+    study = Study(dataset="imagefolder", data_dir=str(tmp_path), corruptions=("all",))
+    plan = prepare_study(study)
+
+    def seconds(executor: Executor) -> float:
+        shutil.rmtree(cache_folder() / "images", ignore_errors=True)
+        begin = time.perf_counter()
+        prepare_corruptions(plan, (), executor, lambda event: None)
+        return time.perf_counter() - begin
+
+    one, two = (make_executor(study, RunOptions(workers=n)) for n in (1, 2))
+    try:
+        ways = {"sets by one process": partial(seconds, one), "two workers": partial(seconds, two)}
+        for run in ways.values():
+            run()
+        compare(ways, rounds=7)
     finally:
         one.close()
         two.close()

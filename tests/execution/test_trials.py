@@ -183,6 +183,7 @@ def test_a_run_reports_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.Mon
     assert [(s.done, s.count) for s in stages if s.what == "making corrupted images"] == [
         (0, 2),
         (1, 2),
+        (2, 2),
     ]
 
 

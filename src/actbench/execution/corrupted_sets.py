@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from actbench.execution.events import Stage
+from actbench.execution.executors import run_here
 from actbench.report.samples import SAMPLES_FILE, samples_from_png, samples_to_png
 from actbench.study.levels import is_name, severities
 
@@ -13,22 +15,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.execution.events import Event
+    from actbench.execution.executors import Executor
     from actbench.execution.plan import Plan
     from actbench.store.stored_study import StoredStudy, Work
+    from actbench.study.study import Study
+
+LARGE_SET = 200_000_000  # bytes
 
 
 def prepare_corruptions(
-    plan: Plan, works: Iterable[Work] = (), on_event: Callable[[Event], None] = lambda event: None
+    plan: Plan, works: Iterable[Work], executor: Executor, on_event: Callable[[Event], None]
 ) -> None:
     """Create the corrupted test sets that trials share, unless the cache has them.
 
     Only those that ``works`` lack; all of the study's if one of them is not trained, or without
-    any.
+    any. They are made in this process if each executor's process would need much memory.
     """
-    from actbench.corruptions.test_sets import corrupted_test_images
     from actbench.data.images import study_images
 
-    data = study_images(plan.data_folder, plan.study)
     records = [work.record for work in works]
     missing = {m.spec for r in records if r is not None for m in r.missing(plan.study)}
     needed = [
@@ -38,9 +42,27 @@ def prepare_corruptions(
         and (name in missing or None in records or not records)
         for severity in severities(name)
     ]
-    for number, (name, severity) in enumerate(needed):
-        on_event(Stage("making corrupted images", number, len(needed)))
-        corrupted_test_images(data, name, severity)
+    done = 0
+
+    def one_done() -> None:
+        nonlocal done
+        done += 1
+        on_event(Stage("making corrupted images", done, len(needed)))
+
+    if needed:
+        on_event(Stage("making corrupted images", done, len(needed)))
+    make = functools.partial(_make, plan.study, plan.data_folder)
+    size = study_images(plan.data_folder, plan.study).test_images.nbytes
+    prepare = run_here if size > LARGE_SET else executor.prepare
+    prepare([functools.partial(make, *each) for each in needed], one_done)
+
+
+def _make(study: Study, data_folder: Path, name: str, severity: int) -> None:
+    """Create one corrupted test set, which the cache keeps."""
+    from actbench.corruptions.test_sets import corrupted_test_images
+    from actbench.data.images import study_images
+
+    corrupted_test_images(study_images(data_folder, study), name, severity)
 
 
 def has_samples(stored: StoredStudy) -> bool:

@@ -61,8 +61,24 @@ class Executor(Protocol):
             UnavailableError: the data, or something else that all trials need, is gone.
         """
 
+    def prepare(self, tasks: Sequence[Callable[[], object]], on_done: Callable[[], None]) -> None:
+        """Run tasks that trials need; ``on_done`` is called in this process after each.
+
+        A task can be pickled. If its process ends, it is left to the trials.
+
+        Raises:
+            ActbenchError: a task raised it.
+        """
+
     def close(self) -> None:
         """End the processes that the executor started."""
+
+
+def run_here(tasks: Sequence[Callable[[], object]], on_done: Callable[[], None]) -> None:
+    """Run tasks in this process: see ``Executor.prepare``."""
+    for task in tasks:
+        task()
+        on_done()
 
 
 def default_workers() -> int:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 from actbench.errors import ActbenchError
 from actbench.execution.events import Finished, Retried
-from actbench.execution.executors import RETRIES, configure_malloc, given_up, timed_out
+from actbench.execution.executors import (
+    RETRIES,
+    configure_malloc,
+    given_up,
+    run_here,
+    timed_out,
+)
 from actbench.execution.parent_death import end_with_parent
 from actbench.store.stored_study import Work
 from actbench.training.devices import compute_devices
@@ -57,6 +63,8 @@ class InProcess:
                 for event in interleaved.advance():
                     if not isinstance(event, Resumed):
                         on_event(event)
+
+    prepare = staticmethod(run_here)
 
     def close(self) -> None:
         """Do nothing; there is no process to end."""
@@ -153,6 +161,31 @@ class LocalWorkers:
                 if isinstance(message, Finished):
                     del worker.works[message.record.trial]
                 on_event(message)
+
+    def prepare(self, tasks: Sequence[Callable[[], object]], on_done: Callable[[], None]) -> None:
+        """Run tasks in the processes (see ``Executor.prepare``), or here if there is only one."""
+        if len(self._workers) == 1:
+            run_here(tasks, on_done)
+            return
+        left, idle, busy = deque(tasks), list(range(len(self._workers))), dict[int, Connection]()
+        while left or busy:
+            while left and idle:
+                number = idle.pop()
+                busy[number] = self._workers[number].connection
+                # if the process has ended already, reading reports it
+                with contextlib.suppress(OSError):
+                    busy[number].send(left.popleft())
+            ready = wait(list(busy.values()))
+            for number in [number for number, connection in busy.items() if connection in ready]:
+                try:
+                    error = busy.pop(number).recv()
+                except (EOFError, OSError):
+                    self._replace(number)
+                    error = None
+                if error is not None:
+                    raise error
+                idle.append(number)
+                on_done()
 
     def _wait(self) -> list[int]:
         """Return the indices of workers that sent an event, ended, or exceeded the time limit."""
@@ -289,7 +322,11 @@ def _work(
     try:
         while True:
             while not interleaved.busy or connection.poll():
-                study, work, data_folder, results = connection.recv()
+                message = connection.recv()
+                if callable(message):
+                    connection.send(_error_of(message))
+                    continue
+                study, work, data_folder, results = message
                 interleaved.add(study, work, data_folder, connection.send, results)
             try:
                 for event in interleaved.advance():
@@ -301,3 +338,12 @@ def _work(
                 connection.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _error_of(task: Callable[[], object]) -> ActbenchError | None:
+    """Run a task and return the error that it raised; None if it raised none."""
+    try:
+        task()
+    except ActbenchError as error:
+        return error
+    return None

@@ -22,6 +22,7 @@ from actbench.execution.executors import (
     configure_malloc,
     default_workers,
     given_up,
+    run_here,
     run_one,
     timed_out,
 )
@@ -128,6 +129,8 @@ class RayTasks:
                 on_event(event)
             if isinstance(events[-1], Updated):
                 pending.append(Work(work.trial, events[-1].record))
+
+    prepare = staticmethod(run_here)
 
     def close(self) -> None:
         """Leave the cluster, or shut down the one that was started with all of its tasks."""
