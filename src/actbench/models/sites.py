@@ -272,7 +272,18 @@ def fill_slots(
         setattr(module, name, make(original).train(module.training))
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # or its fast path computes ReLU or GELU itself
+        if isinstance(module, nn.Sequential):
+            _keep_output(module, name)
     return found
+
+
+def _keep_output(owner: nn.Sequential, name: str) -> None:
+    """Let no dropout overwrite an activation's output, which the derivative of ReLU needs."""
+    children = list(owner.named_children())
+    after = 1 + [child for child, _ in children].index(name)
+    for _, module in children[after : after + 1]:
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.inplace = False
 
 
 def _name_of(function: Any) -> str:

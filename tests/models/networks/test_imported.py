@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,37 @@ def test_a_network_of_torchvision_is_converted(
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert not any(isinstance(m, (nn.ReLU, nn.Hardswish)) for m in network.modules())
     assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0.1"])
+@pytest.mark.parametrize(
+    ("model", "overwriting"),
+    [
+        ("torchvision:squeezenet1_1", 26),
+        ("torchvision:mobilenet_v3_small", 5),  # not in place of Hardswish
+        pytest.param("torchvision:resnet18", 17, marks=pytest.mark.slow),
+        pytest.param("torchvision:densenet121", 120, marks=pytest.mark.slow),
+        pytest.param("torchvision:efficientnet_b0", 0, marks=pytest.mark.slow),  # SiLU
+    ],
+)
+def test_activations_that_overwrite_as_the_original_did_give_the_same_bits(
+    model: str, overwriting: int, spec: str
+) -> None:
+    network, layers = build_network(model, resolve_activation(spec), 10, 0)
+    assert sum(layer.inplace for layer in layers.values()) == overwriting
+    other = copy.deepcopy(network)
+    for module in other.modules():
+        if isinstance(module, (nn.ReLU, nn.LeakyReLU)):
+            module.inplace = False
+    images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    found = []
+    for one in (network, other):
+        torch.manual_seed(0)  # for dropout
+        logits = one(images)
+        logits.square().sum().backward()
+        found.append([logits, *(p.grad for p in one.parameters() if p.grad is not None)])
+    assert len(found[0]) > 10
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def test_a_vision_transformer_of_torchvision_is_built_for_the_size_of_the_images() -> None:
