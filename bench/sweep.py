@@ -142,7 +142,7 @@ def run_study(study: Study, folder: Path, events: list[TimedEvent], peaks: list[
         with store.locked():
             stored = store.open(plan.study)
             stored.begin()
-            prepare_corruptions(plan)
+            prepare_corruptions(plan, prepare=executor.prepare)
             run_trials(
                 PendingTrials(plan, stored, stored.pending()),
                 executor,

@@ -152,14 +152,14 @@ def test_workers(compare: Compare, tmp_path: Path) -> None:
 
 def test_corrupted_sets(compare: Compare, tmp_path: Path) -> None:
     """All corruptions of 2,000 images, made by one process of one thread against two workers."""
-    write_image_folder(tmp_path, BATCH_SIZE, min(TEST_IMAGES, 2000))
+    write_image_folder(tmp_path, STEPS * BATCH_SIZE, min(TEST_IMAGES, 2000))
     study = Study(dataset="imagefolder", data_dir=str(tmp_path), corruptions=("all",))
     plan = prepare_study(study)
 
     def seconds(executor: Executor) -> float:
         shutil.rmtree(cache_folder() / "images", ignore_errors=True)
         begin = time.perf_counter()
-        prepare_corruptions(plan, (), executor, lambda event: None)
+        prepare_corruptions(plan, prepare=executor.prepare)
         return time.perf_counter() - begin
 
     one, two = (make_executor(study, RunOptions(workers=n)) for n in (1, 2))

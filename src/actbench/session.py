@@ -303,7 +303,7 @@ def _run_pending(
     for note in notes:
         on_event(Note(note))
     if works or not has_samples(stored):
-        prepare_corruptions(plan, works, executor, on_event)
+        prepare_corruptions(plan, works, on_event, executor.prepare)
         write_samples(stored, plan.data_folder)
     if not works:
         return

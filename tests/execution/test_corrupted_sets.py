@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from actbench.execution.executors import Executor
-
 
 @pytest.fixture
 def workers() -> Iterator[LocalWorkers]:
@@ -66,14 +64,14 @@ class Counting:
 
 def test_large_sets_are_not_made_by_every_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = prepare_study(Study(train_images=64, corruptions=("contrast",)))
-    executor: Executor = Counting()  # type: ignore[assignment]
+    counting = Counting()
     stages: list[object] = []
-    prepare_corruptions(plan, (), executor, stages.append)
-    assert executor.tasks == 5  # type: ignore[attr-defined]
+    prepare_corruptions(plan, (), stages.append, counting.prepare)
+    assert counting.tasks == 5
     assert len(stages) == 1
     monkeypatch.setattr(corrupted_sets, "LARGE_SET", 1000)
-    prepare_corruptions(plan, (), executor, stages.append)
-    assert executor.tasks == 5  # type: ignore[attr-defined]
+    prepare_corruptions(plan, (), stages.append, counting.prepare)
+    assert counting.tasks == 5
     assert len(stages) == 1 + 1 + 5
 
 
@@ -86,7 +84,7 @@ def test_all_processes_make_the_sets_of_one(
         monkeypatch.setenv("ACTBENCH_CACHE", str(tmp_path / name))
         executor = InProcess() if name == "one" else LocalWorkers(["cpu", "cpu"])
         try:
-            prepare_corruptions(plan, (), executor, lambda event: None)
+            prepare_corruptions(plan, prepare=executor.prepare)
         finally:
             executor.close()
         folder = tmp_path / name / "actbench" / "images"

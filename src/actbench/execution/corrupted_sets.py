@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actbench.execution.events import Event
-    from actbench.execution.executors import Executor
+    from actbench.execution.executors import Prepare
     from actbench.execution.plan import Plan
     from actbench.store.stored_study import StoredStudy, Work
     from actbench.study.study import Study
@@ -24,12 +24,16 @@ LARGE_SET = 200_000_000  # bytes
 
 
 def prepare_corruptions(
-    plan: Plan, works: Iterable[Work], executor: Executor, on_event: Callable[[Event], None]
+    plan: Plan,
+    works: Iterable[Work] = (),
+    on_event: Callable[[Event], None] = lambda event: None,
+    prepare: Prepare = run_here,
 ) -> None:
     """Create the corrupted test sets that trials share, unless the cache has them.
 
     Only those that ``works`` lack; all of the study's if one of them is not trained, or without
-    any. They are made in this process if each executor's process would need much memory.
+    any. ``prepare``, an executor's, makes them; or this process, if each of the executor's would
+    need much memory.
     """
     from actbench.data.images import study_images
 
@@ -53,7 +57,7 @@ def prepare_corruptions(
         on_event(Stage("making corrupted images", done, len(needed)))
     make = functools.partial(_make, plan.study, plan.data_folder)
     size = study_images(plan.data_folder, plan.study).test_images.nbytes
-    prepare = run_here if size > LARGE_SET else executor.prepare
+    prepare = run_here if size > LARGE_SET else prepare
     prepare([functools.partial(make, *each) for each in needed], one_done)
 
 

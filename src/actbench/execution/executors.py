@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from actbench.study.study import Study, Trial
     from actbench.training.events import TrialEvent
 
+    Prepare = Callable[[Sequence[Callable[[], object]], Callable[[], None]], None]
+
 
 RETRIES = 2
 """How often a trial is retried whose process ended, before it counts as crashed."""

@@ -193,7 +193,7 @@ def run_retuned(
         on_event(Planned(len(part.works), 0, study))
         settings = ", ".join(f"{name} {rate:g}" for name, rate, _ in study.tuned)
         on_event(Note(f"the settings of another tuning study: learning rates {settings}"))
-        prepare_corruptions(part.plan, part.works, executor, on_event)
+        prepare_corruptions(part.plan, part.works, on_event, executor.prepare)
         _run_part(part, executor, on_event)
 
 
