@@ -16,6 +16,7 @@ from actbench.corruptions.specs import expand
 from actbench.corruptions.test_sets import corrupted_test_images
 from actbench.data.images import open_images, prepare
 from actbench.errors import UsageError
+from actbench.models.global_state import changes
 from actbench.study.study import seed_for
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def two(images, severity):
 class Kind:
     pass
 
-def sets_threads(images, severity, generator):
+def sets_dtype(images, severity, generator):
     torch.set_default_dtype(torch.float64)
     return images
 """
@@ -129,11 +130,19 @@ def test_one_that_does_not_fit_is_refused_in_one_line(mine: str, name: str, mess
     assert "\n" not in str(error.value)
 
 
-def test_settings_of_the_process_are_kept(mine: str) -> None:
+def test_settings_of_the_process_are_kept_and_only_those_that_it_changed_are_reported(
+    mine: str,
+) -> None:
     threads = torch.get_num_threads()
-    check_own_corruptions([f"{mine}:sets_threads"], images())
-    assert torch.get_default_dtype() == torch.float32
-    assert torch.get_num_threads() == threads
+    torch.set_num_threads(2)  # it runs with one
+    try:
+        check_own_corruptions([f"{mine}:sets_dtype", f"{mine}:darker"], images())
+        assert torch.get_default_dtype() == torch.float32
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    (change,) = changes([f"{mine}:sets_dtype", f"{mine}:darker"])
+    assert change.startswith(f"{mine}:sets_dtype changed the default dtype for the process")
 
 
 def test_images_are_made_again_when_the_source_changes(

@@ -51,10 +51,11 @@ def import_corruption(spec: Spec) -> Own:
 
     def checked(images: Tensor, severity: int, generator: Generator) -> Tensor:
         try:
-            # one thread, on which a sum's order and so its last bit may depend
-            with settings_kept(spec.name), torch.no_grad():
+            with settings_kept(), torch.no_grad():
+                # one thread, on which a sum's order and so its last bit may depend
                 torch.set_num_threads(1)
-                result = function(images, severity, generator)
+                with settings_kept(spec.name):
+                    result = function(images, severity, generator)
         except (Exception, SystemExit) as error:  # a user's function may raise anything
             reason = f"{type(error).__name__}: {error}".replace("\n", " ")
             raise UsageError(
