@@ -29,22 +29,29 @@ def workers() -> Iterator[LocalWorkers]:
     started.close()
 
 
-def test_tasks_run_in_the_processes_and_one_that_ends_its_process_is_left_out(
-    workers: LocalWorkers, tmp_path: Path
-) -> None:
+def end_unless(process: int) -> None:
+    """End any other process."""
+    if os.getpid() != process:
+        os._exit(3)
+
+
+def test_tasks_run_in_the_processes(workers: LocalWorkers, tmp_path: Path) -> None:
+    write = [partial(os.symlink, "nothing", tmp_path / str(i)) for i in range(6)]
+    done: list[int] = []
+    workers.prepare(write, lambda: done.append(1))
+    assert len(done) == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_what_is_left_runs_here_when_a_process_ends(workers: LocalWorkers, tmp_path: Path) -> None:
     write = [partial((tmp_path / str(i)).write_text, "done") for i in range(6)]
     done: list[int] = []
-    tasks: list[Callable[[], object]] = [
-        *write[:3],
-        partial(os._exit, 3),
-        *write[3:],
-        partial(os._exit, 3),
-    ]
+    tasks = [*write[:3], partial(end_unless, os.getpid()), *write[3:]]
     workers.prepare(tasks, lambda: done.append(1))
-    assert len(done) == len(tasks)
+    assert len(done) == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3", "4", "5"]
-    workers.prepare(write[:1], lambda: done.append(1))  # by a process that replaced another
-    assert len(done) == len(tasks) + 1
+    workers.prepare(write, lambda: done.append(1))  # one process has replaced another
+    assert len(done) == 13
 
 
 def test_an_error_of_a_task_is_raised_here(workers: LocalWorkers) -> None:

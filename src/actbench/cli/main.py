@@ -169,7 +169,7 @@ def report(folder: Path, *, as_json: bool) -> int:
     from actbench.report.write import write_report
     from actbench.store.store import Store
 
-    gc.freeze()  # searching these modules for garbage took 7 % of the time
+    gc.freeze()  # searching these modules for garbage would take 7 % of the time (n = 8)
     store = Store(folder)
     study = store.study()
     with store.locked_briefly():

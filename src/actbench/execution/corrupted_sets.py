@@ -57,8 +57,8 @@ def prepare_corruptions(
         on_event(Stage("making corrupted images", done, len(needed)))
     make = functools.partial(_make, plan.study, plan.data_folder)
     size = study_images(plan.data_folder, plan.study).test_images.nbytes
-    prepare = run_here if size > LARGE_SET else prepare
-    prepare([functools.partial(make, *each) for each in needed], one_done)
+    tasks = [functools.partial(make, *each) for each in needed]
+    (run_here if size > LARGE_SET else prepare)(tasks, one_done)
 
 
 def _make(study: Study, data_folder: Path, name: str, severity: int) -> None:

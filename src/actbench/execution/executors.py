@@ -22,7 +22,7 @@ from actbench.study.study import trial_id
 from actbench.training.events import Updated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from actbench.data.images import ImageData
@@ -66,17 +66,17 @@ class Executor(Protocol):
     def prepare(self, tasks: Sequence[Callable[[], object]], on_done: Callable[[], None]) -> None:
         """Run tasks that trials need; ``on_done`` is called in this process after each.
 
-        A task can be pickled. If its process ends, it is left to the trials.
+        A task can be pickled, and may run twice.
 
         Raises:
-            ActbenchError: a task raised it.
+            ActbenchError: a task raised it; others may still run until the executor is closed.
         """
 
     def close(self) -> None:
         """End the processes that the executor started."""
 
 
-def run_here(tasks: Sequence[Callable[[], object]], on_done: Callable[[], None]) -> None:
+def run_here(tasks: Iterable[Callable[[], object]], on_done: Callable[[], None]) -> None:
     """Run tasks in this process: see ``Executor.prepare``."""
     for task in tasks:
         task()

@@ -13,7 +13,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ActbenchError
 from actbench.execution.events import Finished, Retried
@@ -163,29 +163,31 @@ class LocalWorkers:
                 on_event(message)
 
     def prepare(self, tasks: Sequence[Callable[[], object]], on_done: Callable[[], None]) -> None:
-        """Run tasks in the processes (see ``Executor.prepare``), or here if there is only one."""
+        """Run tasks in the processes, or what is left here if one ends, as for want of memory."""
         if len(self._workers) == 1:
             run_here(tasks, on_done)
             return
-        left, idle, busy = deque(tasks), list(range(len(self._workers))), dict[int, Connection]()
+        left, here = deque(tasks), deque[Any]()
+        busy: dict[int, Callable[[], object]] = {}
         while left or busy:
-            while left and idle:
-                number = idle.pop()
-                busy[number] = self._workers[number].connection
-                # if the process has ended already, reading reports it
-                with contextlib.suppress(OSError):
-                    busy[number].send(left.popleft())
-            ready = wait(list(busy.values()))
-            for number in [number for number, connection in busy.items() if connection in ready]:
+            for number in [n for n in range(len(self._workers)) if n not in busy][: len(left)]:
+                busy[number] = left.popleft()
+                with contextlib.suppress(OSError):  # if it has ended, reading reports it
+                    self._workers[number].connection.send(busy[number])
+            ready = wait([self._workers[number].connection for number in busy])
+            for number in [n for n in busy if self._workers[n].connection in ready]:
+                task = busy.pop(number)
                 try:
-                    error = busy.pop(number).recv()
+                    error = self._workers[number].connection.recv()
                 except (EOFError, OSError):
                     self._replace(number)
-                    error = None
+                    here.extend([task, *left])
+                    left.clear()
+                    continue
                 if error is not None:
                     raise error
-                idle.append(number)
                 on_done()
+        run_here(here, on_done)
 
     def _wait(self) -> list[int]:
         """Return the indices of workers that sent an event, ended, or exceeded the time limit."""
@@ -325,9 +327,9 @@ def _work(
                 message = connection.recv()
                 if callable(message):
                     connection.send(_error_of(message))
-                    continue
-                study, work, data_folder, results = message
-                interleaved.add(study, work, data_folder, connection.send, results)
+                else:
+                    study, work, data_folder, results = message
+                    interleaved.add(study, work, data_folder, connection.send, results)
             try:
                 for event in interleaved.advance():
                     if isinstance(event, Resumed):

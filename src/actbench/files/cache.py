@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LIMIT_VARIABLE = "ACTBENCH_CACHE_LIMIT"
 DEFAULT_LIMIT = "10 GB"
 TENSORS = ".safetensors"
+ABANDONED = 600  # seconds after which a partly written file counts as a killed process's
 _IMAGES = "images"
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _FORMAT = 5  # increased when the content for a key changes, such as a corruption's formula
@@ -253,15 +254,18 @@ def cached_images(key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
 def _evict(folder: Path, size: int) -> None:
     """Remove the least recently used files until ``size`` more bytes are within the limit.
 
-    Partly written files of killed processes are removed too; files with other names stay.
+    Partly written files that nobody has written to for a while are of killed processes, and are
+    removed too; files with other names stay.
     """
+    abandoned = time.time() - ABANDONED
     kept = []
     with contextlib.suppress(OSError):  # no folder yet, or an error that writing reports
         refuse_link(folder)
         for path in folder.iterdir():
             with contextlib.suppress(OSError):  # removed by another process
                 status = path.lstat()
-                if _REMOVABLE.fullmatch(path.name):
+                written = path.suffix == PARTIAL and status.st_mtime > abandoned
+                if _REMOVABLE.fullmatch(path.name) and not written:
                     used = max(status.st_atime_ns, status.st_mtime_ns)
                     kept.append((used, path, status.st_size))
     free = cache_limit() - size - sum(each for _, _, each in kept)

@@ -141,7 +141,8 @@ def find_sites(subject: str, make_copy: Callable[[], nn.Module], inputs: torch.T
             "probably because one of them overwrites a tensor that is read elsewhere; "
             f"{INSTEAD}"
         )
-    if _trained(original, expected[0]) != _trained(trial, found[0]):
+    trained = _trained(original, expected[0])
+    if trained is not None and trained != _trained(trial, found[0]):
         raise UsageError(
             f"replacing the activations of {subject} by themselves changes which parameters get a "
             f"gradient, because torch.fx does not see torch.no_grad and the like; {INSTEAD}"
@@ -167,13 +168,13 @@ def _check_module(subject: str, network: object) -> None:
             )
 
 
-def _trained(network: nn.Module, outputs: Any) -> set[str]:
-    """Return the names of the parameters that get a gradient from the outputs."""
+def _trained(network: nn.Module, outputs: Any) -> set[str] | None:
+    """Return the names of the parameters that get a gradient from the outputs; None if it fails."""
     leaves = [t for t in tree_leaves(outputs) if isinstance(t, torch.Tensor) and t.requires_grad]
     try:
         torch.autograd.backward(leaves, [torch.ones_like(t) for t in leaves])
-    except RuntimeError:  # the check before training reports it
-        return set()
+    except RuntimeError:  # it may overwrite what its derivatives need
+        return None
     return {name for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -262,8 +263,14 @@ def _slots(subject: str, network: nn.Module) -> Iterator[tuple[str, str]]:
 def fill_slots(
     network: nn.Module, slots: tuple[tuple[str, str], ...], make: Make
 ) -> dict[str, dict[str, nn.Module | Function]]:
-    """Replace what is in the slots in place, and return it by owner and attribute."""
+    """Replace what is in the slots in place, and return it by owner and attribute.
+
+    Dropout then no longer overwrites its input, which a new activation's derivative may need.
+    """
     modules = dict(network.named_modules())
+    for module in modules.values():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.inplace = False
     found: dict[str, dict[str, nn.Module | Function]] = {}
     for owner, name in slots:
         module = modules[owner]
@@ -272,18 +279,7 @@ def fill_slots(
         setattr(module, name, make(original).train(module.training))
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # or its fast path computes ReLU or GELU itself
-        if isinstance(module, nn.Sequential):
-            _keep_output(module, name)
     return found
-
-
-def _keep_output(owner: nn.Sequential, name: str) -> None:
-    """Let no dropout overwrite an activation's output, which the derivative of ReLU needs."""
-    children = list(owner.named_children())
-    after = 1 + [child for child, _ in children].index(name)
-    for _, module in children[after : after + 1]:
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.inplace = False
 
 
 def _name_of(function: Any) -> str:

@@ -13,7 +13,6 @@ from actbench.errors import UsageError, in_a_line
 from actbench.models.activations import resolve_activation
 from actbench.models.features import materialise
 from actbench.models.global_state import generators_kept
-from actbench.models.networks.layers import overwriting
 from actbench.models.sites import Sites, fill_slots, find_sites, seed_generators
 from actbench.models.tracing import rewrite
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actbench.models.activations import ActivationFactory
-    from actbench.models.tracing import Function, Make
+    from actbench.models.tracing import Make
 
 
 def swap_activations(
@@ -77,22 +76,14 @@ def converted(
     """Return a network of ``build(classes, image_size)`` with its activations replaced.
 
     Where they are is found once per process. The random numbers that ``build`` draws are those that
-    it draws elsewhere. A ReLU or leaky ReLU in the place of another that overwrites its input does
-    so too, with the same bits.
+    it draws elsewhere.
 
     Raises:
         UsageError: as ``swap_activations``; ``subject`` names the network in the message.
     """
     sites = _sites_of(subject, build, classes, image_size)
     network = build(classes, image_size)
-
-    def make(original: nn.Module | Function) -> nn.Module:
-        new = activation()
-        # what overwrites the input of another activation may not keep its output for derivatives
-        overwrites = isinstance(original, nn.ReLU | nn.LeakyReLU) and original.inplace
-        return overwriting(new) if overwrites else new
-
-    replace_activations(network, sites, make)
+    replace_activations(network, sites, lambda _: activation())
     return network
 
 
