@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.errors import ActbenchError
 from actbench.execution.events import Finished, Retried
-from actbench.execution.executors import (
-    RETRIES,
-    configure_malloc,
-    given_up,
-    run_here,
-    timed_out,
-)
+from actbench.execution.executors import RETRIES, configure_malloc, given_up, run_here, timed_out
 from actbench.execution.parent_death import end_with_parent
 from actbench.store.stored_study import Work
 from actbench.training.devices import compute_devices
