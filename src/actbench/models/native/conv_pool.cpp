@@ -143,18 +143,21 @@ struct Frame {
   void clear() { std::memset(values, 0, planes * plane * sizeof(Real)); }
 
   void copy_in(const Sizes& s, const Real* image) {
-    each_pixel(s, [&](Real* here, Index there, Index count) {
-      std::memcpy(here, image + there, count * sizeof(Real));
-    });
+    each_pixel(s, [&](Real* here, Index there, Index count) { copy(here, image + there, count); });
   }
 
   void copy_out(const Sizes& s, Real* image) {
-    each_pixel(s, [&](Real* here, Index there, Index count) {
-      std::memcpy(image + there, here, count * sizeof(Real));
-    });
+    each_pixel(s, [&](Real* here, Index there, Index count) { copy(image + there, here, count); });
   }
 
  private:
+  static void copy(Real* to, const Real* from, Index count) {
+    if (count == DEPTH)  // without a call
+      std::memcpy(to, from, DEPTH * sizeof(Real));
+    else
+      std::memcpy(to, from, count * sizeof(Real));
+  }
+
   // Calls `copy` with a pixel's address in both layouts, or with a row's if the layouts are equal.
   template <class Copy>
   void each_pixel(const Sizes& s, Copy copy) {
