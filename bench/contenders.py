@@ -136,8 +136,8 @@ def plain_steps(images: int, model: str) -> Callable[[], object]:
 
 
 def _plain_network(model: str) -> nn.Module:
-    if model == "torchvision:resnet18":
-        return torchvision.models.resnet18(num_classes=CLASSES)
+    if model.startswith("torchvision:"):
+        return torchvision.models.get_model(model.split(":")[1], num_classes=CLASSES)
     if model == "resnet18":
         network = torchvision.models.resnet18(num_classes=CLASSES)
         network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)

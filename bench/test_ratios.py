@@ -48,6 +48,7 @@ def test_plain_loop(compare: Compare) -> None:
         ("resnet18", 5, 7),
         ("deep_cnn", 10, 12),
         ("torchvision:resnet18", 15, 12),
+        ("torchvision:mobilenet_v2", 8, 12),
     ],
 )
 def test_plain_step(compare: Compare, model: str, steps: int, rounds: int) -> None:

@@ -95,6 +95,82 @@ def test_a_network_with_relu_for_relu_has_the_same_bits(kind: type[nn.Module]) -
     assert same_bits(steps(swapped_of(kind, "relu"), IMAGES), expected)
 
 
+class Overwrites(nn.Module):
+    """ReLUs that overwrite their input; those of ``alone`` are all that reads it."""
+
+    alone = ("conv_relu", "block_relu", "first", "added", "sum")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.image, self.after, self.read, self.pooled = (nn.ReLU(inplace=True) for _ in range(4))
+        self.conv_relu, self.block_relu, self.kept = (nn.ReLU(inplace=True) for _ in range(3))
+        self.first, self.added, self.sum, self.both = (nn.ReLU(inplace=True) for _ in range(4))
+        self.view, self.end, self.usual = nn.ReLU(inplace=True), nn.Linear(3, 2), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv_relu(self.conv(self.image(x.clone())))
+        x = self.block_relu(self.norm(self.conv(x)))
+        y = self.conv(x)
+        y = y.mean() + self.read(y)  # read before
+        z = self.norm(y)
+        y = self.after(z) * z  # read after, where the original has ReLU of z
+        z = self.first(self.conv(y))
+        y = self.norm(self.conv(z))
+        y += z
+        y = self.added(y)
+        z = self.conv(y)
+        x = z.sigmoid() * self.kept(z)  # read before
+        x = self.sum(self.conv(x) + y)
+        x = self.usual(self.norm(x)) + self.pooled(F.avg_pool2d(x, 3, 1, 1))
+        y = self.norm(x).view_as(x)
+        return self.end(self.both(y).mean((2, 3)) + self.view(x[:, :, 0]).mean(2))
+
+
+@pytest.mark.parametrize("spec", ["relu", "leaky_relu:0.1", "leaky_relu:-0.1", "elu"])
+def test_an_activation_overwrites_only_what_nothing_else_reads(spec: str) -> None:
+    network = swapped_of(Overwrites, spec)
+    found = {n for n, m in network.named_modules() if getattr(m, "inplace", False)}
+    assert found == (set(Overwrites.alone) if spec in ("relu", "leaky_relu:0.1") else set())
+    other = copy.deepcopy(network)
+    for module in other.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    assert same_bits(steps(network, IMAGES), steps(other, IMAGES))
+
+
+class AddsInPlace(nn.Module):
+    """Its code is not rewritten, and torch.fx shows ``+=`` as a sum that makes a new tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.start = nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(inplace=True)
+        self.middle, self.end = nn.ReLU(inplace=True), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.start(self.conv(x))
+        y = z = self.conv(x)
+        y += x
+        return self.middle(y) + self.end(z)  # ReLU twice is ReLU, a leaky ReLU twice is another
+
+
+def test_code_that_adds_in_place_is_not_mistaken_for_a_sum() -> None:
+    network = network_of(AddsInPlace)
+    converted = swap_activations(network, "leaky_relu:0.1", IMAGES)
+    assert converted.start.inplace
+    assert not converted.middle.inplace
+    with torch.no_grad():
+        x = F.leaky_relu(network.conv(IMAGES), 0.1)
+        y = F.leaky_relu(network.conv(x) + x, 0.1)
+        assert torch.equal(converted(IMAGES), y + y)
+
+
+def test_a_tensor_that_a_forward_hook_gets_is_not_overwritten() -> None:
+    network = network_of(AddsInPlace)
+    network.conv.register_forward_hook(lambda *_: None)
+    assert not swap_activations(network, "relu", IMAGES).start.inplace
+
+
 @pytest.mark.slow
 def test_resnet18_with_relu_for_relu_has_the_same_bits() -> None:
     with torch.random.fork_rng(devices=[]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections import Counter
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from actbench.errors import in_a_line
+from actbench.models.networks.layers import overwriting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -52,6 +54,8 @@ FUNCTIONS: dict[Any, Function] = {
 }
 _METHODS = {"relu": F.relu, "relu_": F.relu}  # of tensors
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+# their output is a new tensor that their derivative does not need
+_NEW_OUTPUT = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 
 
 def is_inplace(activation: nn.Module | Function) -> bool:
@@ -84,8 +88,9 @@ def rewrite(
 
     In the code of ``owner.forward``, each call of an activation function becomes a call of a new
     module, and so does each call but the first of a module in ``slots``. Where the original
-    overwrote its input, later readers of that input read the activation's output. The names of the
-    other modules and parameters stay as they are.
+    overwrote its input, later readers of that input read the activation's output; if there is no
+    other reader, a ReLU or leaky ReLU in its place overwrites it too, with the same bits. The names
+    of the other modules and parameters stay as they are.
 
     Args:
         owner: changed in place, if anything in it has to be.
@@ -118,15 +123,25 @@ def rewrite(
         new.append((name, slots[kind] if kind in slots else _without_inplace(node)))
         if kind not in slots:
             functions[kind] += 1
+    makers = [
+        {name: _only_for(owner, node, slots) for (node, _), name in zip(found, names, strict=True)}
+        for found in sites.values()
+    ]
     rewired = [
         _replace(graph, [node for node, _ in sites[mode]], names, slots)
         for mode, graph in graphs.items()
     ]
-    if not new and not any(rewired):
-        return None
     for name, original in new:
         owner.add_module(name, make(original).train(owner.training))
-    _install(owner, graphs)
+    known = {"call_module"}
+    if new or any(rewired):
+        _install(owner, graphs)
+        known.add("call_function")  # in the original code, an addition may be in place
+    alone = [name for name in names if all(made[name] in known for made in makers)]
+    if known == {"call_module"} and not alone:
+        return None
+    for name in alone:
+        overwriting(owner.get_submodule(name))
     return functions
 
 
@@ -179,6 +194,33 @@ def _without_inplace(node: fx.Node) -> Function:
     return functools.partial(_out_of_place(node), **others)
 
 
+def _input(node: fx.Node, slots: Mapping[str, nn.Module | Function]) -> tuple[Any, bool]:
+    """Return what a call of an activation reads, and whether it overwrites it."""
+    if node.op == "call_module":
+        x = node.args[0] if node.args else next(iter(node.kwargs.values()))
+        return x, is_inplace(slots[str(node.target)])
+    arguments = _arguments(node)
+    called = str(getattr(node.target, "__name__", node.target))
+    return arguments["input"], called.endswith("_") or bool(arguments.get("inplace"))
+
+
+def _only_for(
+    owner: nn.Module, node: fx.Node, slots: Mapping[str, nn.Module | Function]
+) -> str | None:
+    """Return the kind of node that makes a new tensor only for an activation that overwrites it.
+
+    None if something else reads the tensor, or may: it may be a view, an argument or an output that
+    is kept for a derivative.
+    """
+    x, overwrites = _input(node, slots)
+    if not (overwrites and isinstance(x, fx.Node) and len(x.users) == 1):
+        return None
+    if x.op == "call_module":
+        module = owner.get_submodule(str(x.target))
+        return x.op if type(module) in _NEW_OUTPUT and not module._forward_hooks else None
+    return x.op if x.target is operator.add else None
+
+
 def _replace(
     graph: fx.Graph,
     nodes: list[fx.Node],
@@ -188,14 +230,7 @@ def _replace(
     """Replace the nodes by calls of modules; return whether readers of an input were rewired."""
     rewired = False
     for node, name in zip(nodes, names, strict=True):
-        if node.op == "call_module":
-            overwrites = is_inplace(slots[str(node.target)])
-            x = node.args[0] if node.args else next(iter(node.kwargs.values()))
-        else:
-            arguments = _arguments(node)
-            called = str(getattr(node.target, "__name__", node.target))
-            overwrites = called.endswith("_") or bool(arguments.get("inplace"))
-            x = arguments["input"]
+        x, overwrites = _input(node, slots)
         with graph.inserting_before(node):
             new = graph.call_module(name, (x,))
         if overwrites and isinstance(x, fx.Node):
