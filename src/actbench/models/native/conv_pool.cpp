@@ -149,7 +149,7 @@ struct Sizes {
 };
 
 // A copy of one image with a border of zeros: planes of DEPTH channels each, the last one padded
-// with zeros.
+// with zeros. DEPTH is the number of channels, or of lanes.
 template <Index DEPTH>
 struct Frame {
   const Index row, plane, planes;  // values of a row, of a plane; planes
@@ -161,38 +161,16 @@ struct Frame {
         planes((s.channels + DEPTH - 1) / DEPTH),
         values(planes * plane + LANES) {}
 
-  void clear() { std::memset(values, 0, planes * plane * sizeof(Real)); }
-
   void copy_in(const Sizes& s, const Real* image) {
-    each_pixel(s, [&](Real* here, Index there, Index count) { copy(here, image + there, count); });
-  }
-
-  void copy_out(const Sizes& s, Real* image) {
-    each_pixel(s, [&](Real* here, Index there, Index count) { copy(image + there, here, count); });
-  }
-
- private:
-  static void copy(Real* to, const Real* from, Index count) {
-    if (count == DEPTH)  // without a call
-      std::memcpy(to, from, DEPTH * sizeof(Real));
-    else
-      std::memcpy(to, from, count * sizeof(Real));
-  }
-
-  // Calls `copy` with a pixel's address in both layouts, or with a row's if the layouts are equal.
-  template <class Copy>
-  void each_pixel(const Sizes& s, Copy copy) {
     for (Index p = 0; p < planes; p++)
       for (Index y = 0; y < s.height; y++) {
-        Real* here = values + p * plane + (y + 1) * row + DEPTH;
-        const Index there = y * s.width * s.channels;
-        if (s.channels == DEPTH) {
-          copy(here, there, s.width * DEPTH);
-          continue;
-        }
-        const Index left = s.channels - p * DEPTH, count = left < DEPTH ? left : DEPTH;
-        for (Index x = 0; x < s.width; x++)
-          copy(here + x * DEPTH, there + x * s.channels + p * DEPTH, count);
+        Real* to = values + p * plane + (y + 1) * row + DEPTH;
+        const Real* from = image + y * s.width * s.channels + p * DEPTH;
+        if (s.channels == DEPTH)
+          std::memcpy(to, from, s.width * DEPTH * sizeof(Real));
+        else if constexpr (DEPTH == LANES)
+          for (Index x = 0; x < s.width; x++, from += s.channels)
+            store(to + x * DEPTH, load<Vector>(from, s.channels - p * DEPTH));
       }
   }
 };
@@ -470,6 +448,21 @@ SEPARATE bool forward_many(const Sizes& s, const Real* x, const Real* w, const R
   return pooled.is_finite();
 }
 
+// For each lane, the value at its index after `from`; the index is below eight.
+template <class V, class T>
+inline V pick(const T* from, Integers which) {
+#if defined(__AVX512F__) && !defined(DOUBLE)
+  const __m512i eight = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)from));
+  return (V)_mm512_permutexvar_epi32((__m512i)which, eight);
+#elif defined(__AVX2__) && !defined(DOUBLE)
+  return (V)_mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i*)from), (__m256i)which);
+#else
+  V picked;
+  for (Index lane = 0; lane < LANES; lane++) picked[lane] = from[which[lane]];
+  return picked;
+#endif
+}
+
 // ---- backward -----------------------------------------------------------------------------------
 
 // The gradient of the windows' elements before the activation, image by image.
@@ -507,28 +500,14 @@ class Gradients {
 // `right`.
 void find_winners(const Sizes& s, const std::uint8_t* winner, Index below, Index beside, Index down,
                   Index right, Integer* found) {
+  Integer offsets[8];
+  for (int i = 0; i < 8; i++) offsets[i] = (i & 2 ? down : 0) + (i & 1 ? right : 0);
   for (Index y = 0; y < s.pooled_height(); y++)
     for (Index x = 0; x < s.pooled_width(); x++, winner += s.filters)
       for (Index f = 0; f < s.filters; f += LANES, found += LANES) {
         const auto place = widened(load<Bytes>(winner + f, s.filters - f));
-        const Integers none{}, further = none + Integer(down), beyond = none + Integer(right);
-        store(found, Integer(y * below + x * beside) + ((place & 2) != 0 ? further : none) +
-                         ((place & 1) != 0 ? beyond : none));
+        store(found, Integer(y * below + x * beside) + pick<Integers>(offsets, place));
       }
-}
-
-// For each lane, the value at its index after `from`; the index is below eight.
-inline Vector pick(const Real* from, Integers which) {
-#if defined(__AVX512F__) && !defined(DOUBLE)
-  const __m512 eight = _mm512_castps256_ps512(_mm256_loadu_ps(from));
-  return (Vector)_mm512_permutexvar_ps((__m512i)which, eight);
-#elif defined(__AVX2__) && !defined(DOUBLE)
-  return (Vector)_mm256_permutevar8x32_ps(_mm256_loadu_ps(from), (__m256i)which);
-#else
-  Vector picked;
-  for (Index lane = 0; lane < LANES; lane++) picked[lane] = from[which[lane]];
-  return picked;
-#endif
 }
 
 // Adds the gradients of one image to those of the biases.
@@ -554,7 +533,6 @@ SEPARATE void weight_gradient_few(const Sizes& s, const Real* x, const Gradients
   Buffer<Integer> winners(s.windows() * stride);
   for (Index n = 0; n < s.images; n++, x += s.pixels() * CHANNELS) {
     const Real* g = gradients.of_image(n);
-    add_bias_gradient(s, g, db);
     frame.copy_in(s, x);
     for (Index i = 0; i < (s.height + 1) * frame.row; i++) {
       pairs[2 * i] = frame.values[i];
@@ -563,20 +541,24 @@ SEPARATE void weight_gradient_few(const Sizes& s, const Real* x, const Gradients
     find_winners(s, winner + n * s.windows() * s.filters, 0, 0, 1, 2 * CHANNELS, winners);
     for (Index f = 0; f < s.filters; f += LANES)
       for (int tap = 0; tap < 3; tap++) {
-        Vector sum[3 * CHANNELS] = {};
+        Vector sum[3 * CHANNELS] = {}, bias{};
         Index window = 0;
         for (Index y = 0; y < s.pooled_height(); y++) {
           const Real* corner = pairs + (2 * y + tap) * row;
           for (Index i = 0; i < s.pooled_width(); i++, window++, corner += 4 * CHANNELS) {
             const auto gradient = load<Vector>(g + window * s.filters + f, s.filters - f);
             const auto which = load<Integers>(winners + window * stride + f);
-            for (int i = 0; i < 3 * CHANNELS; i++) sum[i] += gradient * pick(corner + 2 * i, which);
+            bias += gradient;
+            for (int i = 0; i < 3 * CHANNELS; i++)
+              sum[i] += gradient * pick<Vector>(corner + 2 * i, which);
           }
         }
         for (int i = 0; i < 3 * CHANNELS; i++) {
           Real* to = total + (3 * CHANNELS * tap + i) * stride + f;
           store(to, load<Vector>(to) + sum[i]);
         }
+        if (tap == 0)
+          store(db + f, load<Vector>(db + f, s.filters - f) + bias, s.filters - f);
       }
   }
   for (Index f = 0; f < s.filters; f++)
@@ -664,32 +646,47 @@ inline void spread(std::uint64_t filters, const Real* g, const Real* weights,
   }
 }
 
-// A lane is a channel. Two columns of a patch stay in the registers for the next window of the row.
+// A lane is a channel. Two columns of a patch stay in the registers for the next window of the row,
+// and two rows of it in `lower` for the next row of windows; the others are complete.
 SEPARATE void input_gradient(const Sizes& s, const Real* w, const Gradients& gradients,
                              const std::uint8_t* winner, Real* dx) {
   constexpr Index BLOCK = 64;  // filters at a time
   const Index width = s.pooled_width(), blocks = (s.filters + BLOCK - 1) / BLOCK;
-  Frame<LANES> frame(s);
-  Buffer<Real> weights(frame.planes * s.filters * 9 * LANES);
+  const Index planes = (s.channels + LANES - 1) / LANES, row = (s.width + 2) * LANES;
+  Buffer<Real> weights(planes * s.filters * 9 * LANES), lower(planes * 2 * row);
   for (Index i = 0; i < 9 * s.filters; i++)
     for (Index c = 0; c < s.channels; c++)
       weights[(c / LANES * 9 * s.filters + i) * LANES + c % LANES] = w[i * s.channels + c];
   Buffer<std::uint64_t[4]> won(width * blocks);
   for (Index n = 0; n < s.images; n++, dx += s.pixels() * s.channels) {
     const Real* g = gradients.of_image(n);
-    frame.clear();
+    std::memset(lower, 0, planes * 2 * row * sizeof(Real));
+    // `y` and `x` of the image, which the border of a patch is not in
+    const auto put = [&](Index p, Index y, Index x, Vector values) {
+      if (y >= 0 && y < s.height && x >= 0 && x < s.width)
+        store(dx + (y * s.width + x) * s.channels + p * LANES, values, s.channels - p * LANES);
+    };
     for (Index y = 0; y < s.pooled_height(); y++) {
       for (Index x = 0; x < width; x++)
         for (Index b = 0, f = 0; b < blocks; b++, f += BLOCK)
           sort_by_place(g + x * s.filters + f, winner + x * s.filters + f,
                         s.filters - f < BLOCK ? s.filters - f : BLOCK, won[x * blocks + b]);
-      for (Index p = 0; p < frame.planes; p++) {
-        Real* corner = frame.values + p * frame.plane + 2 * y * frame.row;
-        Vector patch[4][4];
-        const auto at = [&](int i) { return corner + i / 2 * frame.row + i % 2 * LANES; };
-        for (int i = 0; i < 8; i++) patch[i / 2][i % 2] = load<Vector>(at(i));
+      for (Index p = 0; p < planes; p++) {
+        Real* corner = lower + 2 * p * row;
+        Vector patch[4][4] = {};
+        const auto at = [&](int i) { return corner + i / 2 * row + i % 2 * LANES; };
+        const auto finish = [&](Index x) {  // the two columns on the left
+          for (int i = 0; i < 4; i++) {
+            put(p, 2 * y - 1 + i / 2, 2 * x - 1 + i % 2, patch[i / 2][i % 2]);
+            store(at(i), patch[2 + i / 2][i % 2]);
+          }
+        };
+        for (int i = 0; i < 4; i++) patch[i / 2][i % 2] = load<Vector>(at(i));
         for (Index x = 0; x < width; x++) {
-          for (int i = 0; i < 8; i++) patch[i / 2][2 + i % 2] = load<Vector>(at(i) + 2 * LANES);
+          for (int i = 0; i < 4; i++) {
+            patch[i / 2][2 + i % 2] = load<Vector>(at(i) + 2 * LANES);
+            patch[2 + i / 2][2 + i % 2] = Vector{};
+          }
           for (Index b = 0, f = 0; b < blocks; b++, f += BLOCK) {
             const auto& filters = won[x * blocks + b];
             const Real *here = g + x * s.filters + f,
@@ -699,18 +696,18 @@ SEPARATE void input_gradient(const Sizes& s, const Real* w, const Gradients& gra
             spread<2>(filters[2], here, from, patch);
             spread<3>(filters[3], here, from, patch);
           }
-          for (int i = 0; i < 8; i++) {
-            store(at(i), patch[i / 2][i % 2]);
-            patch[i / 2][i % 2] = patch[i / 2][2 + i % 2];
-          }
+          finish(x);
+          for (int i = 0; i < 8; i++) patch[i / 2][i % 2] = patch[i / 2][2 + i % 2];
           corner += 2 * LANES;
         }
-        for (int i = 0; i < 8; i++) store(at(i), patch[i / 2][i % 2]);
+        finish(width);
       }
       g += width * s.filters;
       winner += width * s.filters;
     }
-    frame.copy_out(s, dx);
+    for (Index i = 0; i < planes * 2 * row; i += LANES)
+      put(i / (2 * row), 2 * s.pooled_height() - 1 + i / row % 2, i % row / LANES - 1,
+          load<Vector>(lower + i));
   }
 }
 
