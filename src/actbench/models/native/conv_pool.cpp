@@ -398,7 +398,7 @@ void products(const Real* patches, Index windows, Index depth, const Real* weigh
     patches += WINDOWS * depth;
     out += WINDOWS * stride;
   }
-  if constexpr (WINDOWS > 1) products<WINDOWS / 2>(patches, windows, depth, weights, stride, out);
+  if constexpr (WINDOWS > 1) products<WINDOWS * 2 / 3>(patches, windows, depth, weights, stride, out);
 }
 
 // The 16 elements at `from`, `plane` apart → Aᵀ[…]A, the window's four values, plus the bias.
