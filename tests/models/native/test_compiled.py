@@ -46,6 +46,15 @@ def test_a_compiled_library_is_kept_for_the_next_process(made: Path) -> None:
     assert made.stat() == before
 
 
+@has_compiler
+@pytest.mark.parametrize("name", ["conv_pool.cpp", "vectors.h"])
+def test_another_text_is_compiled(made: Path, name: str) -> None:
+    with (compiled.FOLDER / name).open("a", encoding="utf-8") as file:
+        file.write("// another line\n")
+    prepare()
+    assert len(list(made.parent.glob("*.so"))) == 2
+
+
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
 

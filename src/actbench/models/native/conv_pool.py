@@ -1,6 +1,6 @@
 """A 3×3 convolution, the 2×2 max-pool after it and a leaky ReLU as one operation, in C++.
 
-``conv_pool.cpp`` explains why it takes less time than PyTorch's dense convolutions.
+``conv_pool.cpp`` says why it takes less time than PyTorch's dense convolutions.
 """
 
 from __future__ import annotations
