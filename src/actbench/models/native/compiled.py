@@ -98,8 +98,9 @@ def _compiled(source: Path, command: list[str]) -> Path:
     """Return the library that a compiler's command makes of a source, from the cache if possible.
 
     Its name has a digest of the source, of all headers beside it, and of what the command means
-    here: the compiler's version and the processor's instructions. Its SHA-256 is stored beside it; if that does not match, the
-    library is compiled again. Each user has a separate folder, because loading a library runs it.
+    here: the compiler's version and the processor's instructions. Its SHA-256 is stored beside it;
+    if that does not match, the library is compiled again. Each user has a separate folder, because
+    loading a library runs it.
     """
     meaning = _run([*command, "-###", "-E", "-x", "c++", os.devnull])
     user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
