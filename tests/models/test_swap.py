@@ -165,6 +165,25 @@ def test_code_that_adds_in_place_is_not_mistaken_for_a_sum() -> None:
         assert torch.equal(converted(IMAGES), y + y)
 
 
+class AddsAfter(nn.Module):
+    """A SiLU that overwrites its input keeps what its derivative needs elsewhere, unlike ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.end = nn.Conv2d(3, 3, 3), nn.SiLU(inplace=True), nn.Flatten()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.conv(x))
+        x += 1
+        return self.end(x)
+
+
+def test_a_network_that_overwrites_the_output_of_a_silu_can_be_trained() -> None:
+    converted = swap_activations(network_of(AddsAfter), "leaky_relu:0.1", IMAGES)
+    assert not converted.act.inplace
+    assert len(steps(converted, IMAGES)) > 4
+
+
 def test_a_tensor_that_a_forward_hook_gets_is_not_overwritten() -> None:
     network = network_of(AddsInPlace)
     network.conv.register_forward_hook(lambda *_: None)

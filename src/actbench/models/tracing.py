@@ -56,6 +56,8 @@ _METHODS = {"relu": F.relu, "relu_": F.relu}  # of tensors
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 # their output is a new tensor that their derivative does not need
 _NEW_OUTPUT = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+# their derivatives need their output, if they overwrite their input, so nothing overwrites that
+_NEED_OUTPUT = (nn.ReLU, nn.LeakyReLU, F.relu, F.leaky_relu)
 
 
 def is_inplace(activation: nn.Module | Function) -> bool:
@@ -88,9 +90,9 @@ def rewrite(
 
     In the code of ``owner.forward``, each call of an activation function becomes a call of a new
     module, and so does each call but the first of a module in ``slots``. Where the original
-    overwrote its input, later readers of that input read the activation's output; if there is no
-    other reader, a ReLU or leaky ReLU in its place overwrites it too, with the same bits. The names
-    of the other modules and parameters stay as they are.
+    overwrote its input, later readers of that input read the activation's output. If there is no
+    other reader, one ReLU or leaky ReLU in place of another overwrites it too, with the same bits.
+    The names of the other modules and parameters stay as they are.
 
     Args:
         owner: changed in place, if anything in it has to be.
@@ -213,7 +215,9 @@ def _only_for(
     is kept for a derivative.
     """
     x, overwrites = _input(node, slots)
-    if not (overwrites and isinstance(x, fx.Node) and len(x.users) == 1):
+    called = type(slots[str(node.target)]) if node.op == "call_module" else _out_of_place(node)
+    alone = overwrites and isinstance(x, fx.Node) and len(x.users) == 1
+    if not alone or called not in _NEED_OUTPUT:
         return None
     if x.op == "call_module":
         module = owner.get_submodule(str(x.target))
