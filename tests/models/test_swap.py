@@ -184,6 +184,18 @@ def test_a_network_that_overwrites_the_output_of_a_silu_can_be_trained() -> None
     assert len(steps(converted, IMAGES)) > 4
 
 
+def test_a_network_can_be_swapped_again() -> None:
+    once = swap_activations(network_of(SharedModule), "leaky_relu:0.1", IMAGES)
+    twice = swap_activations(once, "prelu", IMAGES)
+    assert twice.swapped.activations == len(layers(twice, nn.PReLU)) == FOUND[SharedModule][2]
+
+
+def test_what_a_layer_with_another_forward_returns_is_not_overwritten() -> None:
+    network = network_of(AddsInPlace)
+    network.conv.forward = nn.Identity().forward
+    assert not swap_activations(network, "relu", IMAGES).start.inplace
+
+
 def test_a_tensor_that_a_forward_hook_gets_is_not_overwritten() -> None:
     network = network_of(AddsInPlace)
     network.conv.register_forward_hook(lambda *_: None)

@@ -201,7 +201,9 @@ def _replaced_by_themselves(
             else:
                 functions[_name_of(original)] += 1
         several = any(calls.several(name, slot) for slot in inside)
-        overwrites = any(map(is_inplace, inside.values())) and traceable(module)
+        # torch.fx would trace the code of the class
+        own_code = traceable(module) and "forward" not in vars(module)
+        overwrites = any(map(is_inplace, inside.values())) and own_code
         if not (name in calls.functions or several or overwrites):
             continue
         passed = frozenset(calls.passed.get(name, ()))

@@ -32,10 +32,10 @@ def swap_activations(
     ``CELU``, ``SELU``, ``GELU``, ``SiLU``, ``Mish``, ``Hardswish`` and timm's own of these), and
     calls of the functions ``relu``, ``relu_``, ``relu6``, ``leaky_relu``, ``rrelu``, ``elu``,
     ``celu``, ``selu``, ``gelu``, ``silu``, ``mish`` and ``hardswish``. Sigmoid, tanh and softmax
-    stay: networks use them as gates and outputs. Every call gets its own instance, which overwrites
-    its input only where a ReLU or leaky ReLU did and nothing else reads it. Weights and the names
-    of parameters are the model's; the attribute ``swapped`` of the copy, a ``Swapped``, says what
-    was replaced.
+    stay: networks use them as gates and outputs. Every call gets its own instance. Only a ReLU or
+    leaky ReLU overwrites its input, where one did in the model and the traced code shows no other
+    reader. Weights and the names of parameters are the model's; the attribute ``swapped`` of the
+    copy, a ``Swapped``, says what was replaced.
 
     Args:
         model: any network; it is not changed.

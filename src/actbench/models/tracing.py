@@ -90,9 +90,9 @@ def rewrite(
 
     In the code of ``owner.forward``, each call of an activation function becomes a call of a new
     module, and so does each call but the first of a module in ``slots``. Where the original
-    overwrote its input, later readers of that input read the activation's output. If there is no
-    other reader, one ReLU or leaky ReLU in place of another overwrites it too, with the same bits.
-    The names of the other modules and parameters stay as they are.
+    overwrote its input, later readers of that input read the activation's output. If the code shows
+    no other reader, one ReLU or leaky ReLU in place of another overwrites it too, with the same
+    bits. The names of the other modules and parameters stay as they are.
 
     Args:
         owner: changed in place, if anything in it has to be.
@@ -211,8 +211,8 @@ def _only_for(
 ) -> str | None:
     """Return the kind of node that makes a new tensor only for an activation that overwrites it.
 
-    None if something else reads the tensor, or may: it may be a view, an argument or an output that
-    is kept for a derivative.
+    None if the code shows another reader, or if there may be one: the tensor may be a view or an
+    argument, or a derivative may need it.
     """
     x, overwrites = _input(node, slots)
     called = type(slots[str(node.target)]) if node.op == "call_module" else _out_of_place(node)
@@ -221,7 +221,8 @@ def _only_for(
         return None
     if x.op == "call_module":
         module = owner.get_submodule(str(x.target))
-        return x.op if type(module) in _NEW_OUTPUT and not module._forward_hooks else None
+        changed = module._forward_hooks or "forward" in vars(module)
+        return x.op if type(module) in _NEW_OUTPUT and not changed else None
     return x.op if x.target is operator.add else None
 
 

@@ -36,7 +36,7 @@ struct Extremes {
 
 struct Pooled {
   Extremes largest, smallest;
-  Vector zero = {};  // NaN instead in a lane that had an infinite element or a NaN
+  Vector zero = {};  // or NaN, if an element or the sum of a window was not finite
 
   void write(const Vector (&four)[4], Index at, Index count) {
     zero += ((four[0] + four[1]) + (four[2] + four[3])) * 0;
