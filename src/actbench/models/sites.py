@@ -92,7 +92,7 @@ class Sites:
 
     Attributes:
         slots: the module and the attribute of each activation that is a module or a function.
-        rewritten: the modules whose code is rewritten, with the parameters that are passed.
+        rewritten: the modules that ``rewrite`` changes, with the parameters that are passed.
         swapped: the summary.
     """
 
@@ -201,7 +201,7 @@ def _replaced_by_themselves(
             else:
                 functions[_name_of(original)] += 1
         several = any(calls.several(name, slot) for slot in inside)
-        # torch.fx would trace the code of the class
+        # torch.fx traces the code of the class, not a forward that is set on the instance
         own_code = traceable(module) and "forward" not in vars(module)
         overwrites = any(map(is_inplace, inside.values())) and own_code
         if not (name in calls.functions or several or overwrites):

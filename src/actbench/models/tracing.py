@@ -135,12 +135,13 @@ def rewrite(
     ]
     for name, original in new:
         owner.add_module(name, make(original).train(owner.training))
-    known = {"call_module"}
-    if new or any(rewired):
+    is_new_code = bool(new) or any(rewired)
+    if is_new_code:
         _install(owner, graphs)
-        known.add("call_function")  # in the original code, an addition may be in place
+    # in the original code, an addition may be in place
+    known = ("call_module", "call_function") if is_new_code else ("call_module",)
     alone = [name for name in names if all(made[name] in known for made in makers)]
-    if known == {"call_module"} and not alone:
+    if not (is_new_code or alone):
         return None
     for name in alone:
         overwriting(owner.get_submodule(name))

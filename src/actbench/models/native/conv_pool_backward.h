@@ -41,7 +41,7 @@ class Gradients {
 // `right`.
 void find_winners(const Sizes& s, const std::uint8_t* winner, Index below, Index beside, Index down,
                   Index right, Integer* found) {
-  Integer offsets[8];
+  Integer offsets[8];  // of a position, NEGATIVE or not
   for (int i = 0; i < 8; i++) offsets[i] = (i & 2 ? down : 0) + (i & 1 ? right : 0);
   for (Index y = 0; y < s.pooled_height(); y++)
     for (Index x = 0; x < s.pooled_width(); x++, winner += s.filters)

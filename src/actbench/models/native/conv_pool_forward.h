@@ -250,7 +250,7 @@ SEPARATE bool forward_many(const Sizes& s, const Real* x, const Real* w, const R
       }
       for (int e = 0; e < 16; e++)
         products<TILE>(patches + e * BLOCK * depth, windows, depth, weights + e * depth * stride,
-                    stride, out + e * BLOCK * stride);
+                       stride, out + e * BLOCK * stride);
       for (Index i = 0; i < windows; i++, at += s.filters)
         for (Index f = 0; f < s.filters; f += LANES) {
           Vector four[4];
